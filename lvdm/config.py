@@ -1,0 +1,209 @@
+"""From a YAML tree of `target:` / `params:` nodes to typed, checked dataclasses, before anything heavy is built.
+
+Every class that a configuration may name has a frozen dataclass as its `Config`; the fields of that dataclass are the
+keys that the YAML may hold. A wrong key, type or target is a `ConfigError` that names the place and the way out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+ALLOWED_PACKAGES = ("lvdm.", "main.")
+"""Targets outside these packages resolve only through `TARGET_ALIASES`, so that a YAML cannot run arbitrary code."""
+
+TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
+    {
+        "utils_data.DataModuleFromConfig": "main.utils_data.DataModuleFromConfig",
+        "callbacks.ImageLogger": "main.callbacks.ImageLogger",
+        "pytorch_lightning.callbacks.ModelCheckpoint": "main.callbacks.ModelCheckpoint",
+        "torch.nn.Identity": "lvdm.config.Nothing",
+    }
+)
+"""The original's dotted paths that are not ours by name. `torch.nn.Identity` is its way of saying 'no loss'."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message says what is wrong, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class LegacyOption:
+    """A key of the original YAMLs that has one meaning here: accepted at `values`, refused with `reason` otherwise."""
+
+    values: tuple[Any, ...]
+    reason: str
+
+
+class Nothing:
+    """Stands for `torch.nn.Identity` in the original YAMLs: a component without parameters that does nothing."""
+
+    @dataclass(frozen=True)
+    class Config:
+        """No options."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A checked `target:` / `params:` node: the class to build and its typed configuration."""
+
+    target: str
+    params: Any
+
+    def resolve(self) -> type:
+        """The class that `target` names."""
+        return resolve_target(self.target, self.target)
+
+    def build(self) -> Any:
+        """An instance of the class that `target` names."""
+        return self.resolve()(self.params)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one YAML file into plain containers. Raises `ConfigError` if it is missing, malformed or not a mapping."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"configuration file {path} does not exist")
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a readable YAML file: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} should hold a mapping with a top-level `model:` key, it holds {type(tree).__name__}")
+    return typing.cast(dict[str, Any], tree)
+
+
+def load_model_config(path: str | Path) -> Component:
+    """The checked `model:` node of a YAML file."""
+    tree = load_yaml(path)
+    if "model" not in tree:
+        raise ConfigError(f"{path} has no top-level `model:` key; it has {sorted(tree)}")
+    return parse_component(tree["model"], f"{path}: model")
+
+
+def parse_component(node: Any, where: str) -> Component:
+    """Check a `target:` / `params:` node, and those inside it. `where` is the place named in errors."""
+    if not isinstance(node, Mapping) or "target" not in node:
+        raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {node!r}")
+    target = resolve_target(node["target"], f"{where}.target")
+    params = node.get("params") or {}
+    if not isinstance(params, Mapping):
+        raise ConfigError(f"{where}.params should be a mapping, it is {params!r}")
+    return Component(node["target"], parse_dataclass(target.Config, params, f"{where}.params"))
+
+
+def resolve_target(target: Any, where: str) -> type:
+    """The class behind a dotted path, if a configuration may name it. Raises `ConfigError` otherwise."""
+    if not isinstance(target, str):
+        raise ConfigError(f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {target!r}")
+    path = TARGET_ALIASES.get(target, target)
+    if not path.startswith(ALLOWED_PACKAGES):
+        raise ConfigError(
+            f"{where}: {target!r} is not allowed; a configuration may only name classes of lvdm and main, "
+            f"or {', '.join(TARGET_ALIASES)}"
+        )
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise
+        found = None
+    if not isinstance(found, type) or not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise ConfigError(f"{where}: {target!r} does not name a class that a configuration can build")
+    return found
+
+
+def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
+    """Build the dataclass `cls` from `params`, checking keys, types and legacy options.
+
+    Legacy options are those in `cls.LEGACY`, a mapping from key to `LegacyOption`.
+    """
+    legacy: Mapping[str, LegacyOption] = getattr(cls, "LEGACY", {})
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    values = {}
+    for key, value in params.items():
+        if key in fields:
+            values[key] = _coerce(value, hints[key], f"{where}.{key}")
+        elif key in legacy:
+            if value not in legacy[key].values:
+                accepted = " or ".join(repr(v) for v in legacy[key].values)
+                raise ConfigError(f"{where}.{key} = {value!r} is not supported, only {accepted}: {legacy[key].reason}")
+        else:
+            raise ConfigError(f"{where}: unknown key {key!r}{_suggest(key, [*fields, *legacy])}")
+    missing = [
+        name
+        for name, field in fields.items()
+        if name not in values and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{where}: missing key{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    try:
+        return cls(**values)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _suggest(key: Any, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; the keys are {', '.join(sorted(known))}" if known else "; it takes no keys"
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """`value` as the type `hint`, accepting only what a YAML author can have meant."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if hint is Component:
+        return parse_component(value, where)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        options = [arg for arg in args if arg is not type(None)]
+        if len(options) == 1:
+            return _coerce(value, options[0], where)
+        for option in options:
+            try:
+                return _coerce(value, option, where)
+            except ConfigError:
+                continue
+        raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
+    if origin is typing.Literal:
+        if value not in args:
+            raise ConfigError(f"{where} = {value!r} is not known{_suggest(value, [str(arg) for arg in args])}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_coerce(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
+        if len(args) == len(value):
+            return tuple(_coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True)))
+        raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {value!r}")
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return parse_dataclass(hint, value, where)
+    if origin is dict and isinstance(value, Mapping):
+        return {_coerce(k, args[0], where): _coerce(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and origin is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
+
+
+def _name(hint: Any) -> str:
+    return str(hint) if typing.get_args(hint) else getattr(hint, "__name__", str(hint))
