@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: lint, format, types, tests. Exits non-zero if any of them fails.
+#
+#   bash scripts/test.sh                        # all of it
+#   bash scripts/test.sh tests/test_config.py   # arguments go to pytest
+#   TEST_WORKERS=1 bash scripts/test.sh         # test processes (default: one per core, at most 8)
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+source scripts/setup_environment.sh test || exit 1
+
+failed=0
+check() {
+    echo "== $*"
+    "$@" || failed=1
+}
+check ruff check .
+check ruff format --check .
+check mypy
+[ "$failed" -eq 0 ] || echo "A check above failed, so this script will exit with 1 whatever the tests say."
+
+workers="${TEST_WORKERS:-$(python -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # one thread per test process; more would fight over the cores
+echo "== pytest, $workers processes"
+python -m pytest -n "$workers" --dist worksteal "$@" || failed=$?
+exit "$failed"
