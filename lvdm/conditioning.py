@@ -1,11 +1,28 @@
-"""What the denoiser is told besides the noisy latents, and the builders that make it from images and sentences."""
+"""What the denoiser is told besides the noisy latents, and the builders that make it from images and sentences.
+
+Training, sampling, logging and the applications build their conditions here, so that they cannot drift apart:
+the latents concatenated to the noise (`repeat_frame`, `place_keyframes` and what is made of it) and the image tokens
+for clips that are not as long as those of the training (`fit_image_tokens`).
+"""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
+
+IMAGE_TOKEN_POLICIES = ("exact16", "nearest", "linear", "broadcast")
+"""What to do when a clip has another number of frames than the query transformer has blocks of image tokens.
+
+exact16    refuse (the released models have 16 blocks, hence the name)
+nearest    every frame takes the block of the trained frame nearest in relative time
+linear     every frame takes a blend of the two trained blocks around it in relative time
+broadcast  every frame attends to the tokens of all trained frames: what the original does without saying so
+"""
 
 
 @dataclass(frozen=True)
@@ -35,3 +52,72 @@ class Conditioning:
     def with_image(self, image: Tensor) -> Conditioning:
         """The same condition under other image tokens, e.g. those of a grey image."""
         return replace(self, image=image.expand_as(self.image))
+
+
+def repeat_frame(latent: Tensor, num_frames: int) -> Tensor:
+    """Image to video: the latent (b, c, h, w) of the image at every frame, (b, c, t, h, w)."""
+    return repeat(latent, "b c h w -> b c t h w", t=num_frames)
+
+
+def place_keyframes(keyframes: Mapping[int, Tensor], num_frames: int) -> Tensor:
+    """Latents (b, c, h, w) at the frames that key them, zeros between: (b, c, t, h, w).
+
+    Raises `ValueError` for an empty mapping and for a frame outside [0, num_frames).
+    """
+    if not keyframes:
+        raise ValueError("at least one key frame is needed")
+    outside = sorted(index for index in keyframes if not 0 <= index < num_frames)
+    if outside:
+        raise ValueError(f"key frames {outside} are outside a clip of {num_frames} frames (0 to {num_frames - 1})")
+    first = next(iter(keyframes.values()))
+    concat = first.new_zeros(*first.shape[:2], num_frames, *first.shape[2:])
+    for index, latent in keyframes.items():
+        concat[:, :, index] = latent
+    return concat
+
+
+def interpolation(first: Tensor, last: Tensor, num_frames: int) -> Tensor:
+    """Generative interpolation: latents (b, c, h, w) at the first and last frame only, (b, c, t, h, w)."""
+    if num_frames < 2:
+        raise ValueError(f"interpolation and loops need at least 2 frames, not {num_frames}")
+    return place_keyframes({0: first, num_frames - 1: last}, num_frames)
+
+
+def loop(latent: Tensor, num_frames: int) -> Tensor:
+    """A loop: the same latent (b, c, h, w) at the first and last frame, (b, c, t, h, w)."""
+    return interpolation(latent, latent, num_frames)
+
+
+def check_image_token_policy(policy: str, trained_frames: int, num_frames: int) -> None:
+    """Raise `ValueError` for an unknown policy, or when `exact16` meets another number of frames."""
+    if policy not in IMAGE_TOKEN_POLICIES:
+        close = difflib.get_close_matches(policy, IMAGE_TOKEN_POLICIES, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(IMAGE_TOKEN_POLICIES)}"
+        raise ValueError(f"image token policy {policy!r} is not known; {hint}")
+    if policy == "exact16" and num_frames != trained_frames:
+        raise ValueError(
+            f"the model has image tokens for exactly {trained_frames} frames and image token policy 'exact16' allows no "
+            f"others, {num_frames} were asked for; choose 'nearest', 'linear' or 'broadcast'"
+        )
+
+
+def fit_image_tokens(tokens: Tensor, trained_frames: int, num_frames: int, policy: str = "linear") -> Tensor:
+    """Image tokens for `num_frames` frames from the (b, trained_frames x l, d) of the query transformer.
+
+    The layout is frame-major, token index = frame x l + place. The result is (b, num_frames x l, d), or `tokens`
+    itself for `broadcast`, where the network shows all of them to every frame. See `IMAGE_TOKEN_POLICIES`.
+    """
+    check_image_token_policy(policy, trained_frames, num_frames)
+    if num_frames == trained_frames or policy == "broadcast":
+        return tokens
+    blocks = rearrange(tokens, "b (t l) d -> b t l d", t=trained_frames)
+    # both ends of the clip keep the blocks of both ends of the training clips
+    position = torch.linspace(0, trained_frames - 1, num_frames, dtype=torch.float64)
+    if policy == "nearest":
+        fitted = blocks[:, (position + 0.5).long().to(tokens.device)]
+    else:
+        low = position.long().clamp(max=max(trained_frames - 2, 0))
+        high = (low + 1).clamp(max=trained_frames - 1)
+        weight = (position - low).to(tokens.device, tokens.dtype)[:, None, None]
+        fitted = torch.lerp(blocks[:, low.to(tokens.device)], blocks[:, high.to(tokens.device)], weight)
+    return rearrange(fitted, "b t l d -> b (t l) d")
