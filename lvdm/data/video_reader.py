@@ -1,0 +1,234 @@
+"""Exact random access to the frames of a video file, in presentation order.
+
+Opening reads the packets (not the pictures) of the file once, so that the number of frames and their times are facts
+and not claims of the header; reading seeks to the key frame before each wanted frame and decodes from there.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+_SEEK_GAP = 16
+"""Decoding on is cheaper than seeking when the next key frame is this close (frames)."""
+
+_HIDDEN_PACKET_CODECS = frozenset({"vp8"})
+"""Codecs with packets that show no picture: their frames are counted by decoding."""
+
+_UNTIMED_FORMATS = frozenset({"avi"})
+"""Formats that store no presentation times, although their packets seem to carry some."""
+
+_HD_LINES = 720
+"""Players take untagged video with at least so many lines as BT.709, and smaller video as BT.601."""
+
+_UNSPECIFIED = 2
+"""The colour space code of video that does not tell its own (ITU-T H.273, table 4)."""
+
+
+class VideoError(ValueError):
+    """A video that cannot be read; the message names the file and the reason."""
+
+
+class VideoReader:
+    """Frames of one video file by their number; a context manager.
+
+    `num_frames` is exact; `fps` is the average over the whole file; `height` and `width` are those of the picture as
+    shown, after the rotation that phones store beside it. Raises `VideoError` when the file is not a readable video.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        _check_file(self.path)
+        self._container = self._open()
+        try:
+            self._scan()
+            first = next(self._decode(0), None)
+            if first is None:
+                raise VideoError(f"{self.path}: no frame can be decoded, the file is damaged or incomplete")
+            self.height, self.width = _to_rgb(first[1]).shape[:2]
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+
+    def read(self, indices: Sequence[int], height: int | None = None, width: int | None = None) -> Tensor:
+        """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3), scaled to `height` x `width` if given.
+
+        Raises `VideoError` if a frame cannot be decoded, IndexError if there is no such frame.
+        """
+        if (height is None) != (width is None):
+            raise ValueError(f"give both height and width or neither, got height={height}, width={width}")
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
+        shape = (self.height, self.width) if height is None or width is None else (height, width)
+        pictures: dict[int, np.ndarray] = {}
+        for number, frame in self._select(sorted(set(indices))):
+            pictures[number] = _to_rgb(frame, *shape)
+        if not pictures:
+            return torch.empty((0, *shape, 3), dtype=torch.uint8)
+        return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+
+    def _open(self) -> av.container.InputContainer:
+        try:
+            container = av.open(str(self.path))
+        except (av.FFmpegError, OSError) as error:
+            raise VideoError(f"{self.path}: not a readable video ({_reason(error)})") from error
+        stream = container.streams.best("video")
+        if not isinstance(stream, av.VideoStream):
+            container.close()
+            raise VideoError(f"{self.path}: holds no video stream")
+        self._stream = stream
+        return container
+
+    def _scan(self) -> None:
+        """Set `num_frames`, `fps` and the index of presentation times.
+
+        `_times` is None where packets do not tell which frames there are; frames are then found by counting.
+        """
+        self._times: list[int] | None = None
+        self._key_times: list[int] = []
+        times: list[int | None] = []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size == 0:  # the flush packet at the end
+                    continue
+                if packet.is_keyframe and packet.pts is not None:
+                    self._key_times.append(packet.pts)
+                if not packet.is_discard:  # cut away by an edit list: needed to decode others, never shown
+                    times.append(packet.pts)
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.path}: damaged after {len(times)} frames ({_reason(error)})") from error
+        if not times:
+            raise VideoError(f"{self.path}: the video stream holds no frames")
+        known = [time for time in times if time is not None]
+        trusted = (
+            self._stream.codec_context.name not in _HIDDEN_PACKET_CODECS
+            and self._container.format.name not in _UNTIMED_FORMATS
+        )
+        if trusted and len(set(known)) == len(times) and self._key_times:
+            start = self._key_times[0]  # nothing shown before the first key frame can be decoded
+            self._times = sorted(time for time in known if time >= start)
+            self._key_times.sort()
+            self.num_frames = len(self._times)
+        else:
+            self.num_frames = sum(1 for _ in self._decode(0))
+        self.fps = self._average_fps(sorted(known) if self._times is None else self._times)
+
+    def _average_fps(self, times: list[int]) -> float:
+        if len(times) > 1 and times[-1] > times[0] and self._stream.time_base:
+            return float((len(times) - 1) / ((times[-1] - times[0]) * self._stream.time_base))
+        return float(self._stream.average_rate or 1)
+
+    def _select(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames `wanted` (ascending, unique) with their numbers."""
+        frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
+        position: int | None = None
+        for number in wanted:
+            if position is None or self._key_before(number) - position > _SEEK_GAP:
+                frames = self._decode(self._key_before(number))
+            for position, frame in frames:  # noqa: B007
+                if position >= number:
+                    break
+            else:
+                position = None
+            if position != number:
+                raise VideoError(f"{self.path}: frame {number} of {self.num_frames} cannot be decoded, it is damaged")
+            yield number, frame
+
+    def _key_before(self, number: int) -> int:
+        """The number of the last shown key frame at or before frame `number`; 0 without an index."""
+        if self._times is None:
+            return 0
+        key = self._key_times[max(bisect.bisect_right(self._key_times, self._times[number]) - 1, 0)]
+        return bisect.bisect_left(self._times, key)
+
+    def _decode(self, start: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Frames with their numbers, from the key frame `start` on (or earlier, where the format seeks badly)."""
+        try:
+            if self._times is None or start == 0:
+                self._container.close()
+                self._container = self._open()
+                packets = self._container.demux(self._stream)
+            else:
+                packets = self._seek(self._times[start])
+            count = 0
+            for packet in packets:
+                for frame in packet.decode():
+                    assert isinstance(frame, av.VideoFrame)
+                    number = count if self._times is None else self._number_of(frame)
+                    count += 1
+                    if number is not None:
+                        yield number, frame
+        except av.FFmpegError as error:
+            raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
+
+    def _seek(self, time: int) -> Iterator[av.Packet]:
+        """Packets from the key frame shown at `time`, or from an earlier one."""
+        self._container.seek(time, stream=self._stream)
+        packets = self._container.demux(self._stream)
+        first = next(packets)
+        if first.pts is None or first.pts > time:  # some formats land behind: begin again
+            self._container.close()
+            self._container = self._open()
+            yield from self._container.demux(self._stream)
+            return
+        yield first
+        yield from packets
+
+    def _number_of(self, frame: av.VideoFrame) -> int | None:
+        assert self._times is not None
+        if frame.pts is None:
+            return None
+        number = bisect.bisect_left(self._times, frame.pts)
+        return number if number < len(self._times) and self._times[number] == frame.pts else None
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise VideoError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise VideoError(f"{path}: is a folder, not a video file")
+    if path.stat().st_size == 0:
+        raise VideoError(f"{path}: the file is empty")
+
+
+def _to_rgb(frame: av.VideoFrame, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """uint8 (H, W, 3) as shown: colours by the file's tags, turned upright, scaled if a size is given."""
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    if turns % 2:
+        height, width = width, height
+    untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES
+    converted = frame.reformat(
+        width=width,
+        height=height,
+        format="rgb24",
+        src_colorspace="ITU709" if untagged_hd else None,
+        interpolation="BICUBIC",
+    )
+    return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
