@@ -1,0 +1,1 @@
+"""Diffusion as pure functions over tensors: schedule, parameterization, guidance, noise, samplers, loss."""
