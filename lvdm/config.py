@@ -78,7 +78,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable YAML file: {error}") from error
+        raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} should hold a mapping with a top-level `model:` key, it holds {type(tree).__name__}")
     return typing.cast(dict[str, Any], tree)

@@ -28,7 +28,7 @@ setup_environment() {
         return 0
     fi
     echo "Installing the project and what it needs into $environment (the first time, torch alone takes minutes) ..."
-    if ! python -m pip install --quiet --disable-pip-version-check \
+    if ! python -m pip install -qq --disable-pip-version-check \
         --constraint "$root/constraints.txt" --editable "$root${extras:+[$extras]}" </dev/null; then
         echo "Installing failed; the lines above say why. See 'Troubleshooting' in README.md." >&2
         return 1

@@ -1,0 +1,169 @@
+"""Which part of the code may import which: a test, because a layer that is crossed once is crossed for good.
+
+The rule is in CONTRIBUTING.md under "Layout". Files are read, not run, except in the last test.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
+ENTRY, PIPELINE, MODELS, INPUTS, NETWORKS, CONFIG = range(6)
+"""Layers from the outermost to the innermost. A layer may import itself and what lies further in."""
+
+LAYERS = {
+    "scripts": ENTRY,
+    "main": ENTRY,
+    "lvdm.plugins": PIPELINE,
+    "lvdm.pipeline": PIPELINE,
+    "lvdm.generation": PIPELINE,
+    "lvdm.model_files": PIPELINE,
+    "lvdm.evaluation": PIPELINE,
+    "lvdm.models": MODELS,
+    "lvdm.conditioning": INPUTS,
+    "lvdm.checkpoint": INPUTS,
+    "lvdm.model_card": INPUTS,
+    "lvdm.canvas": INPUTS,
+    "lvdm.data": INPUTS,
+    "lvdm.diffusion": NETWORKS,
+    "lvdm.modules": NETWORKS,
+    "lvdm.device": NETWORKS,
+    "lvdm.config": CONFIG,
+}
+SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
+"""Parts of one layer that do not know each other."""
+
+EXTERNAL = {
+    "pytorch_lightning": ("lvdm.models.ddpm3d", "main."),
+    "open_clip": ("lvdm.modules.encoders.",),
+    "kornia": ("lvdm.modules.encoders.",),
+    "av": ("lvdm.data.",),
+    "imageio": ("lvdm.data.",),
+    "typer": ("scripts.",),
+    "rich": ("scripts.",),
+    "argparse": ("scripts.", "main."),
+}
+"""Packages that only some modules may import, so that replacing one of them touches one place."""
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Dotted names that the file imports, with line numbers; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import; write the full name"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def part_of(name: str) -> str | None:
+    """The entry of `LAYERS` that a dotted name of ours belongs to; None for other packages.
+
+    `lvdm.pipeline_batch` and `lvdm.checkpoint_convert` belong to `lvdm.pipeline` and `lvdm.checkpoint`.
+    """
+    first, _, rest = name.partition(".")
+    if first in LAYERS:
+        return first
+    if first != "lvdm" or not rest:
+        return None
+    second = rest.split(".")[0]
+    if f"lvdm.{second}" in LAYERS:
+        return f"lvdm.{second}"
+    return next((part for part in LAYERS if f"lvdm.{second}".startswith(part + "_")), f"lvdm.{second}")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_point_inwards(path: Path) -> None:
+    here = part_of(module_name(path))
+    if here is None:  # lvdm/__init__.py
+        return
+    assert here in LAYERS, f"{path.name} belongs to no layer: add {here} to LAYERS in {__file__} and to CONTRIBUTING.md"
+    for name, line in imports_of(path):
+        there = part_of(name)
+        if there is None or there == here:
+            continue
+        assert there in LAYERS, f"{path}:{line} imports {name}, which belongs to no layer"
+        where = f"{path.relative_to(ROOT)}:{line} imports {name}"
+        assert LAYERS[there] >= LAYERS[here], f"{where}: {there} is further out than {here}"
+        assert not {here, there} <= SIBLINGS, f"{where}: {here} and {there} must not know each other"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_packages_stay_where_they_belong(path: Path) -> None:
+    here = module_name(path)
+    for name, line in imports_of(path):
+        allowed = EXTERNAL.get(name.split(".")[0])
+        if allowed is not None:
+            where = f"{path.relative_to(ROOT)}:{line} imports {name}"
+            assert f"{here}.".startswith(allowed), f"{where}, which belongs to {' or '.join(allowed)}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_forbidden_habits(path: Path) -> None:
+    here = module_name(path)
+    in_library = here.startswith("lvdm")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        code = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+        assert code != "sys.path", f"{where}: sys.path; install the project with pip install -e . instead"
+        if code == "torch.load":
+            assert here.startswith("lvdm.checkpoint"), f"{where}: torch.load; read checkpoints through lvdm.checkpoint"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{where}: a bare except hides the real error"
+        if in_library and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{where}: the library does not print; log or raise"
+        if in_library and here != "lvdm.device" and isinstance(node, ast.Constant) and isinstance(node.value, str):
+            is_device = node.value == "cuda" or node.value.startswith("cuda:")
+            assert not is_device, f"{where}: a device by name; ask lvdm.device or use the device of a tensor"
+
+
+def test_no_module_collects_odds_and_ends() -> None:
+    """`main/utils_data.py` keeps its name because the original's YAMLs name it."""
+    names = {module_name(path) for path in SOURCES}
+    odd = {
+        name for name in names if set(name.split(".")[-1].split("_")) & {"utils", "util", "helpers", "helper", "misc"}
+    }
+    assert odd <= {"main.utils_data"}, f"name these after what they do: {sorted(odd)}"
+
+
+IMPORT_EVERYTHING = """
+import importlib, random, sys, numpy, torch
+
+def state():
+    return {
+        "random": random.getstate(),
+        "numpy.random": numpy.random.get_state()[1].tolist(),
+        "torch random": torch.get_rng_state().tolist(),
+        "the default dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "sys.path": list(sys.path),
+    }
+
+before = state()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+changed = [key for key, value in state().items() if value != before[key]]
+assert not changed, f"importing lvdm changed {changed}"
+assert not torch.cuda.is_initialized(), "importing lvdm started CUDA"
+"""
+
+
+def test_importing_is_silent_and_touches_nothing() -> None:
+    """Importing all of the library prints nothing, starts no CUDA, draws no random number, changes no default."""
+    names = [module_name(path) for path in SOURCES if path.is_relative_to(ROOT / "lvdm")]
+    command = [sys.executable, "-c", IMPORT_EVERYTHING, *names]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "", f"importing lvdm printed: {run.stdout}"
