@@ -106,7 +106,9 @@ def parse_component(node: Any, where: str) -> Component:
 def resolve_target(target: Any, where: str) -> type:
     """The class behind a dotted path, if a configuration may name it. Raises `ConfigError` otherwise."""
     if not isinstance(target, str):
-        raise ConfigError(f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {target!r}")
+        raise ConfigError(
+            f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {target!r}"
+        )
     path = TARGET_ALIASES.get(target, target)
     if not path.startswith(ALLOWED_PACKAGES):
         raise ConfigError(
@@ -192,7 +194,9 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         if len(args) == 2 and args[1] is Ellipsis:
             return tuple(_coerce(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) == len(value):
-            return tuple(_coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True)))
+            return tuple(
+                _coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True))
+            )
         raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {value!r}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse_dataclass(hint, value, where)
@@ -200,7 +204,12 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return {_coerce(k, args[0], where): _coerce(v, args[1], f"{where}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and origin is None and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+    if (
+        isinstance(hint, type)
+        and origin is None
+        and isinstance(value, hint)
+        and (hint is bool or not isinstance(value, bool))
+    ):
         return value
     raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
 

@@ -1,0 +1,142 @@
+"""Convolutional blocks of the video UNet. Frames are folded into the batch: activations are (b t, c, h, w)."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeVar
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def zero_module(module: M) -> M:
+    """Set all parameters of `module` to zero (residual branches start as the identity); returns it."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+def timestep_embedding(timesteps: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
+    """Sinusoids of (possibly fractional) positions: (...,) -> (..., dim), cosines first, in float32."""
+    half = dim // 2
+    positions = torch.arange(half, dtype=torch.float32, device=timesteps.device)
+    frequencies = torch.exp(-math.log(max_period) * positions / half)
+    angles = timesteps[..., None].float() * frequencies
+    embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    return F.pad(embedding, (0, dim % 2))
+
+
+class GroupNorm32(nn.GroupNorm):
+    """Group normalization whose statistics are at least float32, whatever the activations' precision."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype not in (torch.float16, torch.bfloat16):
+            return super().forward(x)
+        out = F.group_norm(x.float(), self.num_groups, self.weight.float(), self.bias.float(), self.eps)
+        return out.to(x.dtype)
+
+
+class Downsample(nn.Module):
+    """3x3 convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour to twice the size, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class TemporalConvBlock(nn.Module):
+    """Four convolutions over frames only, on a residual; statistics are shared by all frames of a clip."""
+
+    def __init__(self, channels: int, dropout: float = 0.1, norm_num_groups: int = 32) -> None:
+        super().__init__()
+
+        def convolution(with_dropout: bool) -> nn.Sequential:
+            drop = [nn.Dropout(dropout)] if with_dropout else []
+            return nn.Sequential(
+                GroupNorm32(norm_num_groups, channels),
+                nn.SiLU(),
+                *drop,
+                nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0)),
+            )
+
+        self.conv1 = convolution(with_dropout=False)
+        self.conv2 = convolution(with_dropout=True)
+        self.conv3 = convolution(with_dropout=True)
+        self.conv4 = convolution(with_dropout=True)
+        zero_module(self.conv4[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, t, h, w) -> the same shape."""
+        return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions with the time embedding between them, then a temporal convolution."""
+
+    def __init__(
+        self,
+        channels: int,
+        emb_channels: int,
+        out_channels: int,
+        dropout: float = 0.0,
+        use_checkpoint: bool = False,
+        temporal_conv: bool = False,
+        temporal_conv_dropout: float = 0.1,
+        norm_num_groups: int = 32,
+    ) -> None:
+        super().__init__()
+        self.use_checkpoint = use_checkpoint
+        self.in_layers = nn.Sequential(
+            GroupNorm32(norm_num_groups, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, out_channels))
+        self.out_layers = nn.Sequential(
+            GroupNorm32(norm_num_groups, out_channels),
+            nn.SiLU(),
+            nn.Dropout(dropout),
+            zero_module(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
+        # The misspelling is part of the released checkpoints' keys.
+        self.temopral_conv = (
+            TemporalConvBlock(out_channels, temporal_conv_dropout, norm_num_groups) if temporal_conv else None
+        )
+
+    def forward(self, x: Tensor, emb: Tensor, temporal: bool = True) -> Tensor:
+        """x (b t, c, h, w), emb (b, 1 or t, emb_channels) -> (b t, out_channels, h, w).
+
+        `temporal=False` leaves out the temporal convolution.
+        """
+        if self.use_checkpoint and self.training and torch.is_grad_enabled():
+            return checkpoint(self._forward, x, emb, temporal, use_reentrant=False)
+        return self._forward(x, emb, temporal)
+
+    def _forward(self, x: Tensor, emb: Tensor, temporal: bool) -> Tensor:
+        batch = emb.shape[0]
+        h = rearrange(self.in_layers(x), "(b t) c h w -> b t c h w", b=batch)
+        h = h + self.emb_layers(emb)[..., None, None].to(h.dtype)  # b t c 1 1, the same row for all frames if t is 1
+        h = self.out_layers(rearrange(h, "b t c h w -> (b t) c h w"))
+        h = self.skip_connection(x) + h
+        if self.temopral_conv is None or not temporal:
+            return h
+        h = self.temopral_conv(rearrange(h, "(b t) c h w -> b c t h w", b=batch))
+        return rearrange(h, "b c t h w -> (b t) c h w")
