@@ -76,10 +76,8 @@ class ResnetBlock(nn.Module):
         self.norm2 = config.norm(out_channels)
         self.dropout = nn.Dropout(config.dropout)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        if in_channels != out_channels:
-            self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1)
-        else:
-            self.nin_shortcut = nn.Identity()
+        same = in_channels == out_channels
+        self.nin_shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
