@@ -1,0 +1,221 @@
+"""Pixels of procedural scenes, vectorised over clips, on any device.
+
+A sprite is looked up in two small textures, a signed distance to its outline and a tone, at coordinates that turn,
+grow and travel with it; a background is a formula (or, for noise, a texture) of world coordinates. The camera moves
+the world coordinates. Coordinates are in sides, from the centre of the picture, y down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from lvdm.data.procedural_scene import (
+    BACKGROUNDS,
+    COLORS,
+    DIRECTIONS,
+    GROWTH,
+    PANS,
+    PROGRESS_PER_FRAME,
+    SHAPES,
+    SPEEDS,
+    TEXTURES,
+    TRAVEL,
+    TURN,
+    ProceduralConfig,
+    Scene,
+)
+from lvdm.data.procedural_shapes import ATLAS_EXTENT, noise_atlas, shape_atlas, texture_atlas
+
+CHUNK = 4
+"""Clips rendered at once on the CPU, so that intermediate results stay in its cache."""
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """Per-clip rates, each (b, 1): what one unit of progress changes."""
+
+    progress: Tensor  # (b, t), 0 at frame 0
+    travel: tuple[Tensor, Tensor]  # sprite, in sides
+    turn: Tensor  # radians clockwise
+    growth: Tensor  # log radius
+    pan: tuple[Tensor, Tensor]  # camera, in sides
+    zoom: Tensor  # log magnification
+
+
+def render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
+    """Video (b, 3, t, H, W), float32 in [-1, 1]."""
+    return _in_chunks(scenes, config, torch.device(device), _render)
+
+
+def render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
+    """Coverage of each pixel by the sprite, (b, t, H, W), float32 in [0, 1]."""
+    return _in_chunks(scenes, config, torch.device(device), _render_mask)
+
+
+def _in_chunks(
+    scenes: Sequence[Scene],
+    config: ProceduralConfig,
+    device: torch.device,
+    draw: Callable[[Sequence[Scene], ProceduralConfig, torch.device], Tensor],
+) -> Tensor:
+    if not scenes:
+        raise ValueError("there are no scenes to render; give at least one")
+    size = CHUNK if device.type == "cpu" else len(scenes)
+    chunks = [draw(scenes[start : start + size], config, device) for start in range(0, len(scenes), size)]
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
+
+
+def _render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
+    distance, radius_px, tone, light = _sprite_lookup(scenes, config, device)
+    coverage = _coverage(distance, radius_px)
+    # A darker rim of about 1.5 px keeps sprites apart from backgrounds of similar brightness.
+    rim = (1.0 + (distance * radius_px + 1.0) / 1.5).clamp_(0.0, 1.0)
+    shade = (tone + light).sub_(rim, alpha=0.3).add_(1.0)  # (b, t, H, W), about 0.5 .. 1.25
+    color = torch.tensor([COLORS[scene.color] for scene in scenes], device=device)
+    # Black cannot get darker and white cannot get lighter: lift the one, and let the other keep its darker tones.
+    color = color.clamp(min=0.10)
+    sprite = (color[:, :, None, None, None] * shade[:, None]).clamp_(0.0, 1.0)  # (b, 3, t, H, W)
+    background = _background(scenes, config, device)
+    return torch.lerp(background, sprite, coverage[:, None]).mul_(2.0).sub_(1.0)
+
+
+def _render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
+    distance, radius_px, _, _ = _sprite_lookup(scenes, config, device)
+    return _coverage(distance, radius_px)
+
+
+def _coverage(distance: Tensor, radius_px: Tensor) -> Tensor:
+    """Soft edge one pixel wide, from the distance to the outline in radii."""
+    return (0.5 - distance * radius_px).clamp_(0.0, 1.0)
+
+
+def _motion(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> _Motion:
+    still = (0.0, 0.0)
+    rows = [
+        (
+            PROGRESS_PER_FRAME * SPEEDS[scene.speed] * scene.frame_stride,
+            *(TRAVEL * component for component in DIRECTIONS.get(scene.motion, still)),
+            TURN * _sign(scene.motion, "clockwise", "counterclockwise"),
+            GROWTH * _sign(scene.motion, "grow", "shrink"),
+            *(TRAVEL * component for component in PANS.get(scene.motion, still)),
+            GROWTH * _sign(scene.motion, "zoom in", "zoom out"),
+        )
+        for scene in scenes
+    ]
+    rate, dx, dy, turn, growth, pan_x, pan_y, zoom = torch.tensor(rows, device=device).T.unsqueeze(-1)
+    progress = rate * torch.arange(config.num_frames, device=device)  # (b, t)
+    return _Motion(progress, (dx, dy), turn, growth, (pan_x, pan_y), zoom)
+
+
+def _sign(motion: str, positive: str, negative: str) -> float:
+    return float(motion == positive) - float(motion == negative)
+
+
+def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor, Tensor]:
+    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the picture."""
+    x = (torch.arange(config.width, device=device) + 0.5 - config.width / 2) / config.side
+    y = (torch.arange(config.height, device=device) + 0.5 - config.height / 2) / config.side
+    return x, y
+
+
+def _sprite_lookup(
+    scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Signed distance to the outline in radii (b, t, H, W); radius in pixels (b, t, 1, 1); tone and light like distance."""
+    motion = _motion(scenes, config, device)
+    start = [
+        ((s.x - 0.5) * config.width / config.side, (s.y - 0.5) * config.height / config.side, s.radius, s.angle)
+        for s in scenes
+    ]
+    x0, y0, radius, angle = torch.tensor(start, device=device).T.unsqueeze(-1)
+    magnification = torch.exp(motion.zoom * motion.progress)  # (b, t)
+    centre_x = (x0 + (motion.travel[0] - motion.pan[0]) * motion.progress) * magnification
+    centre_y = (y0 + (motion.travel[1] - motion.pan[1]) * motion.progress) * magnification
+    radius = radius * torch.exp(motion.growth * motion.progress) * magnification
+    angle = angle + motion.turn * motion.progress
+
+    x, y = _pixel_grid(config, device)
+    u = ((x - centre_x[..., None]) / radius[..., None])[:, :, None, :]  # (b, t, 1, W), in radii
+    v = ((y - centre_y[..., None]) / radius[..., None])[:, :, :, None]  # (b, t, H, 1)
+    cos, sin = (f(angle)[..., None, None] / ATLAS_EXTENT for f in (torch.cos, torch.sin))
+    grid = torch.stack((u * cos + v * sin, v * cos - u * sin), dim=-1)  # (b, t, H, W, 2), the sprite's own axes
+    atlas = torch.stack(
+        (
+            shape_atlas(device)[[SHAPES.index(scene.shape) for scene in scenes]],
+            texture_atlas(device)[[TEXTURES.index(scene.texture) for scene in scenes]],
+        ),
+        dim=1,
+    )  # (b, 2, n, n)
+    looked_up = F.grid_sample(
+        atlas, rearrange(grid, "b t h w two -> b (t h) w two"), padding_mode="border", align_corners=False
+    )
+    distance, tone = rearrange(looked_up, "b c (t h) w -> c b t h w", t=config.num_frames)
+    light = (u + v).mul_(-0.12)  # from the upper left, whatever way the sprite turns
+    return distance, radius[..., None, None] * config.side, tone, light
+
+
+def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
+    """(b, 3, t, H, W) in [0, 1]; t is 1 when the camera of no clip moves."""
+    colors = torch.tensor([scene.background_colors for scene in scenes], device=device)  # (b, 2, 3)
+    background = colors.new_empty(len(scenes), 3, config.num_frames, config.height, config.width)
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for index, scene in enumerate(scenes):
+        moving = scene.motion in PANS or scene.motion in ("zoom in", "zoom out")
+        groups.setdefault((scene.background, moving), []).append(index)
+    for (kind, moving), rows in groups.items():
+        chosen = [scenes[row] for row in rows]
+        mix = _pattern(kind, chosen, config, device, frames=config.num_frames if moving else 1)[:, None]
+        first, second = colors[rows, :, :, None, None, None].unbind(1)  # (n, 3, 1, 1, 1) each
+        background[rows] = first + (second - first) * mix
+    return background
+
+
+def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> Tensor:
+    """How much of the second background colour each pixel has: (n, frames, H, W) in [0, 1]."""
+    motion = _motion(scenes, config, device)
+    rows = [(s.background_angle, s.background_cell, *s.background_phase) for s in scenes]
+    angle, cell, phase_x, phase_y = (column[:, None, None, None] for column in torch.tensor(rows, device=device).T)
+    progress = motion.progress[:, :frames]
+    zoom = torch.exp(-motion.zoom * progress)[..., None]
+    x, y = _pixel_grid(config, device)
+    x = (x * zoom + (motion.pan[0] * progress)[..., None])[:, :, None, :]  # (n, frames, 1, W), world
+    y = (y * zoom + (motion.pan[1] * progress)[..., None])[:, :, :, None]  # (n, frames, H, 1)
+    cell_px = cell * config.side / zoom[..., None]
+    if kind == "plain":
+        return (x + y) * 0.0
+    if kind == "gradient":
+        return (0.5 + 0.6 * (x * torch.cos(angle) + y * torch.sin(angle))).clamp_(0.0, 1.0)
+    if kind == "striped":
+        along = (x * torch.cos(angle) + y * torch.sin(angle)) / cell + phase_x
+        return (0.5 + _wave(along) * cell_px).clamp_(0.0, 1.0)
+    if kind == "checkered":
+        across = (_wave(x / cell + phase_x) * cell_px * 2).clamp_(-1.0, 1.0)
+        return 0.5 + 0.5 * across * (_wave(y / cell + phase_y) * cell_px * 2).clamp_(-1.0, 1.0)
+    if kind == "dotted":
+        distance = torch.hypot(_centred(x / cell + phase_x), _centred(y / cell + phase_y))
+        return (0.5 + (0.27 - distance) * cell_px).clamp_(0.0, 1.0)
+    assert kind == "noisy", f"background {kind!r} is not one of {BACKGROUNDS}"
+    # The noise texture spans four sides around a random point; reflection makes it endless.
+    shape = (len(scenes), frames, config.height, config.width)
+    grid = torch.stack(((x / 2 + phase_x).expand(shape), (y / 2 + phase_y).expand(shape)), dim=-1)
+    noise = noise_atlas(device).expand(len(scenes), 1, -1, -1)
+    looked_up = F.grid_sample(
+        noise, rearrange(grid, "n f h w two -> n (f h) w two"), padding_mode="reflection", align_corners=False
+    )
+    return rearrange(looked_up, "n 1 (f h) w -> n f h w", f=frames)
+
+
+def _centred(periods: Tensor) -> Tensor:
+    """Position within the period, in [-0.5, 0.5)."""
+    return periods - torch.floor(periods) - 0.5
+
+
+def _wave(periods: Tensor) -> Tensor:
+    """Triangle wave: signed distance, in periods, to the nearest edge between the two halves of a period."""
+    return 0.25 - _centred(periods).abs()
