@@ -62,10 +62,7 @@ def caption(scene: Scene) -> str:
     # The normal speed goes without saying, and stillness has none.
     adverb = "" if scene.motion == "still" or scene.speed == "normal" else scene.speed
     verb = participle if scene.template == 3 else third_person
-    if scene.template == 1:
-        action = _join(verb, target, adverb)
-    else:
-        action = _join(verb, adverb, target)
+    action = _join(verb, target, adverb) if scene.template == 1 else _join(verb, adverb, target)
     background = f"on a {scene.background} background"
     if scene.motion in CAMERA_MOTIONS:
         camera = "camera" if scene.template == 3 else "the camera"

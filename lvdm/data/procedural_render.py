@@ -127,7 +127,7 @@ def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor,
 def _sprite_lookup(
     scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Signed distance to the outline in radii (b, t, H, W); radius in pixels (b, t, 1, 1); tone and light like distance."""
+    """Distance to the outline in radii (b, t, H, W), radius in pixels (b, t, 1, 1), tone and light (b, t, H, W)."""
     motion = _motion(scenes, config, device)
     start = [
         ((s.x - 0.5) * config.width / config.side, (s.y - 0.5) * config.height / config.side, s.radius, s.angle)

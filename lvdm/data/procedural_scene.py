@@ -181,7 +181,7 @@ class Scene:
 
 
 def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
-    """Draw one scene. `rng` is a seeded generator, or a seed. Everything that frame 0 shows is independent of direction."""
+    """Draw one scene from a seeded generator, or a seed. What frame 0 shows does not depend on the direction."""
     if isinstance(rng, int):
         rng = random.Random(rng)
     while True:  # ends: the configuration checked that some triple is accepted
