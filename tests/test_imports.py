@@ -25,6 +25,7 @@ LAYERS = {
     "lvdm.pipeline": PIPELINE,
     "lvdm.generation": PIPELINE,
     "lvdm.model_files": PIPELINE,
+    "lvdm.provenance": PIPELINE,
     "lvdm.results": PIPELINE,
     "lvdm.runtime": PIPELINE,
     "lvdm.sizes": PIPELINE,

