@@ -1,0 +1,171 @@
+"""What a checkpoint was made for: the trained size, the meaning of its `fs` input, what it can do, how to sample it.
+
+A card is the top-level `sampling:` block of a model's YAML; `RELEASED` holds those of the published checkpoints, which
+also stand in for an original YAML without the block.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from lvdm.config import ConfigError, load_yaml, parse_dataclass
+
+FsMeaning = Literal["stride", "fps"]
+"""stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more."""
+
+Capability = Literal["i2v", "interpolation"]
+"""i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The `sampling:` block of a model.
+
+    name                         the model, e.g. 512 or tiny
+    height, width, num_frames    what it was trained on, in pixels and frames
+    fs_meaning, fs_min, fs_max   unit of the `fs` input and the range seen in training, both ends included
+    fs_default                   the `fs` that the preset uses
+    capabilities                 see `Capability`
+    guidance_scale ... sampler   what the preset samples with
+    playback_fps                 frames per second of the written file; independent of `fs`
+    fix_final_step               end at the clean latents, see `lvdm.diffusion.samplers`
+    image_token_policy           for clips that are not `num_frames` long, see `lvdm.conditioning`
+    notes                        training data, watermark, licence, for people to read
+    """
+
+    name: str
+    height: int
+    width: int
+    fs_meaning: FsMeaning
+    fs_min: int
+    fs_max: int
+    fs_default: int
+    num_frames: int = 16
+    capabilities: tuple[Capability, ...] = ("i2v",)
+    guidance_scale: float = 7.5
+    guidance_rescale: float = 0.0
+    eta: float = 1.0
+    num_inference_steps: int = 50
+    timestep_spacing: str = "uniform"
+    sampler: str = "ddim"
+    playback_fps: int = 8
+    fix_final_step: bool = False
+    image_token_policy: str = "linear"
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("height", "width", "num_frames", "num_inference_steps", "playback_fps", "fs_min"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
+        if not self.fs_min <= self.fs_default <= self.fs_max:
+            raise ValueError(f"fs_default {self.fs_default} must lie in fs_min..fs_max, {self.fs_min}..{self.fs_max}")
+        if self.fs_meaning not in get_args(FsMeaning):
+            raise ValueError(f"fs_meaning must be one of {', '.join(get_args(FsMeaning))}, it is {self.fs_meaning!r}")
+        if not self.capabilities or not set(self.capabilities) <= set(get_args(Capability)):
+            raise ValueError(f"capabilities must be some of {', '.join(get_args(Capability))}, not {self.capabilities}")
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> ModelCard:
+        """The card of a model's YAML: its `sampling:` block, or that of the released model it describes.
+
+        Raises `ConfigError` for a wrong block, and for a YAML without one that is not of a released model.
+        """
+        return cls.from_tree(load_yaml(path), str(path))
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any], where: str) -> ModelCard:
+        """`from_yaml` for a YAML that has been read; `where` is the place named in errors."""
+        block = tree.get("sampling")
+        if block is None:
+            return _released_card(tree, where)
+        if not isinstance(block, Mapping):
+            raise ConfigError(f"{where}: sampling should be a mapping, it is {block!r}")
+        card: ModelCard = parse_dataclass(cls, block, f"{where}: sampling")
+        return card
+
+    @property
+    def fs_description(self) -> str:
+        """The meaning and range of `fs` in words."""
+        if self.fs_meaning == "stride":
+            return f"frame stride, {self.fs_min} to {self.fs_max}, larger is more motion"
+        return f"frames per second, {self.fs_min} to {self.fs_max}, smaller is more motion"
+
+    def can(self, capability: Capability) -> bool:
+        """Whether the model was trained for this."""
+        return capability in self.capabilities
+
+    def fs_for_motion(self, motion: float) -> int:
+        """The `fs` for an amount of motion in 0 (least) to 1 (most), the same direction for every model.
+
+        Motion is in proportion to the stride, and to the inverse of the frame rate: the stride is spaced evenly and
+        the frame rate evenly in its inverse. Raises `ValueError` outside [0, 1].
+        """
+        if not (math.isfinite(motion) and 0.0 <= motion <= 1.0):
+            raise ValueError(f"motion {motion} is not possible; use a number from 0 (least) to 1 (most)")
+        if self.fs_meaning == "stride":
+            return round(self.fs_min + motion * (self.fs_max - self.fs_min))
+        return round(1.0 / ((1.0 - motion) / self.fs_max + motion / self.fs_min))
+
+    def check_fs(self, fs: float) -> str | None:
+        """A sentence on what is wrong with this `fs`, and the way out; None if it is within the trained range."""
+        if self.fs_min <= fs <= self.fs_max:
+            return None
+        return (
+            f"fs {fs:g} is outside what {self.name} was trained on ({self.fs_description}); "
+            f"use {self.fs_default}, or set motion from 0 to 1 instead"
+        )
+
+
+_WATERMARK = "Trained on video with watermarks, which can show in the result."
+_NO_WATERMARK = "Not trained on watermarked video."
+
+
+def _v_model(name: str, height: int, width: int, fs: tuple[int, int, int], capability: Capability) -> ModelCard:
+    return ModelCard(
+        name=name,
+        height=height,
+        width=width,
+        fs_meaning="fps",
+        fs_min=fs[0],
+        fs_max=fs[1],
+        fs_default=fs[2],
+        capabilities=(capability,),
+        guidance_rescale=0.7,
+        timestep_spacing="uniform_trailing",
+        notes=_NO_WATERMARK,
+    )
+
+
+RELEASED: Mapping[str, ModelCard] = types.MappingProxyType(
+    {
+        "256": ModelCard("256", 256, 256, "stride", fs_min=1, fs_max=6, fs_default=3, notes=_WATERMARK),
+        "512": _v_model("512", 320, 512, (15, 30, 24), "i2v"),
+        "1024": _v_model("1024", 576, 1024, (5, 15, 10), "i2v"),
+        "512_interp": _v_model("512_interp", 320, 512, (5, 30, 5), "interpolation"),
+    }
+)
+"""The cards of the published checkpoints, with the settings of the original's scripts."""
+
+
+def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
+    """The card of the released model whose YAML this is, told by its size and, for interpolation, by its name."""
+    model = tree.get("model")
+    params = model.get("params") if isinstance(model, Mapping) else None
+    size = params.get("image_size") if isinstance(params, Mapping) else None
+    if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
+        for name in _released_order(params, where):
+            if [RELEASED[name].height, RELEASED[name].width] == [side * 8 for side in size]:
+                return RELEASED[name]
+    names = ", ".join(RELEASED)
+    raise ConfigError(f"{where} is not the YAML of a released model ({names}); add a top-level `sampling:` block to it")
+
+
+def _released_order(params: Mapping[str, Any], where: str) -> list[str]:
+    """Names in `RELEASED`, the one for interpolation first where the YAML is for that."""
+    interpolates = bool(params.get("interp_mode")) or "interp" in Path(where).name
+    return sorted(RELEASED, key=lambda name: ("interp" in name) != interpolates)

@@ -1,0 +1,74 @@
+"""What the cards of the released models say, and that motion means the same for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lvdm.config import ConfigError
+from lvdm.model_card import RELEASED, ModelCard
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_motion_has_the_same_direction_for_every_model(name: str) -> None:
+    card = RELEASED[name]
+    calm, lively = card.fs_for_motion(0.0), card.fs_for_motion(1.0)
+    expected = (card.fs_min, card.fs_max) if card.fs_meaning == "stride" else (card.fs_max, card.fs_min)
+    assert (calm, lively) == expected, f"{name}: motion 0..1 should cover the trained range"
+    values = [card.fs_for_motion(i / 20) for i in range(21)]
+    rising = card.fs_meaning == "stride"
+    assert values == sorted(values, reverse=not rising), f"{name}: fs is not monotonic in motion: {values}"
+
+
+@pytest.mark.parametrize("motion", [-0.1, 1.5, float("nan")])
+def test_motion_outside_its_range_is_refused(motion: float) -> None:
+    with pytest.raises(ValueError, match="from 0"):
+        RELEASED["256"].fs_for_motion(motion)
+
+
+def test_a_stride_given_to_a_frame_rate_model_is_noticed() -> None:
+    assert "frames per second" in (RELEASED["512"].check_fs(3) or "")
+    assert RELEASED["256"].check_fs(3) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ("inference_256_v1.0.yaml", "256"),
+        ("inference_512_v1.0.yaml", "512"),
+        ("inference_1024_v1.0.yaml", "1024"),
+        ("inference_512_interp_v1.0.yaml", "512_interp"),
+        ("training_512_v1.0/config_interp.yaml", "512_interp"),
+    ],
+)
+def test_the_yaml_of_a_released_model_gives_its_card(config: str, name: str, tmp_path: Path) -> None:
+    text = (CONFIGS / config).read_text().split("\nsampling:")[0]
+    bare = tmp_path / Path(config).name
+    bare.write_text(text)
+    assert ModelCard.from_yaml(bare) == RELEASED[name], "told by the original YAML alone"
+    assert ModelCard.from_yaml(CONFIGS / config) == RELEASED[name], "told by the YAML as we ship it"
+
+
+def test_a_sampling_block_is_read_and_checked(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    block = "sampling: {name: mine, height: 64, width: 64, fs_meaning: stride, fs_min: 1, fs_max: 3, fs_default: 2%s}\n"
+    path.write_text(block % ", capabilities: [i2v, interpolation]")
+    card = ModelCard.from_yaml(path)
+    assert card.can("interpolation")
+    assert card.num_frames == 16
+    path.write_text(block % ", guidance: 3.0")
+    with pytest.raises(ConfigError, match="unknown key 'guidance'"):
+        ModelCard.from_yaml(path)
+    path.write_text((block % "").replace("fs_default: 2", "fs_default: 7"))
+    with pytest.raises(ConfigError, match="fs_default 7"):
+        ModelCard.from_yaml(path)
+
+
+def test_an_unknown_yaml_without_a_block_says_what_to_add(tmp_path: Path) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text("model: {target: x, params: {image_size: [8, 8]}}\n")
+    with pytest.raises(ConfigError, match="sampling"):
+        ModelCard.from_yaml(path)
