@@ -1,0 +1,303 @@
+"""LatentVisualDiffusion: the networks of one DynamiCrafter model under their released names, and its training step."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pytorch_lightning as pl
+import torch
+from einops import rearrange
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from lvdm.conditioning import Conditioning, interpolation, repeat_frame
+from lvdm.config import Component, LegacyOption
+from lvdm.diffusion.guidance import Branches, Denoiser, sequential
+from lvdm.diffusion.loss import diffusion_loss
+from lvdm.diffusion.parameterization import q_sample, scale_x0
+from lvdm.diffusion.schedule import NoiseSchedule, Parameterization, ScheduleConfig, schedule_buffers
+from lvdm.models.optimization import OptimizerConfig, build_optimizer
+from lvdm.models.training_draws import (
+    TrainingDraws,
+    draw_training_numbers,
+    dropped_conditions,
+    moving_region_weight,
+)
+from lvdm.modules.attention import Context
+from lvdm.modules.networks.openaimodel3d import UNetModel
+
+
+@dataclass(frozen=True)
+class LatentVisualDiffusionConfig:
+    """Keys of `model.params`. The last group is ours; its defaults are the original's behaviour."""
+
+    unet_config: Component
+    first_stage_config: Component
+    cond_stage_config: Component
+    img_cond_stage_config: Component
+    image_proj_stage_config: Component
+    image_size: tuple[int, int]
+    channels: int = 4
+    linear_start: float = 0.00085
+    linear_end: float = 0.012
+    timesteps: int = 1000
+    parameterization: Parameterization = "eps"
+    rescale_betas_zero_snr: bool = False
+    use_dynamic_rescale: bool = False
+    base_scale: float = 0.7
+    turning_step: int = 400
+    scale_factor: float = 1.0
+    perframe_ae: bool = False
+    fps_condition_type: Literal["fs", "fps"] = "fs"
+    cond_stage_trainable: bool = False
+    image_proj_model_trainable: bool = True
+    uncond_prob: float = 0.2
+    rand_cond_frame: bool = False
+    interp_mode: bool = False
+    log_every_t: int = 100
+
+    interpolation_probability: float = 0.0
+    high_noise_probability: float = 0.0
+    moving_region_weight: float = 1.0
+
+    LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
+        {
+            "num_timesteps_cond": LegacyOption((1, None), "conditions are not noised"),
+            "first_stage_key": LegacyOption(("video",), "batches name the clip `video`"),
+            "cond_stage_key": LegacyOption(("caption",), "batches name the sentence `caption`"),
+            "conditioning_key": LegacyOption(("hybrid",), "the model takes tokens and concatenated latents"),
+            "scale_by_std": LegacyOption((False,), "set scale_factor instead"),
+            "use_ema": LegacyOption((False,), "averaging weights is a callback: see configs/training_tiny"),
+            "uncond_type": LegacyOption(("empty_seq",), "the null condition is the empty prompt and a grey image"),
+            "freeze_embedder": LegacyOption((True,), "the image tower is never trained with the video model"),
+            "loss_type": LegacyOption(("l2",), "the released models use the squared error"),
+            "beta_schedule": LegacyOption(("linear",), "the released models use the linear schedule"),
+            "monitor": LegacyOption((None, "val/loss_simple_ema"), "set it on the checkpoint callback"),
+            "encoder_type": LegacyOption(("2d",), "the autoencoder works frame by frame"),
+        }
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.uncond_prob <= 1 / 3:
+            raise ValueError(f"uncond_prob is used three times and must be in [0, 1/3], it is {self.uncond_prob}")
+        self.schedule_config()
+
+    def schedule_config(self) -> ScheduleConfig:
+        """The fields that define the noise schedule."""
+        return ScheduleConfig(
+            self.linear_start,
+            self.linear_end,
+            self.timesteps,
+            self.parameterization,
+            self.rescale_betas_zero_snr,
+            self.use_dynamic_rescale,
+            self.base_scale,
+            self.turning_step,
+        )
+
+
+class DiffusionWrapper(nn.Module):
+    """Holds the UNet under the released key `model.diffusion_model`."""
+
+    def __init__(self, unet: UNetModel) -> None:
+        super().__init__()
+        self.diffusion_model = unet
+
+
+class LatentVisualDiffusion(pl.LightningModule):
+    """Autoencoder, towers, query transformer and UNet; keys and registration order are the released ones."""
+
+    Config = LatentVisualDiffusionConfig
+
+    def __init__(self, config: LatentVisualDiffusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.optimizer_config = OptimizerConfig()
+        self.training_seed = 0
+        # Buffers hold values even when the networks are built on the meta device.
+        with torch.device("cpu"):
+            for name, value in schedule_buffers(config.schedule_config()).items():
+                self.register_buffer(name, value)
+        self.model = DiffusionWrapper(config.unet_config.build())
+        self.first_stage_model = config.first_stage_config.build().eval().requires_grad_(False)
+        self.cond_stage_model = config.cond_stage_config.build().requires_grad_(config.cond_stage_trainable)
+        self.embedder = config.img_cond_stage_config.build().eval().requires_grad_(False)
+        self.image_proj_model = config.image_proj_stage_config.build()
+        self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
+
+    # ------------------------------------------------------------------ what the configuration implies
+
+    @property
+    def unet(self) -> UNetModel:
+        """The denoising network."""
+        return self.model.diffusion_model
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule in this model's buffers."""
+        scale_arr = self.scale_arr if self.config.use_dynamic_rescale else None
+        return NoiseSchedule(self.alphas_cumprod, scale_arr, self.config.parameterization)
+
+    @property
+    def vae_factor(self) -> int:
+        """Pixels per latent pixel, along one side."""
+        return self.first_stage_model.downsample_factor
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of a video must be multiples of this many pixels."""
+        return self.vae_factor * self.unet.config.size_multiple
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Image context tokens for each frame."""
+        return self.unet.config.image_tokens_per_frame
+
+    @property
+    def temporal_length(self) -> int:
+        """Frames of the clips that the query transformer was made for."""
+        return self.image_proj_model.config.video_length or 1
+
+    @property
+    def text_length(self) -> int:
+        """Tokens of a sentence."""
+        return self.unet.config.text_length
+
+    # ------------------------------------------------------------------ encoders and decoder
+
+    def encode_first_stage(self, video: Tensor, noise: Tensor | None = None) -> Tensor:
+        """video (b, 3, t, H, W) in [-1, 1] -> latents (b, c, t, h, w), times `scale_factor`.
+
+        `noise` has the latents' shape and makes a posterior sample, as the original always does; without it, the mode.
+        """
+        posterior = self.first_stage_model.encode(rearrange(video, "b c t h w -> (b t) c h w"))
+        z = posterior.mode() if noise is None else posterior.sample(rearrange(noise, "b c t h w -> (b t) c h w"))
+        return rearrange(z, "(b t) c h w -> b c t h w", b=video.shape[0]) * self.config.scale_factor
+
+    def decode_first_stage(self, latents: Tensor, chunk_size: int | None = None) -> Tensor:
+        """latents (b, c, t, h, w) -> video (b, 3, t, H, W), about [-1, 1], decoding `chunk_size` frames at a time."""
+        frames = rearrange(latents / self.config.scale_factor, "b c t h w -> (b t) c h w")
+        chunks = frames.split(chunk_size or frames.shape[0])
+        video = torch.cat([self.first_stage_model.decode(chunk) for chunk in chunks])
+        return rearrange(video, "(b t) c h w -> b c t h w", b=latents.shape[0])
+
+    def embed_text(self, prompts: Sequence[str]) -> Tensor:
+        """Sentences -> (b, n, d) tokens."""
+        return self.cond_stage_model(list(prompts))
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        """image (b, 3, H, W) in [-1, 1] -> (b, tokens_per_frame x temporal_length, d); zeros make the null image."""
+        return self.image_proj_model(self.embedder(image))
+
+    # ------------------------------------------------------------------ denoising
+
+    def denoiser(self, conditioning: Conditioning) -> Denoiser:
+        """The UNet under one condition; keys and values of its context are computed once, here."""
+        context = self.unet.project_context(conditioning.context, conditioning.concat.shape[2])
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.apply_model(x_t, t, context, conditioning.concat, conditioning.fps)
+
+        return denoise
+
+    def branches(self, conditionings: Sequence[Conditioning], batched: bool = True) -> Branches:
+        """The UNet under several conditions for the same latents: in one forward pass, or one after another."""
+        if not batched or len(conditionings) == 1:
+            return sequential(*(self.denoiser(conditioning) for conditioning in conditionings))
+        count = len(conditionings)
+        together = self.denoiser(
+            Conditioning(
+                text=torch.cat([c.text for c in conditionings]),
+                image=torch.cat([c.image for c in conditionings]),
+                concat=torch.cat([c.concat for c in conditionings]),
+                fps=torch.cat([c.fps for c in conditionings]),
+            )
+        )
+
+        def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+            outputs = together(torch.cat([x_t] * count), torch.cat([t] * count))
+            return tuple(outputs.chunk(count))
+
+        return denoise
+
+    def apply_model(self, x_t: Tensor, t: Tensor, context: Tensor | Context, concat: Tensor, fs: Tensor) -> Tensor:
+        """x_t (b, c, t, h, w) -> model output of the same shape."""
+        x = torch.cat([x_t.to(concat.dtype), concat], dim=1)
+        return self.unet(x, t, context, fs)
+
+    # ------------------------------------------------------------------ training
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW over everything trainable, with its schedule."""
+        optimizer, schedule = build_optimizer(self.parameters(), self.optimizer_config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride`."""
+        loss = self._step(batch)
+        self.log("train/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
+        return loss
+
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
+        """The same loss; validation draws its numbers from the batch index, so that runs can be compared."""
+        loss = self._step(batch, batch_index)
+        self.log("val/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
+        return loss
+
+    def _step(self, batch: Mapping[str, Any], index: int | None = None) -> Tensor:
+        draws = self._draw(self.latent_shape(batch), self.global_step if index is None else index).to(self.device)
+        latents, conditioning = self.training_batch(batch, draws)
+        return self.training_loss(latents, conditioning, draws).mean()
+
+    def _draw(self, shape: tuple[int, ...], index: int) -> TrainingDraws:
+        config = self.config
+        seed = hash((self.training_seed, index, self.global_rank)) % 2**63
+        return draw_training_numbers(
+            shape,
+            config.timesteps,
+            torch.Generator().manual_seed(seed),
+            rand_cond_frame=config.rand_cond_frame,
+            interpolation_probability=1.0 if config.interp_mode else config.interpolation_probability,
+            high_noise_probability=config.high_noise_probability,
+        )
+
+    def latent_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:
+        """Shape (b, c, t, h, w) of the latents of a batch."""
+        batch_size, _, num_frames, height, width = batch["video"].shape
+        return (batch_size, self.config.channels, num_frames, height // self.vae_factor, width // self.vae_factor)
+
+    def training_batch(self, batch: Mapping[str, Any], draws: TrainingDraws) -> tuple[Tensor, Conditioning]:
+        """Clean latents and their condition, with conditions dropped as `draws` say."""
+        config = self.config
+        video = batch["video"]
+        drop_text, drop_image = dropped_conditions(draws.condition_drop, config.uncond_prob)
+        with torch.no_grad():
+            latents = self.encode_first_stage(video, draws.posterior)
+            image = video[:, :, draws.cond_frame].masked_fill(drop_image[:, None, None, None], 0.0)
+            clip_tokens = self.embedder(image)
+        captions = ["" if drop else text for drop, text in zip(drop_text.tolist(), batch["caption"], strict=True)]
+        repeated = repeat_frame(latents[:, :, draws.cond_frame], latents.shape[2])
+        if draws.interpolate.any():
+            ends = interpolation(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
+            repeated = torch.where(draws.interpolate[:, None, None, None, None], ends, repeated)
+        fs = batch["fps"] if config.fps_condition_type == "fps" else batch["frame_stride"]
+        return latents, Conditioning(
+            text=self.embed_text(captions),
+            image=self.image_proj_model(clip_tokens),
+            concat=repeated,
+            fps=torch.as_tensor(fs, device=latents.device).long(),
+        )
+
+    def training_loss(self, latents: Tensor, conditioning: Conditioning, draws: TrainingDraws) -> Tensor:
+        """Loss of each clip, (b,): DynamiCrafter (arXiv:2310.12190) equation 1, on v or eps."""
+        schedule = self.schedule
+        x_0 = scale_x0(latents, draws.t, schedule)
+        x_t = q_sample(x_0, draws.noise, draws.t, schedule)
+        output = self.apply_model(x_t, draws.t, conditioning.context, conditioning.concat, conditioning.fps)
+        weight = None
+        if self.config.moving_region_weight != 1.0:
+            weight = moving_region_weight(latents, self.config.moving_region_weight)
+        return diffusion_loss(output, x_0, draws.noise, draws.t, schedule, weight)

@@ -1,0 +1,116 @@
+"""Train from YAML files: `python -m main.trainer --base config.yaml --train [key.sub=value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import load_file as read_checkpoint
+from omegaconf import OmegaConf
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from lvdm.config import ConfigError
+from main.training_setup import TrainingSetup, load_training_setup
+
+log = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The original's flags and defaults, and `--devices`."""
+    parser = argparse.ArgumentParser(prog="python -m main.trainer", description=__doc__)
+    parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
+    parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
+    parser.add_argument("--base", "-b", nargs="*", default=[], metavar="YAML", help="configurations, later ones win")
+    parser.add_argument("--train", "-t", action="store_true", help="train")
+    parser.add_argument("--val", "-v", action="store_true", help="validate")
+    parser.add_argument("--test", action="store_true", help="the same as --val")
+    parser.add_argument("--logdir", "-l", default="logs", help="folder of all runs")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
+    parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
+    parser.add_argument("--debug", "-d", action="store_true", help="log more")
+    parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line. Returns the exit code."""
+    args, overrides = build_parser().parse_known_args(argv)
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
+    if unknown:
+        print(
+            f"error: unknown argument {unknown[0]!r}; overrides look like model.params.uncond_prob=0.1", file=sys.stderr
+        )
+        return 2
+    try:
+        setup = load_training_setup(args.base, overrides)
+        run(setup, args)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(setup: TrainingSetup, args: argparse.Namespace) -> None:
+    """Build model, data and trainer from `setup`, then train or validate."""
+    pl.seed_everything(args.seed, workers=True, verbose=False)
+    model = setup.model.build()
+    model.optimizer_config = setup.optimizer
+    if hasattr(model, "training_seed"):
+        model.training_seed = args.seed
+    for path in setup.pretrained:
+        report = load_pretrained(model, read_checkpoint(path))
+        log.info("%s: %s", path, report)
+    run_dir = Path(args.logdir) / (args.name or time.strftime("%Y-%m-%dT%H-%M-%S"))
+    run_dir.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(setup.tree), run_dir / "config.yaml")
+    trainer = build_trainer(setup, run_dir, args.devices)
+    data = setup.data.build()
+    resume = newest_checkpoint(run_dir) if args.auto_resume or args.auto_resume_weight_only else None
+    if resume is not None and args.auto_resume_weight_only:
+        load_pretrained(model, read_checkpoint(resume))
+        resume = None
+    if args.train:
+        trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    if args.val or args.test:
+        trainer.validate(model, datamodule=data)
+
+
+def build_trainer(setup: TrainingSetup, run_dir: Path, devices: str) -> pl.Trainer:
+    """Lightning's trainer with the YAML's options, TensorBoard and CSV logs in `run_dir`."""
+    options: dict[str, Any] = {
+        "precision": setup.lightning.precision,
+        "devices": devices if devices == "auto" or "," in devices else int(devices),
+        **setup.lightning.trainer,
+    }
+    callbacks = [component.build() for component in setup.lightning.callbacks.values()]
+    loggers = [TensorBoardLogger(str(run_dir), name="tensorboard"), CSVLogger(str(run_dir), name="csv")]
+    return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=callbacks, **options)
+
+
+def load_pretrained(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Copy every tensor whose key and shape fit; returns a line about what did and what did not."""
+    own = model.state_dict()
+    fitting = {key: tensors[key] for key in tensors if key in own and tensors[key].shape == own[key].shape}
+    if not fitting:
+        raise ConfigError("the pretrained checkpoint has no tensor that this model has; is it of another model?")
+    model.load_state_dict(fitting, strict=False)
+    left = len(own) - len(fitting)
+    return f"took {len(fitting)} of {len(own)} tensors; {left} keep their initial values"
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint of the run that was written last."""
+    found = sorted(run_dir.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    return found[-1] if found else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
