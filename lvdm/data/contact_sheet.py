@@ -1,0 +1,37 @@
+"""All frames of a video in one still picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from lvdm.data.atomic import atomic_path
+from lvdm.data.video_writer import to_uint8
+
+_GAP = 4
+_BACKGROUND = (24, 24, 24)
+_MIN_NUMBERED_SIDE = 48
+"""Smaller frames carry no number: it would hide them."""
+
+
+def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> None:
+    """Write the frames of `video` (as for `write_video`) as a numbered grid, one PNG file. Raises `OutputError`."""
+    if columns < 1:
+        raise ValueError(f"a contact sheet needs at least 1 column, not {columns}")
+    pixels = to_uint8(video).cpu().numpy()
+    count, height, width = pixels.shape[:3]
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for number, picture in enumerate(pixels):
+        row, column = divmod(number, columns)
+        left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _GAP)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        if min(height, width) >= _MIN_NUMBERED_SIDE:
+            pen.text((left + 3, top + 2), str(number), fill="white", stroke_width=1, stroke_fill="black")
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")

@@ -1,0 +1,260 @@
+"""What to animate: folders of images with a list of prompts (the original's format), CSV and JSONL tables."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import difflib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["i2v", "interp", "loop"]
+MODES: tuple[Mode, ...] = ("i2v", "interp", "loop")
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
+"""Files with these suffixes, in upper or lower case, are the images of a folder."""
+
+LONG_PROMPT = 1000
+"""Longer prompts (characters) hold more than the 77 tokens that the text encoder reads, so a warning says it."""
+
+
+class PromptError(ValueError):
+    """A list of images and prompts that does not fit together; the message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One video to make. `name` is unique within its list and serves as the name of the output file, without suffix.
+
+    `None` means: as chosen for the whole run. `fs` is the raw condition value of the model (a stride, or frames per
+    second).
+    """
+
+    image: Path
+    prompt: str
+    name: str
+    end_image: Path | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    fs: int | None = None
+    motion: float | None = None
+    num_frames: int | None = None
+
+
+_PATHS = ("image", "end_image")
+_NUMBERS: dict[str, type[int] | type[float]] = {"seed": int, "fs": int, "motion": float, "num_frames": int}
+COLUMNS = tuple(field.name for field in dataclasses.fields(Request))
+"""The columns that a table may have; `image` and `prompt` it must have."""
+
+
+def read_requests(
+    source: str | Path, *, mode: Mode = "i2v", prompt_file: str | Path | None = None, check_files: bool = True
+) -> list[Request]:
+    """Read the requests of a folder, or of a .csv or .jsonl table whose paths are relative to the table.
+
+    A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
+    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and last
+    frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    Raises `PromptError` if files are missing or the counts differ; the message then lists both.
+    """
+    source = Path(source)
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}, choose from {', '.join(MODES)}")
+    if source.is_dir():
+        requests = _read_folder(source, mode, Path(prompt_file) if prompt_file else None)
+    elif not source.exists():
+        raise PromptError(f"{source}: there is no such folder or file")
+    elif source.suffix.lower() not in _TABLES:
+        raise PromptError(f"{source}: should be a folder of images with test_prompts.txt, or a .csv or .jsonl table")
+    else:
+        rows = _TABLES[source.suffix.lower()](source)
+        requests = [_from_row(row, source, place, mode) for place, row in rows]
+    if not requests:
+        raise PromptError(f"{source}: lists nothing to animate")
+    for request in requests:
+        _check(request, source, check_files)
+    return requests if len(requests) < 2 else _with_unique_names(requests)
+
+
+def output_names(images: Sequence[Path]) -> list[str]:
+    """Distinct names, from the file names without suffix; where those agree, with the suffix, then with a number.
+
+    Agreement is judged without case, for file systems that ignore it.
+    """
+    stems = [image.stem for image in images]
+    folded = [stem.casefold() for stem in stems]
+    wanted = [
+        stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
+        for stem, image in zip(stems, images, strict=True)
+    ]
+    return _numbered(wanted)
+
+
+def _numbered(wanted: Sequence[str]) -> list[str]:
+    taken: set[str] = set()
+    names: list[str] = []
+    for name in wanted:
+        candidate, number = name, 2
+        while candidate.casefold() in taken:
+            candidate, number = f"{name}_{number}", number + 1
+        taken.add(candidate.casefold())
+        names.append(candidate)
+    return names
+
+
+def _with_unique_names(requests: list[Request]) -> list[Request]:
+    names = _numbered([request.name for request in requests])
+    return [dataclasses.replace(request, name=name) for request, name in zip(requests, names, strict=True)]
+
+
+def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
+    images = sorted(
+        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
+        key=lambda path: path.name,
+    )
+    if not images:
+        raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
+    prompt_file = prompt_file or _find_prompt_file(folder)
+    prompts = _read_lines(prompt_file)
+    per_prompt = 2 if mode == "interp" else 1
+    if len(images) != per_prompt * len(prompts):
+        raise PromptError(_mismatch(prompt_file, images, prompts, mode))
+    firsts = images[::per_prompt]
+    lasts = images[1::2] if mode == "interp" else firsts if mode == "loop" else [None] * len(firsts)
+    return [
+        Request(image, prompt, name, end_image)
+        for image, prompt, name, end_image in zip(firsts, prompts, output_names(firsts), lasts, strict=True)
+    ]
+
+
+def _find_prompt_file(folder: Path) -> Path:
+    usual = folder / "test_prompts.txt"
+    if usual.is_file():
+        return usual
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".txt")
+    if len(found) != 1:
+        listed = ", ".join(path.name for path in found) or "none"
+        raise PromptError(f"{folder}: needs test_prompts.txt, or exactly one other .txt file (found: {listed})")
+    return found[0]
+
+
+def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: Mode) -> str:
+    """Both lists side by side, so that the one that is missing can be seen."""
+    rule = "two images per prompt (first and last frame)" if mode == "interp" else "one image per prompt"
+    lines = [f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; sorted by name they are:"]
+    per_prompt = 2 if mode == "interp" else 1
+    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
+        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
+        names += ["(no image)"] * (per_prompt - len(names))
+        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
+        lines.append(f"  {index + 1}. {' + '.join(names)} | {prompt}")
+    return "\n".join(lines)
+
+
+def _read_lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in _read_text(path).split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
+    except OSError as error:
+        raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            place = f"line {reader.line_num}"
+            if None in row:
+                raise PromptError(f"{path}, {place}: has more cells than the header; put prompts with commas in quotes")
+            yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
+    except csv.Error as error:
+        raise PromptError(f"{path}, line {reader.line_num}: is not valid CSV ({error})") from error
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise PromptError(f"{path}, line {number}: is not valid JSON ({error.msg})") from error
+        if not isinstance(row, dict):
+            raise PromptError(f"{path}, line {number}: should be an object with {', '.join(COLUMNS)}")
+        yield f"line {number}", {key: value for key, value in row.items() if value is not None}
+
+
+_TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
+
+
+def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
+    where = f"{table}, {place}"
+    for key in row:
+        if key not in COLUMNS:
+            close = difflib.get_close_matches(key, COLUMNS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COLUMNS)}"
+            raise PromptError(f"{where}: unknown column {key!r}, {hint}")
+    if "image" not in row:
+        raise PromptError(f"{where}: the column 'image' is missing or empty")
+    values: dict[str, Any] = {"prompt": ""}
+    for key, value in row.items():
+        if key in _NUMBERS:
+            values[key] = _number(value, _NUMBERS[key], f"{where}: {key}")
+        elif not isinstance(value, str):
+            raise PromptError(f"{where}: {key} should be text, it is {value!r}")
+        else:
+            values[key] = table.parent / value if key in _PATHS else value.strip()
+    if mode == "loop":
+        values.setdefault("end_image", values["image"])
+    if mode == "interp" and "end_image" not in values:
+        raise PromptError(f"{where}: interpolation needs the column 'end_image'")
+    values["name"] = _safe_name(values.get("name") or values["image"].stem)
+    return Request(**values)
+
+
+def _number(value: Any, kind: type[int] | type[float], where: str) -> int | float:
+    wanted = "a whole number" if kind is int else "a number"
+    try:
+        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise ValueError
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{where} should be {wanted}, it is {value!r}") from error
+
+
+def _safe_name(name: str) -> str:
+    """Without characters that some file system refuses, so that a name can never leave the output folder."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "video"
+
+
+def _check(request: Request, source: Path, check_files: bool) -> None:
+    for image in (request.image, request.end_image):
+        if check_files and image is not None and not image.is_file():
+            raise PromptError(f"{source}: the image {image} of request {request.name!r} does not exist")
+    if len(request.prompt) > LONG_PROMPT:
+        logger.warning(
+            "%s: the prompt of %s has %d characters, only its beginning (77 tokens) is read",
+            source,
+            request.name,
+            len(request.prompt),
+        )
+
+
+def _short(text: str, length: int = 60) -> str:
+    return repr(text if len(text) <= length else text[: length - 3] + "...")

@@ -1,0 +1,312 @@
+"""Videos to files: mp4, webm, gif, webp, apng, PNG sequence. Written whole or not at all, read back and checked.
+
+The same video gives the same bytes on the same machine: one encoder thread, no times, no random identifiers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from lvdm.data.atomic import OutputError, atomic_path, check_writable, output_error
+from lvdm.data.video_reader import VideoError, VideoReader
+
+logger = logging.getLogger(__name__)
+
+SEQUENCE_PATTERN = "frame_%05d.png"
+"""The names of the frames when the output is a folder."""
+
+_COUNTER = re.compile(r"%0?\d*d")
+_BT709 = 1
+"""Primaries, transfer and matrix of BT.709 (ITU-T H.273)."""
+_LIMITED_RANGE = 1
+_MIN_PSNR = 15.0
+"""Below this (dB, means of 8x8 blocks) a file read back does not show what was written."""
+
+
+@dataclass(frozen=True)
+class WrittenVideo:
+    """What lies on the disk. `height` and `width` may be one pixel more than asked for (see `write_video`)."""
+
+    path: Path
+    num_frames: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One video on its way to a file: `pixels` uint8 (t, H, W, 3)."""
+
+    pixels: np.ndarray
+    fps: Fraction
+    crf: int | None
+    metadata: Mapping[str, str]
+
+    def edges(self, per_second: int) -> list[int]:
+        """Start times of the frames, and the end, in ticks; rounded one by one, so that the length stays right."""
+        return [round(i * per_second / self.fps) for i in range(len(self.pixels) + 1)]
+
+
+def write_video(
+    video: Tensor,
+    path: str | Path,
+    fps: float,
+    *,
+    crf: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> WrittenVideo:
+    """Write `video`, uint8 (t, H, W, 3) or float (3, t, H, W) in [-1, 1], in the format that `path`'s suffix names.
+
+    .mp4 (H.264, yuv420p, BT.709, index first), .webm (VP9), .gif, .webp, .apng or .png (animated), a name with a
+    counter (shot_%03d.png) or a folder without suffix for single PNGs. mp4 and webm need even sides: an odd one gets
+    one more pixel that repeats the border. `crf` is the quality of mp4 (default 16) and webm (default 24); lower is
+    better. `metadata` is stored where the format has a place for it (mp4 keeps only the usual names: title, comment).
+    Raises `OutputError`, and leaves what was there before, if anything goes wrong.
+    """
+    path = Path(path)
+    encode = _encoder_of(path)
+    if not fps > 0 or fps > 1000:
+        raise OutputError(f"{path}: {fps} frames per second cannot be played, choose more than 0 and at most 1000")
+    job = _Job(to_uint8(video).cpu().numpy(), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    with atomic_path(path) as temporary:
+        try:
+            return encode(job, temporary, path)
+        except VideoError as error:
+            raise OutputError(f"{path}: nothing was written, the file could not be read back: {error}") from error
+        except av.FFmpegError as error:
+            raise output_error(path, error) from error
+
+
+def check_output(path: str | Path) -> None:
+    """Raise `OutputError` if `write_video` could not write `path`: unknown suffix, or a folder that is not writable."""
+    path = Path(path)
+    _encoder_of(path)
+    check_writable(path / SEQUENCE_PATTERN if not path.suffix else path)
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """Float (3, t, H, W) in [-1, 1] to uint8 (t, H, W, 3), rounded to the nearest level (the original cuts off).
+
+    Values outside are clipped; uint8 (t, H, W, 3) passes unchanged. Raises `OutputError` for other shapes and for NaN.
+    """
+    if video.dtype == torch.uint8:
+        if video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
+            raise OutputError(f"a uint8 video should be (t, H, W, 3), it is {tuple(video.shape)}")
+        return video
+    if not video.is_floating_point() or video.ndim != 4 or video.shape[0] != 3 or 0 in video.shape:
+        raise OutputError(f"a video should be float (3, t, H, W), it is {video.dtype} {tuple(video.shape)}")
+    if not bool(torch.isfinite(video).all()):
+        raise OutputError("the video holds values that are not finite (NaN or infinite): it cannot be written")
+    levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return levels.permute(1, 2, 3, 0).contiguous()  # (t, H, W, 3)
+
+
+def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
+    if _COUNTER.search(path.name):
+        if path.suffix.lower() != ".png":
+            raise OutputError(f"{path}: a sequence of frames is written as PNG, give a name like shot_%05d.png")
+        return _write_sequence
+    suffix = path.suffix.lower()
+    if suffix not in _ENCODERS:
+        known = ", ".join(name or "a folder without suffix" for name in _ENCODERS)
+        raise OutputError(f"{path}: unknown video format {suffix!r}, choose from {known}")
+    return _ENCODERS[suffix]
+
+
+def _write_mp4(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    options = {"crf": str(16 if job.crf is None else job.crf), "preset": "medium"}
+    return _write_stream(job, temporary, path, "libx264", options, {"movflags": "+faststart"})
+
+
+def _write_webm(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    options = {"crf": str(24 if job.crf is None else job.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
+    return _write_stream(job, temporary, path, "libvpx-vp9", options, {})
+
+
+def _write_stream(
+    job: _Job, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
+) -> WrittenVideo:
+    pixels = _pad_to_even(job.pixels)
+    if pixels.shape != job.pixels.shape:
+        logger.info("%s: padded by repeating the border to even sides, %dx%d", path, pixels.shape[2], pixels.shape[1])
+    with av.open(str(temporary), "w", options={"fflags": "+bitexact", **muxer_options}) as container:
+        container.metadata.update(job.metadata)
+        stream = container.add_stream(codec, rate=job.fps, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = pixels.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1  # the bytes would depend on the number of cores
+        context.time_base = 1 / job.fps
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        for number, picture in enumerate(pixels):
+            frame = av.VideoFrame.from_ndarray(_to_yuv420(picture), format="yuv420p")
+            frame.colorspace, frame.color_range = _BT709, _LIMITED_RANGE
+            frame.pts, frame.time_base = number, 1 / job.fps
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with VideoReader(temporary) as reader:
+        back = reader.read(sorted({0, reader.num_frames - 1})).numpy()
+        _check_count(path, reader.num_frames, len(pixels))
+        _check_pictures(path, back[[0, -1]], pixels[[0, -1]])
+        return WrittenVideo(path, reader.num_frames, reader.height, reader.width)
+
+
+def _to_yuv420(picture: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) to the planes (3 H / 2, W) of BT.709 in limited range, chroma sited left as H.264 assumes."""
+    rgb = picture.astype(np.float32) / 255
+    luma = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    blue = (rgb[..., 2] - luma) / 1.8556
+    red = (rgb[..., 0] - luma) / 1.5748
+    planes = [16 + 219 * luma, 128 + 224 * _halve(blue), 128 + 224 * _halve(red)]
+    height, width = luma.shape
+    flat = np.concatenate([plane.ravel() for plane in planes])
+    return np.rint(flat).astype(np.uint8).reshape(height * 3 // 2, width)
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    """Average pairs of rows, and columns with the weights 1 2 1 around the even ones."""
+    rows = (plane[0::2] + plane[1::2]) / 2
+    before = np.concatenate([rows[:, :1], rows[:, 1:-1:2]], axis=1)
+    return (before + 2 * rows[:, 0::2] + rows[:, 1::2]) / 4
+
+
+def _pad_to_even(pixels: np.ndarray) -> np.ndarray:
+    height, width = pixels.shape[1:3]
+    return np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_gif(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    if job.fps > 50:
+        logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
+    palette = _shared_palette(job.pixels)
+    frames = [Image.fromarray(picture).quantize(palette=palette) for picture in job.pixels]
+    comment = "\n".join(f"{key}: {value}" for key, value in job.metadata.items()).encode()
+    edges = job.edges(per_second=100)
+    durations = [10 * max(end - start, 1) for start, end in itertools.pairwise(edges)]
+    extra = {"comment": comment} if comment else {}
+    _save_animation(frames, temporary, "GIF", duration=durations, loop=0, optimize=False, disposal=1, **extra)
+    return _check_animation(job, temporary, path, durations)
+
+
+def _shared_palette(pixels: np.ndarray) -> Image.Image:
+    """One palette for all frames, so that still areas do not flicker; made from at most 16 of them."""
+    chosen = pixels[:: -(-len(pixels) // 16)]
+    return Image.fromarray(chosen.reshape(-1, *chosen.shape[2:])).quantize(256, method=Image.Quantize.MEDIANCUT)
+
+
+def _write_webp(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    durations = _milliseconds(job)
+    frames = [Image.fromarray(picture) for picture in job.pixels]
+    _save_animation(frames, temporary, "WEBP", duration=durations, loop=0, quality=95, method=4)
+    return _check_animation(job, temporary, path, durations)
+
+
+def _write_apng(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    durations = _milliseconds(job)
+    frames = [Image.fromarray(picture) for picture in job.pixels]
+    _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(job.metadata))
+    return _check_animation(job, temporary, path, durations, lossless=True)
+
+
+def _milliseconds(job: _Job) -> list[int]:
+    edges = job.edges(per_second=1000)
+    return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
+
+
+def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str, **options: object) -> None:
+    frames[0].save(temporary, format=file_format, save_all=True, append_images=frames[1:], **options)
+
+
+def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    """All frames are written and checked in a temporary folder before the first is moved to its place."""
+    folder, pattern = (path, SEQUENCE_PATTERN) if not _COUNTER.search(path.name) else (path.parent, path.name)
+    temporary.mkdir()
+    names = [pattern % number for number in range(len(job.pixels))]
+    for name, picture in zip(names, job.pixels, strict=True):
+        with (temporary / name).open("wb") as file:
+            Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        with Image.open(temporary / name) as back:
+            _check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        os.replace(temporary / name, folder / name)
+    stale = len(names)
+    while (folder / (pattern % stale)).is_file():  # of a longer sequence written here before
+        (folder / (pattern % stale)).unlink()
+        stale += 1
+    return WrittenVideo(path, *job.pixels.shape[:3])
+
+
+def _png_text(metadata: Mapping[str, str]) -> PngInfo:
+    text = PngInfo()
+    for key, value in metadata.items():
+        text.add_itxt(key, value)
+    return text
+
+
+def _check_animation(
+    job: _Job, temporary: Path, path: Path, durations: list[int], lossless: bool = False
+) -> WrittenVideo:
+    """Compare every frame at its time: encoders may merge equal neighbours into one longer frame."""
+    shown: list[np.ndarray] = []
+    with Image.open(temporary) as animation:
+        frames = getattr(animation, "n_frames", 1)
+        starts = np.cumsum([0, *durations[:-1]]) + 0.5
+        end = 0.0
+        for index in range(frames):
+            animation.seek(index)
+            picture = np.asarray(animation.convert("RGB"))
+            end += float(animation.info.get("duration", 0)) if frames > 1 else sum(durations)  # a still has no time
+            shown += [picture] * (int(np.searchsorted(starts, end)) - len(shown))
+    _check_count(path, len(shown), len(job.pixels))
+    _check_pictures(path, np.stack(shown), job.pixels, lossless)
+    return WrittenVideo(path, *job.pixels.shape[:3])
+
+
+def _check_count(path: Path, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise OutputError(f"{path}: nothing was written, {found} of {wanted} frames could be read back")
+
+
+def _check_pictures(path: Path, back: np.ndarray, wanted: np.ndarray, lossless: bool = False) -> None:
+    if back.shape != wanted.shape:
+        raise OutputError(f"{path}: nothing was written, frames came back as {back.shape}, not {wanted.shape}")
+    same = np.array_equal(back, wanted) if lossless else _block_psnr(back, wanted) >= _MIN_PSNR
+    if not same:
+        raise OutputError(f"{path}: nothing was written, the pictures read back are not those that were written")
+
+
+def _block_psnr(back: np.ndarray, wanted: np.ndarray) -> float:
+    """PSNR of the means of 8x8 blocks: fine noise, which codecs may drop, does not count."""
+    difference = torch.from_numpy(back.astype(np.float32) - wanted.astype(np.float32)).movedim(-1, 1)  # (t, 3, H, W)
+    means = torch.nn.functional.avg_pool2d(difference, 8, ceil_mode=True, count_include_pad=False)
+    return float(10 * torch.log10(255**2 / means.square().mean().clamp(min=1e-9)))
+
+
+_ENCODERS: Mapping[str, Callable[[_Job, Path, Path], WrittenVideo]] = {
+    ".mp4": _write_mp4,
+    ".webm": _write_webm,
+    ".gif": _write_gif,
+    ".webp": _write_webp,
+    ".apng": _write_apng,
+    ".png": _write_apng,
+    "": _write_sequence,
+}
