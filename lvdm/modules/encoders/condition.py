@@ -3,9 +3,9 @@
 Nothing is downloaded: a model checkpoint contains the weights of both towers.
 
 Only modules and parameters whose names are keys of the released checkpoints are used (`token_embedding`,
-`transformer.resblocks`, `visual.conv1` ...), because those cannot change without breaking every stored CLIP. open_clip's own forward
-methods are not used: whether a transformer takes tokens or batch first has changed between its releases, and the wrong
-one is silent (attention then runs over the batch). `_run_blocks` asks torch's attention module instead.
+`transformer.resblocks`, `visual.conv1` ...): those cannot change without breaking every stored CLIP. open_clip's own
+forward methods are not used: whether a transformer takes tokens or batch first has changed between its releases, and
+the wrong one is silent (attention then runs over the batch). `_run_blocks` asks torch's attention module instead.
 """
 
 from __future__ import annotations
@@ -160,13 +160,21 @@ class FrozenOpenCLIPEmbedder(_Tower):
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Token embeddings (b, max_length, d) of sentences; `""` is the empty sentence of classifier-free guidance."""
+        blocks = self.model.transformer.resblocks
+        return self._embed(self.tokenize(prompts), blocks[:-1] if self.config.layer == "penultimate" else blocks)
+
+    def pooled(self, prompts: Sequence[str]) -> Tensor:
+        """CLIP's sentence features (b, embed_dim), not normalised: the end token of all blocks, projected."""
+        tokens = self.tokenize(prompts)
+        x = self._embed(tokens, self.model.transformer.resblocks)
+        end = tokens.argmax(dim=1).to(x.device)  # the end token has the highest number
+        return x[torch.arange(len(x), device=x.device), end] @ self.model.text_projection
+
+    def _embed(self, tokens: Tensor, blocks: Sequence[nn.Module]) -> Tensor:
         model = self.model
-        tokens = self.tokenize(prompts).to(model.positional_embedding.device)  # (b, n)
+        tokens = tokens.to(model.positional_embedding.device)  # (b, n)
         x = model.token_embedding(tokens) + model.positional_embedding[: tokens.shape[1]]  # (b, n, d)
         causal = x.new_full((tokens.shape[1], tokens.shape[1]), float("-inf")).triu(1)
-        blocks = model.transformer.resblocks
-        if self.config.layer == "penultimate":
-            blocks = blocks[:-1]
         return model.ln_final(_run_blocks(blocks, x, causal))
 
 
@@ -229,3 +237,8 @@ class FrozenOpenCLIPImageEmbedderV2(_Tower):
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)  # (b, 1 + h w, d)
         x = visual.ln_pre(x + visual.positional_embedding.to(x.dtype))
         return _run_blocks(visual.transformer.resblocks, x)
+
+    def pooled(self, image: Tensor) -> Tensor:
+        """CLIP's image features (b, embed_dim), not normalised: the class token, `ln_post`, projected."""
+        visual = self.model.visual
+        return visual.ln_post(self(image)[:, 0]) @ visual.proj
