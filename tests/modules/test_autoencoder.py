@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from einops import rearrange
 from golden_vectors import assert_close, case, fill_module, rand
 from manifests import entries, manifest
 from torch import nn
@@ -79,6 +80,17 @@ def test_sides_that_are_no_multiple_of_the_factor_round_down(golden_vae: Autoenc
     mean = golden_vae.encode(reference.inputs["x_odd"]).mean
     assert_close(reference, "odd_mean", mean)
     assert_close(reference, "odd_decode_of_mean", golden_vae.decode(mean))
+
+
+@torch.no_grad()
+def test_frames_of_a_video_equal_the_original(golden_vae: AutoencoderKL) -> None:
+    reference = case("vae_pipeline")
+    scale, noise = reference.meta["scale_factor"], reference.inputs["noise"]
+    frames = rearrange(reference.inputs["video"], "b c t h w -> (b t) c h w")
+    latents = scale * golden_vae.encode(frames).sample(noise)
+    assert_close(reference, "encode_perframe0", rearrange(latents, "t c h w -> 1 c t h w"))
+    decoded = golden_vae.decode(rearrange(reference.inputs["z"], "b c t h w -> (b t) c h w") / scale)
+    assert_close(reference, "decode_perframe0", rearrange(decoded, "t c h w -> 1 c t h w"))
 
 
 @pytest.mark.slow
