@@ -35,7 +35,7 @@ def shape_atlas(device: torch.device) -> Tensor:
         "star": _polygon_distance(_star(5, 1.14, 0.50), x, y),
         "cross": _polygon_distance(_cross(1.0, 0.36), x, y),
         "heart": _polygon_distance(_heart(), x, y),
-        "flower": _polygon_distance(_flower(5, 0.80, 0.27), x, y),
+        "flower": _polygon_distance(_flower(5, 0.86, 0.19), x, y),
         "drop": _polygon_distance(_drop(), x, y),
     }
     return torch.stack([distance[name] for name in SHAPES]).to(device)
