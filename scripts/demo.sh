@@ -18,4 +18,4 @@ fi
 output="outputs/demo/$(basename "${image%.*}").mp4"
 
 echo "Animating $image: \"$prompt\""
-dynamicrafter animate "$image" --prompt "$prompt" --output "$output"
+dynamicrafter animate "$image" --prompt "$prompt" --output "$output" --contact-sheet

@@ -47,7 +47,7 @@ EXTERNAL = {
     "pytorch_lightning": ("lvdm.models.ddpm3d", "main."),
     "open_clip": ("lvdm.modules.encoders.", "scripts.make_small_vocabulary."),
     "kornia": ("lvdm.modules.encoders.",),
-    "av": ("lvdm.data.",),
+    "av": ("lvdm.data.", "scripts.commands.inspection."),  # `doctor` tells which codecs there are
     "imageio": ("lvdm.data.",),
     "typer": ("scripts.",),
     "rich": ("scripts.",),
