@@ -1,0 +1,28 @@
+"""Checkpoints in and out: every format read, loaded into meta-built modules, converted, described.
+
+No code in a checkpoint is ever run: pickles are read with `weights_only` and nothing else, here and only here.
+"""
+
+from lvdm.checkpoint.converting import ConversionReport, convert
+from lvdm.checkpoint.describing import CheckpointInfo, describe
+from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.hashing import checkpoint_hash
+from lvdm.checkpoint.loading import LoadReport, load_into
+from lvdm.checkpoint.parts import PARTS, Part, part_of
+from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
+
+__all__ = [
+    "PARTS",
+    "CheckpointError",
+    "CheckpointFile",
+    "CheckpointInfo",
+    "ConversionReport",
+    "LoadReport",
+    "Part",
+    "checkpoint_hash",
+    "convert",
+    "describe",
+    "load_into",
+    "part_of",
+    "read_checkpoint",
+]

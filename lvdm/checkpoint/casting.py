@@ -1,0 +1,29 @@
+"""The one rule by which stored tensors change their dtype."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.parts import SCHEDULE_KEYS
+
+
+def target_dtype(key: str, stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
+    """What the tensor `key` becomes: floats as wanted (None: as they are), the schedule float32, others untouched."""
+    if not stored.is_floating_point:
+        return stored
+    if key in SCHEDULE_KEYS:
+        return torch.float32
+    return wanted or stored
+
+
+def check_range(key: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raise `CheckpointError` if a finite value of `tensor` would become infinite in `dtype`."""
+    if dtype != torch.float16 or tensor.dtype == torch.float16 or not tensor.numel():
+        return
+    low, high = torch.aminmax(tensor)
+    largest = max(-float(low), float(high))
+    limit = torch.finfo(dtype).max
+    if limit < largest < float("inf"):
+        raise CheckpointError(f"{key} holds {largest:.6g}, beyond the {limit:g} of fp16; use bf16 or fp32")

@@ -1,0 +1,211 @@
+"""From any readable checkpoint to safetensors or .ckpt in another precision, tensor by tensor.
+
+safetensors' own writer wants all tensors in memory. The format is simple enough to stream: 8 bytes with the length of a
+JSON header, the header, the raw bytes (https://github.com/huggingface/safetensors, "Format").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lvdm.checkpoint.casting import check_range, target_dtype
+from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.hashing import checkpoint_hash
+from lvdm.checkpoint.reading import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile, read_checkpoint
+from lvdm.model_card import ModelCard
+
+SAFETENSORS_SUFFIX = ".safetensors"
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+
+CARD_KEY, HASH_KEY, SOURCE_KEY = "dynamicrafter.card", "dynamicrafter.source_sha256", "dynamicrafter.source"
+"""Metadata that `convert` writes into safetensors files: the model's card as JSON, and what the file was made from."""
+
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+PICKLE_OVERHEAD = 512
+"""Bytes that a .ckpt needs for each tensor besides its values: a zip record twice, alignment and a pickle entry."""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What was written: the file, its bytes, how many tensors and parameters, and the hash of what it was made from."""
+
+    path: Path
+    bytes: int
+    tensors: int
+    parameters: int
+    source_hash: str
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    dtype: torch.dtype | None = None,
+    *,
+    card: ModelCard | None = None,
+    overwrite: bool = False,
+    old_names: bool = False,
+) -> ConversionReport:
+    """Write `source` to `destination`, as safetensors or as .ckpt by its suffix; keys are the released ones.
+
+    dtype      float32, float16, bfloat16, or None for each tensor's own; the noise schedule is always float32
+    card       stored with a safetensors file, so that the file can tell what it is for
+    overwrite  replace an existing `destination`
+    old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
+
+    The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
+    """
+    checkpoint = read_checkpoint(source)
+    destination = Path(destination)
+    _check_destination(destination, checkpoint.path, overwrite)
+    layout = _layout(checkpoint, dtype)
+    as_pickle = destination.suffix in PICKLE_SUFFIXES
+    casts = any(checkpoint.dtype(key) != target for key, target in layout.items())
+    size = sum(_nbytes(checkpoint.shape(key), target) for key, target in layout.items())
+    _check_space(destination, (size + len(layout) * PICKLE_OVERHEAD) * (2 if as_pickle and casts else 1))
+    source_hash = checkpoint_hash(checkpoint.path)
+    metadata = {"format": "pt", SOURCE_KEY: checkpoint.path.name, HASH_KEY: source_hash}
+    if CARD_KEY in checkpoint.metadata:
+        metadata[CARD_KEY] = checkpoint.metadata[CARD_KEY]
+    if card is not None:
+        metadata[CARD_KEY] = json.dumps(asdict(card))
+    try:
+        if as_pickle:
+            _write_pickle(checkpoint, destination, layout, casts, old_names)
+        else:
+            with _whole_or_nothing(destination) as temporary:
+                _write_safetensors(checkpoint, temporary, layout, metadata, old_names)
+    except OSError as error:
+        raise CheckpointError(f"{destination} could not be written: {error.strerror or error}") from error
+    parameters = sum(torch.Size(checkpoint.shape(key)).numel() for key in layout)
+    return ConversionReport(destination, destination.stat().st_size, len(layout), parameters, source_hash)
+
+
+def _check_destination(destination: Path, source: Path, overwrite: bool) -> None:
+    if destination.suffix not in (SAFETENSORS_SUFFIX, *PICKLE_SUFFIXES):
+        raise CheckpointError(
+            f"{destination} should end in {SAFETENSORS_SUFFIX}, or in {', '.join(PICKLE_SUFFIXES)} for a PyTorch file"
+        )
+    if not destination.parent.is_dir():
+        raise CheckpointError(f"the folder {destination.parent} does not exist; create it first")
+    if not destination.exists():
+        return
+    if destination.is_dir() or destination.samefile(source):
+        raise CheckpointError(
+            f"{destination} is {'a folder' if destination.is_dir() else 'the source itself'}; choose another"
+        )
+    if not overwrite:
+        raise CheckpointError(f"{destination} exists; choose another name, or allow to overwrite it")
+
+
+def _layout(checkpoint: CheckpointFile, dtype: torch.dtype | None) -> dict[str, torch.dtype]:
+    """Key -> dtype to write, widest first so that every tensor is aligned to its own size; otherwise in file order."""
+    if dtype not in (None, torch.float32, torch.float16, torch.bfloat16):
+        raise CheckpointError(f"checkpoints are written in float32, float16 or bfloat16, not in {dtype}")
+    targets = {key: target_dtype(key, checkpoint.dtype(key), dtype) for key in checkpoint}
+    for key, target in targets.items():
+        if target not in DTYPE_NAMES:
+            raise CheckpointError(f"{key} in {checkpoint.path} is {target}, which cannot be written")
+    return dict(sorted(targets.items(), key=lambda item: -item[1].itemsize))
+
+
+def _nbytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    return torch.Size(shape).numel() * dtype.itemsize
+
+
+def _check_space(destination: Path, needed: int) -> None:
+    free = shutil.disk_usage(destination.parent).free
+    if free < needed:
+        raise CheckpointError(
+            f"{destination.parent} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed; make room there"
+        )
+
+
+@contextmanager
+def _whole_or_nothing(destination: Path) -> Iterator[Path]:
+    """A temporary file beside `destination` that is synced and renamed to it, or removed if anything fails."""
+    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
+        os.replace(temporary, destination)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_safetensors(
+    checkpoint: CheckpointFile,
+    path: Path,
+    layout: Mapping[str, torch.dtype],
+    metadata: Mapping[str, str],
+    old_names: bool,
+) -> None:
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for key, dtype in layout.items():
+        shape = checkpoint.shape(key)
+        end = offset + _nbytes(shape, dtype)
+        name = _written_name(key, old_names)
+        header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # data starts at a multiple of 8
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
+        for key, dtype in layout.items():
+            value = _cast(checkpoint, key, dtype)
+            file.write(value.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _cast(checkpoint: CheckpointFile, key: str, dtype: torch.dtype) -> Tensor:
+    value = checkpoint[key]
+    check_range(key, value, dtype)
+    return value.to(dtype).contiguous()
+
+
+def _written_name(key: str, old_names: bool) -> str:
+    return key.replace(f".{NEW_NAME}.", f".{OLD_NAME}.") if old_names else key
+
+
+def _write_pickle(
+    checkpoint: CheckpointFile, destination: Path, layout: Mapping[str, torch.dtype], casts: bool, old_names: bool
+) -> None:
+    """`{"state_dict": ...}` by torch.save, which keeps all tensors until the end: so they must be memory-mapped.
+
+    Where a dtype changes, the tensors are first cast into a temporary safetensors file, and mapped from there.
+    """
+    order = list(checkpoint)
+    if not casts:
+        _save_pickle(checkpoint, order, destination, old_names)
+        return
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as folder:
+        cast = Path(folder) / f"cast{SAFETENSORS_SUFFIX}"
+        _write_safetensors(checkpoint, cast, layout, {"format": "pt"}, old_names=False)
+        _save_pickle(read_checkpoint(cast), order, destination, old_names)
+
+
+def _save_pickle(checkpoint: CheckpointFile, order: Sequence[str], destination: Path, old_names: bool) -> None:
+    tensors = {_written_name(key, old_names): checkpoint[key].contiguous() for key in order}
+    with _whole_or_nothing(destination) as temporary:
+        try:
+            torch.save({"state_dict": tensors}, temporary)
+        except RuntimeError as error:  # what torch makes of a failed write
+            raise OSError(f"{str(error).splitlines()[0]} (is the disk full?)") from error

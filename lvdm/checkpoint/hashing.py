@@ -1,0 +1,27 @@
+"""The identity of a checkpoint file."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from lvdm.checkpoint.errors import CheckpointError
+
+
+def checkpoint_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal. Read once per process as long as size and modification time stay."""
+    try:
+        stat = Path(path).stat()
+        return _hash(str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=64)
+def _hash(path: str, size: int, modified: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
