@@ -96,8 +96,8 @@ def check_image_token_policy(policy: str, trained_frames: int, num_frames: int) 
         raise ValueError(f"image token policy {policy!r} is not known; {hint}")
     if policy == "exact16" and num_frames != trained_frames:
         raise ValueError(
-            f"the model has image tokens for exactly {trained_frames} frames and image token policy 'exact16' allows no "
-            f"others, {num_frames} were asked for; choose 'nearest', 'linear' or 'broadcast'"
+            f"the model has image tokens for exactly {trained_frames} frames and image token policy 'exact16' allows "
+            f"no others, {num_frames} were asked for; choose 'nearest', 'linear' or 'broadcast'"
         )
 
 

@@ -96,7 +96,7 @@ def parse_component(node: Any, where: str) -> Component:
     """Check a `target:` / `params:` node, and those inside it. `where` is the place named in errors."""
     if not isinstance(node, Mapping) or "target" not in node:
         raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {node!r}")
-    target = resolve_target(node["target"], f"{where}.target")
+    target: Any = resolve_target(node["target"], f"{where}.target")
     params = node.get("params") or {}
     if not isinstance(params, Mapping):
         raise ConfigError(f"{where}.params should be a mapping, it is {params!r}")

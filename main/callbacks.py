@@ -106,7 +106,7 @@ class ImageLogger(pl.Callback):
     ) -> None:
         """Write the batch's clips and captions to TensorBoard."""
         writer = getattr(trainer.logger, "experiment", None)
-        if not hasattr(writer, "add_video") or trainer.global_step % self.config.batch_frequency:
+        if writer is None or not hasattr(writer, "add_video") or trainer.global_step % self.config.batch_frequency:
             return
         video = batch["video"][: self.config.max_images].float().add(1).div(2).clamp(0, 1)
         writer.add_images("train/frame_0", video[:, :, 0], trainer.global_step)

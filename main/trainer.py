@@ -12,9 +12,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file as read_checkpoint
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from safetensors.torch import load_file as read_checkpoint
 
 from lvdm.config import ConfigError
 from main.training_setup import TrainingSetup, load_training_setup

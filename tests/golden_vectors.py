@@ -83,7 +83,7 @@ def fill_value(key: str, shape: tuple[int, ...], salt: str = "") -> Tensor:
 
 @torch.no_grad()
 def fill_module(module: nn.Module, prefix: str, salt: str = "") -> nn.Module:
-    """Fill every parameter of `module`, whose checkpoint keys start with `prefix`, by the rule; returns it in eval mode."""
+    """Fill every parameter of `module`, whose full keys start with `prefix`, by the rule; returns it in eval mode."""
     for name, parameter in module.named_parameters():
         parameter.copy_(fill_value(prefix + name, tuple(parameter.shape), salt))
     return module.eval()

@@ -86,7 +86,7 @@ def test_broadcast_policy_passes_all_tokens():
 
 
 def test_exact16_policy_refuses_other_lengths_and_names_the_others():
-    with pytest.raises(ValueError, match="exactly 4 frames.*'nearest', 'linear' or 'broadcast'"):
+    with pytest.raises(ValueError, match=r"exactly 4 frames.*'nearest', 'linear' or 'broadcast'"):
         fit_image_tokens(_tokens(), 4, 5, "exact16")
 
 

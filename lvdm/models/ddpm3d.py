@@ -111,6 +111,8 @@ class LatentVisualDiffusion(pl.LightningModule):
     """Autoencoder, towers, query transformer and UNet; keys and registration order are the released ones."""
 
     Config = LatentVisualDiffusionConfig
+    alphas_cumprod: Tensor
+    scale_arr: Tensor
 
     def __init__(self, config: LatentVisualDiffusionConfig) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -224,7 +224,7 @@ class BasicTransformerBlock(nn.Module):
         image_cross_attention_scale_learnable: bool = False,
     ) -> None:
         super().__init__()
-        order = {"relative_position": relative_position, "temporal_length": temporal_length}
+        order: dict[str, Any] = {"relative_position": relative_position, "temporal_length": temporal_length}
         self.attn1 = CrossAttention(dim, None, heads, dim_head, **order)
         self.ff = FeedForward(dim)
         self.attn2 = CrossAttention(

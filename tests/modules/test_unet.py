@@ -131,7 +131,7 @@ def test_resampler() -> None:
     fill_module(model, "image_proj_model.")
     x = reference.inputs["x"]
     assert_close(reference, "y", model(x))
-    attention, feed_forward = model.layers[0]
+    attention, _ = model.layers[0]
     latents = model.latents.expand(2, -1, -1)
     assert_close(reference, "attn0", attention(model.proj_in(x), latents))
 

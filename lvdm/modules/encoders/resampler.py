@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -87,7 +89,7 @@ class Resampler(nn.Module):
         """x (b, n, embedding_dim): all tokens of the CLIP image tower."""
         latents = self.latents.expand(x.shape[0], -1, -1).to(x.dtype)
         x = self.proj_in(x)
-        for attention, ff in self.layers:
+        for attention, ff in cast("Iterable[tuple[nn.Module, nn.Module]]", self.layers):
             latents = attention(x, latents) + latents
             latents = ff(latents) + latents
         return self.norm_out(self.proj_out(latents))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.config import LegacyOption
-from lvdm.modules.attention import Context, CrossAttention, SpatialTransformer, TemporalTransformer
+from lvdm.modules.attention import Context, CrossAttention, KeysValues, SpatialTransformer, TemporalTransformer
 from lvdm.modules.layers import Downsample, GroupNorm32, ResBlock, Upsample, timestep_embedding, zero_module
 
 
@@ -257,7 +257,7 @@ class UNetModel(nn.Module):
     def embed_time(self, timesteps: Tensor, fs: Tensor | None) -> Tensor:
         """Embedding of time and `fs`, (b, 1, emb_channels), or (b, t, emb_channels) for times per frame."""
         config = self.config
-        weight = self.time_embed[0].weight
+        weight = next(self.time_embed.parameters())
         if timesteps.ndim == 1:
             timesteps = timesteps[:, None]
         emb = self.time_embed(timestep_embedding(timesteps, config.model_channels).to(weight.dtype))
@@ -286,11 +286,11 @@ class UNetModel(nn.Module):
     def project_context(self, context: Tensor, num_frames: int) -> Context:
         """`split_context`, with the keys and values of all layers computed once for all sampling steps."""
         tokens = self.split_context(context, num_frames)
-        projected = {layer: layer.project(tokens) for layer in self._cross_attentions()}
+        projected: dict[nn.Module, KeysValues] = {layer: layer.project(tokens) for layer in self._cross_attentions()}
         return Context(tokens.text, tokens.image, projected)
 
     def _cross_attentions(self) -> Iterator[CrossAttention]:
         for module in self.modules():
             if isinstance(module, SpatialTransformer):
                 for block in module.transformer_blocks:
-                    yield block.attn2
+                    yield cast(CrossAttention, block.attn2)
