@@ -14,8 +14,8 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from safetensors.torch import load_file as read_checkpoint
 
+from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.config import ConfigError
 from main.training_setup import TrainingSetup, load_training_setup
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         setup = load_training_setup(args.base, overrides)
         run(setup, args)
-    except ConfigError as error:
+    except (ConfigError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

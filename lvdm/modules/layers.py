@@ -63,6 +63,21 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
+class TemporalConv3d(nn.Conv3d):
+    """A 3-tap convolution over frames only, with the weights (o, i, 3, 1, 1) of a Conv3d.
+
+    Computed as a two-dimensional convolution over (frames, pixels), which is the same sum and has faster kernels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, t, h, w) -> the same shape."""
+        out = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, padding=(1, 0))  # b c t (h w)
+        return out.view(x.shape)
+
+
 class TemporalConvBlock(nn.Module):
     """Four convolutions over frames only, on a residual; statistics are shared by all frames of a clip."""
 
@@ -75,7 +90,7 @@ class TemporalConvBlock(nn.Module):
                 GroupNorm32(norm_num_groups, channels),
                 nn.SiLU(),
                 *drop,
-                nn.Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0)),
+                TemporalConv3d(channels),
             )
 
         self.conv1 = convolution(with_dropout=False)
