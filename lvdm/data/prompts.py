@@ -61,8 +61,8 @@ def read_requests(
     """Read the requests of a folder, or of a .csv or .jsonl table whose paths are relative to the table.
 
     A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
-    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and last
-    frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and
+    last frame). An empty line between others is an empty prompt; empty lines at the end do not count.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
     source = Path(source)
