@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -239,24 +240,26 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride`."""
-        loss = self._step(batch)
+        loss = self._step(batch, ("train", self.current_epoch, batch_index))
         self.log("train/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
         """The same loss; validation draws its numbers from the batch index, so that runs can be compared."""
-        loss = self._step(batch, batch_index)
+        loss = self._step(batch, ("val", 0, batch_index))
         self.log("val/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
         return loss
 
-    def _step(self, batch: Mapping[str, Any], index: int | None = None) -> Tensor:
-        draws = self._draw(self.latent_shape(batch), self.global_step if index is None else index).to(self.device)
+    def _step(self, batch: Mapping[str, Any], step: tuple[str, int, int]) -> Tensor:
+        draws = self._draw(self.latent_shape(batch), step).to(self.device)
         latents, conditioning = self.training_batch(batch, draws)
         return self.training_loss(latents, conditioning, draws).mean()
 
-    def _draw(self, shape: tuple[int, ...], index: int) -> TrainingDraws:
+    def _draw(self, shape: tuple[int, ...], step: tuple[str, int, int]) -> TrainingDraws:
+        """The numbers of one step, which depend on the seed, the step and the rank only, and so survive a resume."""
         config = self.config
-        seed = hash((self.training_seed, index, self.global_rank)) % 2**63
+        name = f"{self.training_seed}/{'/'.join(map(str, step))}/{self.global_rank}"
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 2**63
         return draw_training_numbers(
             shape,
             config.timesteps,
