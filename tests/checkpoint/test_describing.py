@@ -1,0 +1,129 @@
+"""What a checkpoint is, from the keys and shapes of the released ones; no more certainty than there is evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from manifests import manifest
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lvdm.checkpoint import convert, describe
+from lvdm.checkpoint.parts import TOWERS, part_of
+from lvdm.diffusion.schedule import ScheduleConfig, schedule_buffers
+from lvdm.model_card import RELEASED
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+SCHEDULES = {
+    "256": ScheduleConfig(),
+    "512": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.7),
+    "1024": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.3),
+}
+
+
+def write_released(path: Path, model: str, with_schedule: bool = True, with_towers: bool = True) -> Path:
+    """A file with the keys and shapes of a released checkpoint, whose 10 GB of values are a hole in the file."""
+    buffers = schedule_buffers(SCHEDULES[model]) if with_schedule else {}
+    header, offset, head = {}, 0, b"".join(value.numpy().tobytes() for value in buffers.values())
+    for key, shape in manifest(model):
+        part = part_of(key)
+        if (part.prefix == "" and not with_schedule) or (part in TOWERS and not with_towers):
+            continue
+        size = 4 * torch.Size(shape).numel()
+        header[key] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded + head)
+        file.truncate(8 + len(encoded) + offset)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("model", "candidates", "parameterization"),
+    [("256", ("256",), "eps"), ("512", ("512", "512_interp"), "v"), ("1024", ("1024",), "v")],
+)
+def test_the_released_layouts(model: str, candidates: tuple[str, ...], parameterization: str, tmp_path: Path) -> None:
+    info = describe(write_released(tmp_path / "f" / "model.safetensors", model), with_hash=False)
+    assert info.family == "dynamicrafter"
+    assert info.candidates == candidates
+    assert info.parameterization == parameterization
+    assert info.zero_terminal_snr == (model != "256")
+    assert info.base_scale == {"256": None, "512": 0.7, "1024": 0.3}[model]
+    assert info.missing == ()
+    assert info.parameters == (2_609_129_021 if model == "256" else 2_609_129_005)
+    counts = {part.name: (part.tensors, part.parameters) for part in info.parts}
+    assert counts["UNet"] == ((1532, 1_438_854_996) if model == "256" else (1516, 1_438_854_980))
+    assert counts["text tower"] == (294, 354_032_641)
+    assert counts["image tower"] == (398, 683_800_065)
+    assert info.card == (RELEASED[model] if len(candidates) == 1 else None)
+    assert len(info.notes) == (0 if len(candidates) == 1 else 1)
+
+
+def test_a_pruned_file_leaves_three_candidates(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "f" / "model.safetensors", "512", with_schedule=False, with_towers=False)
+    info = describe(path, with_hash=False)
+    assert info.candidates == ("512", "1024", "512_interp")
+    assert info.missing == ("schedule", "text tower", "image tower")
+    assert info.card is None
+    assert info.capabilities == ()
+    assert info.parameterization == "v", "all three predict v"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dynamicrafter_512_interp_v1/model.safetensors", "512_interp"),
+        ("dynamicrafter_512_v1/model.safetensors", "512"),
+        ("other/dynamicrafter_512_interp.safetensors", "512_interp"),
+        ("dynamicrafter_1024_v1/model.safetensors", None),
+    ],
+)
+def test_a_name_decides_only_among_what_the_contents_allow(name: str, expected: str | None, tmp_path: Path) -> None:
+    info = describe(write_released(tmp_path / name, "512"), with_hash=False)
+    assert info.card == (RELEASED[expected] if expected else None)
+    assert info.candidates == ((expected,) if expected else ("512", "512_interp"))
+
+
+def test_a_configuration_decides_and_a_contradiction_is_told(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "f" / "model.safetensors", "512")
+    info = describe(path, CONFIGS / "inference_512_interp_v1.0.yaml", with_hash=False)
+    assert info.card == RELEASED["512_interp"]
+    assert info.capabilities == ("interpolation",)
+    wrong = describe(path, CONFIGS / "inference_256_v1.0.yaml", with_hash=False)
+    assert any("use its own configuration" in note for note in wrong.notes)
+
+
+def test_other_families(tmp_path: Path) -> None:
+    first = "model.diffusion_model.input_blocks.0.0.weight"
+    stream = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k_ip.weight"
+    cases: list[tuple[dict[str, Tensor], str]] = [
+        ({first: torch.zeros(320, 4, 3, 3)}, "videocrafter t2v"),
+        ({first: torch.zeros(320, 4, 3, 3), "image_proj_model.proj.weight": torch.zeros(2)}, "videocrafter i2v"),
+        ({first: torch.zeros(32, 8, 3, 3), stream: torch.zeros(2)}, "dynamicrafter, small"),
+        ({"unet.conv_in.weight": torch.zeros(320, 8, 3, 3)}, "unknown"),
+    ]
+    for tensors, family in cases:
+        save_file(tensors, tmp_path / "a.safetensors")
+        info = describe(tmp_path / "a.safetensors")
+        assert info.family == family
+        assert info.candidates == ()
+
+
+def test_a_small_model_is_described_by_its_card(weights: dict[str, dict[str, Tensor]], tmp_path: Path) -> None:
+    save_file(weights["512"], tmp_path / "a.safetensors")
+    assert describe(tmp_path / "a.safetensors").card is None
+    convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors", torch.float16, card=RELEASED["256"])
+    info = describe(tmp_path / "b.safetensors")
+    assert info.card == RELEASED["256"]
+    assert info.card_source == "stored in the file"
+    assert info.sha256
+    dtypes = {part.name: [name for name, _ in part.dtypes] for part in info.parts}
+    assert dtypes["schedule"] == ["float32"]
+    assert dtypes["UNet"] == ["float16"]
