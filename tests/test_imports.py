@@ -141,7 +141,7 @@ def test_no_module_collects_odds_and_ends() -> None:
 
 
 IMPORT_EVERYTHING = """
-import importlib, random, sys, numpy, torch
+import importlib, random, sys, av, kornia, numpy, open_clip, pytorch_lightning, torch  # theirs may touch the state
 
 def state():
     return {
