@@ -10,7 +10,7 @@ from oracles import SCHEDULES, gaussian, gaussian_flow, normal, oracle
 from torch import Tensor
 
 from lvdm.diffusion.samplers import SAMPLERS
-from lvdm.diffusion.samplers.dpm_solver import Node, constant_update, solver_nodes
+from lvdm.diffusion.samplers.dpm_solver import Node, constant_update, multistep_update, solver_nodes
 from lvdm.diffusion.samplers.unipc import correct
 from lvdm.diffusion.timesteps import make_timesteps
 
@@ -91,13 +91,40 @@ def test_first_step_from_zero_snr_is_the_limit_of_small_snr() -> None:
     torch.testing.assert_close(limit, 0.9 * x + 0.2 * m)
 
 
+def node_at(log_snr: float) -> Node:
+    """The variance-preserving node of this lambda."""
+    sigma = 1.0 / math.hypot(1.0, math.exp(log_snr))
+    return Node(sigma * math.exp(log_snr), sigma)
+
+
+def test_extrapolation_over_uneven_steps() -> None:
+    """For m linear in lambda the 2M step is right up to O(h^3), also where the step before was of another size."""
+    before, h = 0.03, 0.01
+    nodes = [node_at(-before), node_at(0.0), node_at(h)]
+    estimates = [torch.tensor([-before], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)]  # m = lambda
+    stepped = multistep_update(torch.zeros(1, dtype=torch.float64), estimates, nodes, 1)
+    expected = nodes[2].alpha * (h - 1.0 + math.exp(-h))  # integral of l e^(l - h) over [0, h]
+    assert abs(stepped.item() - expected) < h**3, "the extrapolation mistakes one step's size for the other's"
+
+
+def test_unipc_does_not_correct_away_what_the_callback_changed() -> None:
+    schedule, timesteps = SCHEDULES["512"], make_timesteps("uniform_trailing", 6)
+    x_0, replacement, arrived = normal(1), normal(4), []
+
+    def change_step_2(i: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
+        arrived.append(x_t)
+        return replacement if i == 2 else None
+
+    SAMPLERS["unipc"](oracle(x_0, schedule), normal(2), schedule, timesteps, callback=change_step_2)
+    nodes = solver_nodes(schedule, timesteps)
+    expected = constant_update(replacement, x_0, nodes[3], nodes[4])
+    torch.testing.assert_close(arrived[3], expected, rtol=0, atol=1e-5, msg="the callback's change was undone")
+
+
 @pytest.mark.parametrize("degree", [1, 2])
 def test_corrector_is_exact_for_polynomials(degree: int) -> None:
     """If m is a polynomial in lambda of the interpolation's degree, the corrected step is the exact integral."""
-    nodes = [
-        Node(math.exp(value) / math.hypot(1, math.exp(value)), 1 / math.hypot(1, math.exp(value)))
-        for value in (-1.0, -0.4, 0.5)
-    ]
+    nodes = [node_at(-1.0), node_at(-0.4), node_at(0.5)]
     coefficients = (0.7, -1.3, 0.9)[: degree + 1]
 
     def m(log_snr: Tensor) -> Tensor:
