@@ -1,0 +1,119 @@
+"""Devices and precisions: the only file that knows one accelerator from another."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import torch
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the networks compute in. `weights`: denoiser and encoders; `vae`: the autoencoder, never float16."""
+
+    weights: torch.dtype
+    vae: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """fp32, bf16 or fp16, as `choose_precision` takes it."""
+        return _NAMES[self.weights]
+
+    def __str__(self) -> str:
+        return f"{self.name} (VAE {_NAMES[self.vae]})"
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` takes CUDA or ROCm, else Apple's MPS, else the CPU.
+
+    Raises `ValueError` for a name torch does not know and for a device that is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", torch.cuda.current_device())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device {name!r} cannot be used ({reason}); use auto, cpu, or what `dynamicrafter doctor` lists"
+        ) from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device, low_memory: bool = False) -> Precision:
+    """The precision called `name`: fp32, bf16, fp16, or `auto`.
+
+    `auto` is bf16 on GPUs that compute in it, else fp16 with float32 norms, and fp32 on the CPU. The VAE runs in
+    float32, or in bf16 under `low_memory` where the networks do too.
+    """
+    if name == "auto":
+        if device.type == "cpu":
+            weights = torch.float32
+        elif device.type == "cuda":
+            weights = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        else:
+            weights = torch.float16
+    elif name in DTYPES:
+        weights = DTYPES[name]
+    else:
+        raise ValueError(f"dtype {name!r} is not known; use auto, {', '.join(DTYPES)}")
+    vae = torch.bfloat16 if low_memory and weights == torch.bfloat16 else torch.float32
+    return Precision(weights, vae)
+
+
+def device_name(device: torch.device) -> str:
+    """What the device calls itself, e.g. `NVIDIA H200`."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished what it was given, so that a clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new measurement of `peak_memory`, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes of device memory held since the last reset; on the CPU, of the process since it began.
+
+    None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        return None
+    import resource  # not on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def total_memory(device: torch.device) -> int | None:
+    """Bytes of memory of the device, None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return None
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give memory that torch holds but does not use back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -1,0 +1,194 @@
+"""What a generation is asked to do: every setting in one frozen record, checked before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from lvdm.conditioning import check_image_token_policy
+from lvdm.data.geometry import FIT_MODES
+from lvdm.diffusion.samplers import SAMPLERS
+from lvdm.diffusion.timesteps import Spacing
+from lvdm.model_card import Capability, ModelCard
+from lvdm.sizes import check_side
+
+logger = logging.getLogger(__name__)
+
+MODES = ("animate", "interpolate", "loop")
+MAX_FRAMES = 1024
+FROM_CARD = (
+    "num_frames",
+    "num_inference_steps",
+    "guidance_scale",
+    "guidance_rescale",
+    "eta",
+    "sampler",
+    "timestep_spacing",
+    "fix_final_step",
+    "image_token_policy",
+)
+"""Settings that a checkpoint's card has a value for."""
+
+MAX_PROMPT = 2000
+"""Characters of the longest prompt; the text tower reads 77 tokens, so that more is taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """The settings of one generation; those of a checkpoint's card replace the defaults here.
+
+    mode                   animate (one image), interpolate (first and last image) or loop (the image at both ends)
+    height, width          pixels of the video; None follows the image and the trained size (`lvdm.sizes`)
+    num_frames             length of the clip; the image tokens follow by `image_token_policy`
+    fps, frame_stride      the model's own `fs` input, in the unit its card names; at most one of these and `motion`
+    motion                 0 (as calm as the model knows) to 1 (as lively), the same direction for every checkpoint
+    num_inference_steps    1 to 1000
+    guidance_scale         s_txt; 1 turns text guidance off
+    image_guidance_scale   s_img of the three-way guidance; None guides text and image together
+    guidance_rescale       phi in 0..1: share of the conditional output's contrast that is restored
+    eta                    0 (deterministic DDIM) to 1 (as much noise as DDPM); other samplers take 0 only
+    sampler                a name in `lvdm.diffusion.samplers.SAMPLERS`
+    timestep_spacing       a name in `lvdm.diffusion.timesteps.Spacing`
+    fix_final_step         end at the clean latents instead of at the original's slightly darker and noisier ones
+    fit                    how an image of another shape meets the canvas: crop, pad or stretch
+    decode_chunk_size      frames decoded at once; None is all of them; no effect on the result
+    num_videos_per_prompt  videos for each image and prompt, with different noise
+    """
+
+    mode: str = "animate"
+    height: int | None = None
+    width: int | None = None
+    num_frames: int = 16
+    fps: float | None = None
+    frame_stride: float | None = None
+    motion: float | None = None
+    num_inference_steps: int = 50
+    guidance_scale: float = 7.5
+    image_guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
+    eta: float = 1.0
+    sampler: str = "ddim"
+    timestep_spacing: Spacing = "uniform"
+    fix_final_step: bool = False
+    fit: str = "crop"
+    image_token_policy: str = "linear"
+    decode_chunk_size: int | None = 4
+    num_videos_per_prompt: int = 1
+
+    def __post_init__(self) -> None:
+        _known("mode", self.mode, MODES)
+        check_side("height", self.height)
+        check_side("width", self.width)
+        _whole("num_frames", self.num_frames, 2 if self.mode != "animate" else 1, MAX_FRAMES)
+        _whole("num_inference_steps", self.num_inference_steps, 1, 1000)
+        _whole("num_videos_per_prompt", self.num_videos_per_prompt, 1, 1000)
+        if self.decode_chunk_size is not None:
+            _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
+        _within("guidance_scale", self.guidance_scale, 0, 100)
+        _within("image_guidance_scale", self.image_guidance_scale, 0, 100)
+        _within("guidance_rescale", self.guidance_rescale, 0, 1)
+        _within("eta", self.eta, 0, 1)
+        _known("sampler", self.sampler, SAMPLERS)
+        if self.sampler != "ddim" and self.eta != 0:
+            raise ValueError(f"sampler {self.sampler!r} adds no noise: use eta 0, or sampler 'ddim' for eta {self.eta}")
+        _known("timestep_spacing", self.timestep_spacing, get_args(Spacing))
+        _known("fit", self.fit, FIT_MODES)
+        self._check_speed()
+        check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
+
+    def _check_speed(self) -> None:
+        given = [name for name in ("fps", "frame_stride", "motion") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} set the same thing; give only one of them")
+        _within("motion", self.motion, 0, 1)
+        _within("fps", self.fps, 1, 1000)
+        _within("frame_stride", self.frame_stride, 1, 1000)
+
+    @classmethod
+    def from_card(cls, card: ModelCard, **given: Any) -> GenerationSettings:
+        """Settings with the values of `card`, under those `given` that are not None.
+
+        Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        for name in given:
+            _known("setting", name, names)
+        chosen = {name: value for name, value in given.items() if value is not None}
+        values = {name: getattr(card, name) for name in FROM_CARD}
+        if chosen.get("sampler", "ddim") != "ddim":
+            values["eta"] = 0.0  # a card's eta is meant for DDIM
+        settings = cls(**{**values, **chosen})
+        check_capability(card, settings.mode)
+        choose_fs(card, settings)
+        check_image_token_policy(settings.image_token_policy, card.num_frames, settings.num_frames)
+        return settings
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return dataclasses.asdict(self)
+
+
+def check_capability(card: ModelCard, mode: str) -> None:
+    """Raise `ValueError` if the checkpoint was not trained for `mode`."""
+    needed: Capability = "i2v" if mode == "animate" else "interpolation"
+    if card.can(needed):
+        return
+    if needed == "interpolation":
+        raise ValueError(
+            f"checkpoint {card.name} animates one image and cannot {mode} (it would give grey flashes); use one "
+            "made for two images, such as preset interp, or leave out the second image"
+        )
+    raise ValueError(
+        f"checkpoint {card.name} needs a first and a last image; use interpolate or loop, or another checkpoint"
+    )
+
+
+def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
+    """The model's `fs` input. Raises `ValueError` for the wrong unit, warns outside the trained range."""
+    if settings.motion is not None:
+        return card.fs_for_motion(settings.motion)
+    given = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
+    wrong, right = ("frame_stride", "fps") if card.fs_meaning == "fps" else ("fps", "frame_stride")
+    if getattr(settings, wrong) is not None:
+        raise ValueError(
+            f"checkpoint {card.name} does not take {wrong}: its condition is {card.fs_description}; "
+            f"use {right} (--{'condition-fps' if right == 'fps' else 'frame-stride'}), or motion from 0 to 1"
+        )
+    if given is None:
+        return card.fs_default
+    problem = card.check_fs(given)
+    if problem:
+        logger.warning("%s", problem)
+    return round(given)
+
+
+def check_prompt(prompt: str, name: str = "prompt") -> None:
+    """Raise `ValueError` for a prompt that is longer than any the model can read."""
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(
+            f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
+            "characters or fewer"
+        )
+
+
+def _known(name: str, value: str, known: Iterable[str]) -> None:
+    options = list(known)
+    if value not in options:
+        close = difflib.get_close_matches(str(value), options, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(options)}"
+        raise ValueError(f"{name} {value!r} is not known; {hint}")
+
+
+def _whole(name: str, value: int, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} {value} is not possible; use a whole number from {low} to {high}")
+
+
+def _within(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not (math.isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name} {value} is not possible; use a number from {low} to {high}")

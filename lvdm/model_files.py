@@ -1,0 +1,136 @@
+"""Where a model's configuration and weights lie, from whatever the user named it by."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvdm.config import ConfigError
+from lvdm.model_card import RELEASED, ModelCard
+
+CHECKPOINTS_VARIABLE = "DYNAMICRAFTER_CHECKPOINTS"
+"""Environment variable that names the folder of the checkpoints, before ./checkpoints and the one of the repository."""
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+WEIGHT_NAMES = ("model.safetensors", "model.ckpt")
+EMBEDDED = "tiny"
+"""The preset that comes with the repository."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A released model: its folder under the checkpoints and its YAML under configs/ (None: `config.yaml` inside)."""
+
+    folder: str
+    config: str | None
+
+
+PRESETS: Mapping[str, Preset] = {
+    EMBEDDED: Preset("tiny", None),
+    "256": Preset("dynamicrafter_256_v1", "inference_256_v1.0.yaml"),
+    "512": Preset("dynamicrafter_512_v1", "inference_512_v1.0.yaml"),
+    "1024": Preset("dynamicrafter_1024_v1", "inference_1024_v1.0.yaml"),
+    "interp": Preset("dynamicrafter_512_interp_v1", "inference_512_interp_v1.0.yaml"),
+    "loop": Preset("dynamicrafter_512_interp_v1", "inference_512_interp_v1.0.yaml"),
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The two files a model is made from."""
+
+    config: Path
+    checkpoint: Path
+
+
+def checkpoint_folders() -> list[Path]:
+    """The folders that may hold checkpoints, in the order they are looked at."""
+    named = os.environ.get(CHECKPOINTS_VARIABLE)
+    folders = [Path(named).expanduser()] if named else []
+    return [*folders, Path("checkpoints"), REPOSITORY / "checkpoints"]
+
+
+def find_preset(name: str) -> ModelFiles:
+    """The files of a preset. Raises `ConfigError` that says where to put a checkpoint that is not there."""
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRESETS)}"
+        raise ConfigError(f"preset {name!r} is not known; {hint}")
+    folders = [folder / PRESETS[name].folder for folder in checkpoint_folders()]
+    for folder in folders:
+        weights = _weights_in(folder)
+        if weights is not None:
+            return ModelFiles(_config_for(folder), weights)
+    raise ConfigError(
+        f"the checkpoint of preset {name!r} is not here; put it at {folders[0] / WEIGHT_NAMES[-1]}, or name the folder "
+        f"that holds {PRESETS[name].folder}/ in the environment variable {CHECKPOINTS_VARIABLE}"
+    )
+
+
+def find_model(source: str | Path, checkpoint: str | Path | None = None) -> ModelFiles:
+    """The files of a model named by a preset, a folder, a YAML or a weight file.
+
+    source: a name in `PRESETS`; a folder with `config.yaml` and `model.safetensors` or `model.ckpt`; a YAML; or a
+    weight file with its `config.yaml` beside it. `checkpoint` goes before the weights of any of these.
+    Raises `ConfigError` when a file is missing.
+    """
+    path = Path(source)
+    config: Path
+    weights: Path | None
+    if str(source) in PRESETS:
+        if checkpoint is None:
+            return find_preset(str(source))
+        config, weights = _preset_config(PRESETS[str(source)], Path(checkpoint).parent), None
+    elif path.is_dir():
+        config, weights = _config_for(path), _weights_in(path)
+    elif path.suffix in (".yaml", ".yml"):
+        config, weights = path, _weights_in(path.parent)
+    elif path.is_file():
+        config, weights = _config_for(path.parent), path
+    else:
+        raise ConfigError(f"{source} is neither a file, a folder nor a preset ({', '.join(PRESETS)})")
+    chosen = checkpoint or weights
+    if chosen is None:
+        raise ConfigError(
+            f"{source} comes without weights ({' or '.join(WEIGHT_NAMES)} beside it); name them with --checkpoint"
+        )
+    return ModelFiles(_existing(config, "configuration"), _existing(Path(chosen), "checkpoint"))
+
+
+def card_for(files: ModelFiles) -> ModelCard:
+    """The card of a model's YAML; weights in the folder of the interpolation model have that model's.
+
+    Its YAML is that of the 512 model but for the card, and many scripts name the latter.
+    """
+    card = ModelCard.from_yaml(files.config)
+    interpolates = files.checkpoint.resolve().parent.name == PRESETS["interp"].folder
+    return RELEASED["512_interp"] if interpolates and card == RELEASED["512"] else card
+
+
+def _weights_in(folder: Path) -> Path | None:
+    return next((folder / name for name in WEIGHT_NAMES if (folder / name).is_file()), None)
+
+
+def _config_for(folder: Path) -> Path:
+    """The configuration of the weights in `folder`: the one beside them, else that of the preset of this name."""
+    preset = next((preset for preset in PRESETS.values() if preset.folder == folder.resolve().name), None)
+    return _preset_config(preset, folder) if preset else folder / "config.yaml"
+
+
+def _preset_config(preset: Preset, folder: Path) -> Path:
+    beside = folder / "config.yaml"
+    if preset.config is None or beside.is_file():
+        return beside
+    here = Path("configs") / preset.config
+    return here if here.is_file() else REPOSITORY / "configs" / preset.config
+
+
+def _existing(path: Path, what: str) -> Path:
+    if not path.is_file():
+        hint = f"; put the file there, or try the embedded model ({EMBEDDED})" if what == "checkpoint" else ""
+        raise ConfigError(f"{what} {path} does not exist{hint}")
+    return path
