@@ -1,0 +1,232 @@
+"""Image and sentence in, video out: load a model once, then generate as often as wanted."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lvdm.checkpoint import load_into, read_checkpoint
+from lvdm.config import load_model_config
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.images import fit_image, to_image
+from lvdm.device import (
+    Precision,
+    choose_device,
+    choose_precision,
+    device_name,
+    empty_cache,
+    peak_memory,
+    reset_peak_memory,
+)
+from lvdm.diffusion.samplers import StepCallback
+from lvdm.generation import GenerationSettings, check_prompt, choose_fs
+from lvdm.model_card import ModelCard
+from lvdm.model_files import ModelFiles, card_for, find_model
+from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
+from lvdm.runtime import ProgressCallback, Runtime, report
+from lvdm.sizes import choose_size, explain_size
+
+logger = logging.getLogger(__name__)
+
+ImageSource = str | Path | Image.Image | np.ndarray | Tensor
+
+
+class OutOfMemoryError(RuntimeError):
+    """The device's memory does not hold the generation; the message says what makes it smaller."""
+
+
+class DynamiCrafterPipeline:
+    """A loaded model, what it can do (`card`), where it came from (`files`) and how it runs (`runtime`)."""
+
+    def __init__(self, runtime: Runtime, card: ModelCard, files: ModelFiles) -> None:
+        self.runtime = runtime
+        self.card = card
+        self.files = files
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        checkpoint: str | Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        low_memory: bool = False,
+        towers: str | Path | None = None,
+    ) -> DynamiCrafterPipeline:
+        """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
+
+        device      auto, or a name such as cpu
+        dtype       auto, fp32, bf16 or fp16, see `lvdm.device.choose_precision`
+        low_memory  keep only the part at work on the accelerator, run guidance branches one after the other and decode
+                    single frames: slower, with the same result up to rounding
+        towers      a checkpoint that supplies the text and image towers, for files without them
+
+        Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
+        """
+        chosen_device = choose_device(device)
+        precision = choose_precision(dtype, chosen_device, low_memory)
+        files = find_model(source, checkpoint)
+        card = card_for(files)
+        model = load_model(files, precision, towers)
+        if not low_memory:
+            model.to(chosen_device)
+        logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
+        return cls(Runtime(model, chosen_device, precision, low_memory), card, files)
+
+    def __call__(
+        self,
+        image: ImageSource | Sequence[ImageSource],
+        prompt: str | Sequence[str] = "",
+        negative_prompt: str | Sequence[str] = "",
+        end_image: ImageSource | Sequence[ImageSource] | None = None,
+        *,
+        loop: bool = False,
+        seed: int | Sequence[int] = 123,
+        sample_index: int = 0,
+        output_type: str = "pt",
+        callback_on_step_end: StepCallback | None = None,
+        on_progress: ProgressCallback | None = None,
+        **settings: Any,
+    ) -> GenerationResult:
+        """Animate one image, or each of several, by its prompt.
+
+        image, end_image  path, PIL image, array or tensor, or a sequence of them; with `end_image` the video goes from
+                          the one to the other, with `loop` it ends as it begins
+        prompt            one for all images, or one for each; the same for `negative_prompt` and `end_image`
+        seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
+        output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
+        callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
+        settings          fields of `GenerationSettings` (height, width, num_frames, fps, frame_stride, motion,
+                          num_inference_steps, guidance_scale, ...); what is left out takes the value of the card
+
+        Images of a batch whose sizes lead to different videos need `height` and `width`. Raises `ValueError`.
+        """
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type {output_type!r} is not known; use one of {', '.join(OUTPUT_TYPES)}")
+        if loop and end_image is not None:
+            raise ValueError("a loop ends with its first image; leave out end_image, or loop")
+        mode = "loop" if loop else "animate" if end_image is None else "interpolate"
+        chosen = self.settings(mode=mode, **settings)
+        images = [to_image(source) for source in _as_list(image)]
+        count = len(images)
+        last = None if end_image is None else [to_image(source) for source in _as_list(end_image)]
+        ends = _for_each(last, count, "end_image")
+        prompts = _for_each(prompt, count, "prompt")
+        negatives = _for_each(negative_prompt, count, "negative_prompt")
+        seeds = _for_each(seed, count, "seed")
+        copies = chosen.num_videos_per_prompt
+        requests = []
+        for i, copy in itertools.product(range(count), range(copies)):
+            index = sample_index + copy + (i * copies if isinstance(seed, int) else 0)
+            requests.append(GenerationRequest(images[i], prompts[i], negatives[i], ends[i], seeds[i], index))
+        return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress)
+
+    def settings(self, **given: Any) -> GenerationSettings:
+        """Checked settings: those `given` (not None), and the card's for the rest. Raises `ValueError`."""
+        return GenerationSettings.from_card(self.card, **given)
+
+    def size_for(self, image: Image.Image, settings: GenerationSettings) -> PaddedSize:
+        """The size of the video of `image`, see `lvdm.sizes.choose_size`."""
+        trained, multiple = (self.card.height, self.card.width), self.runtime.model.size_multiple
+        return choose_size(settings.height, settings.width, (image.height, image.width), trained, multiple)
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        output_type: str = "pt",
+        callback_on_step_end: StepCallback | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> GenerationResult:
+        """The videos of `requests`, one each, as one batch. Raises `ValueError`, `OutOfMemoryError`."""
+        for request in requests:
+            check_prompt(request.prompt)
+            check_prompt(request.negative_prompt, "negative prompt")
+        size = self._common_size(requests, settings)
+        runtime = self.runtime
+        watch = Stopwatch(runtime.device)
+        reset_peak_memory(runtime.device)
+        try:
+            with torch.inference_mode():
+                images = _fitted([request.image for request in requests], size, settings.fit)
+                ends = _fitted([r.end_image for r in requests if r.end_image is not None], size, settings.fit)
+                report(on_progress, "encode", 0, 1)
+                with watch.stage("encode"):
+                    fs = choose_fs(self.card, settings)
+                    conditions = runtime.conditions(requests, settings, size.pad(images), size.pad(ends), fs)
+                report(on_progress, "encode", 1, 1)
+                with watch.stage("sample"):
+                    latents = runtime.sample(requests, settings, conditions, callback_on_step_end, on_progress)
+                with watch.stage("decode"):
+                    video = size.crop(runtime.decode(latents, settings, on_progress))
+        except torch.OutOfMemoryError as error:
+            empty_cache(runtime.device)
+            raise OutOfMemoryError(
+                f"{runtime.device} has too little memory for a batch of {len(requests)} at {size.width}x{size.height}, "
+                f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
+            ) from error
+        return GenerationResult(
+            video=video,
+            latents=latents.cpu(),
+            frames=convert_frames(video, output_type),
+            requests=tuple(requests),
+            settings=settings,
+            size=size,
+            fs=fs,
+            seconds=watch.seconds,
+            peak_memory=peak_memory(runtime.device),
+            first_frame_psnr=tuple(psnr(clip[:, 0], image) for clip, image in zip(video, images, strict=True)),
+        )
+
+    def _common_size(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> PaddedSize:
+        if not requests:
+            raise ValueError("there is nothing to generate: give at least one image")
+        sizes = [self.size_for(request.image, settings) for request in requests]
+        if any(size != sizes[0] for size in sizes):
+            raise ValueError("the images of this batch lead to videos of different sizes; give height and width")
+        follows_image = settings.height is None and settings.width is None
+        explain_size(sizes[0], follows_image, (self.card.height, self.card.width), self.card.name)
+        return sizes[0]
+
+
+def load_model(files: ModelFiles, precision: Precision, towers: str | Path | None = None) -> Any:
+    """The model of `files` in eval mode on the CPU, built without memory and filled straight from the file."""
+    checkpoint = read_checkpoint(files.checkpoint)
+    supplement = None if towers is None else read_checkpoint(towers)
+    with torch.device("meta"):
+        model = load_model_config(files.config).build()
+    for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
+        part.to(precision.weights)
+    model.first_stage_model.to(precision.vae)
+    load_into(model, checkpoint, towers=supplement)
+    return model.eval().requires_grad_(False)
+
+
+def _fitted(images: Sequence[Image.Image], size: PaddedSize, fit: Any) -> Tensor:
+    """(b, 3, H, W) in [-1, 1] at the size of the video; b may be 0."""
+    height, width = size.inner.height, size.inner.width
+    fitted = [fit_image(image, height, width, fit) for image in images]
+    return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+
+
+def _as_list(value: Any) -> list[Any]:
+    single = isinstance(value, str | Path) or not isinstance(value, Sequence)
+    return [value] if single else list(value)
+
+
+def _for_each(value: Any, count: int, name: str) -> list[Any]:
+    """One value for all of `count` images, or one for each."""
+    values = _as_list(value)
+    if len(values) == 1:
+        return values * count
+    if len(values) != count:
+        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
+    return values

@@ -1,0 +1,183 @@
+"""The record beside each video: everything that is needed to make it again, and what was measured on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.data.atomic import write_json
+from lvdm.data.video_writer import write_video
+from lvdm.device import device_name
+from lvdm.generation import GenerationSettings
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.results import GenerationResult
+
+FORMAT = "dynamicrafter-video/1"
+PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a record says about how its video was made."""
+
+    image: Path
+    end_image: Path | None
+    image_sha256: str
+    prompt: str
+    negative_prompt: str
+    seed: int
+    index: int
+    settings: GenerationSettings
+    config: Path
+    checkpoint: Path
+    checkpoint_sha256: str
+    device: str
+    dtype: str
+    low_memory: bool
+    threads: int
+    playback_fps: float
+    drop_last_frame: bool
+
+
+def image_hash(path: Path) -> str:
+    """SHA-256 of an image file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save_video(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    path: Path,
+    playback_fps: float,
+    drop_last_frame: bool = False,
+) -> Path:
+    """Write video `number` of `result` to `path` and its record to the same name with `.json`; returns the latter.
+
+    `drop_last_frame` leaves out the last frame, which in a loop is the first one again. Raises `OutputError`.
+    """
+    clip = result.video[number]
+    write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps)
+    beside = record_path(path)
+    write_json(beside, describe_video(pipeline, result, number, path, playback_fps, drop_last_frame))
+    return beside
+
+
+def record_path(path: Path) -> Path:
+    """Where the record of the video `path` lies."""
+    return path.with_name(re.sub(r"_?%\d*d", "", path.stem) + ".json")
+
+
+def describe_video(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    path: Path,
+    playback_fps: float,
+    drop_last_frame: bool,
+) -> dict[str, Any]:
+    """The record of video `number` of `result`, ready for JSON."""
+    request, runtime, size = result.requests[number], pipeline.runtime, result.size
+    psnr = result.first_frame_psnr[number]
+    return {
+        "format": FORMAT,
+        "video": path.name,
+        "input": {
+            "image": _absolute(request.image_path),
+            "image_sha256": image_hash(request.image_path) if request.image_path else None,
+            "end_image": _absolute(request.end_image_path),
+            "end_image_sha256": image_hash(request.end_image_path) if request.end_image_path else None,
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt,
+            "seed": request.seed,
+            "index": request.index,
+        },
+        "settings": result.settings.as_dict(),
+        "output": {
+            "height": size.inner.height,
+            "width": size.inner.width,
+            "network_height": size.height,
+            "network_width": size.width,
+            "num_frames": result.settings.num_frames - drop_last_frame,
+            "playback_fps": playback_fps,
+            "drop_last_frame": drop_last_frame,
+            "fs": result.fs,
+        },
+        "model": {
+            "config": _absolute(pipeline.files.config),
+            "checkpoint": _absolute(pipeline.files.checkpoint),
+            "checkpoint_sha256": checkpoint_hash(pipeline.files.checkpoint),
+        },
+        "runtime": {
+            "device": str(runtime.device),
+            "device_name": device_name(runtime.device),
+            "dtype": runtime.precision.name,
+            "low_memory": runtime.low_memory,
+            "threads": torch.get_num_threads(),
+            "batch": len(result.requests),
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "measured": {
+            "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+            "peak_memory_bytes": result.peak_memory,
+            "first_frame_psnr_db": round(psnr, 2) if math.isfinite(psnr) else None,
+        },
+    }
+
+
+def read_record(path: str | Path) -> Recipe:
+    """Read the record beside a video. Raises `ValueError` for a file that is not one."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ValueError("it does not say so in its `format`")
+        given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
+        if given["image"] is None:
+            raise ValueError("its image came from memory, not from a file")
+        return Recipe(
+            image=Path(given["image"]),
+            end_image=Path(given["end_image"]) if given["end_image"] else None,
+            image_sha256=given["image_sha256"],
+            prompt=given["prompt"],
+            negative_prompt=given["negative_prompt"],
+            seed=given["seed"],
+            index=given["index"],
+            settings=GenerationSettings(**record["settings"]),
+            config=Path(model["config"]),
+            checkpoint=Path(model["checkpoint"]),
+            checkpoint_sha256=model["checkpoint_sha256"],
+            device=runtime["device"],
+            dtype=runtime["dtype"],
+            low_memory=runtime["low_memory"],
+            threads=runtime["threads"],
+            playback_fps=output["playback_fps"],
+            drop_last_frame=output["drop_last_frame"],
+        )
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not the record of a video made here ({error}); give the .json beside a video"
+        ) from error
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,111 @@
+"""What a generation gives back, and the requests it was made from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.video_writer import to_uint8
+from lvdm.device import synchronize
+from lvdm.generation import GenerationSettings
+
+OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch."""
+
+    image: Image.Image
+    prompt: str
+    negative_prompt: str = ""
+    end_image: Image.Image | None = None
+    seed: int = 0
+    index: int = 0
+    image_path: Path | None = None
+    end_image_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a generation is: `done` of `total` steps of `stage` (encode, sample, decode)."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass
+class Stopwatch:
+    """Wall-clock seconds per stage; waits for the device at both ends of a stage."""
+
+    device: torch.device
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to the stage `name`."""
+        synchronize(self.device)
+        begin = time.perf_counter()
+        try:
+            yield
+            synchronize(self.device)
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """The videos of one call, in the order of `requests`.
+
+    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]
+    latents           (n, 4, t, h, w) float32 on the CPU, before decoding
+    frames            `video` in the output type that was asked for, see `convert_frames`
+    seconds           wall clock per stage
+    peak_memory       bytes, see `lvdm.device.peak_memory`
+    first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video
+    """
+
+    video: Tensor
+    latents: Tensor
+    frames: Any
+    requests: tuple[GenerationRequest, ...]
+    settings: GenerationSettings
+    size: PaddedSize
+    fs: int
+    seconds: dict[str, float]
+    peak_memory: int | None
+    first_frame_psnr: tuple[float, ...]
+
+
+def convert_frames(video: Tensor, output_type: str) -> Any:
+    """Videos (n, 3, t, H, W) in [-1, 1] as `output_type`.
+
+    pt: unchanged. np: float32 array (n, t, H, W, 3) in [0, 1]. uint8: bytes (n, t, H, W, 3). pil: a list of images
+    for each video.
+    """
+    if output_type == "pt":
+        return video
+    if output_type == "np":
+        return rearrange((video.clamp(-1, 1) + 1) / 2, "n c t h w -> n t h w c").numpy()
+    pixels = torch.stack([to_uint8(clip) for clip in video])
+    if output_type == "uint8":
+        return pixels
+    return [[Image.fromarray(frame) for frame in clip.numpy()] for clip in pixels]
+
+
+def psnr(actual: Tensor, expected: Tensor) -> float:
+    """Peak signal-to-noise ratio in decibels of two tensors in [-1, 1]; infinite when they are equal."""
+    error = (actual.clamp(-1, 1) - expected).square().mean().item()
+    return math.inf if error == 0 else 10 * math.log10(4 / error)
