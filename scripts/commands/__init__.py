@@ -1,0 +1,1 @@
+"""The commands of `dynamicrafter`, one file for each group."""

@@ -1,0 +1,47 @@
+"""Expected errors as one red line and an exit code, instead of a traceback."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+"""Exit codes: the request cannot be carried out as it is; it could, but something failed; Ctrl-C."""
+
+TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
+"""Set this environment variable to see where an error came from."""
+
+
+def report_error(error: BaseException) -> int | None:
+    """Print an expected error as one red line on stderr and return the exit code; None for a bug."""
+    from lvdm.pipeline import OutOfMemoryError  # takes a second to import
+
+    if isinstance(error, KeyboardInterrupt):
+        message, code = "interrupted; files that were not finished have been removed", INTERRUPTED
+    elif os.environ.get(TRACEBACK_VARIABLE) or not isinstance(error, ValueError | OSError | OutOfMemoryError):
+        return None
+    else:
+        message, code = str(error), WRONG_INPUT if isinstance(error, ValueError) else FAILED
+    line = Text(f"Error: {' '.join(message.split())}", style="bold red")
+    Console(stderr=True, soft_wrap=True, highlight=False).print(line)
+    return code
+
+
+class OneLineErrors(TyperGroup):
+    """A group of commands whose errors are for users, not for programmers."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn expected errors into an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, ValueError, OSError, RuntimeError) as error:
+            # typer's own exits are RuntimeErrors too: they pass, as bugs do
+            code = report_error(error)
+            if code is None:
+                raise
+            raise typer.Exit(code) from None

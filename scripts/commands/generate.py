@@ -1,0 +1,58 @@
+"""`animate`, `interpolate` and `loop`: one video, several of one image, a list of them, or one made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scripts.commands.options import GenerationOptions, with_generation_options
+
+Image = Annotated[Path | None, typer.Argument(help="The image.", show_default=False)]
+First = Annotated[Path | None, typer.Argument(help="The first frame.", show_default=False)]
+Last = Annotated[Path | None, typer.Argument(help="The last frame.", show_default=False)]
+
+
+@with_generation_options
+def animate(image: Image = None, *, options: GenerationOptions) -> None:
+    """Animate an image as the prompt says."""
+    _generate("animate", image, None, options)
+
+
+@with_generation_options
+def interpolate(first: First = None, last: Last = None, *, options: GenerationOptions) -> None:
+    """Make the video between two images."""
+    if first is not None and last is None:
+        raise typer.BadParameter("give two images, the first and the last frame")
+    _generate("interpolate", first, last, options)
+
+
+@with_generation_options
+def loop(image: Image = None, *, options: GenerationOptions) -> None:
+    """Make a video that ends as it begins; the last frame, which equals the first, is left out of the file."""
+    _generate("loop", image, None, options)
+
+
+def _generate(mode: str, image: Path | None, end_image: Path | None, options: GenerationOptions) -> None:
+    # torch and the library take seconds to import: not for --help, and not before the arguments are understood
+    sources = [
+        name
+        for name, given in (("an image", image), ("--prompts", options.prompts), ("--replay", options.replay))
+        if given
+    ]
+    if len(sources) != 1:
+        given = " and ".join(sources) or "nothing"
+        raise typer.BadParameter(f"give one of: an image, --prompts or --replay; {given} was given")
+    from scripts.commands import jobs
+    from scripts.commands.progress import library_messages
+
+    with library_messages():
+        if options.replay:
+            todo = jobs.replay_job(options.replay, options)
+        elif options.prompts:
+            todo = jobs.list_job(options.prompts, mode, options)
+        else:
+            assert image is not None
+            todo = jobs.single_job(image, end_image, mode, options)
+        jobs.run(todo)

@@ -1,0 +1,141 @@
+"""`info`, `convert` and `doctor`: what a checkpoint is, other forms of it, and what this machine can do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "open_clip_torch", "kornia", "safetensors", "av", "pillow")
+
+
+def info(
+    source: Annotated[str, typer.Argument(help="A weight file, a folder, a YAML or a preset.")] = "tiny",
+    config: Annotated[Path | None, typer.Option(help="The YAML that goes with a weight file.")] = None,
+) -> None:
+    """Tell what a checkpoint is and can do."""
+    from lvdm.checkpoint import describe
+    from lvdm.model_files import WEIGHT_SUFFIXES, find_model
+
+    if Path(source).suffix in WEIGHT_SUFFIXES:
+        beside = Path(source).parent / "config.yaml"
+        found = describe(source, config or (beside if beside.is_file() else None))
+    else:
+        files = find_model(source)
+        found = describe(files.checkpoint, config or files.config)
+    table = _table()
+    table.add_row("checkpoint", f"{found.path} ({found.bytes / 1e6:.1f} MB, {found.format})")
+    table.add_row("family", f"{found.family}: {' or '.join(found.candidates) or 'none of the released models'}")
+    table.add_row(
+        "predicts", f"{found.parameterization or 'unknown'}, zero terminal SNR: {_yes(found.zero_terminal_snr)}"
+    )
+    card = found.card
+    if card:
+        table.add_row("trained at", f"{card.width}x{card.height}, {card.num_frames} frames (from {found.card_source})")
+        table.add_row("fs", f"{card.fs_description}; {card.fs_default} by default")
+        table.add_row("can do", ", ".join(card.capabilities))
+        table.add_row("sampling", f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}")
+    for part in found.parts:
+        table.add_row(part.name, f"{part.parameters / 1e6:.2f} M parameters")
+    for missing in found.missing:
+        table.add_row(missing, "NOT IN THE FILE")
+    table.add_row("sha256", str(found.sha256))
+    for note in (*found.notes, *([card.notes] if card and card.notes else [])):
+        table.add_row("note", note)
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="The weight file to read.")],
+    destination: Annotated[Path, typer.Argument(help="The .safetensors or .ckpt file to write.")],
+    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; left out, as it is.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML whose card is stored in a safetensors file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    old_names: Annotated[
+        bool, typer.Option("--old-names", help="Name the fs embedding as the published 256 file does.")
+    ] = False,
+) -> None:
+    """Write a checkpoint in another format or precision, tensor by tensor."""
+    from lvdm.checkpoint import convert as convert_checkpoint
+    from lvdm.device import DTYPES
+    from lvdm.model_card import ModelCard
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+    card = ModelCard.from_yaml(config) if config else None
+    convert_checkpoint(
+        source, destination, DTYPES[dtype] if dtype else None, card=card, overwrite=overwrite, old_names=old_names
+    )
+    Console(highlight=False, soft_wrap=True).print(str(destination))
+
+
+def doctor() -> None:
+    """Tell what this machine can do, and what to change."""
+    import torch
+
+    from lvdm.data.codecs import available_encoders
+    from lvdm.device import choose_device, choose_precision, device_name, total_memory
+    from lvdm.model_files import EMBEDDED, PRESETS, find_preset
+
+    device = choose_device()
+    memory = total_memory(device)
+    table = _table()
+    table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        table.add_row(package, _version(package))
+    table.add_row("device", f"{device} ({device_name(device)})" + (f", {memory / 2**30:.0f} GiB" if memory else ""))
+    table.add_row("threads", str(torch.get_num_threads()))
+    table.add_row("precision", str(choose_precision("auto", device)))
+    table.add_row("attention", "torch scaled_dot_product_attention" + _attention_kernels(device.type))
+    codecs = available_encoders()
+    table.add_row("video codecs", ", ".join(f"{name} {'yes' if there else 'NO'}" for name, there in codecs.items()))
+    missing = []
+    for name in PRESETS:
+        try:
+            table.add_row(f"preset {name}", str(find_preset(name).checkpoint))
+        except ValueError as error:
+            table.add_row(f"preset {name}", "not here")
+            missing.append((name, str(error)))
+    Console(highlight=False, soft_wrap=True).print(table)
+    advice = [
+        f"codec {name} is missing: pip install --force-reinstall av" for name, there in codecs.items() if not there
+    ]
+    advice += [message for name, message in missing if name == EMBEDDED]
+    if device.type == "cpu":
+        advice.append(
+            "no accelerator was found: a released model takes many minutes for a video here; the tiny one runs well"
+        )
+    elif memory and memory < 12 * 2**30:
+        advice.append("less than 12 GiB of device memory: use --low-memory for the released models")
+    for line in advice or ["nothing needs to be changed"]:
+        Console(highlight=False, soft_wrap=True).print(f"- {line}")
+
+
+def _table() -> Table:
+    return Table(show_header=False, box=None, pad_edge=False)
+
+
+def _yes(value: bool | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "NOT INSTALLED"
+
+
+def _attention_kernels(device_type: str) -> str:
+    import torch
+
+    if device_type != "cuda":
+        return ""
+    backends = torch.backends.cuda
+    enabled = {"flash": backends.flash_sdp_enabled(), "memory-efficient": backends.mem_efficient_sdp_enabled()}
+    return f" ({', '.join(name for name, on in enabled.items() if on) or 'plain kernels only'})"

@@ -1,0 +1,236 @@
+"""From options to videos on the disk: everything is checked first, only then the weights are loaded."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.config import load_model_config
+from lvdm.data.contact_sheet import write_contact_sheet
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.images import load_image
+from lvdm.data.prompts import Mode, Request, read_requests
+from lvdm.data.video_writer import check_output
+from lvdm.device import choose_device, choose_precision
+from lvdm.generation import GenerationSettings, check_prompt
+from lvdm.model_card import ModelCard
+from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.provenance import image_hash, read_record, record_path, save_video
+from lvdm.results import GenerationRequest, GenerationResult
+from scripts.commands.options import GenerationOptions
+from scripts.commands.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+READ_MODES: dict[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop"}
+FORMATS = {"png": "_%05d.png"}
+"""Formats whose name is not their suffix."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video to make, and where to. Its images have been looked at, and are read again when it is its turn."""
+
+    asked: Request
+    index: int
+    settings: GenerationSettings
+    output: Path
+
+
+@dataclass(frozen=True)
+class Job:
+    """Videos to make with one model."""
+
+    videos: tuple[Video, ...]
+    files: ModelFiles
+    options: GenerationOptions
+    playback_fps: float
+    drop_last_frame: bool
+    skip_finished: bool = False
+
+
+def choose_model(options: GenerationOptions) -> tuple[ModelFiles, ModelCard]:
+    """The model that the options name; the embedded one when they name none."""
+    if options.preset and options.config:
+        raise ValueError("--preset brings its own configuration; leave out --config")
+    if options.preset and not options.checkpoint:
+        files = find_preset(options.preset)
+    else:
+        source = options.config or options.preset or options.checkpoint or EMBEDDED
+        files = find_model(source, options.checkpoint if options.config or options.preset else None)
+    load_model_config(files.config)
+    card = card_for(files)
+    choose_precision(options.dtype, choose_device(options.device))
+    return files, card
+
+
+def single_job(image: Path, end_image: Path | None, mode: str, options: GenerationOptions) -> Job:
+    """One image, `--num-videos` times."""
+    if not (options.prompt or "").strip():
+        raise ValueError('the prompt is empty; say what should happen, e.g. --prompt "the red ball moves to the right"')
+    if options.output and options.format and not options.output.name.endswith(_suffix(options)):
+        raise ValueError(f"--output {options.output} is not a {options.format} file; leave out --format")
+    output = options.output or Path("outputs") / f"{image.stem}_{mode}_{options.seed}{_suffix(options)}"
+    outputs = [output] if options.num_videos == 1 else [_numbered(output, i) for i in range(options.num_videos)]
+    for path in outputs:
+        check_output(path)
+    files, card = choose_model(options)
+    settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
+    check_prompt(options.prompt or "")
+    check_prompt(options.negative_prompt, "negative prompt")
+    asked = Request(image, options.prompt or "", image.stem, end_image)
+    check_images(asked)
+    single = replace(settings, num_videos_per_prompt=1)
+    videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
+    return Job(videos, files, options, options.playback_fps or card.playback_fps, mode == "loop")
+
+
+def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
+    """A folder, CSV or JSONL of images and prompts, into the folder `--output`; finished videos are skipped."""
+    if options.output and options.output.suffix:
+        raise ValueError(f"--output {options.output} should be a folder when --prompts is given")
+    folder = options.output or Path("outputs") / source.stem
+    requests = read_requests(source, mode=READ_MODES[mode])
+    files, card = choose_model(options)
+    videos = []
+    for number, asked in enumerate(requests):
+        given = options.settings() | {"num_frames": asked.num_frames or options.frames}
+        if asked.motion is not None or asked.fs is not None:
+            unit = "fps" if card.fs_meaning == "fps" else "frame_stride"
+            given |= {"fps": None, "frame_stride": None, "motion": asked.motion}
+            given |= {unit: asked.fs} if asked.fs is not None else {}
+        settings = replace(GenerationSettings.from_card(card, mode=mode, **given), num_videos_per_prompt=1)
+        for copy in range(options.num_videos):
+            name = asked.name if options.num_videos == 1 else f"{asked.name}_{copy + 1:02d}"
+            # a request with a seed of its own means the same in any list
+            index = copy if asked.seed is not None else number * options.num_videos + copy
+            videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
+        check_images(asked)
+    check_output(videos[0].output)
+    return Job(tuple(videos), files, options, options.playback_fps or card.playback_fps, mode == "loop", True)
+
+
+def replay_job(path: Path, options: GenerationOptions) -> Job:
+    """The video that the record `path` describes, under the same settings, seed, precision and device."""
+    recipe = read_record(path)
+    asked = Request(recipe.image, recipe.prompt, path.stem, recipe.end_image, recipe.negative_prompt, recipe.seed)
+    check_images(asked)
+    if image_hash(recipe.image) != recipe.image_sha256:
+        raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
+    source = options.config or options.preset or options.checkpoint
+    files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
+    if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:
+        logger.warning("%s is another checkpoint than the one in %s: the video will differ", files.checkpoint, path)
+    output = options.output or path.with_name(f"{path.stem}_replay{_suffix(options)}")
+    check_output(output)
+    torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
+    device = options.device if options.device != "auto" else recipe.device
+    video = Video(asked, recipe.index, recipe.settings, output)
+    same = replace(options, device=device, dtype=recipe.dtype, low_memory=recipe.low_memory)
+    return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
+
+
+def run(job: Job, batch_size: int = 1) -> None:
+    """Load the model and make the videos, `batch_size` at a time.
+
+    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding.
+    """
+    options = job.options
+    todo = [video for video in job.videos if not (job.skip_finished and _is_finished(video, options))]
+    if len(todo) < len(job.videos):
+        logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
+    if not todo:
+        return
+    pipeline = DynamiCrafterPipeline.from_pretrained(
+        job.files.config, job.files.checkpoint, options.device, options.dtype, options.low_memory, options.towers
+    )
+    done = 0
+    for batch in _batches(todo, batch_size):
+        requests = [_request(video.asked, options, video.index) for video in batch]
+        for group in _same_size(pipeline, requests, batch[0].settings):
+            title = batch[group[0]].output.name
+            title = title if len(todo) == 1 else f"{done + 1}/{len(todo)} {title}"
+            with progress_bar(title) as show:
+                result = pipeline.generate([requests[i] for i in group], batch[0].settings, on_progress=show)
+            for number, i in enumerate(group):
+                _save(pipeline, result, number, batch[i].output, job)
+            done += len(group)
+
+
+def _batches(videos: Sequence[Video], batch_size: int) -> Iterator[list[Video]]:
+    """Runs of at most `batch_size` videos under the same settings."""
+    for _, same in itertools.groupby(videos, key=lambda video: video.settings):
+        rest = list(same)
+        for begin in range(0, len(rest), batch_size):
+            yield rest[begin : begin + batch_size]
+
+
+def _same_size(
+    pipeline: DynamiCrafterPipeline, requests: Sequence[GenerationRequest], settings: GenerationSettings
+) -> list[list[int]]:
+    """The numbers of the requests, those whose videos have the same size together."""
+    groups: dict[PaddedSize, list[int]] = {}
+    for number, request in enumerate(requests):
+        groups.setdefault(pipeline.size_for(request.image, settings), []).append(number)
+    return list(groups.values())
+
+
+def _save(pipeline: DynamiCrafterPipeline, result: GenerationResult, number: int, output: Path, job: Job) -> None:
+    written = [output, save_video(pipeline, result, number, output, job.playback_fps, job.drop_last_frame)]
+    if job.options.contact_sheet:
+        sheet = written[1].with_name(f"{written[1].stem}_sheet.png")
+        write_contact_sheet(result.video[number], sheet)
+        written.append(sheet)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    seconds = sum(result.seconds.values())
+    console.print(f"{output}  ({seconds:.1f} s, frame 0 at {result.first_frame_psnr[number]:.1f} dB of the input)")
+    for path in written[1:]:
+        console.print(str(path))
+
+
+def check_images(asked: Request) -> None:
+    """Raise `ImageError` for an image of the request that cannot be used."""
+    load_image(asked.image)
+    if asked.end_image is not None:
+        load_image(asked.end_image)
+
+
+def _request(asked: Request, options: GenerationOptions, index: int) -> GenerationRequest:
+    return GenerationRequest(
+        load_image(asked.image),
+        asked.prompt,
+        options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt,
+        None if asked.end_image is None else load_image(asked.end_image),
+        options.seed if asked.seed is None else asked.seed,
+        index,
+        asked.image,
+        asked.end_image,
+    )
+
+
+def _is_finished(video: Video, options: GenerationOptions) -> bool:
+    """Whether the video lies there as it is asked for. Its record is written last, and so tells of a whole file."""
+    record = record_path(video.output)
+    if not record.is_file():
+        return False
+    made, asked = read_record(record), video.asked
+    seed = options.seed if asked.seed is None else asked.seed
+    return (made.prompt, made.seed, made.index, made.settings) == (asked.prompt, seed, video.index, video.settings)
+
+
+def _suffix(options: GenerationOptions) -> str:
+    if options.format is None:
+        return ".mp4"
+    return FORMATS.get(options.format, f".{options.format}")
+
+
+def _numbered(output: Path, number: int) -> Path:
+    return output.with_name(f"{output.stem}_{number + 1:02d}{output.suffix}")

@@ -1,0 +1,67 @@
+"""What the user sees while a video is made: messages of the library, and a bar with stage, step and estimate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from lvdm.results import Progress as StageProgress
+
+STAGES = {"encode": "reading image and prompt", "sample": "sampling", "decode": "decoding frames"}
+
+
+class _Notes(logging.Handler):
+    """Log records of the library as single lines on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record."""
+        warning = record.levelno >= logging.WARNING
+        line = f"{'Warning' if warning else 'Note'}: {record.getMessage()}"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(Text(line, style="yellow" if warning else "dim"))
+
+
+@contextmanager
+def library_messages() -> Iterator[None]:
+    """Show what the library and the commands log, while the block runs."""
+    handler = _Notes()
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("lvdm", "scripts"))}
+    for logger in levels:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in levels.items():
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[StageProgress], None]]:
+    """A bar on stderr that disappears at the end; yields what the pipeline reports to."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        current = ""
+
+        def show(progress: StageProgress) -> None:
+            nonlocal current
+            if progress.stage != current:
+                current = progress.stage
+                bar.reset(task, total=progress.total, description=f"{title}: {STAGES[current]}")
+            bar.update(task, completed=progress.done)
+
+        yield show

@@ -1,0 +1,27 @@
+"""The command `dynamicrafter`: animate images, join two of them, make loops, and look after checkpoints."""
+
+from __future__ import annotations
+
+import typer
+
+from scripts.commands.errors import OneLineErrors
+from scripts.commands.generate import animate, interpolate, loop
+from scripts.commands.inspection import convert, doctor, info
+
+app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+for command in (animate, interpolate, loop, info, convert, doctor):
+    app.command()(command)
+
+
+@app.callback()
+def describe() -> None:
+    """Animate still images from a sentence."""
+
+
+def main() -> None:
+    """Entry point of the installed command."""
+    app(prog_name="dynamicrafter")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""The command line from arguments to files, and every wrong input as one line and an exit code."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import pickle
+import zlib
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+from small_model import FRAMES, SIDE, picture, small_yaml, write_small_model
+from typer.testing import CliRunner
+
+import lvdm.pipeline
+from lvdm.data.video_reader import VideoReader
+from lvdm.model_files import CHECKPOINTS_VARIABLE
+from scripts.dynamicrafter import app
+
+PROMPT = "a red ball moves to the right"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_small_model(folder / "tiny")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, checkpoints):
+    """An empty working folder with an image in it; the small model is the embedded one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
+    picture().save("cat.png")
+    return tmp_path
+
+
+def run(*args: object):
+    return CliRunner().invoke(app, [str(arg) for arg in args])
+
+
+def succeed(*args: object) -> str:
+    result = run(*args)
+    assert result.exit_code == 0, f"exit {result.exit_code}: {result.output}"
+    return result.stdout
+
+
+def fail(*args: object, code: int = 2) -> str:
+    """The one line that a refused command prints."""
+    result = run(*args)
+    assert result.exit_code == code, f"exit {result.exit_code}: {result.output} {result.exception!r}"
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, f"not one line: {result.stderr}"
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Fail if weights are loaded: what can be refused earlier must be."""
+
+    def load(*args: object) -> None:
+        raise AssertionError("weights were loaded before the input was checked")
+
+    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
+
+
+def frames_of(path: Path) -> int:
+    with VideoReader(path) as reader:
+        return len(reader)
+
+
+def test_an_image_and_a_prompt_are_enough(here):
+    succeed("animate", "cat.png", "--prompt", PROMPT)
+    video = here / "outputs/cat_animate_123.mp4"
+    record = json.loads(video.with_suffix(".json").read_text())
+    assert frames_of(video) == FRAMES
+    assert record["input"]["prompt"] == PROMPT
+    assert record["settings"]["num_inference_steps"] == 2, "the card's default was not used"
+    assert set(record["measured"]["seconds"]) == {"encode", "sample", "decode"}
+    assert len(record["model"]["checkpoint_sha256"]) == 64
+    assert record["measured"]["first_frame_psnr_db"] is not None
+    assert not [p for p in here.rglob("*") if p.name.startswith(".")], "temporary files were left"
+
+
+def test_replay_makes_the_same_bytes(here):
+    succeed(
+        "animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--seed", 7, "--motion", 0.3, "--height", 30, "--width", 34
+    )
+    succeed("animate", "--replay", "a.json")
+    assert (here / "a_replay.mp4").read_bytes() == (here / "a.mp4").read_bytes()
+    picture(seed=9).save("cat.png")
+    assert "no longer the image" in fail("animate", "--replay", "a.json")
+
+
+def test_several_videos_of_one_image_can_each_be_replayed(here):
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", 2)
+    assert (here / "a_01.gif").read_bytes() != (here / "a_02.gif").read_bytes()
+    succeed("animate", "--replay", "a_02.json", "-o", "again.gif")
+    assert (here / "again.gif").read_bytes() == (here / "a_02.gif").read_bytes()
+
+
+def test_interpolation_and_loops(here):
+    picture(seed=1).save("dog.png")
+    succeed("interpolate", "cat.png", "dog.png", "-p", PROMPT, "-o", "between.mp4", "--frames", 5)
+    assert frames_of(here / "between.mp4") == 5
+    succeed("loop", "cat.png", "-p", PROMPT, "-o", "loop.mp4", "--contact-sheet")
+    assert frames_of(here / "loop.mp4") == FRAMES - 1, "the last frame of a loop is its first"
+    assert (here / "loop_sheet.png").is_file()
+
+
+@pytest.mark.parametrize("kind", ["webm", "webp", "apng"])
+def test_formats(here, kind):
+    succeed("animate", "cat.png", "-p", PROMPT, "--format", kind, "--playback-fps", 12)
+    assert (here / f"outputs/cat_animate_123.{kind}").stat().st_size > 0
+
+
+def test_single_frames(here):
+    succeed("animate", "cat.png", "-p", PROMPT, "--format", "png")
+    assert len(list((here / "outputs").glob("*.png"))) == FRAMES
+    assert (here / "outputs/cat_animate_123.json").is_file()
+
+
+def test_a_list_is_made_and_resumed(here):
+    picture(48, 24, seed=2).save("tall.png")
+    with open("list.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["image", "prompt", "seed"], ["cat.png", "left", 3], ["tall.png", "right", ""]])
+    succeed("animate", "--prompts", "list.csv", "-o", "made")
+    first, second = here / "made/cat.mp4", here / "made/tall.mp4"
+    before = first.stat().st_mtime_ns
+    second.with_suffix(".json").unlink()
+    result = run("animate", "--prompts", "list.csv", "-o", "made")
+    assert "1 of 2 videos are finished already" in result.stderr
+    assert first.stat().st_mtime_ns == before, "a finished video was made again"
+    assert second.with_suffix(".json").is_file()
+    succeed("animate", "cat.png", "-p", "left", "--seed", 3, "-o", "alone.mp4")
+    assert (here / "alone.mp4").read_bytes() == first.read_bytes(), "a listed video differs from the same one alone"
+
+
+def test_info_convert_and_doctor(here, checkpoints):
+    weights = checkpoints / "tiny/model.safetensors"
+    assert "frames per second, 5 to 30" in succeed("info")
+    succeed("convert", weights, "half.safetensors", "--dtype", "fp16", "--config", checkpoints / "tiny/config.yaml")
+    assert "small" in (here / "half.safetensors").read_bytes()[:20000].decode(errors="ignore")
+    assert "precision" in succeed("doctor")
+    assert "dtype 'fp8' is not known" in fail("convert", weights, "x.safetensors", "--dtype", "fp8")
+
+
+IMAGES = {
+    "missing.png": ("there is no such file", lambda path: None),
+    "empty.png": ("is empty", lambda path: path.write_bytes(b"")),
+    "text.png": ("not an image", lambda path: path.write_text("hello")),
+    "dot.png": ("too small", lambda path: Image.new("RGB", (1, 1)).save(path)),
+    "cut.png": ("damaged", lambda path: (picture(200, 200).save(path), path.write_bytes(path.read_bytes()[:2000]))),
+    "bomb.png": ("", lambda path: path.write_bytes(_bomb())),
+    "folder.png": ("is a folder", lambda path: path.mkdir()),
+}
+
+
+def _bomb() -> bytes:
+    """A PNG whose header promises 100,000 x 100,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (100_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0" * 99)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_that_cannot_be_used(here, no_weights, name):
+    message, make = IMAGES[name]
+    make(here / name)
+    assert name in (line := fail("animate", name, "-p", PROMPT))
+    assert message in line
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "RGBA", "I;16", "P", "L"])
+def test_images_of_every_kind_are_animated(here, mode):
+    image = Image.new("I;16", (SIDE, SIDE), 40_000) if mode == "I;16" else picture().convert(mode)
+    image.save("odd.tif")
+    succeed("animate", "odd.tif", "-p", PROMPT, "-o", "odd.mp4")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--prompt", ""), "the prompt is empty"),
+        (("--prompt", "x" * 10_000), "10000 characters"),
+        (("--height", 0), "height 0 is not possible"),
+        (("--height", -8), "height -8 is not possible"),
+        (("--width", 100_000), "width 100000 is not possible"),
+        (("--frames", 0), "num_frames 0"),
+        (("--steps", 0), "num_inference_steps 0"),
+        (("--steps", 1001), "num_inference_steps 1001"),
+        (("--motion", 2), "motion 2.0"),
+        (("--motion", 0.5, "--condition-fps", 8), "fps and motion set the same thing"),
+        (("--frame-stride", 3), "does not take frame_stride"),
+        (("--sampler", "ddmi"), "did you mean 'ddim'"),
+        (("--fit", "corp"), "did you mean 'crop'"),
+        (("--image-token-policy", "exact16", "--frames", 9), "exactly 4 frames"),
+        (("--device", "abacus"), "device 'abacus' cannot be used"),
+        (("--dtype", "fp8"), "dtype 'fp8' is not known"),
+        (("--preset", "1024"), "dynamicrafter_1024_v1"),
+        (("--preset", "tinny"), "did you mean 'tiny'"),
+        (("--checkpoint", "gone.ckpt"), "gone.ckpt is neither a file"),
+        (("--output", "a.txt"), "a.txt"),
+        (("--output", "cat.png/a.mp4"), "cat.png"),
+        (("--output", "a.mp4", "--format", "gif"), "is not a gif file"),
+        (("--num-videos", 0), "num_videos"),
+    ],
+)
+def test_wrong_options_are_refused_before_weights_are_loaded(here, no_weights, args, message):
+    assert message in fail("animate", "cat.png", *(() if "--prompt" in args else ("-p", PROMPT)), *args)
+    assert not [p for p in here.rglob("*") if p.suffix in (".mp4", ".json")], "something was written"
+
+
+def test_lists_that_do_not_fit_together(here, no_weights):
+    (here / "none").mkdir()
+    assert "holds no images" in fail("animate", "--prompts", "none")
+    picture().save(here / "none/a.png")
+    (here / "none/test_prompts.txt").write_text("one\ntwo\n")
+    assert "2 prompts for 1 images" in fail("animate", "--prompts", "none")
+    assert "no such folder or file" in fail("animate", "--prompts", "gone.csv")
+
+
+def test_records_that_are_none(here, no_weights):
+    Path("a.json").write_text("{}")
+    assert "not the record of a video" in fail("animate", "--replay", "a.json")
+    assert "there is no such file" in fail("animate", "--replay", "b.json")
+
+
+class _Code:
+    def __reduce__(self):
+        return (print, ("code in a checkpoint was run",))
+
+
+@pytest.mark.parametrize("kind", ["truncated", "text", "pickle with code", "other family"])
+def test_checkpoints_that_cannot_be_used(here, checkpoints, kind, capsys):
+    weights = Path("model.ckpt")
+    if kind == "truncated":
+        weights = Path("model.safetensors")
+        weights.write_bytes((checkpoints / "tiny/model.safetensors").read_bytes()[:50_000])
+    elif kind == "text":
+        weights.write_text("not a checkpoint")
+    elif kind == "pickle with code":
+        weights.write_bytes(pickle.dumps({"state_dict": _Code()}))
+    else:
+        torch.save({"state_dict": {"unet.weight": torch.zeros(3)}}, weights)
+    line = fail(
+        "animate", "cat.png", "-p", PROMPT, "--checkpoint", weights, "--config", checkpoints / "tiny/config.yaml"
+    )
+    assert weights.name in line
+    assert "code in a checkpoint was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("model", "params", "timesteps"), "many", "timesteps"),
+        (("model", "params", "tiemsteps"), 1000, "did you mean 'timesteps'"),
+        (("model", "target"), "os.system", "not allowed"),
+        (("sampling", "height"), "tall", "height"),
+    ],
+)
+def test_configurations_that_cannot_be_used(here, checkpoints, no_weights, path, value, message):
+    tree = small_yaml()
+    node = tree
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    Path("config.yaml").write_text(yaml.safe_dump(tree))
+    weights = checkpoints / "tiny/model.safetensors"
+    assert message in fail("animate", "cat.png", "-p", PROMPT, "--config", "config.yaml", "--checkpoint", weights)
+
+
+def test_two_images_into_an_image_to_video_checkpoint(here, no_weights, tmp_path):
+    write_small_model(tmp_path / "i2v", capabilities=("i2v",))
+    line = fail("interpolate", "cat.png", "cat.png", "-p", PROMPT, "--checkpoint", tmp_path / "i2v")
+    assert "animates one image and cannot interpolate" in line
+
+
+def test_interrupting_leaves_no_file(here, monkeypatch):
+    def interrupt(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lvdm.pipeline.DynamiCrafterPipeline, "generate", interrupt)
+    assert "interrupted" in fail("animate", "cat.png", "-p", PROMPT, "-o", "made/a.mp4", code=130)
+    assert not [p for p in here.rglob("*") if p.is_file() and p.name != "cat.png"], "a file was left"
+
+
+def test_a_full_disk_is_one_line(here, monkeypatch):
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    assert "the disk is full" in fail("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4")
+    assert not [p for p in here.rglob("*") if p.suffix == ".mp4"], "a file was left"
+
+
+def test_exactly_one_source_of_work(here, no_weights):
+    for args in ((), ("cat.png", "--prompts", "list.csv")):
+        result = run("animate", *args)
+        assert result.exit_code == 2
+        assert "give one of" in result.output
