@@ -1,0 +1,1 @@
+"""Batch inference and evaluation from the command line."""
