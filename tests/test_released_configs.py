@@ -57,7 +57,9 @@ def test_card_in_the_file_is_that_of_the_released_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_file_loads(name: str) -> None:
-    load_model_config(ROOT / name)
+    tree = load_yaml(ROOT / name)
+    if "model" in tree:  # the others are laid over one that has it
+        load_model_config(ROOT / name)
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
