@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from golden_vectors import fill_module
+import copy
+import json
+from typing import Any
 
+from golden_vectors import GOLDEN, fill_module
+
+from lvdm.config import parse_component
+from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
 
 
@@ -37,3 +43,49 @@ def reference_unet(style: str, num_frames: int = 4, default_fs: int = 24) -> UNe
     unet = UNetModel(unet_config(style, num_frames, default_fs))
     fill_module(unet, "model.diffusion_model.")
     return unet
+
+
+CLIP = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 224, "layers": 3, "width": 64, "head_width": 16, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 4},
+}
+
+
+def released_tree(name: str) -> dict[str, Any]:
+    """The `model:` node of the original's YAML `name`, for example configs/inference_512_v1.0.yaml."""
+    tree = json.loads((GOLDEN / "configs.json").read_text())[name]["model"]
+    return {key: tree[key] for key in ("target", "params")}
+
+
+def small_tree(style: str, num_frames: int = 4, **params: Any) -> dict[str, Any]:
+    """The original's inference YAML of `style`, in the reference's small dimensions; `params` replace model params."""
+    tree = copy.deepcopy(released_tree(f"configs/inference_{style}_v1.0.yaml"))
+    model = tree["params"]
+    model |= params
+    model["unet_config"]["params"] |= {
+        "model_channels": 32,
+        "num_head_channels": 16,
+        "context_dim": 64,
+        "temporal_length": num_frames,
+    }
+    model["first_stage_config"]["params"]["ddconfig"]["ch"] = 32
+    model["cond_stage_config"]["params"]["model_cfg"] = CLIP
+    model["img_cond_stage_config"]["params"]["model_cfg"] = CLIP
+    model["image_proj_stage_config"]["params"] |= {
+        "dim": 64,
+        "depth": 2,
+        "dim_head": 16,
+        "heads": 3,
+        "embedding_dim": 64,
+        "output_dim": 64,
+        "video_length": num_frames,
+    }
+    return tree
+
+
+def reference_model(style: str, **params: Any) -> LatentVisualDiffusion:
+    """The small model of `style` with the reference weights, in eval mode."""
+    model = parse_component(small_tree(style, **params), style).build()
+    fill_module(model, "")
+    return model

@@ -184,8 +184,15 @@ class LatentVisualDiffusion(pl.LightningModule):
         """latents (b, c, t, h, w) -> video (b, 3, t, H, W), about [-1, 1], decoding `chunk_size` frames at a time."""
         frames = rearrange(latents / self.config.scale_factor, "b c t h w -> (b t) c h w")
         chunks = frames.split(chunk_size or frames.shape[0])
-        video = torch.cat([self.first_stage_model.decode(chunk) for chunk in chunks])
+        video = torch.cat([self._decode_frames(chunk) for chunk in chunks])
         return rearrange(video, "(b t) c h w -> b c t h w", b=latents.shape[0])
+
+    def _decode_frames(self, frames: Tensor) -> Tensor:
+        # torch's CPU convolutions round differently for a single image: decoding it beside a copy of itself keeps
+        # the result independent of the chunks.
+        if len(frames) == 1 and frames.device.type == "cpu":
+            return self.first_stage_model.decode(frames.expand(2, -1, -1, -1))[:1]
+        return self.first_stage_model.decode(frames)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
         """Sentences -> (b, n, d) tokens."""

@@ -1,0 +1,27 @@
+"""The state dict is a public contract: users, forks and wrappers load and grep for these keys."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from manifests import entries, manifest
+from tiny_models import released_tree
+
+from lvdm.config import parse_component
+
+
+@pytest.mark.parametrize("name", ["256", "512", "1024"])
+def test_state_dict_is_the_released_one(name: str) -> None:
+    with torch.device("meta"):
+        model = parse_component(released_tree(f"configs/inference_{name}_v1.0.yaml"), name).build()
+    actual, expected = entries(model), manifest(name)
+    assert len(actual) == len(expected), f"{len(actual)} entries, released {len(expected)}"
+    for mine, released in zip(actual, expected, strict=True):
+        assert mine == released, f"found {mine} where the released checkpoint has {released}"
+
+
+def test_schedule_buffers_have_values_on_a_meta_built_model() -> None:
+    with torch.device("meta"):
+        model = parse_component(released_tree("configs/inference_512_v1.0.yaml"), "512").build()
+    assert model.alphas_cumprod.device.type == "cpu"
+    assert model.alphas_cumprod[-1] == 0, "zero terminal SNR"
