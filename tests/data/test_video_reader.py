@@ -1,6 +1,7 @@
 """The reader gives the same frames by number as decoding everything, in presentation order, whatever the container."""
 
 import itertools
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -104,3 +105,25 @@ def test_damage_in_the_middle_is_an_error_not_another_frame(tmp_path: Path) -> N
         assert 0 < reader.num_frames < COUNT
         first_half = range(reader.num_frames // 2)
         assert numbers_shown(reader.read(first_half)) == list(first_half)
+
+
+def test_rotation_of_phones_is_applied(tmp_path: Path) -> None:
+    """A quarter turn clockwise, written into the track header by hand (ISO/IEC 14496-12, 8.3.2)."""
+    with av.open(str(tmp_path / "phone.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        picture = np.zeros((48, 64, 3), np.uint8)
+        picture[:16] = 255  # white above: on the right when turned clockwise
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    content = bytearray((tmp_path / "phone.mp4").read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    (tmp_path / "phone.mp4").write_bytes(content)
+    with VideoReader(tmp_path / "phone.mp4") as reader:
+        assert (reader.height, reader.width) == (64, 48)
+        upright = reader.read([0])[0].float()
+        small = reader.read([0], height=32, width=24)
+    assert upright[:, -12:].mean() > 230, "the video is not turned clockwise"
+    assert upright[:, :24].mean() < 20
+    assert small.shape == (1, 32, 24, 3)
