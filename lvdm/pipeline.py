@@ -75,9 +75,7 @@ class DynamiCrafterPipeline:
         precision = choose_precision(dtype, chosen_device, low_memory)
         files = find_model(source, checkpoint)
         card = card_for(files)
-        model = load_model(files, precision, towers)
-        if not low_memory:
-            model.to(chosen_device)
+        model = load_model(files, precision, towers, torch.device("cpu") if low_memory else chosen_device)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
         return cls(Runtime(model, chosen_device, precision, low_memory), card, files)
 
@@ -197,8 +195,8 @@ class DynamiCrafterPipeline:
         return sizes[0]
 
 
-def load_model(files: ModelFiles, precision: Precision, towers: str | Path | None = None) -> Any:
-    """The model of `files` in eval mode on the CPU, built without memory and filled straight from the file."""
+def load_model(files: ModelFiles, precision: Precision, towers: str | Path | None, device: torch.device) -> Any:
+    """The model of `files` in eval mode, built without memory and filled straight from the file on `device`."""
     checkpoint = read_checkpoint(files.checkpoint)
     supplement = None if towers is None else read_checkpoint(towers)
     with torch.device("meta"):
@@ -206,8 +204,8 @@ def load_model(files: ModelFiles, precision: Precision, towers: str | Path | Non
     for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
         part.to(precision.weights)
     model.first_stage_model.to(precision.vae)
-    load_into(model, checkpoint, towers=supplement)
-    return model.eval().requires_grad_(False)
+    load_into(model, checkpoint, device=device, towers=supplement)
+    return model.to(device).eval().requires_grad_(False)
 
 
 def _fitted(images: Sequence[Image.Image], size: PaddedSize, fit: Any) -> Tensor:

@@ -36,7 +36,7 @@ def info(
     )
     card = found.card
     if card:
-        table.add_row("trained at", f"{card.width}x{card.height}, {card.num_frames} frames (from {found.card_source})")
+        table.add_row("trained at", f"{card.width}x{card.height}, {card.num_frames} frames ({found.card_source})")
         table.add_row("fs", f"{card.fs_description}; {card.fs_default} by default")
         table.add_row("can do", ", ".join(card.capabilities))
         table.add_row("sampling", f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}")
@@ -117,7 +117,10 @@ def doctor() -> None:
 
 
 def _table() -> Table:
-    return Table(show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    return table
 
 
 def _yes(value: bool | None) -> str:

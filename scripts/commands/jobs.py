@@ -84,10 +84,9 @@ def single_job(image: Path, end_image: Path | None, mode: str, options: Generati
         check_output(path)
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
-    check_prompt(options.prompt or "")
     check_prompt(options.negative_prompt, "negative prompt")
     asked = Request(image, options.prompt or "", image.stem, end_image)
-    check_images(asked)
+    check_request(asked)
     single = replace(settings, num_videos_per_prompt=1)
     videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
     return Job(videos, files, options, options.playback_fps or card.playback_fps, mode == "loop")
@@ -113,7 +112,7 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
             # a request with a seed of its own means the same in any list
             index = copy if asked.seed is not None else number * options.num_videos + copy
             videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
-        check_images(asked)
+        check_request(asked)
     check_output(videos[0].output)
     return Job(tuple(videos), files, options, options.playback_fps or card.playback_fps, mode == "loop", True)
 
@@ -122,7 +121,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     """The video that the record `path` describes, under the same settings, seed, precision and device."""
     recipe = read_record(path)
     asked = Request(recipe.image, recipe.prompt, path.stem, recipe.end_image, recipe.negative_prompt, recipe.seed)
-    check_images(asked)
+    check_request(asked)
     if image_hash(recipe.image) != recipe.image_sha256:
         raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
     source = options.config or options.preset or options.checkpoint
@@ -196,8 +195,10 @@ def _save(pipeline: DynamiCrafterPipeline, result: GenerationResult, number: int
         console.print(str(path))
 
 
-def check_images(asked: Request) -> None:
-    """Raise `ImageError` for an image of the request that cannot be used."""
+def check_request(asked: Request) -> None:
+    """Raise `ValueError` for a prompt or an image of the request that cannot be used."""
+    check_prompt(asked.prompt)
+    check_prompt(asked.negative_prompt or "", "negative prompt")
     load_image(asked.image)
     if asked.end_image is not None:
         load_image(asked.end_image)
@@ -221,7 +222,11 @@ def _is_finished(video: Video, options: GenerationOptions) -> bool:
     record = record_path(video.output)
     if not record.is_file():
         return False
-    made, asked = read_record(record), video.asked
+    try:
+        made, asked = read_record(record), video.asked
+    except ValueError as error:
+        logger.warning("%s; the video is made again", error)
+        return False
     seed = options.seed if asked.seed is None else asked.seed
     return (made.prompt, made.seed, made.index, made.settings) == (asked.prompt, seed, video.index, video.settings)
 

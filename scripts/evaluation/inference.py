@@ -116,7 +116,7 @@ def run(args: argparse.Namespace) -> None:
     videos = []
     for number, asked in enumerate(requests):
         request = asked if args.text_input else dataclasses.replace(asked, prompt="")
-        jobs.check_images(request)
+        jobs.check_request(request)
         for sample in range(args.n_samples):
             output = Path(args.savedir) / "samples_separate" / f"{asked.name}_sample{sample}.mp4"
             index = sample if asked.seed is not None else number * args.n_samples + sample

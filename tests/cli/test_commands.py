@@ -251,7 +251,7 @@ def test_checkpoints_that_cannot_be_used(here, checkpoints, kind, capsys):
     elif kind == "text":
         weights.write_text("not a checkpoint")
     elif kind == "pickle with code":
-        weights.write_bytes(pickle.dumps({"state_dict": _Code()}))
+        weights.write_bytes(pickle.dumps({"state_dict": _Code()}, protocol=2))
     else:
         torch.save({"state_dict": {"unet.weight": torch.zeros(3)}}, weights)
     line = fail(
@@ -310,3 +310,12 @@ def test_exactly_one_source_of_work(here, no_weights):
         result = run("animate", *args)
         assert result.exit_code == 2
         assert "give one of" in result.output
+
+
+def test_lists_are_checked_whole_before_weights_are_loaded(here, no_weights):
+    lines = [{"image": "cat.png", "prompt": "left"}, {"image": "cut.png", "prompt": "right"}]
+    Path("list.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    Path("cut.png").write_bytes(Path("cat.png").read_bytes()[:60])
+    assert "cut.png" in fail("animate", "--prompts", "list.jsonl")
+    Path("list.jsonl").write_text(json.dumps({"image": "cat.png", "prompt": "x" * 10_000}))
+    assert "10000 characters" in fail("animate", "--prompts", "list.jsonl")
