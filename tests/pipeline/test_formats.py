@@ -1,0 +1,67 @@
+"""One model in every file format, before and after conversion, makes the same video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_model import picture, write_small_model
+
+from lvdm.checkpoint import convert
+from lvdm.pipeline import DynamiCrafterPipeline
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_small_model(tmp_path_factory.mktemp("model"))
+
+
+def generate(folder: Path, weights: Path, towers: Path | None = None) -> torch.Tensor:
+    pipe = DynamiCrafterPipeline.from_pretrained(
+        folder / "config.yaml", weights, device="cpu", dtype="fp32", towers=towers
+    )
+    return pipe(picture(), "a red ball moves to the right").video
+
+
+@pytest.fixture(scope="module")
+def expected(folder):
+    return generate(folder, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["lightning", "plain", "deepspeed", "old name", "safetensors"])
+def test_every_format_before_and_after_conversion(folder, expected, tmp_path, kind):
+    state = load_file(folder / "model.safetensors")
+    if kind == "old name":
+        state = {key.replace("fps_embedding", "framestride_embed"): value for key, value in state.items()}
+    contents = {
+        "lightning": {"state_dict": state, "epoch": 3, "global_step": 7},
+        "plain": state,
+        "deepspeed": {"module": {f"_forward_module.{key}": value for key, value in state.items()}},
+        "old name": {"state_dict": state},
+    }
+    weights = tmp_path / ("model.safetensors" if kind == "safetensors" else "model.ckpt")
+    if kind == "safetensors":
+        save_file(state, weights)
+    else:
+        torch.save(contents[kind], weights)
+    assert torch.equal(generate(folder, weights), expected), f"{kind}: another video than the original file"
+    convert(weights, tmp_path / "converted.safetensors")
+    assert torch.equal(generate(folder, tmp_path / "converted.safetensors"), expected), f"{kind} as safetensors"
+    convert(tmp_path / "converted.safetensors", tmp_path / "back.ckpt")
+    assert torch.equal(generate(folder, tmp_path / "back.ckpt"), expected), f"{kind} back to .ckpt"
+
+
+def test_a_file_without_towers_borrows_them_and_one_without_schedule_computes_it(folder, expected, tmp_path):
+    state = load_file(folder / "model.safetensors")
+    pruned = {
+        key: value
+        for key, value in state.items()
+        if "." in key and not key.startswith(("cond_stage_model.", "embedder."))
+    }
+    save_file(pruned, tmp_path / "pruned.safetensors")
+    with pytest.raises(ValueError, match="--towers"):
+        generate(folder, tmp_path / "pruned.safetensors")
+    borrowed = generate(folder, tmp_path / "pruned.safetensors", towers=folder / "model.safetensors")
+    assert torch.equal(borrowed, expected), "towers from another file, schedule from the configuration"
