@@ -1,0 +1,126 @@
+"""The trainer on a small model: it trains, validates, exports, resumes, and says what is wrong with a configuration."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from small_model import FRAMES, SIDE, small_yaml
+
+from lvdm.checkpoint import read_checkpoint
+from lvdm.config import ConfigError, load_model_config
+from main.trainer import main
+from main.training_setup import load_training_setup, parse_training_setup
+
+
+def training_tree(folder: Path) -> dict[str, Any]:
+    """Two steps of two procedural clips, with every callback."""
+    clips = {"height": SIDE, "width": SIDE, "num_frames": FRAMES, "length": 8}
+    node = {"target": "lvdm.data.procedural.ProceduralClips", "params": clips}
+    checkpoint = {"every_n_train_steps": 1, "filename": "newest", "save_top_k": 1}
+    return {
+        "model": {**small_yaml()["model"], "base_learning_rate": 1e-3},
+        "data": {
+            "target": "utils_data.DataModuleFromConfig",
+            "params": {"batch_size": 2, "train": node, "validation": node},
+        },
+        "lightning": {
+            "trainer": {
+                "max_steps": 2,
+                "limit_val_batches": 1,
+                "val_check_interval": 1,
+                "log_every_n_steps": 1,
+                "accelerator": "cpu",
+            },
+            "callbacks": {
+                "average": {"target": "main.callbacks.AveragedWeights", "params": {"decay": 0.5}},
+                "checkpoint": {"target": "pytorch_lightning.callbacks.ModelCheckpoint", "params": checkpoint},
+                "images": {"target": "callbacks.ImageLogger", "params": {"batch_frequency": 1, "max_images": 1}},
+                "export": {
+                    "target": "main.callbacks.WeightExport",
+                    "params": {"path": str(folder / "weights.safetensors")},
+                },
+            },
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two steps."""
+    folder = tmp_path_factory.mktemp("training")
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(training_tree(folder)))
+    code = main(["--base", str(config), "--train", "--name", "run", "--logdir", str(folder), "--seed", "1"])
+    assert code == 0, "training should end with exit code 0"
+    return folder
+
+
+def test_training_changes_what_is_trained_and_nothing_else(finished_run: Path) -> None:
+    trained = read_checkpoint(finished_run / "weights.safetensors")
+    torch.manual_seed(0)
+    reference = load_model_config(finished_run / "config.yaml").build()
+    assert set(trained) == set(reference.state_dict()), "the export should hold every key of the model"
+    # Zero-initialised layers tell whether they were trained whatever the random start was.
+    assert trained["model.diffusion_model.out.2.weight"].abs().max() > 0, "the last layer of the UNet did not move"
+    assert torch.equal(trained["alphas_cumprod"], reference.alphas_cumprod), "the schedule must not be trained"
+
+
+def test_a_run_leaves_its_configuration_its_losses_and_a_checkpoint(finished_run: Path) -> None:
+    run = finished_run / "run"
+    assert load_training_setup([run / "config.yaml"]).optimizer.learning_rate == 1e-3
+    lines = next(run.rglob("metrics.csv")).read_text()
+    assert "train/loss_simple" in lines
+    assert "val/loss_simple" in lines, "validation should have run (the original's raises a TypeError)"
+    assert list(run.rglob("newest*.ckpt"))
+    assert list(run.rglob("events.out.tfevents*")), "TensorBoard logs are written by default"
+
+
+def test_a_run_can_be_resumed(finished_run: Path) -> None:
+    arguments = ["--base", str(finished_run / "config.yaml"), "--train", "--name", "run", "--logdir", str(finished_run)]
+    assert main([*arguments, "--auto_resume", "lightning.trainer.max_steps=3"]) == 0
+    newest = max((finished_run / "run").rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+    assert torch.load(newest, weights_only=True)["global_step"] == 3
+
+
+def test_overrides_win_and_later_files_win_over_earlier_ones(tmp_path: Path) -> None:
+    base, later = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    base.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    later.write_text("optimizer: {learning_rate: 0.5, warmup_steps: 7}\n")
+    setup = load_training_setup([base, later], ["optimizer.learning_rate=0.25"])
+    assert (setup.optimizer.learning_rate, setup.optimizer.warmup_steps) == (0.25, 7)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("optimizer.learning_rat", 1.0, "learning_rate"),
+        ("lightning.trainer.max_step", 1, "max_step"),
+        ("model.params.unet_config.params.model_chanels", 32, "model_channels"),
+        ("model.target", "os.system", "not allowed"),
+        ("data.params.batch_size", "two", "batch_size"),
+        ("extra", 1, "extra"),
+    ],
+)
+def test_a_wrong_key_is_named_before_anything_is_built(tmp_path: Path, path: str, value: object, message: str) -> None:
+    tree = copy.deepcopy(training_tree(tmp_path))
+    node = tree
+    *parents, last = path.split(".")
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    with pytest.raises(ConfigError, match=message):
+        parse_training_setup(tree)
+
+
+def test_command_line_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--base", str(tmp_path / "missing.yaml"), "--train"]) == 2
+    assert main(["--base", "x.yaml", "--trian"]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 2
+    assert "missing.yaml" in errors[0]
+    assert "--trian" in errors[1]
