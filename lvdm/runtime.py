@@ -111,7 +111,7 @@ class Runtime:
         with self._resident(self.model.first_stage_model):
             for begin in range(0, num_frames, chunk):
                 part = latents[:, :, begin : begin + chunk].to(self.precision.vae)
-                frames.append(self.model.decode_first_stage(part).float().cpu())
+                frames.append(self.model.decode_first_stage(part, tile=settings.vae_tile).float().cpu())
                 report(on_progress, "decode", min(begin + chunk, num_frames), num_frames)
         return torch.cat(frames, dim=2)
 

@@ -20,6 +20,7 @@ from lvdm.diffusion.guidance import Branches, Denoiser, sequential
 from lvdm.diffusion.loss import diffusion_loss
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule, Parameterization, ScheduleConfig, schedule_buffers
+from lvdm.models.decoding import decode_tiled
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.models.training_draws import (
     TrainingDraws,
@@ -180,11 +181,15 @@ class LatentVisualDiffusion(pl.LightningModule):
         z = posterior.mode() if noise is None else posterior.sample(rearrange(noise, "b c t h w -> (b t) c h w"))
         return rearrange(z, "(b t) c h w -> b c t h w", b=video.shape[0]) * self.config.scale_factor
 
-    def decode_first_stage(self, latents: Tensor, chunk_size: int | None = None) -> Tensor:
-        """latents (b, c, t, h, w) -> video (b, 3, t, H, W), about [-1, 1], decoding `chunk_size` frames at a time."""
+    def decode_first_stage(self, latents: Tensor, chunk_size: int | None = None, tile: int | None = None) -> Tensor:
+        """latents (b, c, t, h, w) -> video (b, 3, t, H, W), about [-1, 1], decoding `chunk_size` frames at a time.
+
+        `tile` splits frames larger than that many latent pixels a side, see `lvdm.models.decoding`.
+        """
         frames = rearrange(latents / self.config.scale_factor, "b c t h w -> (b t) c h w")
         chunks = frames.split(chunk_size or frames.shape[0])
-        video = torch.cat([self._decode_frames(chunk) for chunk in chunks])
+        side = tile or max(frames.shape[-2:])
+        video = torch.cat([decode_tiled(self._decode_frames, chunk, side, self.vae_factor) for chunk in chunks])
         return rearrange(video, "(b t) c h w -> b c t h w", b=latents.shape[0])
 
     def _decode_frames(self, frames: Tensor) -> Tensor:

@@ -98,11 +98,15 @@ class GenerationOptions:
         False
     )
     decode_chunk_size: Annotated[int | None, Option(help="Frames decoded at once.", rich_help_panel=MACHINE)] = None
+    vae_tile: Annotated[
+        int | None,
+        Option(help="Decode in tiles of this many latent pixels; pixels change a little.", rich_help_panel=MACHINE),
+    ] = None
 
     def settings(self) -> dict[str, Any]:
         """The options that are fields of `lvdm.generation.GenerationSettings`, by their names there."""
         same = ["height", "width", "fit", "image_token_policy", "motion", "frame_stride", "guidance_rescale", "eta"]
-        same += ["sampler", "timestep_spacing", "fix_final_step", "decode_chunk_size"]
+        same += ["sampler", "timestep_spacing", "fix_final_step", "decode_chunk_size", "vae_tile"]
         return {name: getattr(self, name) for name in same} | {
             "num_frames": self.frames,
             "fps": self.condition_fps,

@@ -93,6 +93,15 @@ def test_decoding_in_chunks_changes_nothing(pipe):
     assert_same(pipe(picture(), PROMPT, decode_chunk_size=3).video, whole.video, "chunks of three frames")
 
 
+def test_decoding_in_tiles_is_asked_for(pipe):
+    whole = pipe(picture(), PROMPT, height=64, width=48)
+    assert torch.equal(pipe(picture(), PROMPT, height=64, width=48, vae_tile=16).video, whole.video), "one tile"
+    tiled = pipe(picture(), PROMPT, height=64, width=48, vae_tile=8)
+    assert torch.equal(tiled.latents, whole.latents)
+    assert tiled.video.shape == whole.video.shape
+    assert not torch.equal(tiled.video, whole.video), "vae_tile had no effect"
+
+
 def count_branches(pipe, monkeypatch, **settings) -> int:
     model, counts = pipe.runtime.model, []
     branches = model.branches

@@ -26,6 +26,7 @@ from lvdm.sizes import choose_size
         ("num_inference_steps", 1001, "num_inference_steps 1001"),
         ("num_videos_per_prompt", 0, "num_videos_per_prompt 0"),
         ("decode_chunk_size", 0, "decode_chunk_size 0"),
+        ("vae_tile", 4, "vae_tile 4 is not possible; use a whole number from 8"),
         ("guidance_scale", math.nan, "guidance_scale nan"),
         ("guidance_scale", -1.0, "guidance_scale -1"),
         ("guidance_rescale", 1.1, "guidance_rescale 1.1"),
