@@ -63,6 +63,7 @@ class LatentVisualDiffusionConfig:
 
     interpolation_probability: float = 0.0
     high_noise_probability: float = 0.0
+    high_noise_start: int = 500
     moving_region_weight: float = 1.0
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
@@ -85,6 +86,8 @@ class LatentVisualDiffusionConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.uncond_prob <= 1 / 3:
             raise ValueError(f"uncond_prob is used three times and must be in [0, 1/3], it is {self.uncond_prob}")
+        if not 0 <= self.high_noise_start < self.timesteps:
+            raise ValueError(f"high_noise_start must lie in 0..{self.timesteps - 1}, it is {self.high_noise_start}")
         self.schedule_config()
 
     def schedule_config(self) -> ScheduleConfig:
@@ -279,6 +282,7 @@ class LatentVisualDiffusion(pl.LightningModule):
             rand_cond_frame=config.rand_cond_frame,
             interpolation_probability=1.0 if config.interp_mode else config.interpolation_probability,
             high_noise_probability=config.high_noise_probability,
+            high_noise_start=config.high_noise_start,
         )
 
     def latent_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:

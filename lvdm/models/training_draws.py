@@ -47,12 +47,13 @@ def draw_training_numbers(
     rand_cond_frame: bool = False,
     interpolation_probability: float = 0.0,
     high_noise_probability: float = 0.0,
+    high_noise_start: int = 500,
 ) -> TrainingDraws:
     """Draw for latents of `latent_shape` (b, c, t, h, w) from a CPU generator.
 
     rand_cond_frame            any frame may condition the batch, not only the first
     interpolation_probability  share of clips that are given their first and last frame
-    high_noise_probability     share of clips whose t is drawn from the noisier half only
+    high_noise_probability     share of clips whose t is drawn from `high_noise_start` on only
     """
     batch, _, num_frames = latent_shape[:3]
     condition_drop = torch.rand(batch, generator=generator)
@@ -60,7 +61,8 @@ def draw_training_numbers(
     interpolate = torch.rand(batch, generator=generator) < interpolation_probability
     t = torch.randint(num_timesteps, (batch,), generator=generator)
     noisy = torch.rand(batch, generator=generator) < high_noise_probability
-    t = torch.where(noisy, num_timesteps // 2 + t // 2, t)
+    high = torch.randint(high_noise_start, num_timesteps, (batch,), generator=generator)
+    t = torch.where(noisy, high, t)
     noise = torch.randn(latent_shape, generator=generator)
     posterior = torch.randn(latent_shape, generator=generator)
     return TrainingDraws(condition_drop, frame, interpolate, t, noise, posterior)

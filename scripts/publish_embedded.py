@@ -1,0 +1,86 @@
+"""Turn a finished training run into the embedded model: config.yaml, model.safetensors, training.csv.
+
+python -m scripts.publish_embedded logs/tiny-video/config.yaml logs/tiny-video/weights.safetensors [--metrics CSV ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from lvdm.checkpoint import convert
+from lvdm.config import load_yaml
+from lvdm.data.atomic import atomic_path
+from lvdm.model_card import ModelCard
+
+CARD: dict[str, Any] = {
+    "name": "tiny",
+    "height": 64,
+    "width": 64,
+    "num_frames": 16,
+    "fs_meaning": "stride",
+    "fs_min": 1,
+    "fs_max": 3,
+    "fs_default": 2,
+    "capabilities": ["i2v", "interpolation"],
+    "guidance_scale": 2.0,
+    "guidance_rescale": 0.7,
+    "eta": 0.0,
+    "num_inference_steps": 25,
+    "timestep_spacing": "uniform_trailing",
+    "fix_final_step": True,
+    "image_token_policy": "linear",
+    "playback_fps": 8,
+    "notes": "Trained from scratch on generated clips of moving sprites; Apache-2.0 like the code; no watermark.",
+}
+TRAINING_ONLY = (
+    "interpolation_probability",
+    "high_noise_probability",
+    "high_noise_start",
+    "moving_region_weight",
+    "cond_stage_trainable",
+)
+
+
+def inference_tree(training: dict[str, Any]) -> dict[str, Any]:
+    """The YAML tree that users load: the training's model without what only training reads, and the card."""
+    params = {key: value for key, value in training["model"]["params"].items() if key not in TRAINING_ONLY}
+    text_tower = params["cond_stage_config"]["params"]
+    params["cond_stage_config"] = params["cond_stage_config"] | {"params": text_tower | {"freeze": True}}
+    return {"model": {"target": training["model"]["target"], "params": params}, "sampling": CARD}
+
+
+def main() -> None:
+    """Write the three files."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, help="the config.yaml that the run left")
+    parser.add_argument("weights", type=Path, help="its exported weights or a checkpoint")
+    parser.add_argument(
+        "--metrics", type=Path, nargs="*", default=[], help="metrics.csv files, in the order of the stages"
+    )
+    parser.add_argument("--output", type=Path, default=Path("checkpoints/tiny"))
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    tree = inference_tree(load_yaml(args.config))
+    with atomic_path(args.output / "config.yaml") as path:
+        path.write_text(
+            "# The embedded model, written by scripts/publish_embedded.py.\n" + yaml.safe_dump(tree, sort_keys=False)
+        )
+    card = ModelCard.from_tree(tree, str(args.output / "config.yaml"))
+    convert(args.weights, args.output / "model.safetensors", torch.float16, card=card, overwrite=True)
+    lines = []
+    for stage, metrics in enumerate(args.metrics, start=1):
+        header, *rows = metrics.read_text().splitlines()
+        lines += [f"stage,{header}"] if stage == 1 else []
+        lines += [f"{stage},{row}" for row in rows]
+    if lines:
+        with atomic_path(args.output / "training.csv") as path:
+            path.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
