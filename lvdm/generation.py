@@ -6,9 +6,11 @@ import dataclasses
 import difflib
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
+
+from PIL import Image
 
 from lvdm.conditioning import check_image_token_policy
 from lvdm.data.geometry import FIT_MODES, MAX_SIDE
@@ -181,6 +183,22 @@ def check_prompt(prompt: str, name: str = "prompt") -> None:
             f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
             "characters or fewer"
         )
+
+
+def check_keep_mask(masks: Sequence[Image.Image], image: Image.Image, settings: GenerationSettings) -> None:
+    """Raise `ValueError` unless `masks` (none, one, or one for each frame) can keep regions of `image`."""
+    if not masks:
+        return
+    if settings.mode == "interpolate":
+        raise ValueError("a kept region stays as in one image; leave out the mask, or the second image")
+    if len(masks) not in (1, settings.num_frames):
+        raise ValueError(f"there are {len(masks)} masks for {settings.num_frames} frames; give one, or one for each")
+    for mask in masks:
+        if mask.size != image.size:
+            raise ValueError(
+                f"the mask is {mask.width}x{mask.height} and its image {image.width}x{image.height}; "
+                "make the mask as large as the image"
+            )
 
 
 def _known(name: str, value: str, known: Iterable[str]) -> None:

@@ -17,6 +17,7 @@ from lvdm.checkpoint import load_into, read_checkpoint
 from lvdm.config import load_model_config
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import fit_image, to_image
+from lvdm.data.masks import MaskSource, fit_masks, to_masks
 from lvdm.device import (
     Precision,
     choose_device,
@@ -27,7 +28,7 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import GenerationSettings, check_prompt, choose_fs
+from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
@@ -87,6 +88,7 @@ class DynamiCrafterPipeline:
         end_image: ImageSource | Sequence[ImageSource] | None = None,
         *,
         loop: bool = False,
+        keep_mask: MaskSource | Sequence[MaskSource] | None = None,
         seed: int | Sequence[int] = 123,
         sample_index: int = 0,
         output_type: str = "pt",
@@ -98,7 +100,9 @@ class DynamiCrafterPipeline:
 
         image, end_image  path, PIL image, array or tensor, or a sequence of them; with `end_image` the video goes from
                           the one to the other, with `loop` it ends as it begins
-        prompt            one for all images, or one for each; the same for `negative_prompt` and `end_image`
+        prompt            one for all images, or one for each; the same for `negative_prompt`, `end_image`, `keep_mask`
+        keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
+                          an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
@@ -119,12 +123,15 @@ class DynamiCrafterPipeline:
         ends = _for_each(last, count, "end_image")
         prompts = _for_each(prompt, count, "prompt")
         negatives = _for_each(negative_prompt, count, "negative_prompt")
+        masks = _for_each([()] if keep_mask is None else [to_masks(m) for m in _as_list(keep_mask)], count, "keep_mask")
         seeds = _for_each(seed, count, "seed")
         copies = chosen.num_videos_per_prompt
         requests = []
         for i, copy in itertools.product(range(count), range(copies)):
             index = sample_index + copy + (i * copies if isinstance(seed, int) else 0)
-            requests.append(GenerationRequest(images[i], prompts[i], negatives[i], ends[i], seeds[i], index))
+            requests.append(
+                GenerationRequest(images[i], prompts[i], negatives[i], ends[i], seeds[i], index, keep_mask=masks[i])
+            )
         return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress)
 
     def settings(self, **given: Any) -> GenerationSettings:
@@ -148,6 +155,7 @@ class DynamiCrafterPipeline:
         for request in requests:
             check_prompt(request.prompt)
             check_prompt(request.negative_prompt, "negative prompt")
+            check_keep_mask(request.keep_mask, request.image, settings)
         size = self._common_size(requests, settings)
         runtime = self.runtime
         watch = Stopwatch(runtime.device)
@@ -162,7 +170,8 @@ class DynamiCrafterPipeline:
                     conditions = runtime.conditions(requests, settings, size.pad(images), size.pad(ends), fs)
                 report(on_progress, "encode", 1, 1)
                 with watch.stage("sample"):
-                    latents = runtime.sample(requests, settings, conditions, callback_on_step_end, on_progress)
+                    kept = _kept(requests, size, settings.num_frames, settings.fit)
+                    latents = runtime.sample(requests, settings, conditions, callback_on_step_end, on_progress, kept)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
         except torch.OutOfMemoryError as error:
@@ -213,6 +222,18 @@ def _fitted(images: Sequence[Image.Image], size: PaddedSize, fit: Any) -> Tensor
     height, width = size.inner.height, size.inner.width
     fitted = [fit_image(image, height, width, fit) for image in images]
     return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+
+
+def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, num_frames: int, fit: Any) -> Tensor | None:
+    """(b, t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change everywhere."""
+    if not any(request.keep_mask for request in requests):
+        return None
+    kept = []
+    for request in requests:
+        masks = request.keep_mask or (Image.new("L", request.image.size),)
+        fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))
+        kept.append(fitted.expand(num_frames, -1, -1))
+    return torch.stack(kept)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -33,6 +33,8 @@ class Recipe:
     image: Path
     end_image: Path | None
     image_sha256: str
+    keep_mask: Path | None
+    keep_mask_sha256: str | None
     prompt: str
     negative_prompt: str
     seed: int
@@ -97,6 +99,8 @@ def describe_video(
             "image_sha256": image_hash(request.image_path) if request.image_path else None,
             "end_image": _absolute(request.end_image_path),
             "end_image_sha256": image_hash(request.end_image_path) if request.end_image_path else None,
+            "keep_mask": _absolute(request.keep_mask_path),
+            "keep_mask_sha256": image_hash(request.keep_mask_path) if request.keep_mask_path else None,
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "seed": request.seed,
@@ -149,6 +153,8 @@ def read_record(path: str | Path) -> Recipe:
             image=Path(given["image"]),
             end_image=Path(given["end_image"]) if given["end_image"] else None,
             image_sha256=given["image_sha256"],
+            keep_mask=Path(given["keep_mask"]) if given.get("keep_mask") else None,
+            keep_mask_sha256=given.get("keep_mask_sha256"),
             prompt=given["prompt"],
             negative_prompt=given["negative_prompt"],
             seed=given["seed"],

@@ -25,7 +25,10 @@ OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch."""
+    """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch.
+
+    keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
+    """
 
     image: Image.Image
     prompt: str
@@ -35,6 +38,8 @@ class GenerationRequest:
     index: int = 0
     image_path: Path | None = None
     end_image_path: Path | None = None
+    keep_mask: tuple[Image.Image, ...] = ()
+    keep_mask_path: Path | None = None
 
 
 @dataclass(frozen=True)

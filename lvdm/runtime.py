@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lvdm import conditioning as build
 from lvdm.conditioning import Conditioning
 from lvdm.device import Precision, empty_cache
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.noise import initial_noise, make_step_noise, sample_noise
-from lvdm.diffusion.samplers import SAMPLERS, StepCallback
+from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.results import GenerationRequest, Progress
@@ -76,8 +77,12 @@ class Runtime:
         conditions: Sequence[Conditioning],
         on_step: StepCallback | None,
         on_progress: ProgressCallback | None,
+        kept: Tensor | None = None,
     ) -> Tensor:
-        """Latents (b, 4, t, h, w) in float32 on the device."""
+        """Latents (b, 4, t, h, w) in float32 on the device.
+
+        kept: (b, t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
+        """
         seeds, indices = [request.seed for request in requests], [request.index for request in requests]
         noise = initial_noise(tuple(conditions[0].concat.shape[1:]), seeds, indices).to(self.device)
         timesteps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps)
@@ -99,8 +104,15 @@ class Runtime:
                 eta=settings.eta,
                 step_noise=make_step_noise(seeds, indices),
                 fix_final_step=settings.fix_final_step,
+                inpaint=None if kept is None else self._inpainting(kept, conditions[0], noise),
                 callback=after_step,
             )
+
+    def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
+        """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
+        share = F.avg_pool2d(kept, self.model.vae_factor)  # b t h w
+        first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
+        return Inpainting((share >= 0.5).float()[:, None], build.repeat_frame(first, kept.shape[1]), noise)
 
     def decode(self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None) -> Tensor:
         """Videos (b, 3, t, H, W) in float32 on the CPU, about [-1, 1]; a few frames at a time."""

@@ -16,10 +16,11 @@ from lvdm.config import load_model_config
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
+from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, read_requests
 from lvdm.data.video_writer import check_output
 from lvdm.device import choose_device, choose_precision
-from lvdm.generation import GenerationSettings, check_prompt
+from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -87,6 +88,7 @@ def single_job(image: Path, end_image: Path | None, mode: str, options: Generati
     check_prompt(options.negative_prompt, "negative prompt")
     asked = Request(image, options.prompt or "", image.stem, end_image)
     check_request(asked)
+    check_mask(asked, options, settings)
     single = replace(settings, num_videos_per_prompt=1)
     videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
     return Job(videos, files, options, options.playback_fps or card.playback_fps, mode == "loop")
@@ -113,6 +115,7 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
             index = copy if asked.seed is not None else number * options.num_videos + copy
             videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
         check_request(asked)
+        check_mask(asked, options, settings)
     check_output(videos[0].output)
     return Job(tuple(videos), files, options, options.playback_fps or card.playback_fps, mode == "loop", True)
 
@@ -124,6 +127,8 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     check_request(asked)
     if image_hash(recipe.image) != recipe.image_sha256:
         raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
+    if recipe.keep_mask and image_hash(recipe.keep_mask) != recipe.keep_mask_sha256:
+        raise ValueError(f"{recipe.keep_mask} is no longer the mask that {path} was made with; put the old one back")
     source = options.config or options.preset or options.checkpoint
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:
@@ -133,7 +138,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device
     video = Video(asked, recipe.index, recipe.settings, output)
-    same = replace(options, device=device, dtype=recipe.dtype, low_memory=recipe.low_memory)
+    same = replace(options, device=device, dtype=recipe.dtype, low_memory=recipe.low_memory, keep_mask=recipe.keep_mask)
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
 
 
@@ -204,6 +209,12 @@ def check_request(asked: Request) -> None:
         load_image(asked.end_image)
 
 
+def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings) -> None:
+    """Raise `ValueError` for a `--keep-mask` that does not fit the request."""
+    if options.keep_mask is not None:
+        check_keep_mask(to_masks(options.keep_mask), load_image(asked.image), settings)
+
+
 def _request(asked: Request, options: GenerationOptions, index: int) -> GenerationRequest:
     return GenerationRequest(
         load_image(asked.image),
@@ -214,6 +225,8 @@ def _request(asked: Request, options: GenerationOptions, index: int) -> Generati
         index,
         asked.image,
         asked.end_image,
+        () if options.keep_mask is None else to_masks(options.keep_mask),
+        options.keep_mask,
     )
 
 
@@ -228,7 +241,9 @@ def _is_finished(video: Video, options: GenerationOptions) -> bool:
         logger.warning("%s; the video is made again", error)
         return False
     seed = options.seed if asked.seed is None else asked.seed
-    return (made.prompt, made.seed, made.index, made.settings) == (asked.prompt, seed, video.index, video.settings)
+    mask = None if options.keep_mask is None else options.keep_mask.resolve()
+    same_prompt_and_mask = (made.prompt, made.keep_mask) == (asked.prompt, mask)
+    return same_prompt_and_mask and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
 
 
 def _suffix(options: GenerationOptions) -> str:

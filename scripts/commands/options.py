@@ -23,6 +23,9 @@ class GenerationOptions:
 
     prompt: Annotated[str | None, Option("--prompt", "-p", help="What should happen in the video.")] = None
     negative_prompt: Annotated[str, Option(help="What to move away from.")] = ""
+    keep_mask: Annotated[
+        Path | None, Option(help="An image as large as the first one: where it is white, nothing changes.")
+    ] = None
     prompts: Annotated[
         Path | None,
         Option(help="Many videos: a folder of images with a prompt file, a CSV or a JSONL. Finished ones are skipped."),

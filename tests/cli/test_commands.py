@@ -98,6 +98,27 @@ def test_replay_makes_the_same_bytes(here):
     assert "no longer the image" in fail("animate", "--replay", "a.json")
 
 
+def test_a_region_is_kept_and_replayed(here):
+    Image.new("L", (SIDE, SIDE), 255).save("mask.png")
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--keep-mask", "mask.png")
+    with Image.open("a.gif") as still:
+        assert getattr(still, "n_frames", 1) == 1 or not _moves(still), "nothing should move"
+    succeed("animate", "--replay", "a.json", "-o", "again.gif")
+    assert (here / "again.gif").read_bytes() == (here / "a.gif").read_bytes()
+    Image.new("L", (SIDE, SIDE), 0).save("mask.png")
+    assert "no longer the mask" in fail("animate", "--replay", "a.json")
+    Image.new("L", (SIDE, 2 * SIDE), 0).save("mask.png")
+    assert "make the mask as large" in fail("animate", "cat.png", "-p", PROMPT, "--keep-mask", "mask.png")
+
+
+def _moves(animation: Image.Image) -> bool:
+    frames = []
+    for i in range(animation.n_frames):  # type: ignore[attr-defined]
+        animation.seek(i)
+        frames.append(animation.convert("RGB").tobytes())
+    return len(set(frames)) > 1
+
+
 def test_several_videos_of_one_image_can_each_be_replayed(here):
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", 2)
     assert (here / "a_01.gif").read_bytes() != (here / "a_02.gif").read_bytes()
