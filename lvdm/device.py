@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -38,7 +40,7 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()  # a device without data, such as meta, is none to compute on
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -109,6 +111,22 @@ def total_memory(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return None
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken on the device, None where the system does not tell; RAM for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:  # not Linux: the RAM that is built in, where the system tells at least that
+        pages = "SC_PHYS_PAGES"
+        known = getattr(os, "sysconf_names", {})
+        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages in known else None
+    available = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if available is None else int(available) * 1024
 
 
 def empty_cache(device: torch.device) -> None:

@@ -122,7 +122,8 @@ class GenerationSettings:
     def from_card(cls, card: ModelCard, **given: Any) -> GenerationSettings:
         """Settings with the values of `card`, under those `given` that are not None.
 
-        Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do.
+        Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do; warns
+        of an `fs` outside the trained range.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         for name in given:
@@ -133,9 +134,18 @@ class GenerationSettings:
             values["eta"] = 0.0  # a card's eta is meant for DDIM
         settings = cls(**{**values, **chosen})
         check_capability(card, settings.mode)
-        choose_fs(card, settings)
+        problem = card.check_fs(choose_fs(card, settings))
+        if problem:
+            logger.warning("%s", problem)
         check_image_token_policy(settings.image_token_policy, card.num_frames, settings.num_frames)
         return settings
+
+    @property
+    def num_branches(self) -> int:
+        """How often guidance evaluates the network for each step: once, twice, or three times with image guidance."""
+        if self.guidance_scale == 1 and self.image_guidance_scale in (None, 1):
+            return 1
+        return 2 if self.image_guidance_scale in (None, self.guidance_scale) else 3
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
@@ -158,7 +168,7 @@ def check_capability(card: ModelCard, mode: str) -> None:
 
 
 def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
-    """The model's `fs` input. Raises `ValueError` for the wrong unit, warns outside the trained range."""
+    """The model's `fs` input. Raises `ValueError` for the wrong unit."""
     if settings.motion is not None:
         return card.fs_for_motion(settings.motion)
     given = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
@@ -168,12 +178,7 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
             f"checkpoint {card.name} does not take {wrong}: its condition is {card.fs_description}; "
             f"use {right} (--{'condition-fps' if right == 'fps' else 'frame-stride'}), or motion from 0 to 1"
         )
-    if given is None:
-        return card.fs_default
-    problem = card.check_fs(given)
-    if problem:
-        logger.warning("%s", problem)
-    return round(given)
+    return card.fs_default if given is None else round(given)
 
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:

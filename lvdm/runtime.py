@@ -62,11 +62,11 @@ class Runtime:
         tokens = self._image_tokens(images, settings)
         concat = self._concat(requests, settings, images, ends).to(self.precision.weights)
         full = Conditioning(text, tokens, concat, torch.full((len(requests),), fs, device=self.device))
-        if settings.guidance_scale == 1 and settings.image_guidance_scale in (None, 1):
+        if settings.num_branches == 1:
             return (full,)
         negative = self._embed_texts([request.negative_prompt for request in requests])
         uncond = full.with_text(negative).with_image(self._null_tokens(settings, images))
-        if settings.image_guidance_scale in (None, settings.guidance_scale):
+        if settings.num_branches == 2:
             return full, uncond
         return full, uncond, full.with_text(negative)
 

@@ -24,6 +24,7 @@ LAYERS = {
     "lvdm.plugins": PIPELINE,
     "lvdm.pipeline": PIPELINE,
     "lvdm.generation": PIPELINE,
+    "lvdm.memory": PIPELINE,
     "lvdm.model_files": PIPELINE,
     "lvdm.provenance": PIPELINE,
     "lvdm.results": PIPELINE,

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,7 +19,7 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, read_requests
-from lvdm.data.video_writer import check_output
+from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
 from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
 from lvdm.model_card import ModelCard
@@ -26,6 +27,7 @@ from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_pr
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.provenance import image_hash, read_record, record_path, save_video
 from lvdm.results import GenerationRequest, GenerationResult
+from scripts.commands.memory import announce_memory
 from scripts.commands.options import GenerationOptions
 from scripts.commands.progress import progress_bar
 
@@ -79,19 +81,21 @@ def single_job(image: Path, end_image: Path | None, mode: str, options: Generati
         raise ValueError('the prompt is empty; say what should happen, e.g. --prompt "the red ball moves to the right"')
     if options.output and options.format and not options.output.name.endswith(_suffix(options)):
         raise ValueError(f"--output {options.output} is not a {options.format} file; leave out --format")
+    asked = Request(image, options.prompt or "", image.stem, end_image)
+    check_request(asked)
+    check_prompt(options.negative_prompt, "negative prompt")
     output = options.output or Path("outputs") / f"{image.stem}_{mode}_{options.seed}{_suffix(options)}"
     outputs = [output] if options.num_videos == 1 else [_numbered(output, i) for i in range(options.num_videos)]
     for path in outputs:
+        if path.resolve() in (image.resolve(), end_image and end_image.resolve()):
+            raise ValueError(f"--output {path} would replace the image; choose another name")
         check_output(path)
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
-    check_prompt(options.negative_prompt, "negative prompt")
-    asked = Request(image, options.prompt or "", image.stem, end_image)
-    check_request(asked)
     check_mask(asked, options, settings)
     single = replace(settings, num_videos_per_prompt=1)
     videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
-    return Job(videos, files, options, options.playback_fps or card.playback_fps, mode == "loop")
+    return Job(videos, files, options, _playback_fps(options, card), mode == "loop")
 
 
 def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
@@ -101,14 +105,11 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
     folder = options.output or Path("outputs") / source.stem
     requests = read_requests(source, mode=READ_MODES[mode])
     files, card = choose_model(options)
+    common = GenerationSettings.from_card(card, mode=mode, **options.settings())
+    check_prompt(options.negative_prompt, "negative prompt")
     videos = []
     for number, asked in enumerate(requests):
-        given = options.settings() | {"num_frames": asked.num_frames or options.frames}
-        if asked.motion is not None or asked.fs is not None:
-            unit = "fps" if card.fs_meaning == "fps" else "frame_stride"
-            given |= {"fps": None, "frame_stride": None, "motion": asked.motion}
-            given |= {unit: asked.fs} if asked.fs is not None else {}
-        settings = replace(GenerationSettings.from_card(card, mode=mode, **given), num_videos_per_prompt=1)
+        settings = replace(_settings_of(asked, common, card, options.settings()), num_videos_per_prompt=1)
         for copy in range(options.num_videos):
             name = asked.name if options.num_videos == 1 else f"{asked.name}_{copy + 1:02d}"
             # a request with a seed of its own means the same in any list
@@ -117,7 +118,24 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
         check_request(asked)
         check_mask(asked, options, settings)
     check_output(videos[0].output)
-    return Job(tuple(videos), files, options, options.playback_fps or card.playback_fps, mode == "loop", True)
+    return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
+
+
+def _settings_of(
+    asked: Request, common: GenerationSettings, card: ModelCard, given: dict[str, Any]
+) -> GenerationSettings:
+    """`common`, made from the options `given`, or other settings where the request has values of its own."""
+    own: dict[str, Any] = {"num_frames": asked.num_frames, "motion": asked.motion}
+    own["fps" if card.fs_meaning == "fps" else "frame_stride"] = asked.fs
+    own = {name: value for name, value in own.items() if value is not None}
+    if not own:
+        return common
+    if asked.motion is not None or asked.fs is not None:
+        given = given | {"fps": None, "frame_stride": None, "motion": None}
+    try:
+        return GenerationSettings.from_card(card, mode=common.mode, **given | own)
+    except ValueError as error:
+        raise ValueError(f"request {asked.name!r}: {error}") from error
 
 
 def replay_job(path: Path, options: GenerationOptions) -> Job:
@@ -133,7 +151,8 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:
         logger.warning("%s is another checkpoint than the one in %s: the video will differ", files.checkpoint, path)
-    output = options.output or path.with_name(f"{path.stem}_replay{_suffix(options)}")
+    ending = _suffix(options) if options.format else recipe.video[len(record_path(Path(recipe.video)).stem) :]
+    output = options.output or path.with_name(f"{path.stem}_replay{ending}")
     check_output(output)
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device
@@ -153,6 +172,8 @@ def run(job: Job, batch_size: int = 1) -> None:
         logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
     if not todo:
         return
+    first = todo[0]
+    announce_memory(job.files, options, first.settings, load_image(first.asked.image), min(batch_size, len(todo)))
     pipeline = DynamiCrafterPipeline.from_pretrained(
         job.files.config, job.files.checkpoint, options.device, options.dtype, options.low_memory, options.towers
     )
@@ -202,8 +223,8 @@ def _save(pipeline: DynamiCrafterPipeline, result: GenerationResult, number: int
 
 def check_request(asked: Request) -> None:
     """Raise `ValueError` for a prompt or an image of the request that cannot be used."""
-    check_prompt(asked.prompt)
-    check_prompt(asked.negative_prompt or "", "negative prompt")
+    check_prompt(asked.prompt, f"prompt of {asked.name}")
+    check_prompt(asked.negative_prompt or "", f"negative prompt of {asked.name}")
     load_image(asked.image)
     if asked.end_image is not None:
         load_image(asked.end_image)
@@ -244,6 +265,12 @@ def _is_finished(video: Video, options: GenerationOptions) -> bool:
     mask = None if options.keep_mask is None else options.keep_mask.resolve()
     same_prompt_and_mask = (made.prompt, made.keep_mask) == (asked.prompt, mask)
     return same_prompt_and_mask and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
+
+
+def _playback_fps(options: GenerationOptions, card: ModelCard) -> float:
+    fps = card.playback_fps if options.playback_fps is None else options.playback_fps
+    check_fps(fps)
+    return fps
 
 
 def _suffix(options: GenerationOptions) -> str:

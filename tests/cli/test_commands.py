@@ -13,10 +13,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture, small_yaml, write_small_model
 from typer.testing import CliRunner
 
 import lvdm.pipeline
+import scripts.commands.memory
 from lvdm.data.video_reader import VideoReader
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from scripts.dynamicrafter import app
@@ -122,8 +124,8 @@ def _moves(animation: Image.Image) -> bool:
 def test_several_videos_of_one_image_can_each_be_replayed(here):
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", 2)
     assert (here / "a_01.gif").read_bytes() != (here / "a_02.gif").read_bytes()
-    succeed("animate", "--replay", "a_02.json", "-o", "again.gif")
-    assert (here / "again.gif").read_bytes() == (here / "a_02.gif").read_bytes()
+    succeed("animate", "--replay", "a_02.json")
+    assert (here / "a_02_replay.gif").read_bytes() == (here / "a_02.gif").read_bytes(), "a replay keeps the format"
 
 
 def test_interpolation_and_loops(here):
@@ -133,6 +135,14 @@ def test_interpolation_and_loops(here):
     succeed("loop", "cat.png", "-p", PROMPT, "-o", "loop.mp4", "--contact-sheet")
     assert frames_of(here / "loop.mp4") == FRAMES - 1, "the last frame of a loop is its first"
     assert (here / "loop_sheet.png").is_file()
+
+
+def test_too_little_memory_is_said_beforehand(here, monkeypatch):
+    monkeypatch.setattr(scripts.commands.memory, "free_memory", lambda device: 1000)
+    messages = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4").stderr
+    assert "GB of memory needed on cpu (weights" in messages
+    assert "cpu has 0.0 GB free; use --low-memory (about" in messages
+    assert (here / "a.mp4").is_file(), "an estimate should not stop anyone"
 
 
 @pytest.mark.parametrize("kind", ["webm", "webp", "apng"])
@@ -236,6 +246,13 @@ def test_images_of_every_kind_are_animated(here, mode):
         (("--output", "cat.png/a.mp4"), "cat.png"),
         (("--output", "a.mp4", "--format", "gif"), "is not a gif file"),
         (("--num-videos", 0), "num_videos"),
+        (("--playback-fps", 0), "0 frames per second cannot be played"),
+        (("--playback-fps", "nan"), "nan frames per second cannot be played"),
+        (("--device", "meta"), "device 'meta' cannot be used"),
+        (("--output", ""), "is a folder, give the name of a file"),
+        (("--output", "cat.png"), "would replace the image"),
+        (("--output", f"{'n' * 300}.mp4"), "the name is too long"),
+        (("--checkpoint", "cat.png"), "cat.png is not a checkpoint"),
     ],
 )
 def test_wrong_options_are_refused_before_weights_are_loaded(here, no_weights, args, message):
@@ -250,6 +267,21 @@ def test_lists_that_do_not_fit_together(here, no_weights):
     (here / "none/test_prompts.txt").write_text("one\ntwo\n")
     assert "2 prompts for 1 images" in fail("animate", "--prompts", "none")
     assert "no such folder or file" in fail("animate", "--prompts", "gone.csv")
+    assert "1. a.png | 'one'; 2. (no image) | 'two'" in fail("animate", "--prompts", "none"), "the lists run together"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"num_frames": 0}, "request 'cat': num_frames 0"),
+        ({"motion": 3}, "request 'cat': motion 3"),
+        ({"prompt": "x" * 10_000}, "the prompt of cat has 10000 characters"),
+        ({"image": "gone.png"}, "gone.png"),
+    ],
+)
+def test_a_wrong_row_of_a_list_is_named(here, no_weights, row, message):
+    Path("list.jsonl").write_text(json.dumps({"image": "cat.png", "prompt": "left"} | row))
+    assert message in fail("animate", "--prompts", "list.jsonl")
 
 
 def test_records_that_are_none(here, no_weights):
@@ -324,6 +356,20 @@ def test_a_full_disk_is_one_line(here, monkeypatch):
     monkeypatch.setattr("os.replace", full)
     assert "the disk is full" in fail("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4")
     assert not [p for p in here.rglob("*") if p.suffix == ".mp4"], "a file was left"
+
+
+def test_weights_that_give_no_numbers_are_found_before_decoding(here, checkpoints):
+    tensors = load_file(checkpoints / "tiny/model.safetensors")
+    tensors["model.diffusion_model.out.2.bias"] *= float("nan")
+    save_file(tensors, "broken.safetensors")
+    files = ("--checkpoint", "broken.safetensors", "--config", checkpoints / "tiny/config.yaml")
+    assert "the weights are damaged" in fail("animate", "cat.png", "-p", PROMPT, *files)
+    assert not list(here.rglob("*.mp4"))
+
+
+def test_a_far_fs_is_warned_about_once(here):
+    messages = run("animate", "cat.png", "-p", PROMPT, "--condition-fps", 60).stderr
+    assert messages.count("fs 60 is outside what small was trained on") == 1, messages
 
 
 def test_exactly_one_source_of_work(here, no_weights):

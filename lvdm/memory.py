@@ -1,0 +1,128 @@
+"""How much memory a generation takes, told from the configuration before any weights are loaded.
+
+Peaks are those of an ideal allocator with fused attention, which holds no score matrix; what the driver and the
+allocator keep for themselves comes on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lvdm.checkpoint import CheckpointFile, Part, part_of
+from lvdm.checkpoint.parts import AUTOENCODER, SCHEDULE, TOWERS, UNET
+from lvdm.device import Precision
+from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig
+from lvdm.modules.networks.openaimodel3d import UNetConfig
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is to run: `height` and `width` are those of the network, in pixels; `branches` are those of guidance.
+
+    `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None.
+    """
+
+    height: int
+    width: int
+    num_frames: int
+    batch: int = 1
+    branches: int = 2
+    decode_chunk: int = 4
+    vae_tile: int | None = None
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on the device: `weights` that lie there all the time, and what each of the two long stages adds.
+
+    When parts that are not at work are moved away, the weights of a stage are counted with the stage.
+    """
+
+    weights: int
+    sampling: int
+    decoding: int
+
+    @property
+    def total(self) -> int:
+        """Bytes at the busiest moment."""
+        return self.weights + max(self.sampling, self.decoding)
+
+
+def plan_memory(
+    config: LatentVisualDiffusionConfig,
+    parameters: Mapping[Part, int],
+    workload: Workload,
+    precision: Precision,
+    low_memory: bool = False,
+    moves_parts: bool = False,
+) -> MemoryPlan:
+    """The plan for a model of `config` with `parameters` (number of weights by part) in `precision`.
+
+    `low_memory` runs branches and frames one by one; on accelerators it also `moves_parts` that are not at work away.
+    """
+    networks = config.first_stage_config.params.ddconfig
+    if low_memory:
+        workload = replace(workload, branches=1, decode_chunk=1)
+    area = workload.height * workload.width // networks.downsample_factor**2
+    sampling = (
+        workload.batch
+        * workload.branches
+        * precision.weights.itemsize
+        * (unet_activations(config.unet_config.params, workload.num_frames * area))
+    )
+    frames = workload.batch * min(workload.decode_chunk, workload.num_frames)
+    decoding = frames * precision.vae.itemsize * decoder_activations(networks, workload)
+    size = {
+        part: count * (precision.vae if part == AUTOENCODER else precision.weights).itemsize
+        for part, count in parameters.items()
+    }
+    if not moves_parts:
+        return MemoryPlan(sum(size.values()), sampling, decoding)
+    towers = max((size.get(part, 0) for part in TOWERS), default=0)
+    return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)
+
+
+def unet_activations(config: UNetConfig, positions: int) -> int:
+    """Most values alive in one evaluation of the UNet on `positions` = frames x latent pixels.
+
+    The peak is where a GEGLU holds both halves of its projection (8 d), the gate's GELU (4 d) and their product (4 d),
+    beside the block's input, residual and normalised input (3 d), the skip and the network's input.
+    """
+    base = config.model_channels
+    inner = config.init_attn_heads * config.num_head_channels if config.addition_attention else base
+    peak = (16 + 3) * inner + base + config.in_channels
+    for level, factor in enumerate(config.channel_mult):
+        skips = (1 + config.num_res_blocks) * base + config.in_channels
+        if 2**level in config.attention_resolutions:
+            peak = max(peak, (16 + 3 + 2) * factor * base // 4**level + skips)
+    return positions * peak
+
+
+def decoder_activations(networks: AutoencoderNetworkConfig, workload: Workload) -> int:
+    """Most values alive while the VAE decodes one frame, or one tile of it.
+
+    A residual block holds its input, the normalised input, its activation and the result, at the width that enters the
+    level: four maps, of which those at full resolution are the largest.
+    """
+    factor, tile = networks.downsample_factor, workload.vae_tile
+    sides = [workload.height, workload.width]
+    height, width = sides if tile is None else (min(side, tile * factor) for side in sides)
+    entering = (*networks.widths[1:], networks.widths[-1])
+    return max(4 * channels * (height * width) // 4**level for level, channels in enumerate(entering))
+
+
+def count_parameters(*checkpoints: CheckpointFile) -> dict[Part, int]:
+    """Numbers of weights by part in the given files, read from their headers; parts of the first file go first."""
+    counts: dict[Part, int] = {}
+    for checkpoint in checkpoints:
+        found: dict[Part, int] = {}
+        for key in checkpoint:
+            part, elements = part_of(key), 1
+            for side in checkpoint.shape(key):
+                elements *= side
+            if part != SCHEDULE:
+                found[part] = found.get(part, 0) + elements
+        counts = found | counts
+    return counts

@@ -1,0 +1,96 @@
+"""The memory plan against peaks measured on the original's networks, and against what low memory promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from golden_vectors import GOLDEN
+from safetensors.torch import save_file
+from small_model import small_yaml
+from tiny_models import released_tree
+
+from lvdm.checkpoint import Part, read_checkpoint
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, UNET
+from lvdm.config import parse_component
+from lvdm.device import Precision, free_memory
+from lvdm.memory import Workload, count_parameters, plan_memory
+from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+
+MEASURED = json.loads((GOLDEN / "memory.json").read_text())
+"""Live activations in bytes at the busiest moment, float16, 16 frames."""
+
+MARGIN = 0.02
+HALF = Precision(torch.float16, torch.float16)
+FULL = Precision(torch.float32, torch.float32)
+RELEASED = {UNET: 1_438_854_980, AUTOENCODER: 83_653_863, TEXT_TOWER: 354_032_641, IMAGE_TOWER: 683_800_065}
+LARGEST = Workload(576, 1024, 16)
+
+
+@pytest.fixture(scope="module")
+def config() -> LatentVisualDiffusionConfig:
+    return parse_component(released_tree("configs/inference_1024_v1.0.yaml"), "1024").params
+
+
+def assert_near(actual: int, expected: int, what: str) -> None:
+    error = actual / expected - 1
+    assert abs(error) <= MARGIN, f"{what}: {actual} bytes, measured {expected} ({error:+.1%})"
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (320, 512), (576, 1024)])
+def test_the_plan_is_what_was_measured(config: LatentVisualDiffusionConfig, height: int, width: int) -> None:
+    for branches in (1, 2):
+        plan = plan_memory(config, {}, Workload(height, width, 16, 1, branches), HALF)
+        measured = MEASURED[f"unet {height}x{width} flash batch{branches}"]
+        assert_near(plan.sampling, measured, f"sampling with {branches} branches at {height}x{width}")
+    for frames in (1, 16):
+        plan = plan_memory(config, {}, Workload(height, width, 16, decode_chunk=frames), HALF)
+        measured = MEASURED[f"vae {height}x{width} {frames} frames"]
+        assert_near(plan.decoding, measured["decode"], f"decoding {frames} frames at {height}x{width}")
+        assert plan.decoding * (1 + MARGIN) > measured["encode"], "encoding, which is not planned, takes more"
+
+
+def test_a_plan_grows_with_what_is_asked_for(config: LatentVisualDiffusionConfig) -> None:
+    plan = plan_memory(config, RELEASED, LARGEST, FULL)
+    assert plan.weights == 4 * sum(RELEASED.values())
+    assert plan.total == plan.weights + max(plan.sampling, plan.decoding)
+    for change in ({"batch": 2}, {"num_frames": 32}, {"branches": 3}):
+        larger = plan_memory(config, RELEASED, dataclasses.replace(LARGEST, **change), FULL)
+        assert larger.sampling > plan.sampling, f"{change} takes no more"
+    tiled = plan_memory(config, RELEASED, dataclasses.replace(LARGEST, vae_tile=64), FULL)
+    assert tiled.decoding == plan.decoding * 64 * 64 // (72 * 128)
+    assert plan_memory(config, RELEASED, LARGEST, HALF).total * 2 == plan.total
+
+
+def test_low_memory_holds_one_part_at_a_time(config: LatentVisualDiffusionConfig) -> None:
+    plan = plan_memory(config, RELEASED, LARGEST, HALF, low_memory=True, moves_parts=True)
+    one = plan_memory(config, {}, dataclasses.replace(LARGEST, branches=1, decode_chunk=1), HALF)
+    assert plan.sampling == 2 * RELEASED[UNET] + one.sampling
+    assert plan.decoding == 2 * RELEASED[AUTOENCODER] + one.decoding
+    on_cpu = plan_memory(config, RELEASED, LARGEST, HALF, low_memory=True)
+    assert on_cpu.total == 2 * sum(RELEASED.values()) + max(one.sampling, one.decoding)
+
+
+def test_weights_are_counted_without_building_the_model(tmp_path) -> None:
+    model = parse_component(small_yaml()["model"], "small").build()
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "a.safetensors")
+    counts = count_parameters(read_checkpoint(tmp_path / "a.safetensors"))
+    for part, module in {UNET: model.unet, AUTOENCODER: model.first_stage_model, IMAGE_TOWER: model.embedder}.items():
+        assert counts[part] == sum(p.numel() for p in module.parameters()), f"{part.name}: {counts[part]}"
+    assert sum(counts.values()) == sum(p.numel() for p in model.parameters()), "the schedule is not a weight"
+
+
+def test_parts_that_a_file_lacks_come_from_the_other(tmp_path) -> None:
+    unet, tower = "model.diffusion_model.a", "embedder.model.b"
+    save_file({unet: torch.zeros(3, 2)}, tmp_path / "pruned.safetensors")
+    save_file({unet: torch.zeros(9), tower: torch.zeros(5)}, tmp_path / "full.safetensors")
+    files = [read_checkpoint(tmp_path / f"{name}.safetensors") for name in ("pruned", "full")]
+    expected: dict[Part, int] = {UNET: 6, IMAGE_TOWER: 5}
+    assert count_parameters(*files) == expected
+
+
+def test_free_memory_of_the_cpu_is_plausible() -> None:
+    free = free_memory(torch.device("cpu"))
+    assert free is None or 2**24 < free < 2**50, f"{free} bytes"
