@@ -131,6 +131,8 @@ def _preset_config(preset: Preset, folder: Path) -> Path:
 
 def _existing(path: Path, what: str) -> Path:
     if not path.is_file():
-        hint = f"; put the file there, or try the embedded model ({EMBEDDED})" if what == "checkpoint" else ""
-        raise ConfigError(f"{what} {path} does not exist{hint}")
+        hint = f"put the file there, or try the embedded model ({EMBEDDED})"
+        if what == "configuration":
+            hint = "name the YAML that belongs to the weights (--config), or the released model they are (--preset)"
+        raise ConfigError(f"{what} {path} does not exist; {hint}")
     return path

@@ -172,6 +172,7 @@ class DynamiCrafterPipeline:
                 with watch.stage("sample"):
                     kept = _kept(requests, size, settings.num_frames, settings.fit)
                     latents = runtime.sample(requests, settings, conditions, callback_on_step_end, on_progress, kept)
+                _check_finite(latents, runtime.precision)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
         except torch.OutOfMemoryError as error:
@@ -234,6 +235,14 @@ def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, num_frames: i
         fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))
         kept.append(fitted.expand(num_frames, -1, -1))
     return torch.stack(kept)
+
+
+def _check_finite(latents: Tensor, precision: Precision) -> None:
+    if not bool(torch.isfinite(latents).all()):
+        raise ValueError(
+            f"sampling in {precision.name} gave values that are not numbers; "
+            + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
+        )
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -30,6 +30,7 @@ PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 class Recipe:
     """What a record says about how its video was made."""
 
+    video: str
     image: Path
     end_image: Path | None
     image_sha256: str
@@ -150,6 +151,7 @@ def read_record(path: str | Path) -> Recipe:
         if given["image"] is None:
             raise ValueError("its image came from memory, not from a file")
         return Recipe(
+            video=str(record["video"]),
             image=Path(given["image"]),
             end_image=Path(given["end_image"]) if given["end_image"] else None,
             image_sha256=given["image_sha256"],

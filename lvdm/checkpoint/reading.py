@@ -249,4 +249,5 @@ def _examples(names: list[str], count: int = 4) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    """The first sentence, or the first line if that is shorter."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]

@@ -18,12 +18,19 @@ _REASONS = {
     errno.EACCES: "permission denied, choose another folder",
     errno.EPERM: "permission denied, choose another folder",
     errno.EROFS: "the file system is read-only, choose another folder",
-    errno.ENAMETOOLONG: "the name is too long",
+    errno.ENAMETOOLONG: "the name is too long, choose a shorter one",
+    errno.EEXIST: "a file stands where its folder should be, choose another folder",
+    errno.ENOTDIR: "a file stands where its folder should be, choose another folder",
+    errno.ENOENT: "no folder can be made there, choose another one",
 }
 
 
 class OutputError(ValueError):
     """An output that cannot be written; the message names the file, the reason and the way out."""
+
+
+_PROBE_BYTES = 65_536
+"""Written to find a disk that is full already; less than any video."""
 
 
 def output_error(path: Path, error: OSError | Exception) -> OutputError:
@@ -58,12 +65,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def check_writable(path: str | Path) -> None:
     """Make the folder of `path` and raise `OutputError` if a file cannot be made there: ask before the long work."""
     path = Path(path)
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder, give the name of a file inside it")
     probe = path.with_name(f".{path.stem}.{os.getpid()}.probe")
     try:
+        if path.is_dir():
+            raise OutputError(f"{path}: is a folder, give the name of a file inside it")
         path.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
+        probe.write_bytes(bytes(_PROBE_BYTES))
     except OSError as error:
         raise output_error(path, error) from error
     finally:
@@ -96,10 +103,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-        return
     try:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     except OSError:
-        return  # the folder itself is gone or closed to us: nothing of ours is in it
+        return  # the folder itself is gone or closed to us, or the name impossible: nothing of ours is there

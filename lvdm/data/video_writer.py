@@ -84,8 +84,7 @@ def write_video(
     """
     path = Path(path)
     encode = _encoder_of(path)
-    if not fps > 0 or fps > 1000:
-        raise OutputError(f"{path}: {fps} frames per second cannot be played, choose more than 0 and at most 1000")
+    check_fps(fps)
     job = _Job(to_uint8(video).cpu().numpy(), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     with atomic_path(path) as temporary:
         try:
@@ -96,10 +95,18 @@ def write_video(
             raise output_error(path, error) from error
 
 
+def check_fps(fps: float) -> None:
+    """Raise `OutputError` for a playback speed that no file can have."""
+    if not 0 < fps <= 1000:
+        raise OutputError(f"{fps:g} frames per second cannot be played, choose more than 0 and at most 1000")
+
+
 def check_output(path: str | Path) -> None:
     """Raise `OutputError` if `write_video` could not write `path`: unknown suffix, or a folder that is not writable."""
     path = Path(path)
     _encoder_of(path)
+    if path.name in ("", ".."):  # frames could be written there, a record beside them could not
+        raise OutputError(f"{path}: is a folder, give the name of a file, or of a folder to make in it")
     check_writable(path / SEQUENCE_PATTERN if not path.suffix else path)
 
 

@@ -27,9 +27,15 @@ def report_error(error: BaseException) -> int | None:
         return None
     else:
         message, code = str(error), WRONG_INPUT if isinstance(error, ValueError) else FAILED
-    line = Text(f"Error: {' '.join(message.split())}", style="bold red")
+    line = Text(f"Error: {_one_line(message)}", style="bold red")
     Console(stderr=True, soft_wrap=True, highlight=False).print(line)
     return code
+
+
+def _one_line(message: str) -> str:
+    """Lines joined by semicolons, so that a list in a message stays one."""
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
+    return "; ".join(lines).replace(":; ", ": ")
 
 
 class OneLineErrors(TyperGroup):

@@ -134,6 +134,12 @@ def test_a_pruned_file_takes_its_towers_from_another(weights: Weights, meta_mode
     assert "cannot supply" in refusal(meta_model(), checkpoint, towers=checkpoint)
 
 
+def test_a_file_without_unet_is_not_taken_for_a_pruned_one(meta_model: Build, tmp_path: Path) -> None:
+    message = refusal(meta_model(), saved({"unet.weight": torch.zeros(3)}, tmp_path / "other.safetensors"))
+    assert "it holds no UNet under model.diffusion_model" in message
+    assert "--towers" not in message, "a checkpoint of another family was taken for a pruned one"
+
+
 def test_open_clips_own_file_supplies_the_towers(weights: Weights, meta_model: Build, tmp_path: Path) -> None:
     pruned = {key: value for key, value in weights["512"].items() if part_of(key) not in TOWERS}
     own = {}

@@ -205,8 +205,13 @@ def test_outputs_are_checked_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"unknown video format '.avi', choose from .mp4"):
         check_output(tmp_path / "a.avi")
-    with pytest.raises(OutputError, match="nothing was written"):
+    with pytest.raises(OutputError, match="a file stands where its folder should be"):
         check_output(tmp_path / "file" / "a.mp4")
+    with pytest.raises(OutputError, match="the name is too long"):
+        check_output(tmp_path / f"{'n' * 300}.mp4")
+    for whole in ("", "..", "/"):
+        with pytest.raises(OutputError, match="is a folder, give the name of a file"):
+            check_output(whole)
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
         check_output(tmp_path / "folder.mp4")
@@ -226,6 +231,19 @@ def test_closed_folder_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(atomic.Path, "write_bytes", refuse)
     with pytest.raises(OutputError, match="permission denied, choose another folder"):
+        check_writable(tmp_path / "a.mp4")
+
+
+def test_a_full_disk_is_found_out_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk an empty file can still be made; it is the first byte that fails."""
+
+    def refuse(path: Path, data: bytes) -> int:
+        if data:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return 0
+
+    monkeypatch.setattr(atomic.Path, "write_bytes", refuse)
+    with pytest.raises(OutputError, match="the disk is full"):
         check_writable(tmp_path / "a.mp4")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from einops import rearrange
@@ -186,6 +188,12 @@ def test_a_time_for_each_frame_equals_one_time_when_they_agree() -> None:
         rtol=0,
         atol=2e-5,
     )
+
+
+@pytest.mark.parametrize("channel_mult", [(), (1, 0)])
+def test_every_level_needs_channels(channel_mult: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="channel_mult must hold a positive number for each level"):
+        dataclasses.replace(unet_config("512"), channel_mult=channel_mult)
 
 
 def test_latent_size_must_fit_the_levels() -> None:

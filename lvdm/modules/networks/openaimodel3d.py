@@ -66,6 +66,8 @@ class UNetConfig:
         for name in ("model_channels", "num_res_blocks", "num_head_channels", "norm_num_groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, it is {getattr(self, name)}")
+        if not self.channel_mult or min(self.channel_mult) < 1:
+            raise ValueError(f"channel_mult must hold a positive number for each level, it is {self.channel_mult}")
         for factor in self.channel_mult:
             channels = factor * self.model_channels
             if channels % self.norm_num_groups or channels % self.num_head_channels:
