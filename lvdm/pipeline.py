@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ from lvdm.sizes import choose_size, explain_size
 
 logger = logging.getLogger(__name__)
 
+Schedule = Literal["config", "file"]
+SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
+"""Where the noise schedule comes from when a weight file holds another one than its YAML describes."""
+
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -47,10 +51,11 @@ class OutOfMemoryError(RuntimeError):
 class DynamiCrafterPipeline:
     """A loaded model, what it can do (`card`), where it came from (`files`) and how it runs (`runtime`)."""
 
-    def __init__(self, runtime: Runtime, card: ModelCard, files: ModelFiles) -> None:
+    def __init__(self, runtime: Runtime, card: ModelCard, files: ModelFiles, schedule: Schedule = "config") -> None:
         self.runtime = runtime
         self.card = card
         self.files = files
+        self.schedule = schedule
 
     @classmethod
     def from_pretrained(
@@ -61,6 +66,7 @@ class DynamiCrafterPipeline:
         dtype: str = "auto",
         low_memory: bool = False,
         towers: str | Path | None = None,
+        schedule: str = "config",
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -69,16 +75,20 @@ class DynamiCrafterPipeline:
         low_memory  keep only the part at work on the accelerator, run guidance branches one after the other and decode
                     single frames: slower, with the same result up to rounding
         towers      a checkpoint that supplies the text and image towers, for files without them
+        schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
+                    as in the original; either way a disagreement is a warning
 
         Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
         """
+        chosen_schedule = choose_schedule(schedule)
         chosen_device = choose_device(device)
         precision = choose_precision(dtype, chosen_device, low_memory)
         files = find_model(source, checkpoint)
         card = card_for(files)
-        model = load_model(files, precision, towers, torch.device("cpu") if low_memory else chosen_device)
+        weights_device = torch.device("cpu") if low_memory else chosen_device
+        model = load_model(files, precision, towers, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
-        return cls(Runtime(model, chosen_device, precision, low_memory), card, files)
+        return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule)
 
     def __call__(
         self,
@@ -205,7 +215,21 @@ class DynamiCrafterPipeline:
         return sizes[0]
 
 
-def load_model(files: ModelFiles, precision: Precision, towers: str | Path | None, device: torch.device) -> Any:
+def choose_schedule(name: str) -> Schedule:
+    """The entry of `SCHEDULES` called `name`. Raises `ValueError` for any other."""
+    for schedule in SCHEDULES:
+        if schedule == name:
+            return schedule
+    raise ValueError(f"schedule {name!r} is not known; use {' or '.join(SCHEDULES)}")
+
+
+def load_model(
+    files: ModelFiles,
+    precision: Precision,
+    towers: str | Path | None,
+    device: torch.device,
+    schedule: Schedule = "config",
+) -> Any:
     """The model of `files` in eval mode, built without memory and filled straight from the file on `device`."""
     checkpoint = read_checkpoint(files.checkpoint)
     supplement = None if towers is None else read_checkpoint(towers)
@@ -214,7 +238,7 @@ def load_model(files: ModelFiles, precision: Precision, towers: str | Path | Non
     for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
         part.to(precision.weights)
     model.first_stage_model.to(precision.vae)
-    load_into(model, checkpoint, device=device, towers=supplement)
+    load_into(model, checkpoint, device=device, towers=supplement, schedule=schedule)
     return model.to(device).eval().requires_grad_(False)
 
 

@@ -19,7 +19,7 @@ from lvdm.data.atomic import write_json
 from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
 from lvdm.generation import GenerationSettings
-from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline import DynamiCrafterPipeline, Schedule
 from lvdm.results import GenerationResult
 
 FORMAT = "dynamicrafter-video/1"
@@ -47,6 +47,7 @@ class Recipe:
     device: str
     dtype: str
     low_memory: bool
+    schedule: Schedule
     threads: int
     playback_fps: float
     drop_last_frame: bool
@@ -128,6 +129,7 @@ def describe_video(
             "device_name": device_name(runtime.device),
             "dtype": runtime.precision.name,
             "low_memory": runtime.low_memory,
+            "schedule": pipeline.schedule,
             "threads": torch.get_num_threads(),
             "batch": len(result.requests),
         },
@@ -168,6 +170,7 @@ def read_record(path: str | Path) -> Recipe:
             device=runtime["device"],
             dtype=runtime["dtype"],
             low_memory=runtime["low_memory"],
+            schedule=runtime.get("schedule", "config"),
             threads=runtime["threads"],
             playback_fps=output["playback_fps"],
             drop_last_frame=output["drop_last_frame"],

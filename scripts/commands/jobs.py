@@ -24,7 +24,7 @@ from lvdm.device import choose_device, choose_precision
 from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
-from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline import DynamiCrafterPipeline, choose_schedule
 from lvdm.provenance import image_hash, read_record, record_path, save_video
 from lvdm.results import GenerationRequest, GenerationResult
 from scripts.commands.memory import announce_memory
@@ -70,6 +70,7 @@ def choose_model(options: GenerationOptions) -> tuple[ModelFiles, ModelCard]:
         source = options.config or options.preset or options.checkpoint or EMBEDDED
         files = find_model(source, options.checkpoint if options.config or options.preset else None)
     load_model_config(files.config)
+    choose_schedule(options.schedule)
     card = card_for(files)
     choose_precision(options.dtype, choose_device(options.device))
     return files, card
@@ -157,7 +158,14 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device
     video = Video(asked, recipe.index, recipe.settings, output)
-    same = replace(options, device=device, dtype=recipe.dtype, low_memory=recipe.low_memory, keep_mask=recipe.keep_mask)
+    same = replace(
+        options,
+        device=device,
+        dtype=recipe.dtype,
+        low_memory=recipe.low_memory,
+        schedule=recipe.schedule,
+        keep_mask=recipe.keep_mask,
+    )
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
 
 
@@ -175,7 +183,13 @@ def run(job: Job, batch_size: int = 1) -> None:
     first = todo[0]
     announce_memory(job.files, options, first.settings, load_image(first.asked.image), min(batch_size, len(todo)))
     pipeline = DynamiCrafterPipeline.from_pretrained(
-        job.files.config, job.files.checkpoint, options.device, options.dtype, options.low_memory, options.towers
+        job.files.config,
+        job.files.checkpoint,
+        options.device,
+        options.dtype,
+        options.low_memory,
+        options.towers,
+        options.schedule,
     )
     done = 0
     for batch in _batches(todo, batch_size):

@@ -43,6 +43,11 @@ class GenerationOptions:
         Path | None, Option(help="A checkpoint that supplies missing text and image towers.", rich_help_panel=MODEL)
     ] = None
 
+    schedule: Annotated[
+        str,
+        Option(help="Where file and YAML have different noise schedules: config or file.", rich_help_panel=MODEL),
+    ] = "config"
+
     height: Annotated[int | None, Option(help="Pixels; left out, it follows the image.", rich_help_panel=MOTION)] = None
     width: Annotated[int | None, Option(help="Pixels; left out, it follows the image.", rich_help_panel=MOTION)] = None
     fit: Annotated[

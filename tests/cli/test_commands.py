@@ -239,6 +239,7 @@ def test_images_of_every_kind_are_animated(here, mode):
         (("--image-token-policy", "exact16", "--frames", 9), "exactly 4 frames"),
         (("--device", "abacus"), "device 'abacus' cannot be used"),
         (("--dtype", "fp8"), "dtype 'fp8' is not known"),
+        (("--schedule", "yaml"), "schedule 'yaml' is not known"),
         (("--preset", "1024"), "dynamicrafter_1024_v1"),
         (("--preset", "tinny"), "did you mean 'tiny'"),
         (("--checkpoint", "gone.ckpt"), "gone.ckpt is neither a file"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_model import FRAMES, MULTIPLE, SIDE, picture, small_yaml, write_small_model
 
 from lvdm.diffusion.samplers import SamplingCancelled
@@ -255,6 +256,24 @@ def test_half_precision_keeps_the_autoencoder_out_of_fp16(folder):
     assert pipe.runtime.model.first_stage_model.decoder.conv_in.weight.dtype == torch.float32
     assert pipe.runtime.model.model.diffusion_model.out[2].weight.dtype == torch.float16
     assert torch.isfinite(pipe(picture(), PROMPT).video).all()
+
+
+def test_the_schedule_of_the_file_is_taken_on_request(folder, tmp_path, caplog):
+    tensors = load_file(folder / "model.safetensors")
+    own = tensors["alphas_cumprod"].clone()
+    tensors["alphas_cumprod"][500] += 0.01
+    save_file(tensors, tmp_path / "other.safetensors")
+    pipes = {
+        schedule: DynamiCrafterPipeline.from_pretrained(
+            folder, tmp_path / "other.safetensors", **CPU, schedule=schedule
+        )
+        for schedule in ("config", "file")
+    }
+    assert caplog.text.count("is not that of the configuration") == 2, "a disagreement is always said"
+    assert torch.equal(pipes["config"].runtime.model.alphas_cumprod, own)
+    assert torch.equal(pipes["file"].runtime.model.alphas_cumprod, tensors["alphas_cumprod"])
+    with pytest.raises(ValueError, match="schedule 'yaml' is not known; use config or file"):
+        DynamiCrafterPipeline.from_pretrained(folder, **CPU, schedule="yaml")
 
 
 def test_the_card_of_the_fixture_is_the_one_of_its_yaml(pipe):
