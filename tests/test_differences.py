@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from small_model import picture, write_small_model
 from torch import Tensor
+from typer.testing import CliRunner
 
 from lvdm.diffusion.samplers.ddim import DDIMStep, ddim_steps
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.runtime import Runtime
+from scripts.commands import jobs
+from scripts.commands.options import GenerationOptions
+from scripts.dynamicrafter import app
 
 
 def test_step_coefficients_are_numbers_on_the_cpu() -> None:
@@ -22,6 +30,82 @@ def test_step_coefficients_are_numbers_on_the_cpu() -> None:
     values = [value for step in steps for value in vars(step).values()]
     assert len(values) == 4 * len(DDIMStep.__dataclass_fields__)
     assert all(type(value) is float for value in values), f"not plain numbers: {values}"
+
+
+def test_one_path_builds_the_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line and Python show the same picture to the image tower and the autoencoder, at the same steps."""
+    folder = write_small_model(tmp_path / "small")
+    picture(40, 90).save(tmp_path / "wide.png")
+    seen: dict[str, list[Any]] = {}
+    conditions, sample = Runtime.conditions, Runtime.sample
+
+    def watch(self: Runtime, requests: Any, settings: Any, images: Tensor, *rest: Any) -> Any:
+        found = conditions(self, requests, settings, images, *rest)
+        seen[name] = [images, found[0].text, found[0].image, found[0].concat, settings]
+        return found
+
+    def watch_towers(self: Runtime, requests: Any, settings: Any, *rest: Any, **more: Any) -> Any:
+        steps: list[int] = []
+        result = sample(self, requests, settings, rest[0], lambda i, t, x_t, x_0: steps.append(t), *rest[2:], **more)
+        seen[name].append(steps)
+        return result
+
+    monkeypatch.setattr(Runtime, "conditions", watch)
+    monkeypatch.setattr(Runtime, "sample", watch_towers)
+    name = "command line"
+    arguments = [
+        "animate",
+        str(tmp_path / "wide.png"),
+        "-p",
+        "a red ball",
+        "--checkpoint",
+        str(folder),
+        "--width",
+        "128",
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--seed", "3", "-o", str(tmp_path / "a.gif"), "--dtype", "fp32"])
+    assert result.exit_code == 0, result.output
+    name = "python"
+    pipe = DynamiCrafterPipeline.from_pretrained(folder, dtype="fp32")
+    looked_at: list[Tensor] = []
+    embed_image = pipe.runtime.model.embed_image
+    monkeypatch.setattr(
+        pipe.runtime.model, "embed_image", lambda image: (looked_at.append(image), embed_image(image))[1]
+    )
+    pipe(tmp_path / "wide.png", "a red ball", width=128, seed=3)
+    for mine, other in zip(seen["python"], seen["command line"], strict=True):
+        assert torch.equal(mine, other) if isinstance(mine, Tensor) else mine == other, f"{mine} is not {other}"
+    assert torch.equal(looked_at[0].cpu(), seen["python"][0]), "the image tower sees another crop than the autoencoder"
+    assert seen["python"][-1] == make_timesteps("uniform_trailing", 2).tolist(), "steps follow the width of the latents"
+
+
+def test_images_are_loaded_one_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a list, only the images of the batch at work are held; they are looked at before, and read again."""
+    folder = write_small_model(tmp_path / "small")
+    for i in range(3):
+        picture(seed=i).save(tmp_path / f"{i}.png")
+    lines = [f'{{"image": "{i}.png", "prompt": "left"}}' for i in range(3)]
+    (tmp_path / "list.jsonl").write_text("\n".join(lines))
+    loaded: list[weakref.ref[Any]] = []
+    counts: list[int] = []
+    load_image, generate = jobs.load_image, DynamiCrafterPipeline.generate
+
+    def load(path: Path) -> Any:
+        image = load_image(path)
+        loaded.append(weakref.ref(image))
+        return image
+
+    def count(self: DynamiCrafterPipeline, *args: Any, **more: Any) -> Any:
+        gc.collect()
+        counts.append(sum(image() is not None for image in loaded))
+        return generate(self, *args, **more)
+
+    monkeypatch.setattr(jobs, "load_image", load)
+    monkeypatch.setattr(DynamiCrafterPipeline, "generate", count)
+    options = GenerationOptions(checkpoint=folder, output=tmp_path / "made", dtype="fp32", format="gif")
+    jobs.run(jobs.list_job(tmp_path / "list.jsonl", "animate", options))
+    assert len(counts) == 3
+    assert max(counts) <= 2, f"images held when each video starts: {counts}"  # the one before may still be referenced
 
 
 def test_the_conditioning_latent_is_a_sample(tmp_path: Path) -> None:
