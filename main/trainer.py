@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--logdir", "-l", default="logs", help="folder of all runs")
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
     parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
+    parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
     parser.add_argument("--debug", "-d", action="store_true", help="log more")
     parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
     return parser
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(setup: TrainingSetup, args: argparse.Namespace) -> None:
     """Build model, data and trainer from `setup`, then train or validate."""
+    if args.resume_from is not None and not args.resume_from.is_file():
+        raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a .ckpt file of an earlier run")
     pl.seed_everything(args.seed, workers=True, verbose=False)
     model = setup.model.build()
     model.optimizer_config = setup.optimizer
@@ -74,6 +77,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> None:
     trainer = build_trainer(setup, run_dir, args.devices)
     data = setup.data.build()
     resume = newest_checkpoint(run_dir) if args.auto_resume or args.auto_resume_weight_only else None
+    resume = resume or args.resume_from
     if resume is not None and args.auto_resume_weight_only:
         load_pretrained(model, read_checkpoint(resume))
         resume = None

@@ -117,6 +117,13 @@ def test_a_wrong_key_is_named_before_anything_is_built(tmp_path: Path, path: str
         parse_training_setup(tree)
 
 
+def test_a_missing_checkpoint_to_resume_from_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    assert main(["--base", str(config), "--train", "--resume_from", str(tmp_path / "gone.ckpt")]) == 2
+    assert "gone.ckpt does not exist" in capsys.readouterr().err
+
+
 def test_command_line_errors_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--base", str(tmp_path / "missing.yaml"), "--train"]) == 2
     assert main(["--base", "x.yaml", "--trian"]) == 2
