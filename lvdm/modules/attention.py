@@ -171,10 +171,10 @@ class CrossAttention(nn.Module):
     def _attend_in_order(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         """Explicit softmax, for relative positions and the causal mask of temporal attention."""
         length = q.shape[2]
+        q = q * self.scale  # before the products, which could overflow in half precision
         scores = q @ k.transpose(-1, -2)  # b nh t s
         if self.relative_position:
             scores = scores + torch.einsum("b n t d, t s d -> b n t s", q, self.relative_position_k(length))
-        scores = scores * self.scale
         if causal:
             future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
             scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)

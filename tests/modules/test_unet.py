@@ -10,7 +10,7 @@ from einops import rearrange
 from golden_vectors import assert_close, case, fill_module, rand
 from tiny_models import reference_unet, unet_config
 
-from lvdm.modules.attention import Context, TemporalTransformer
+from lvdm.modules.attention import Context, CrossAttention, TemporalTransformer
 from lvdm.modules.encoders.resampler import Resampler, ResamplerConfig
 from lvdm.modules.layers import timestep_embedding
 from lvdm.modules.networks.openaimodel3d import UNetModel
@@ -159,6 +159,18 @@ def test_attention_is_softmax() -> None:
     explicit = (q @ k.transpose(-1, -2) / 4.0).softmax(-1) @ v
     explicit = attention.to_out(rearrange(explicit, "b h n d -> b n (h d)"))
     torch.testing.assert_close(attention(x), explicit, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+@torch.no_grad()
+def test_large_scores_do_not_overflow_in_half_precision(relative: bool) -> None:
+    """q k^T reaches 90,000 here, beyond float16; scaled first it stays at 22,500 (the original scales afterwards)."""
+    attention = CrossAttention(16, heads=1, dim_head=16, relative_position=relative, temporal_length=4).half()
+    for layer in (attention.to_q, attention.to_k):
+        layer.weight.copy_(torch.eye(16) * 75)
+    attention.to_v.weight.copy_(torch.eye(16))
+    out = attention(torch.ones(1, 4, 16, dtype=torch.float16))
+    assert out.isfinite().all(), "scores overflowed before they were scaled"
 
 
 @torch.no_grad()
