@@ -24,7 +24,7 @@ def animate(image: Image = None, *, options: GenerationOptions) -> None:
 def interpolate(first: First = None, last: Last = None, *, options: GenerationOptions) -> None:
     """Make the video between two images."""
     if first is not None and last is None:
-        raise typer.BadParameter("give two images, the first and the last frame")
+        raise ValueError("give two images, the first and the last frame")
     _generate("interpolate", first, last, options)
 
 
@@ -43,7 +43,7 @@ def _generate(mode: str, image: Path | None, end_image: Path | None, options: Ge
     ]
     if len(sources) != 1:
         given = " and ".join(sources) or "nothing"
-        raise typer.BadParameter(f"give one of: an image, --prompts or --replay; {given} was given")
+        raise ValueError(f"give one of: an image, --prompts or --replay; {given} was given")
     from scripts.commands import jobs
     from scripts.commands.progress import library_messages
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -175,7 +176,7 @@ def run(job: Job, batch_size: int = 1) -> None:
     In batches of one, each can be made again alone to the byte; in larger ones, up to rounding.
     """
     options = job.options
-    todo = [video for video in job.videos if not (job.skip_finished and _is_finished(video, options))]
+    todo = [video for video in job.videos if not (job.skip_finished and _is_finished(video, job))]
     if len(todo) < len(job.videos):
         logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
     if not todo:
@@ -265,10 +266,11 @@ def _request(asked: Request, options: GenerationOptions, index: int) -> Generati
     )
 
 
-def _is_finished(video: Video, options: GenerationOptions) -> bool:
+def _is_finished(video: Video, job: Job) -> bool:
     """Whether the video lies there as it is asked for. Its record is written last, and so tells of a whole file."""
-    record = record_path(video.output)
-    if not record.is_file():
+    record, options = record_path(video.output), job.options
+    first_file = video.output.with_name(re.sub(r"%\d*d", lambda counter: counter[0] % 0, video.output.name))
+    if not (record.is_file() and first_file.exists()):
         return False
     try:
         made, asked = read_record(record), video.asked
@@ -277,8 +279,14 @@ def _is_finished(video: Video, options: GenerationOptions) -> bool:
         return False
     seed = options.seed if asked.seed is None else asked.seed
     mask = None if options.keep_mask is None else options.keep_mask.resolve()
-    same_prompt_and_mask = (made.prompt, made.keep_mask) == (asked.prompt, mask)
-    return same_prompt_and_mask and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
+    negative = options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt
+    return (
+        made.video == video.output.name
+        and (made.prompt, made.negative_prompt, made.keep_mask) == (asked.prompt, negative, mask)
+        and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
+        and made.image_sha256 == image_hash(asked.image)
+        and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)
+    )
 
 
 def _playback_fps(options: GenerationOptions, card: ModelCard) -> float:

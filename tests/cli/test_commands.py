@@ -173,6 +173,28 @@ def test_a_list_is_made_and_resumed(here):
     assert (here / "alone.mp4").read_bytes() == first.read_bytes(), "a listed video differs from the same one alone"
 
 
+def test_what_is_finished_is_what_was_asked_for(here):
+    Path("list.jsonl").write_text(json.dumps({"image": "cat.png", "prompt": "left"}))
+    listed = ("animate", "--prompts", "list.jsonl", "-o", "made")
+    succeed(*listed)
+    video = here / "made/cat.mp4"
+
+    def is_made(*options: object) -> bool:
+        before = video.stat().st_mtime_ns if video.exists() else 0
+        succeed(*listed, *options)
+        return video.exists() and video.stat().st_mtime_ns != before
+
+    assert not is_made(), "a finished video was made again"
+    picture(seed=3).save("cat.png")
+    assert is_made(), "another image of the same name was skipped"
+    assert is_made("--negative-prompt", "blurred"), "another negative prompt was skipped"
+    video.unlink()
+    assert is_made("--negative-prompt", "blurred"), "a video that is gone was taken for finished, by its record"
+    succeed(*listed, "--format", "png")
+    succeed(*listed, "--format", "png")
+    assert (here / "made/cat_00000.png").is_file(), "a record of another format counted"
+
+
 def test_info_convert_and_doctor(here, checkpoints):
     weights = checkpoints / "tiny/model.safetensors"
     assert "frames per second, 5 to 30" in succeed("info")
@@ -375,9 +397,8 @@ def test_a_far_fs_is_warned_about_once(here):
 
 def test_exactly_one_source_of_work(here, no_weights):
     for args in ((), ("cat.png", "--prompts", "list.csv")):
-        result = run("animate", *args)
-        assert result.exit_code == 2
-        assert "give one of" in result.output
+        assert "give one of" in fail("animate", *args)
+    assert "give two images" in fail("interpolate", "cat.png", "-p", PROMPT)
 
 
 def test_lists_are_checked_whole_before_weights_are_loaded(here, no_weights):
