@@ -21,7 +21,7 @@ Color = tuple[int, int, int]
 
 OVERSAMPLING = 3
 TINY_SEED = 7
-TINY_MOTIONS = ("right", "left", "up", "down", "clockwise", "grow", "zoom in", "pan left")
+TINY_MOTIONS = ("right", "left", "up", "down", "upper left", "grow", "lower right", "still")
 
 PROMPTS = {
     "boat": "a sailing boat gliding to the right across the sea at sunset, gentle waves",

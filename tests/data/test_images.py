@@ -146,9 +146,9 @@ def test_arrays_and_tensors_agree() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     as_tensor = torch.from_numpy(pixels).permute(2, 0, 1)
     for source in (pixels, pixels / 255, as_tensor, as_tensor / 127.5 - 1, as_tensor[None], Image.fromarray(pixels)):
-        assert np.array_equal(np.asarray(to_image(source)), pixels), f"{type(source)} {source.dtype=}" if hasattr(
-            source, "dtype"
-        ) else "PIL"
+        assert np.array_equal(np.asarray(to_image(source)), pixels), (
+            f"{type(source)} {source.dtype=}" if hasattr(source, "dtype") else "PIL"
+        )
     for bad in (np.zeros((16, 16, 2)), pixels * 1.0, torch.full((3, 16, 16), torch.nan), torch.zeros(16, 16), 7):
         with pytest.raises(ImageError):
             to_image(bad)  # type: ignore[arg-type]
