@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,11 @@ from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.results import GenerationRequest, Progress
+
+logger = logging.getLogger(__name__)
+
+NOTICEABLE_CONTRAST = 0.95
+"""Below this share of its contrast a video is visibly flat."""
 
 ProgressCallback = Callable[[Progress], None]
 
@@ -87,6 +93,7 @@ class Runtime:
         noise = initial_noise(tuple(conditions[0].concat.shape[1:]), seeds, indices).to(self.device)
         timesteps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps)
         total = len(timesteps)
+        self._warn_of_lost_contrast(settings, timesteps)
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
@@ -113,6 +120,17 @@ class Runtime:
         share = F.avg_pool2d(kept, self.model.vae_factor)  # b t h w
         first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
         return Inpainting((share >= 0.5).float()[:, None], build.repeat_frame(first, kept.shape[1]), noise)
+
+    def _warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
+        """The original's last DDIM step leaves x_0 at the dynamic rescale of the last time step."""
+        kept = self.model.schedule.scale(timesteps[-1:].cpu()).item()
+        if settings.sampler == "ddim" and not settings.fix_final_step and kept < NOTICEABLE_CONTRAST:
+            logger.warning(
+                "with %d steps the original's last step leaves the video with %.0f %% of its contrast; "
+                "use fix_final_step (--fix-final-step), or more steps",
+                len(timesteps),
+                100 * kept,
+            )
 
     def decode(self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None) -> Tensor:
         """Videos (b, 3, t, H, W) in float32 on the CPU, about [-1, 1]; a few frames at a time."""

@@ -278,3 +278,11 @@ def test_the_schedule_of_the_file_is_taken_on_request(folder, tmp_path, caplog):
 
 def test_the_card_of_the_fixture_is_the_one_of_its_yaml(pipe):
     assert pipe.card.name == small_yaml()["sampling"]["name"]
+
+
+def test_a_video_that_will_lose_contrast_says_so(pipe, caplog):
+    with caplog.at_level(logging.WARNING, logger="lvdm"):
+        pipe(picture(), PROMPT, num_inference_steps=2, timestep_spacing="uniform_trailing", fix_final_step=True)
+        assert "contrast" not in caplog.text
+        pipe(picture(), PROMPT, num_inference_steps=2, timestep_spacing="uniform_trailing")
+    assert "70 % of its contrast" in caplog.text, "two steps end at t = 499, where the rescale is 0.7"
