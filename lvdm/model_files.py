@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.config import ConfigError
+from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
 
 CHECKPOINTS_VARIABLE = "DYNAMICRAFTER_CHECKPOINTS"
@@ -104,9 +105,14 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
 def card_for(files: ModelFiles) -> ModelCard:
     """The card of a model's YAML; weights in the folder of the interpolation model have that model's.
 
-    Its YAML is that of the 512 model but for the card, and many scripts name the latter.
+    Its YAML is that of the 512 model but for the card, and many scripts name the latter. Raises `ConfigError` for a
+    card that cannot be sampled with.
     """
     card = ModelCard.from_yaml(files.config)
+    try:
+        GenerationSettings.from_card(card, mode="animate" if card.can("i2v") else "interpolate")
+    except ValueError as error:
+        raise ConfigError(f"{files.config}: sampling: {error}") from error
     interpolates = files.checkpoint.resolve().parent.name == PRESETS["interp"].folder
     return RELEASED["512_interp"] if interpolates and card == RELEASED["512"] else card
 

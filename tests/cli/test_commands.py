@@ -344,6 +344,11 @@ def test_checkpoints_that_cannot_be_used(here, checkpoints, kind, capsys):
         (("model", "params", "tiemsteps"), 1000, "did you mean 'timesteps'"),
         (("model", "target"), "os.system", "not allowed"),
         (("sampling", "height"), "tall", "height"),
+        (("sampling", "sampler"), "ddmi", "sampling: sampler 'ddmi' is not known; did you mean 'ddim'"),
+        (("sampling", "timestep_spacing"), "trailing", "sampling: timestep_spacing 'trailing' is not known"),
+        (("sampling", "image_token_policy"), "nearst", "did you mean 'nearest'"),
+        (("sampling", "eta"), 1.5, "sampling: eta 1.5 is not possible"),
+        (("sampling", "num_inference_steps"), 2000, "sampling: num_inference_steps 2000"),
     ],
 )
 def test_configurations_that_cannot_be_used(here, checkpoints, no_weights, path, value, message):
@@ -354,7 +359,9 @@ def test_configurations_that_cannot_be_used(here, checkpoints, no_weights, path,
     node[path[-1]] = value
     Path("config.yaml").write_text(yaml.safe_dump(tree))
     weights = checkpoints / "tiny/model.safetensors"
-    assert message in fail("animate", "cat.png", "-p", PROMPT, "--config", "config.yaml", "--checkpoint", weights)
+    line = fail("animate", "cat.png", "-p", PROMPT, "--config", "config.yaml", "--checkpoint", weights)
+    assert "config.yaml" in line, f"the error does not name the file: {line}"
+    assert message in line
 
 
 def test_two_images_into_an_image_to_video_checkpoint(here, no_weights, tmp_path):
