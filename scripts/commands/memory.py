@@ -17,8 +17,6 @@ from scripts.commands.options import GenerationOptions
 
 logger = logging.getLogger(__name__)
 
-GB = 1e9
-
 
 def announce_memory(
     files: ModelFiles, options: GenerationOptions, settings: GenerationSettings, image: Image.Image, batch: int
@@ -26,10 +24,10 @@ def announce_memory(
     """Log about how much memory videos of `image` need, `batch` at once, and warn when there is less."""
     device = choose_device(options.device)
     plan = plan_for(files, options, settings, image, batch)
-    parts = f"weights {plan.weights / GB:.1f}, " if plan.weights else ""
+    parts = f"weights {in_bytes(plan.weights)}, " if plan.weights else ""
     logger.info(
-        "about %.1f GB of memory needed on %s (%ssampling %.1f, decoding %.1f)",
-        *(plan.total / GB, device, parts, plan.sampling / GB, plan.decoding / GB),
+        "about %s of memory needed on %s (%ssampling %s, decoding %s)",
+        *(in_bytes(plan.total), device, parts, in_bytes(plan.sampling), in_bytes(plan.decoding)),
     )
     free = free_memory(device)
     if free is None or plan.total <= free:
@@ -39,11 +37,16 @@ def announce_memory(
         ways.insert(0, "--decode-chunk-size 1, with --vae-tile 64 if that is not enough")
     if not options.low_memory:
         smaller = plan_for(files, options, settings, image, batch, low_memory=True)
-        ways.insert(0, f"--low-memory (about {smaller.total / GB:.1f} GB)")
+        ways.insert(0, f"--low-memory (about {in_bytes(smaller.total)})")
     logger.warning(
-        "about %.1f GB of memory are needed and %s has %.1f GB free; use %s",
-        *(plan.total / GB, device, free / GB, ", or ".join(ways)),
+        "about %s of memory are needed and %s has %s free; use %s",
+        *(in_bytes(plan.total), device, in_bytes(free), ", or ".join(ways)),
     )
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for people, in GB, or in MB below 0.1 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def plan_for(

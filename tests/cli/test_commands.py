@@ -140,9 +140,14 @@ def test_interpolation_and_loops(here):
 def test_too_little_memory_is_said_beforehand(here, monkeypatch):
     monkeypatch.setattr(scripts.commands.memory, "free_memory", lambda device: 1000)
     messages = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4").stderr
-    assert "GB of memory needed on cpu (weights" in messages
-    assert "cpu has 0.0 GB free; use --low-memory (about" in messages
+    assert " MB of memory needed on cpu (weights" in messages
+    assert "cpu has 0.0 MB free; use --low-memory (about" in messages
     assert (here / "a.mp4").is_file(), "an estimate should not stop anyone"
+
+
+def test_memory_is_told_in_a_unit_that_shows_it():
+    told = {0: "0.0 MB", 360_000: "0.4 MB", 99_900_000: "99.9 MB", 100_000_000: "0.1 GB", 15_100_000_000: "15.1 GB"}
+    assert {count: scripts.commands.memory.in_bytes(count) for count in told} == told
 
 
 @pytest.mark.parametrize("kind", ["webm", "webp", "apng"])
