@@ -66,7 +66,7 @@ def save_video(
     playback_fps: float,
     drop_last_frame: bool = False,
 ) -> Path:
-    """Write video `number` of `result` to `path` and its record to the same name with `.json`; returns the latter.
+    """Write video `number` of `result` to `path` and its record to `record_path(path)`; returns the latter.
 
     `drop_last_frame` leaves out the last frame, which in a loop is the first one again. Raises `OutputError`.
     """
@@ -78,8 +78,30 @@ def save_video(
 
 
 def record_path(path: Path) -> Path:
-    """Where the record of the video `path` lies."""
-    return path.with_name(re.sub(r"_?%\d*d", "", path.stem) + ".json")
+    """Where the record of the video `path` lies, or will lie: clip.json for clip.mp4.
+
+    clip.gif has clip.gif.json if clip.json is the record of clip.mp4, or a file of another kind.
+    """
+    usual = path.with_name(f"{record_stem(path)}.json")
+    if _belongs_to(usual, path):
+        return usual
+    return path.with_name(f"{record_stem(path)}{path.suffix or '.frames'}.json")
+
+
+def record_stem(path: Path) -> str:
+    """The name of the video `path` without suffix, and without the counter of single frames."""
+    return re.sub(r"_?%\d*d", "", path.stem)
+
+
+def _belongs_to(record: Path, video: Path) -> bool:
+    """Whether `record` may be written for `video`: it is not there, is the video's already, or holds nothing."""
+    if record.is_dir():
+        return False
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return True
+    return isinstance(found, dict) and found.get("format") == FORMAT and found.get("video") == video.name
 
 
 def describe_video(

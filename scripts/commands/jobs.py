@@ -26,7 +26,7 @@ from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.pipeline import DynamiCrafterPipeline, choose_schedule
-from lvdm.provenance import image_hash, read_record, record_path, save_video
+from lvdm.provenance import image_hash, read_record, record_path, record_stem, save_video
 from lvdm.results import GenerationRequest, GenerationResult
 from scripts.commands.memory import announce_memory
 from scripts.commands.options import GenerationOptions
@@ -153,8 +153,10 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:
         logger.warning("%s is another checkpoint than the one in %s: the video will differ", files.checkpoint, path)
-    ending = _suffix(options) if options.format else recipe.video[len(record_path(Path(recipe.video)).stem) :]
-    output = options.output or path.with_name(f"{path.stem}_replay{ending}")
+    name = record_stem(Path(recipe.video))
+    ending = _suffix(options) if options.format else recipe.video[len(name) :]
+    stem = name if path.stem.startswith(f"{name}.") else path.stem  # of clip.gif.json it is clip
+    output = options.output or path.with_name(f"{stem}_replay{ending}")
     check_output(output)
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device

@@ -121,6 +121,21 @@ def _moves(animation: Image.Image) -> bool:
     return len(set(frames)) > 1
 
 
+def test_two_formats_of_one_name_have_a_record_each(here):
+    Path("mine.json").write_text('{"title": "not a record"}')
+    for name, seed in (("a.mp4", 1), ("a.gif", 2), ("mine.webp", 3)):
+        succeed("animate", "cat.png", "-p", PROMPT, "-o", name, "--seed", seed)
+    made = {name: json.loads(Path(name).read_text()) for name in ("a.json", "a.gif.json", "mine.webp.json")}
+    assert [record["video"] for record in made.values()] == ["a.mp4", "a.gif", "mine.webp"]
+    assert "title" in Path("mine.json").read_text(), "a file that is no record was replaced"
+    succeed("animate", "--replay", "a.gif.json")
+    succeed("animate", "--replay", "a.json")
+    assert Path("a_replay.gif").read_bytes() == Path("a.gif").read_bytes()
+    assert Path("a_replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--seed", 4)
+    assert json.loads(Path("a.json").read_text())["input"]["seed"] == 4, "a video made again has its record at its place"
+
+
 def test_several_videos_of_one_image_can_each_be_replayed(here):
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", 2)
     assert (here / "a_01.gif").read_bytes() != (here / "a_02.gif").read_bytes()
@@ -196,8 +211,9 @@ def test_what_is_finished_is_what_was_asked_for(here):
     video.unlink()
     assert is_made("--negative-prompt", "blurred"), "a video that is gone was taken for finished, by its record"
     succeed(*listed, "--format", "png")
-    succeed(*listed, "--format", "png")
     assert (here / "made/cat_00000.png").is_file(), "a record of another format counted"
+    assert "1 of 1 videos are finished" in run(*listed, "--format", "png").stderr, "made again for lack of a record"
+    assert not is_made("--negative-prompt", "blurred"), "another format took the record away"
 
 
 def test_info_convert_and_doctor(here, checkpoints):
