@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +43,16 @@ class Row:
     moved: float
     speed_ratio: float
     first_frame_psnr: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How videos are made; None is the model's own value."""
+
+    steps: int | None = None
+    guidance: float | None = None
+    batch_size: int = 16
+    seed: int = 2024
 
 
 def held_out_scenes(count: int, seed: int) -> list[Scene]:
@@ -101,30 +110,24 @@ def measure(name: str, videos: list[Tensor], scenes: list[Scene]) -> Row:
     )
 
 
-def generate(
-    pipe: DynamiCrafterPipeline, scenes: list[Scene], prompts: list[str], args: argparse.Namespace
-) -> list[Tensor]:
-    """One video (3, t, 64, 64) for each scene's first frame."""
-    videos: list[Tensor] = []
-    starts = range(0, len(scenes), args.batch_size)
+def generate(pipe: DynamiCrafterPipeline, scenes: list[Scene], prompts: list[str], settings: Settings) -> list[Tensor]:
+    """One video (3, t, 64, 64) for each scene's first frame, in the order of the scenes."""
+    videos: dict[int, Tensor] = {}
+    starts = range(0, len(scenes), settings.batch_size)
     for start in track(starts, description=f"{len(scenes)} videos"):
-        part = scenes[start : start + args.batch_size]
-        strides = {scene.frame_stride for scene in part}
-        for stride in sorted(strides):
-            chosen = [i for i, scene in enumerate(part) if scene.frame_stride == stride]
-            images = [render([part[i]], HELD_OUT)[0, :, 0] for i in chosen]
+        part = range(start, min(start + settings.batch_size, len(scenes)))
+        for stride in sorted({scenes[i].frame_stride for i in part}):  # one value for a whole batch
+            chosen = [i for i in part if scenes[i].frame_stride == stride]
             result = pipe(
-                images,
-                [prompts[start + i] for i in chosen],
-                seed=[args.seed + start + i for i in chosen],
+                [render([scenes[i]], HELD_OUT)[0, :, 0] for i in chosen],
+                [prompts[i] for i in chosen],
+                seed=[settings.seed + i for i in chosen],
                 frame_stride=stride,
-                num_inference_steps=args.steps,
-                guidance_scale=args.guidance,
+                num_inference_steps=settings.steps,
+                guidance_scale=settings.guidance,
             )
-            videos += [None] * (start + len(part) - len(videos))  # type: ignore[list-item]
-            for i, video in zip(chosen, result.video, strict=True):
-                videos[start + i] = video
-    return videos
+            videos |= dict(zip(chosen, result.video, strict=True))
+    return [videos[i] for i in range(len(scenes))]
 
 
 def wrong_prompt(scene: Scene) -> str:
@@ -141,13 +144,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", default=None)
     parser.add_argument("--count", type=int, default=128, help="scenes of the main row")
     parser.add_argument("--control-count", type=int, default=32, help="scenes of the wrong and empty prompt rows")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=Settings.batch_size)
     parser.add_argument("--steps", type=int, default=None, help="sampling steps; the model's own by default")
     parser.add_argument("--guidance", type=float, default=None)
-    parser.add_argument("--seed", type=int, default=2024)
+    parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--output", type=Path, default=None, help="JSON file for the figures")
     args = parser.parse_args()
     pipe = DynamiCrafterPipeline.from_pretrained(args.model, args.checkpoint)
+    settings = Settings(args.steps, args.guidance, args.batch_size, args.seed)
     scenes = held_out_scenes(args.count, args.seed)
     control = scenes[: args.control_count]
     truth = [render([scene], HELD_OUT)[0] for scene in scenes]
@@ -158,9 +162,9 @@ def main() -> None:
         measure("truth", truth, scenes),
         measure("autoencoder round trip", round_trip, scenes),
         measure("frozen first frame", [video[:, :1].expand_as(video) for video in truth], scenes),
-        measure("generated", generate(pipe, scenes, [caption(scene) for scene in scenes], args), scenes),
-        measure("wrong prompt", generate(pipe, control, [wrong_prompt(scene) for scene in control], args), control),
-        measure("empty prompt", generate(pipe, control, [""] * len(control), args), control),
+        measure("generated", generate(pipe, scenes, [caption(scene) for scene in scenes], settings), scenes),
+        measure("wrong prompt", generate(pipe, control, [wrong_prompt(scene) for scene in control], settings), control),
+        measure("empty prompt", generate(pipe, control, [""] * len(control), settings), control),
     ]
     table = Table("row", "scenes", "within 45", "within 22.5", "moved", "speed ratio", "frame 0 PSNR")
     for row in rows:
@@ -168,13 +172,12 @@ def main() -> None:
         table.add_row(row.name, str(row.count), *shares, f"{row.speed_ratio:.2f}", f"{row.first_frame_psnr:.1f} dB")
     Console().print(table)
     if args.output:
-        write_json(
-            args.output,
-            {
-                "settings": json.loads(json.dumps(vars(args), default=str)),
-                "rows": [dataclasses.asdict(row) for row in rows],
-            },
-        )
+        used = {
+            "model": args.model,
+            "sampling": dataclasses.asdict(pipe.settings()),
+            "run": dataclasses.asdict(settings),
+        }
+        write_json(args.output, {"settings": used, "rows": [dataclasses.asdict(row) for row in rows]})
 
 
 if __name__ == "__main__":

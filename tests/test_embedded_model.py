@@ -1,0 +1,52 @@
+"""The model in the box: it is whole, small, and moves things as its prompts say.
+
+`benchmarks/motion_control.py` measures the same on many scenes; here a few are enough to notice that it is broken.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from motion_control import HELD_OUT, Settings, generate, held_out_scenes, measure
+
+from lvdm.checkpoint import describe
+from lvdm.data.procedural import caption, render
+from lvdm.pipeline import DynamiCrafterPipeline
+
+FOLDER = Path(__file__).parents[1] / "checkpoints" / "tiny"
+
+
+@pytest.fixture(scope="module")
+def pipe() -> DynamiCrafterPipeline:
+    return DynamiCrafterPipeline.from_pretrained(FOLDER, device="cpu")
+
+
+def test_it_comes_with_its_configuration_its_card_and_its_training_log() -> None:
+    sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
+    assert {"config.yaml", "model.safetensors", "README.md", "training.csv"} <= set(sizes)
+    assert sum(sizes.values()) <= 40e6, f"{sum(sizes.values()) / 1e6:.0f} MB"
+
+
+def test_info_knows_it() -> None:
+    info = describe(FOLDER / "model.safetensors", FOLDER / "config.yaml")
+    assert info.card is not None
+    assert (info.card.height, info.card.width, info.card.num_frames) == (64, 64, 16)
+    assert info.card.fs_meaning == "stride"
+    assert not info.missing, f"parts are missing: {info.missing}"
+
+
+def test_it_keeps_the_image_and_obeys_the_sentence(pipe: DynamiCrafterPipeline) -> None:
+    scenes = held_out_scenes(8, seed=1)
+    videos = generate(pipe, scenes, [caption(scene) for scene in scenes], Settings(steps=10))
+    row = measure("generated", videos, scenes)
+    assert row.first_frame_psnr >= 23, f"frame 0 has {row.first_frame_psnr:.1f} dB against the input image"
+    assert row.within_45 >= 0.6, f"only {row.within_45:.0%} of 8 sprites move within 45 degrees of the prompt"
+
+
+def test_the_sentence_decides(pipe: DynamiCrafterPipeline) -> None:
+    image = render(held_out_scenes(1, seed=3), HELD_OUT)[0, :, 0]
+    prompts = ["a red circle moves to the left", "a red circle moves to the right"]
+    left, right = pipe([image, image], prompts, seed=[5, 5], num_inference_steps=10).video
+    first, last = ((left[:, i] - right[:, i]).abs().mean().item() for i in (0, -1))
+    assert last > 2 * first, f"two opposite prompts end alike: they differ by {last:.3f}, at the start by {first:.3f}"
