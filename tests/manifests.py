@@ -6,7 +6,11 @@ import gzip
 import json
 from pathlib import Path
 
+import torch
 from torch import nn
+
+from lvdm.checkpoint.parts import TOWERS, part_of
+from lvdm.diffusion.schedule import ScheduleConfig, schedule_buffers
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,3 +27,30 @@ def manifest(model: str, prefix: str = "") -> Entries:
 def entries(module: nn.Module) -> Entries:
     """(key, shape) of a module's state dict."""
     return [(key, tuple(value.shape)) for key, value in module.state_dict().items()]
+
+
+SCHEDULES = {
+    "256": ScheduleConfig(),
+    "512": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.7),
+    "1024": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.3),
+}
+
+
+def write_released(path: Path, model: str, with_schedule: bool = True, with_towers: bool = True) -> Path:
+    """A file with the keys and shapes of a released checkpoint, whose 10 GB of values are a hole in the file."""
+    buffers = schedule_buffers(SCHEDULES[model]) if with_schedule else {}
+    header, offset, head = {}, 0, b"".join(value.numpy().tobytes() for value in buffers.values())
+    for key, shape in manifest(model):
+        part = part_of(key)
+        if (part.prefix == "" and not with_schedule) or (part in TOWERS and not with_towers):
+            continue
+        size = 4 * torch.Size(shape).numel()
+        header[key] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    encoded = json.dumps(header).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded + head)
+        file.truncate(8 + len(encoded) + offset)
+    return path

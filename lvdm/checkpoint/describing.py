@@ -155,6 +155,8 @@ def _card(
             f"it can be {' or '.join(candidates)}, whose contents cannot be told apart; name its configuration, "
             "or call its folder dynamicrafter_<model>_v1"
         )
+    else:
+        notes.append("size, fs and capabilities are not in it, and it is no released model: name its configuration")
     return None, ""
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from lvdm.checkpoint import CheckpointInfo
+    from lvdm.model_card import ModelCard
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "open_clip_torch", "kornia", "safetensors", "av", "pillow")
 
@@ -17,6 +22,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "open_clip_torch", "kor
 def info(
     source: Annotated[str, typer.Argument(help="A weight file, a folder, a YAML or a preset.")] = "tiny",
     config: Annotated[Path | None, typer.Option(help="The YAML that goes with a weight file.")] = None,
+    with_hash: Annotated[bool, typer.Option("--hash/--no-hash", help="SHA-256, which reads the whole file.")] = True,
 ) -> None:
     """Tell what a checkpoint is and can do."""
     from lvdm.checkpoint import describe
@@ -24,30 +30,47 @@ def info(
 
     if Path(source).suffix in WEIGHT_SUFFIXES:
         beside = Path(source).parent / "config.yaml"
-        found = describe(source, config or (beside if beside.is_file() else None))
+        found = describe(source, config or (beside if beside.is_file() else None), with_hash=with_hash)
     else:
         files = find_model(source)
-        found = describe(files.checkpoint, config or files.config)
+        found = describe(files.checkpoint, config or files.config, with_hash=with_hash)
     table = _table()
     table.add_row("checkpoint", f"{found.path} ({found.bytes / 1e6:.1f} MB, {found.format})")
     table.add_row("family", f"{found.family}: {' or '.join(found.candidates) or 'none of the released models'}")
     table.add_row(
         "predicts", f"{found.parameterization or 'unknown'}, zero terminal SNR: {_yes(found.zero_terminal_snr)}"
     )
-    card = found.card
-    if card:
-        table.add_row("trained at", f"{card.width}x{card.height}, {card.num_frames} frames ({found.card_source})")
-        table.add_row("fs", f"{card.fs_description}; {card.fs_default} by default")
-        table.add_row("can do", ", ".join(card.capabilities))
-        table.add_row("sampling", f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}")
+    for label, text in _card_rows(found):
+        table.add_row(label, text)
     for part in found.parts:
         table.add_row(part.name, f"{part.parameters / 1e6:.2f} M parameters")
     for missing in found.missing:
         table.add_row(missing, "NOT IN THE FILE")
-    table.add_row("sha256", str(found.sha256))
-    for note in (*found.notes, *([card.notes] if card and card.notes else [])):
+    table.add_row("sha256", found.sha256 or "not computed")
+    for note in (*found.notes, *([found.card.notes] if found.card and found.card.notes else [])):
         table.add_row("note", note)
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _card_rows(found: CheckpointInfo) -> Iterator[tuple[str, str]]:
+    """Label and text of what the card says; of every model that the file can be where several are possible."""
+    from lvdm.model_card import RELEASED
+
+    cards = [found.card] if found.card else [RELEASED[name] for name in found.candidates]
+    source = f" ({found.card_source})" if found.card else ""
+    texts: dict[str, Callable[[ModelCard], str]] = {
+        "trained at": lambda card: f"{card.width}x{card.height}, {card.num_frames} frames{source}",
+        "fs": lambda card: f"{card.fs_description}; {card.fs_default} by default",
+        "can do": lambda card: ", ".join(card.capabilities),
+        "sampling": lambda card: f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}",
+    }
+    for label, text in texts.items():
+        if not cards:
+            yield label, "unknown"
+        elif len({text(card) for card in cards}) == 1:
+            yield label, text(cards[0])
+        else:
+            yield label, "; ".join(f"if it is {card.name}: {text(card)}" for card in cards)
 
 
 def convert(
