@@ -133,7 +133,7 @@ def test_two_formats_of_one_name_have_a_record_each(here):
     assert Path("a_replay.gif").read_bytes() == Path("a.gif").read_bytes()
     assert Path("a_replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--seed", 4)
-    assert json.loads(Path("a.json").read_text())["input"]["seed"] == 4, "a video made again has its record at its place"
+    assert json.loads(Path("a.json").read_text())["input"]["seed"] == 4, "made again, it has its record elsewhere"
 
 
 def test_several_videos_of_one_image_can_each_be_replayed(here):
