@@ -8,8 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from small_model import FRAMES, SIDE, picture, write_small_model
 
+import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
 from scripts.evaluation import ddp_wrapper, inference
 
@@ -56,6 +59,27 @@ def flags(model, tmp_path, monkeypatch):
     common = f"--ckpt_path {model}/model.safetensors --config {model}/config.yaml --prompt_dir prompts --savedir out"
     size = f"--height {SIDE} --width {SIDE} --video_length {FRAMES} --ddim_steps 2 --frame_stride 10 --device cpu"
     return f"{common} {size} --timestep_spacing uniform_trailing".split()
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """Fail if weights are loaded: what can be refused earlier must be."""
+
+    def load(*args: object) -> None:
+        raise AssertionError("weights were loaded before the input was checked")
+
+    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
+
+
+def refused(flags: list[str], capsys: pytest.CaptureFixture[str], *extra: str) -> str:
+    """The one line that the script prints for what it refuses."""
+    code = inference.main([*flags, *extra])
+    errors = capsys.readouterr().err
+    assert code == 2, f"exit {code}: {errors}"
+    lines = [line for line in errors.splitlines() if line.startswith("Error: ")]
+    assert len(lines) == 1, f"not one line: {errors}"
+    assert not list(Path().rglob("*.mp4")), "a video was written"
+    return lines[0]
 
 
 def names(folder: str = "out") -> list[str]:
@@ -125,13 +149,63 @@ def test_modes_that_fail_in_the_original(flags, extra, count, num_frames):
         (["--ckpt_path", "gone/model.ckpt"], "gone/model.ckpt does not exist; put the file there"),
         (["--savedir", ""], "--savedir must be given"),
         (["--height", "0"], "height 0 is not possible"),
+        (["--height", "-64"], "height -64 is not possible"),
+        (["--width", "100000"], "width 100000 is not possible"),
+        (["--timestep_spacing", "uniform_trialing"], "did you mean 'uniform_trailing'"),
+        (["--n_samples", "0"], "--n_samples and --bs must be at least 1"),
+        (["--bs", "0"], "--n_samples and --bs must be at least 1"),
+        (["--video_length", "0"], "num_frames 0 is not possible"),
+        (["--guidance_rescale", "2"], "guidance_rescale 2.0 is not possible"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--dtype", "fp8"], "dtype 'fp8' is not known"),
     ],
 )
-def test_wrong_flags_are_one_line(flags, capsys, extra, message):
-    assert inference.main([*flags, *extra]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert len(lines) == 1
-    assert message in lines[0]
+def test_wrong_flags_are_one_line(flags, no_weights, capsys, extra, message):
+    assert message in refused(flags, capsys, *extra)
+
+
+FOLDERS = {
+    "missing image": (lambda: Path("prompts/2.a.png").unlink(), "4 prompts for 3 images"),
+    "one image too many": (lambda: picture().save("prompts/9.png"), "4 prompts for 5 images"),
+    "empty image": (lambda: Path("prompts/2.a.png").write_bytes(b""), "2.a.png: the file is empty"),
+    "text as image": (lambda: Path("prompts/2.a.png").write_text("hello"), "2.a.png: not an image"),
+    "cut image": (lambda: _cut(Path("prompts/3.a.png")), "3.a.png"),
+    "no images": (lambda: [path.unlink() for path in Path("prompts").glob("*.png")], "holds no images"),
+    "no prompts": (lambda: Path("prompts/test_prompts.txt").unlink(), "needs test_prompts.txt"),
+    "no folder": (lambda: shutil.rmtree("prompts"), "there is no such folder"),
+    "long prompt": (
+        lambda: Path("prompts/test_prompts.txt").write_text("x" * 10_000 + "\na\nb\nc"),
+        "10000 characters",
+    ),
+    "file in the way": (lambda: Path("out").write_text(""), "a file stands where its folder should be"),
+}
+
+
+def _cut(path: Path) -> None:
+    picture(200, 200).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_wrong_folders_are_one_line(flags, no_weights, capsys, name):
+    spoil, message = FOLDERS[name]
+    spoil()
+    assert message in refused(flags, capsys, "--text_input")
+
+
+def test_wrong_configurations_are_one_line(flags, no_weights, capsys, model):
+    text = Path(model, "config.yaml").read_text()
+    for old, new in (("base_scale", "base_sacle"), ("sampling:", "sampling: [] #"), ("model:", "modle:")):
+        Path("wrong.yaml").write_text(text.replace(old, new, 1))
+        assert "wrong.yaml" in refused(flags, capsys, "--config", "wrong.yaml")
+    assert "gone.yaml" in refused(flags, capsys, "--config", "gone.yaml")
+
+
+def test_a_checkpoint_of_another_model_is_one_line(flags, capsys):
+    Path("other.ckpt").write_text("hello")
+    assert "other.ckpt is not a checkpoint" in refused(flags, capsys, "--ckpt_path", "other.ckpt")
+    save_file({"unet.weight": torch.zeros(3)}, "other.safetensors")
+    assert "other.safetensors" in refused(flags, capsys, "--ckpt_path", "other.safetensors")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the shells need bash; the scripts behind them do not")
