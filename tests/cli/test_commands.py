@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from typer.testing import CliRunner
 
 import lvdm.pipeline
 import scripts.commands.memory
+from lvdm.data import video_writer
 from lvdm.data.video_reader import VideoReader
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from scripts.dynamicrafter import app
@@ -398,6 +403,59 @@ def test_interrupting_leaves_no_file(here, monkeypatch):
     monkeypatch.setattr(lvdm.pipeline.DynamiCrafterPipeline, "generate", interrupt)
     assert "interrupted" in fail("animate", "cat.png", "-p", PROMPT, "-o", "made/a.mp4", code=130)
     assert not [p for p in here.rglob("*") if p.is_file() and p.name != "cat.png"], "a file was left"
+
+
+@pytest.mark.parametrize("moment", ["encoded", "moved", "recorded"])
+def test_interrupting_while_writing_leaves_no_half_file(here, monkeypatch, moment):
+    replace = os.replace
+
+    def interrupt(source: Path, destination: Path) -> None:
+        if Path(destination).suffix == {"moved": ".mp4", "recorded": ".json"}[moment]:
+            signal.raise_signal(signal.SIGINT)
+        replace(source, destination)
+
+    if moment == "encoded":
+        monkeypatch.setattr(video_writer, "VideoReader", lambda *args: signal.raise_signal(signal.SIGINT))
+    else:
+        monkeypatch.setattr("os.replace", interrupt)
+    assert "interrupted" in fail("animate", "cat.png", "-p", PROMPT, "-o", "made/a.mp4", code=130)
+    left = [path.name for path in (here / "made").iterdir()]
+    assert left == (["a.mp4"] if moment == "recorded" else []), "a file that is not whole was left"
+    assert all(frames_of(here / "made" / name) == FRAMES for name in left)
+
+
+KILLED_WHILE_WRITING = """
+import os, sys
+replace = os.replace
+def kill(source, destination):
+    if str(destination).endswith("2.mp4"):
+        os._exit(9)  # as kill -9: nothing is tidied up
+    replace(source, destination)
+os.replace = kill
+from scripts.dynamicrafter import app
+app(sys.argv[1:])
+"""
+
+
+def test_a_list_that_was_killed_goes_on_where_it_was(here):
+    for number in (1, 2, 3):
+        picture(seed=number).save(f"{number}.png")
+    lines = [{"image": f"{number}.png", "prompt": "left"} for number in (1, 2, 3)]
+    Path("list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    succeed("animate", "--prompts", "list.jsonl", "-o", "whole")
+    listed = ("animate", "--prompts", "list.jsonl", "-o", "made")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, *listed], env=environment, capture_output=True, text=True
+    )
+    assert killed.returncode == 9, killed.stderr
+    assert [path.name for path in sorted(Path("made").glob("[!.]*"))] == ["1.json", "1.mp4"]
+    first = Path("made/1.mp4").stat().st_mtime_ns
+    assert "1 of 3 videos are finished already" in run(*listed).stderr
+    assert Path("made/1.mp4").stat().st_mtime_ns == first, "a finished video was made again"
+    for number in (1, 2, 3):
+        same = Path(f"made/{number}.mp4").read_bytes() == Path(f"whole/{number}.mp4").read_bytes()
+        assert same, f"video {number} of the broken run differs from that of the whole one"
 
 
 def test_a_full_disk_is_one_line(here, monkeypatch):
