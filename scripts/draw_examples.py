@@ -22,6 +22,7 @@ Color = tuple[int, int, int]
 OVERSAMPLING = 3
 TINY_SEED = 7
 TINY_MOTIONS = ("right", "left", "up", "down", "upper left", "grow", "lower right", "still")
+TINY_PAIRS = ("right", "up", "grow")
 
 PROMPTS = {
     "boat": "a sailing boat gliding to the right across the sea at sunset, gentle waves",
@@ -248,6 +249,7 @@ def draw_all(folder: Path) -> None:
     }
     _save(folder / "512_interp", 320, 512, pairs)
     _save_tiny(folder / "tiny")
+    _save_tiny_pairs(folder / "tiny_interp")
 
 
 def _save(folder: Path, height: int, width: int, pictures: dict[str, Callable[[int, int], Image.Image]]) -> None:
@@ -264,13 +266,30 @@ def _save_tiny(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     prompts = []
     for number, motion in enumerate(TINY_MOTIONS, start=1):
-        config = ProceduralConfig(split="test", motions=(motion,), speeds=("normal",), frame_strides=(2,))
-        scene = sample_scene(config, random.Random(f"{TINY_SEED}/{motion}"))
-        first = to_uint8(render([scene], config)[0])[0]  # (H, W, 3)
-        name = f"{number:02d}_{scene.color}_{scene.shape}".replace(" ", "_")
-        Image.fromarray(first.numpy()).save(folder / f"{name}.png", optimize=True)
-        prompts.append(caption(scene))
+        name, frames, prompt = _tiny_clip(motion)
+        frames[0].save(folder / f"{number:02d}_{name}.png", optimize=True)
+        prompts.append(prompt)
     _write_prompts(folder, prompts)
+
+
+def _save_tiny_pairs(folder: Path) -> None:
+    """First and last frames of such clips."""
+    folder.mkdir(parents=True, exist_ok=True)
+    prompts = []
+    for number, motion in enumerate(TINY_PAIRS, start=1):
+        name, frames, prompt = _tiny_clip(motion)
+        for end in (0, -1):
+            frames[end].save(folder / f"{number:02d}_{name}_frame{1 - end}.png", optimize=True)
+        prompts.append(prompt)
+    _write_prompts(folder, prompts)
+
+
+def _tiny_clip(motion: str) -> tuple[str, list[Image.Image], str]:
+    """A name for files, the frames and the caption of a held-out clip with this motion."""
+    config = ProceduralConfig(split="test", motions=(motion,), speeds=("normal",), frame_strides=(2,))
+    scene = sample_scene(config, random.Random(f"{TINY_SEED}/{motion}"))
+    frames = [Image.fromarray(frame.numpy()) for frame in to_uint8(render([scene], config)[0])]
+    return f"{scene.color}_{scene.shape}".replace(" ", "_"), frames, caption(scene)
 
 
 def _write_prompts(folder: Path, prompts: Sequence[str]) -> None:

@@ -15,16 +15,23 @@ weights() {
     return 1
 }
 
-# preset NAME: sets `flags`
+# preset NAME "A, B": sets `flags`; NAME must be one of the list
 preset() {
+    if [ -z "$1" ] || [[ ", $2, " != *", $1, "* ]]; then
+        echo "Error: preset '$1' is not known; use one of: $2" >&2
+        return 2
+    fi
     local checkpoint prompts
     local common=(--n_samples 1 --bs 1 --ddim_eta 1.0 --text_input --video_length 16)
     local trailing=(--timestep_spacing uniform_trailing --guidance_rescale 0.7 --perframe_ae)
     case "$1" in
-        tiny)
+        tiny | tiny_interp | tiny_loop)
             checkpoint="$(weights tiny)"
             flags=(--seed 123 --config "$checkpoints/tiny/config.yaml" --prompt_dir prompts/tiny --height 64 --width 64
-                --frame_stride 2 --ddim_steps 25 --unconditional_guidance_scale 2.0 --timestep_spacing uniform_trailing) ;;
+                --frame_stride 2 --ddim_steps 25 --ddim_eta 0.0 --unconditional_guidance_scale 2.0
+                --timestep_spacing uniform_trailing --guidance_rescale 0.7)
+            [ "$1" != tiny_interp ] || flags+=(--prompt_dir prompts/tiny_interp --interp)
+            [ "$1" != tiny_loop ] || flags+=(--loop) ;;
         256)
             checkpoint="$(weights dynamicrafter_256_v1)"
             flags=(--seed 123 --config configs/inference_256_v1.0.yaml --prompt_dir prompts/256 --height 256 --width 256
@@ -42,9 +49,6 @@ preset() {
             flags=(--seed "$([ "$1" = interp ] && echo 12306 || echo 234)" --config configs/inference_512_interp_v1.0.yaml
                 --prompt_dir "prompts/512_$1" --height 320 --width 512 "--$1"
                 --frame_stride 5 --ddim_steps 50 --unconditional_guidance_scale 7.5 "${trailing[@]}") ;;
-        *)
-            echo "Error: preset '$1' is not known; use one of: $2" >&2
-            return 2 ;;
     esac
     [ -n "$checkpoint" ] || return 1
     flags=(--ckpt_path "$checkpoint" --savedir "results/dynamicrafter_$1" "${common[@]}" "${flags[@]}")
