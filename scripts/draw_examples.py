@@ -22,7 +22,6 @@ Color = tuple[int, int, int]
 OVERSAMPLING = 3
 TINY_SEED = 7
 TINY_MOTIONS = ("right", "left", "up", "down", "upper left", "grow", "lower right", "still")
-TINY_PAIRS = ("right", "up", "grow")
 
 PROMPTS = {
     "boat": "a sailing boat gliding to the right across the sea at sunset, gentle waves",
@@ -249,7 +248,6 @@ def draw_all(folder: Path) -> None:
     }
     _save(folder / "512_interp", 320, 512, pairs)
     _save_tiny(folder / "tiny")
-    _save_tiny_pairs(folder / "tiny_interp")
 
 
 def _save(folder: Path, height: int, width: int, pictures: dict[str, Callable[[int, int], Image.Image]]) -> None:
@@ -268,18 +266,6 @@ def _save_tiny(folder: Path) -> None:
     for number, motion in enumerate(TINY_MOTIONS, start=1):
         name, frames, prompt = _tiny_clip(motion)
         frames[0].save(folder / f"{number:02d}_{name}.png", optimize=True)
-        prompts.append(prompt)
-    _write_prompts(folder, prompts)
-
-
-def _save_tiny_pairs(folder: Path) -> None:
-    """First and last frames of such clips."""
-    folder.mkdir(parents=True, exist_ok=True)
-    prompts = []
-    for number, motion in enumerate(TINY_PAIRS, start=1):
-        name, frames, prompt = _tiny_clip(motion)
-        for end in (0, -1):
-            frames[end].save(folder / f"{number:02d}_{name}_frame{1 - end}.png", optimize=True)
         prompts.append(prompt)
     _write_prompts(folder, prompts)
 

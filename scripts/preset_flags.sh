@@ -25,13 +25,11 @@ preset() {
     local common=(--n_samples 1 --bs 1 --ddim_eta 1.0 --text_input --video_length 16)
     local trailing=(--timestep_spacing uniform_trailing --guidance_rescale 0.7 --perframe_ae)
     case "$1" in
-        tiny | tiny_interp | tiny_loop)
+        tiny)
             checkpoint="$(weights tiny)"
             flags=(--seed 123 --config "$checkpoints/tiny/config.yaml" --prompt_dir prompts/tiny --height 64 --width 64
                 --frame_stride 2 --ddim_steps 25 --ddim_eta 0.0 --unconditional_guidance_scale 2.0
-                --timestep_spacing uniform_trailing --guidance_rescale 0.7)
-            [ "$1" != tiny_interp ] || flags+=(--prompt_dir prompts/tiny_interp --interp)
-            [ "$1" != tiny_loop ] || flags+=(--loop) ;;
+                --timestep_spacing uniform_trailing --guidance_rescale 0.7) ;;
         256)
             checkpoint="$(weights dynamicrafter_256_v1)"
             flags=(--seed 123 --config configs/inference_256_v1.0.yaml --prompt_dir prompts/256 --height 256 --width 256

@@ -26,7 +26,7 @@ CARD: dict[str, Any] = {
     "fs_min": 1,
     "fs_max": 3,
     "fs_default": 2,
-    "capabilities": ["i2v", "interpolation"],
+    "capabilities": ["i2v"],
     "guidance_scale": 2.0,
     "guidance_rescale": 0.7,
     "eta": 0.0,

@@ -1,17 +1,11 @@
 #!/usr/bin/env bash
 # Interpolate between two images, or make loops, with the released model, as the original's script of this name.
 #
-#   bash scripts/run_application.sh interp|loop [tiny] [further flags of scripts/evaluation/inference.py]
+#   bash scripts/run_application.sh interp|loop [further flags of scripts/evaluation/inference.py]
 #
-# With the word tiny, the embedded model does it. A loop is saved without its last frame, which equals its first: 15 frames
-# of 16.
+# A loop is saved without its last frame, which equals its first: 15 frames of 16.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/preset_flags.sh
-name="${1:-}"
-if [ "${2:-}" = tiny ]; then
-    name="tiny_$name"
-    shift
-fi
-preset "$name" "interp, loop, tiny_interp, tiny_loop"
+preset "${1:-}" "interp, loop"
 "$python" -m scripts.evaluation.inference "${flags[@]}" "${@:2}"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # `run.sh` on several devices: process i takes request i, i + N, ... and writes into the same folder.
 #
-#   bash scripts/run_mp.sh 256|512|1024|interp|loop|tiny|tiny_interp|tiny_loop [further flags of scripts/evaluation/inference.py]
+#   bash scripts/run_mp.sh 256|512|1024|interp|loop|tiny [further flags of scripts/evaluation/inference.py]
 #
 # HOST_GPU_NUM sets the number of processes; by default there is one for each GPU, or one without GPUs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/preset_flags.sh
-preset "${1:-}" "256, 512, 1024, interp, loop, tiny, tiny_interp, tiny_loop"
+preset "${1:-}" "256, 512, 1024, interp, loop, tiny"
 count="${HOST_GPU_NUM:-$("$python" -c 'import torch; print(max(torch.cuda.device_count(), 1))')}"
 workers=()
 for ((rank = 0; rank < count; rank++)); do

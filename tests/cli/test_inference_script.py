@@ -215,7 +215,6 @@ def test_a_checkpoint_of_another_model_is_one_line(flags, capsys):
         ("run.sh", "256", "dynamicrafter_256_v1/model.ckpt is not here"),
         ("run.sh", "333", "use one of: 256, 512, 1024, tiny"),
         ("run_application.sh", "interp", "dynamicrafter_512_interp_v1/model.ckpt is not here"),
-        ("run_application.sh", "loop tiny", "tiny/model.ckpt is not here"),
         ("run_application.sh", "tiny", "preset 'tiny' is not known; use one of: interp, loop"),
         ("run_mp.sh", "1024", "dynamicrafter_1024_v1/model.ckpt is not here"),
     ],
