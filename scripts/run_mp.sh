@@ -9,6 +9,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/preset_flags.sh
 preset "${1:-}" "256, 512, 1024, interp, loop, tiny"
 count="${HOST_GPU_NUM:-$("$python" -c 'import torch; print(max(torch.cuda.device_count(), 1))')}"
+# Processes that share a processor must share its cores: more threads than cores makes every one of them wait.
+cores="$("$python" -c 'import os; print(os.cpu_count() or 1)')"
+threads=$((cores / count))
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((threads > 0 ? threads : 1))}"
 workers=()
 for ((rank = 0; rank < count; rank++)); do
     RANK="$rank" LOCAL_RANK="$rank" WORLD_SIZE="$count" \
