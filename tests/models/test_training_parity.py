@@ -10,6 +10,7 @@ from golden_vectors import assert_close, case, rand
 from tiny_models import reference_model
 
 from lvdm.conditioning import Conditioning
+from lvdm.diffusion.parameterization import scale_x0
 from lvdm.models.optimization import OptimizerConfig, build_optimizer, learning_rate_factor
 from lvdm.models.training_draws import (
     TrainingDraws,
@@ -84,6 +85,7 @@ def test_loss_gradients_and_update(name: str) -> None:
     loss = model.training_loss(x["z"], conditioning, draws).mean()
     loss.backward()
     assert_close(reference, "loss", loss.detach())
+    assert_close(reference, "x_start_scaled", scale_x0(x["z"], x["t"], model.schedule))
     parameters = dict(model.named_parameters())
     gradients = [key for key in reference.outputs if key.startswith("grad.")]
     assert gradients

@@ -49,6 +49,14 @@ def test_every_block_of_the_unet() -> None:
         unet.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: seen.update({name: out}))
     inputs = reference.inputs
     seen["y"] = unet(inputs["x"], inputs["timesteps"], inputs["context"], inputs["fs"])
+    emb = unet.embed_time(inputs["timesteps"], inputs["fs"])  # (b, 1, c), one row for all frames
+    seen["emb_total"] = emb[:, 0].repeat_interleave(4, dim=0)
+    seen["time_embed"] = unet.time_embed(timestep_embedding(inputs["timesteps"], 32))
+    seen["fps_embedding"] = unet.fps_embedding(timestep_embedding(inputs["fs"], 32))
+    tokens = unet.split_context(inputs["context"], 4)
+    assert tokens.image is not None
+    seen["context_per_frame"] = torch.cat([tokens.text.repeat_interleave(4, dim=0), tokens.image], dim=1)
+    assert set(seen) == set(reference.outputs), "every stored output should be compared"
     for name, value in seen.items():
         assert_close(reference, name, value)
 
@@ -62,7 +70,6 @@ def test_sub_modules() -> None:
     tokens = Context(x["ctx"][:, :77], x["ctx"][:, 77:])
     block = unet.input_blocks[1][1].transformer_blocks[0]
     fixed_block = fixed.input_blocks[1][1].transformer_blocks[0]
-    fractions = [name for name in x if "frac" in name]
     outputs = {
         "timestep_embedding_32": timestep_embedding(x["t_vals"], 32),
         "timestep_embedding_33": timestep_embedding(x["t_vals"], 33),
@@ -88,8 +95,6 @@ def test_sub_modules() -> None:
         "ff_geglu": block.ff(x["tok"]),
         "out_head": unet.out(x["x_mc"]),
     }
-    if fractions:
-        outputs["timestep_embedding_frac"] = timestep_embedding(x[fractions[0]], 32)
     for name, value in outputs.items():
         assert_close(reference, name, value)
 
