@@ -22,6 +22,7 @@ from torch import Tensor
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
+from lvdm.checkpoint.lora import MergedCheckpoint, read_lora
 from lvdm.checkpoint.reading import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile, read_checkpoint
 from lvdm.model_card import ModelCard
 
@@ -29,7 +30,9 @@ SAFETENSORS_SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 
 CARD_KEY, HASH_KEY, SOURCE_KEY = "dynamicrafter.card", "dynamicrafter.source_sha256", "dynamicrafter.source"
-"""Metadata that `convert` writes into safetensors files: the model's card as JSON, and what the file was made from."""
+LORAS_KEY = "dynamicrafter.loras"
+"""Metadata that `convert` writes into safetensors files: the model's card as JSON, what the file was made from,
+and the LoRAs in it."""
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -56,6 +59,7 @@ def convert(
     card: ModelCard | None = None,
     overwrite: bool = False,
     old_names: bool = False,
+    loras: Sequence[tuple[Path, float]] = (),
 ) -> ConversionReport:
     """Write `source` to `destination`, as safetensors or as .ckpt by its suffix; keys are the released ones.
 
@@ -63,10 +67,13 @@ def convert(
     card       stored with a safetensors file, so that the file can tell what it is for
     overwrite  replace an existing `destination`
     old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
+    loras      files and scales that are added to the weights
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
     """
     checkpoint = read_checkpoint(source)
+    if loras:
+        checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
     destination = Path(destination)
     _check_destination(destination, checkpoint.path, overwrite)
     layout = _layout(checkpoint, dtype)
@@ -80,6 +87,8 @@ def convert(
         metadata[CARD_KEY] = checkpoint.metadata[CARD_KEY]
     if card is not None:
         metadata[CARD_KEY] = json.dumps(asdict(card))
+    if loras:
+        metadata[LORAS_KEY] = json.dumps([[path.name, scale] for path, scale in loras])
     try:
         if as_pickle:
             _write_pickle(checkpoint, destination, layout, casts, old_names)

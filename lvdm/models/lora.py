@@ -1,0 +1,155 @@
+"""Low-rank adapters in a model that is trained: injected with peft, invisible in the keys of the state dict.
+
+peft puts each adapted layer inside one of its own. Hooks give the layer's weight its released key all the same, so that
+checkpoints, exports and averaged weights keep the released layout, with the adapter's keys beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from lvdm.checkpoint.lora import LoraInfo
+from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
+from lvdm.modules.networks.openaimodel3d import UNetModel
+
+UNET_PREFIX = "model.diffusion_model."
+ADAPTER = "default"
+INNER = "base_layer."
+"""What peft writes before the names of the adapted layer's own parameters."""
+
+ATTENTION_LAYERS = ("to_q", "to_k", "to_v", "to_out.0")
+IMAGE_LAYERS = ("to_k_ip", "to_v_ip")
+OTHER_LAYERS = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Which layers get an adapter and of what size (LoRA, arXiv:2106.09685).
+
+    rank      of the two matrices
+    alpha     the adapter is multiplied by alpha / rank; left out, alpha = rank
+    dropout   before the first matrix, in training
+    where     all attention, or the spatial, temporal or image one: `image` is the keys and values of image tokens
+    modules   linear layers of the transformers, by the end of their names
+    """
+
+    rank: int = 16
+    alpha: float | None = None
+    dropout: float = 0.0
+    where: Literal["all", "spatial", "temporal", "image"] = "all"
+    modules: tuple[str, ...] = (*ATTENTION_LAYERS, *IMAGE_LAYERS)
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, it is {self.rank}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in 0 to 1, it is {self.dropout}")
+        known = (*ATTENTION_LAYERS, *IMAGE_LAYERS, *OTHER_LAYERS)
+        unknown = [name for name in self.modules if name not in known]
+        if unknown or not self.modules:
+            raise ValueError(
+                f"modules: {', '.join(unknown) or 'none'} cannot be adapted; choose from {', '.join(known)}"
+            )
+
+    @property
+    def scaled_alpha(self) -> float:
+        """alpha, or the rank where it is left out."""
+        return float(self.rank) if self.alpha is None else self.alpha
+
+    def describe(self) -> str:
+        """Where and what, for the metadata of an export."""
+        return f"{self.where}: {', '.join(self.modules)}"
+
+
+def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
+    """Names in `unet` of the linear layers that `config` means. Raises `ValueError` if there are none."""
+    kinds: tuple[type[nn.Module], ...] = (SpatialTransformer, TemporalTransformer)
+    if config.where != "all":
+        kinds = (TemporalTransformer,) if config.where == "temporal" else (SpatialTransformer,)
+    wanted = config.modules
+    if config.where == "image":
+        wanted = tuple(name for name in config.modules if name in IMAGE_LAYERS)
+    endings = tuple(f".{name}" for name in wanted)
+    found = [
+        f"{name}.{inner}"
+        for name, transformer in unet.named_modules()
+        if isinstance(transformer, kinds)
+        for inner, layer in transformer.named_modules()
+        if isinstance(layer, nn.Linear) and f".{inner}".endswith(endings)
+    ]
+    if not endings or not found:
+        raise ValueError(
+            f"tuning.lora: the UNet has no layers {', '.join(config.modules)} for where: {config.where}; "
+            "choose other modules, or where: all"
+        )
+    return found
+
+
+def inject_lora(unet: UNetModel, config: LoraConfig) -> list[str]:
+    """Put adapters into `unet`, which then trains nothing else; returns the names of the adapted layers.
+
+    The second matrix starts as zeros: the model's output does not change. Raises `ValueError` without peft.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ValueError("LoRA training needs peft: pip install 'dynamicrafter[train]'") from error
+    targets = lora_targets(unet, config)
+    unet.requires_grad_(False)
+    peft.inject_adapter_in_model(
+        peft.LoraConfig(
+            r=config.rank,
+            lora_alpha=config.scaled_alpha,  # type: ignore[arg-type]  # used as a factor only
+            lora_dropout=config.dropout,
+            target_modules=targets,
+        ),
+        unet,
+        ADAPTER,
+    )
+    for _, layer in adapted_layers(unet):
+        layer.register_state_dict_post_hook(_give_released_names)
+        layer.register_load_state_dict_pre_hook(_take_released_names)
+        layer.lora_A.requires_grad_(True)
+        layer.lora_B.requires_grad_(True)
+    return targets
+
+
+def adapted_layers(unet: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Name and peft layer of every adapted layer; nothing if there are none."""
+    for name, module in unet.named_modules():
+        if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
+            yield name, module
+
+
+def lora_matrices(unet: UNetModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B by the released key of the weight that they adapt, as `lvdm.checkpoint.lora.write_lora` takes them."""
+    return {
+        f"{UNET_PREFIX}{name}.weight": (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight)
+        for name, layer in adapted_layers(unet)
+    }
+
+
+def lora_info(config: LoraConfig, base: str = "", base_sha256: str = "") -> LoraInfo:
+    """The metadata of an export of adapters that were made with `config`."""
+    return LoraInfo(config.rank, config.scaled_alpha, config.describe(), base, base_sha256)
+
+
+def is_adapter_key(key: str) -> bool:
+    """Whether a key of a state dict belongs to an adapter, not to the released layout."""
+    return ".lora_A." in key or ".lora_B." in key
+
+
+def _give_released_names(layer: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """`x.base_layer.weight` becomes `x.weight`; the layer's keys are the newest of `state`, so their order stays."""
+    for key in [key for key in state if key.startswith(prefix)]:
+        state[prefix + key.removeprefix(prefix).removeprefix(INNER)] = state.pop(key)
+
+
+def _take_released_names(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in ("weight", "bias"):
+        if prefix + name in state:
+            state[f"{prefix}{INNER}{name}"] = state.pop(prefix + name)
