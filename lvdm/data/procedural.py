@@ -6,13 +6,14 @@ dataset that a YAML can name, with the batch dictionary of `lvdm.data.webvid.Web
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch.utils.data import Dataset
 
+from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.procedural_captions import caption
 from lvdm.data.procedural_render import render, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene, displacement, sample_scene
@@ -47,10 +48,10 @@ class ProceduralClipsConfig(ProceduralConfig):
             raise ValueError(f"length = {self.length} should be at least 1")
 
 
-class ProceduralClips(Dataset[dict[str, Any]]):
+class ProceduralClips(Dataset[Clip]):
     """`length` clips; clip i depends on (seed, i) only, not on the order of access or the number of workers.
 
-    An item holds `video` (3, t, H, W) float32 in [-1, 1], `caption`, `fps`, `frame_stride` and `path` (a name).
+    Both a dataset by index and a clip source of `lvdm.data.clips`, which leaves the generator it is handed alone.
     """
 
     Config = ProceduralClipsConfig
@@ -67,13 +68,20 @@ class ProceduralClips(Dataset[dict[str, Any]]):
             raise IndexError(f"clip {index} is outside 0..{self.config.length - 1}")
         return sample_scene(self.config, random.Random(f"{self.config.seed}/{index}"))
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.__getitems__([index])[0]
+    def native_size(self, index: int) -> ClipSize:
+        """The configured size: clips of another are drawn, not scaled."""
+        return ClipSize(self.config.num_frames, self.config.height, self.config.width)
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Several clips rendered together; a `DataLoader` calls this with the indices of a batch."""
+    def clip(self, index: int, rng: random.Random, size: ClipSize | None = None) -> Clip:
+        """Clip `index`, drawn at `size`."""
+        return self.clips([index], [rng], size)[0]
+
+    def clips(self, indices: Sequence[int], rngs: Sequence[random.Random], size: ClipSize | None = None) -> list[Clip]:
+        """Several clips drawn together, at `size`."""
+        size = size or self.native_size(indices[0])
+        canvas = dataclasses.replace(self.config, num_frames=size.num_frames, height=size.height, width=size.width)
         scenes = [self.scene(index) for index in indices]
-        videos = render(scenes, self.config)
+        videos = render(scenes, canvas)
         return [
             {
                 "video": video,
@@ -81,6 +89,14 @@ class ProceduralClips(Dataset[dict[str, Any]]):
                 "fps": BASE_FPS // scene.frame_stride,
                 "frame_stride": scene.frame_stride,
                 "path": f"procedural/{self.config.seed}/{index}",
+                "failures": "",
             }
             for index, scene, video in zip(indices, scenes, videos, strict=True)
         ]
+
+    def __getitem__(self, index: int) -> Clip:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Clip]:
+        """Several clips drawn together; a `DataLoader` calls this with the indices of a batch."""
+        return self.clips(indices, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lvdm.data.procedural_scene import PANS, Scene
+from lvdm.data.procedural_scene import CAMERA_MOTIONS, NO_SPRITE, PANS, Scene
 
 Verb = tuple[str, str]
 """Third person and participle: ("moves", "moving")."""
@@ -53,7 +53,8 @@ OTHER_ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
     ),
 }
 
-CAMERA_MOTIONS = (*PANS, "zoom in", "zoom out")
+BACKGROUND_WORDS = {"collage": "textured", "cloudy": "sky"}
+"""Where the word for a background is not its name: words that are single tokens of the small vocabulary."""
 
 
 def caption(scene: Scene) -> str:
@@ -63,7 +64,10 @@ def caption(scene: Scene) -> str:
     adverb = "" if scene.motion == "still" or scene.speed == "normal" else scene.speed
     verb = participle if scene.template == 3 else third_person
     action = _join(verb, target, adverb) if scene.template == 1 else _join(verb, adverb, target)
-    background = f"on a {scene.background} background"
+    background = f"on a {BACKGROUND_WORDS.get(scene.background, scene.background)} background"
+    if scene.shape == NO_SPRITE:
+        whole = "scene" if scene.motion == "still" and scene.template in (2, 4) else "camera"
+        return _join(whole if scene.template == 3 else f"the {whole}", action)
     if scene.motion in CAMERA_MOTIONS:
         camera = "camera" if scene.template == 3 else "the camera"
         if scene.template in (2, 4):

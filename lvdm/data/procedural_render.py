@@ -1,8 +1,8 @@
 """Pixels of procedural scenes, vectorised over clips, on any device.
 
 A sprite is looked up in two small textures, a signed distance to its outline and a tone, at coordinates that turn,
-grow and travel with it; a background is a formula (or, for noise, a texture) of world coordinates. The camera moves
-the world coordinates. Coordinates are in sides, from the centre of the picture, y down.
+grow and travel with it; a background is a formula, a noise texture or a picture of world coordinates. The camera moves
+the world coordinates. Coordinates are in sides, from the centre of the frame, y down.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.data.procedural_pictures import look_up_pictures
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
+    CAMERA_MOTIONS,
     COLORS,
     DIRECTIONS,
     GROWTH,
+    NO_SPRITE,
     PANS,
+    PICTURES,
     PROGRESS_PER_FRAME,
     SHAPES,
     SPEEDS,
@@ -34,6 +38,15 @@ from lvdm.data.procedural_shapes import ATLAS_EXTENT, noise_atlas, shape_atlas, 
 
 CHUNK = 4
 """Clips rendered at once on the CPU, so that intermediate results stay in its cache."""
+
+
+@dataclass(frozen=True)
+class _World:
+    """What the camera sees of the world: coordinates x (n, f, 1, W) and y (n, f, H, 1), sides per side (n, f, 1, 1)."""
+
+    x: Tensor
+    y: Tensor
+    extent: Tensor
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def _in_chunks(
 
 def _render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
     distance, radius_px, tone, light = _sprite_lookup(scenes, config, device)
-    coverage = _coverage(distance, radius_px)
+    coverage = _coverage(scenes, distance, radius_px)
     # A darker rim of about 1.5 px keeps sprites apart from backgrounds of similar brightness.
     rim = (1.0 + (distance * radius_px + 1.0) / 1.5).clamp_(0.0, 1.0)
     shade = (tone + light).sub_(rim, alpha=0.3).add_(1.0)  # (b, t, H, W), about 0.5 .. 1.25
@@ -87,12 +100,13 @@ def _render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
 
 def _render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
     distance, radius_px, _, _ = _sprite_lookup(scenes, config, device)
-    return _coverage(distance, radius_px)
+    return _coverage(scenes, distance, radius_px)
 
 
-def _coverage(distance: Tensor, radius_px: Tensor) -> Tensor:
-    """Soft edge one pixel wide, from the distance to the outline in radii."""
-    return (0.5 - distance * radius_px).clamp_(0.0, 1.0)
+def _coverage(scenes: Sequence[Scene], distance: Tensor, radius_px: Tensor) -> Tensor:
+    """Soft edge one pixel wide, from the distance to the outline in radii; nothing where there is no sprite."""
+    shown = torch.tensor([float(scene.shape != NO_SPRITE) for scene in scenes], device=distance.device)
+    return (0.5 - distance * radius_px).clamp_(0.0, 1.0).mul_(shown[:, None, None, None])
 
 
 def _motion(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> _Motion:
@@ -147,7 +161,7 @@ def _sprite_lookup(
     grid = torch.stack((u * cos + v * sin, v * cos - u * sin), dim=-1)  # (b, t, H, W, 2), the sprite's own axes
     atlas = torch.stack(
         (
-            shape_atlas(device)[[SHAPES.index(scene.shape) for scene in scenes]],
+            shape_atlas(device)[[0 if scene.shape == NO_SPRITE else SHAPES.index(scene.shape) for scene in scenes]],
             texture_atlas(device)[[TEXTURES.index(scene.texture) for scene in scenes]],
         ),
         dim=1,
@@ -166,27 +180,35 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     background = colors.new_empty(len(scenes), 3, config.num_frames, config.height, config.width)
     groups: dict[tuple[str, bool], list[int]] = {}
     for index, scene in enumerate(scenes):
-        moving = scene.motion in PANS or scene.motion in ("zoom in", "zoom out")
-        groups.setdefault((scene.background, moving), []).append(index)
+        groups.setdefault((scene.background, scene.motion in CAMERA_MOTIONS), []).append(index)
     for (kind, moving), rows in groups.items():
         chosen = [scenes[row] for row in rows]
-        mix = _pattern(kind, chosen, config, device, frames=config.num_frames if moving else 1)[:, None]
+        world = _world(chosen, config, device, frames=config.num_frames if moving else 1)
+        if kind in PICTURES:
+            background[rows] = look_up_pictures(kind, chosen, world.x, world.y, world.extent / config.side)
+            continue
+        mix = _pattern(kind, chosen, config, world)[:, None]
         first, second = colors[rows, :, :, None, None, None].unbind(1)  # (n, 3, 1, 1, 1) each
         background[rows] = first + (second - first) * mix
     return background
 
 
-def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> Tensor:
-    """How much of the second background colour each pixel has: (n, frames, H, W) in [0, 1]."""
+def _world(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> _World:
     motion = _motion(scenes, config, device)
-    rows = [(s.background_angle, s.background_cell, *s.background_phase) for s in scenes]
-    angle, cell, phase_x, phase_y = (column[:, None, None, None] for column in torch.tensor(rows, device=device).T)
     progress = motion.progress[:, :frames]
-    zoom = torch.exp(-motion.zoom * progress)[..., None]
+    extent = torch.exp(-motion.zoom * progress)[..., None]
     x, y = _pixel_grid(config, device)
-    x = (x * zoom + (motion.pan[0] * progress)[..., None])[:, :, None, :]  # (n, frames, 1, W), world
-    y = (y * zoom + (motion.pan[1] * progress)[..., None])[:, :, :, None]  # (n, frames, H, 1)
-    cell_px = cell * config.side / zoom[..., None]
+    x = (x * extent + (motion.pan[0] * progress)[..., None])[:, :, None, :]  # (n, frames, 1, W)
+    y = (y * extent + (motion.pan[1] * progress)[..., None])[:, :, :, None]  # (n, frames, H, 1)
+    return _World(x, y, extent[..., None])
+
+
+def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, world: _World) -> Tensor:
+    """How much of the second background colour each pixel has: (n, frames, H, W) in [0, 1]."""
+    x, y = world.x, world.y
+    rows = [(s.background_angle, s.background_cell, *s.background_phase) for s in scenes]
+    angle, cell, phase_x, phase_y = (column[:, None, None, None] for column in torch.tensor(rows, device=x.device).T)
+    cell_px = cell * config.side / world.extent
     if kind == "plain":
         return (x + y) * 0.0
     if kind == "gradient":
@@ -202,13 +224,13 @@ def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, devic
         return (0.5 + (0.27 - distance) * cell_px).clamp_(0.0, 1.0)
     assert kind == "noisy", f"background {kind!r} is not one of {BACKGROUNDS}"
     # The noise texture spans four sides around a random point; reflection makes it endless.
-    shape = (len(scenes), frames, config.height, config.width)
+    shape = torch.broadcast_shapes(x.shape, y.shape)
     grid = torch.stack(((x / 2 + phase_x).expand(shape), (y / 2 + phase_y).expand(shape)), dim=-1)
-    noise = noise_atlas(device).expand(len(scenes), 1, -1, -1)
+    noise = noise_atlas(x.device).expand(len(scenes), 1, -1, -1)
     looked_up = F.grid_sample(
         noise, rearrange(grid, "n f h w two -> n (f h) w two"), padding_mode="reflection", align_corners=False
     )
-    return rearrange(looked_up, "n 1 (f h) w -> n f h w", f=frames)
+    return rearrange(looked_up, "n 1 (f h) w -> n f h w", f=shape[1])
 
 
 def _centred(periods: Tensor) -> Tensor:

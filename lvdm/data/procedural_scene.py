@@ -28,6 +28,8 @@ SHAPES = (
     "flower",
     "drop",
 )
+NO_SPRITE = "none"
+"""The shape of a scene that shows its background only."""
 
 COLORS: dict[str, tuple[float, float, float]] = {
     "red": (0.86, 0.12, 0.14),
@@ -43,7 +45,14 @@ COLORS: dict[str, tuple[float, float, float]] = {
 }
 
 TEXTURES = ("solid", "striped", "spotted", "marked")
-BACKGROUNDS = ("plain", "gradient", "striped", "checkered", "noisy", "dotted")
+PATTERNS = ("plain", "gradient", "striped", "checkered", "noisy", "dotted")
+"""Backgrounds of two colours."""
+PICTURES = ("collage", "cloudy")
+"""Backgrounds of many colours, cut from the pictures of `lvdm.data.procedural_pictures`."""
+BACKGROUNDS = (*PATTERNS, *PICTURES)
+NUM_PICTURES = 20
+"""Pictures of each kind; the last `NUM_HELD_OUT_PICTURES` are shown by the test split only."""
+NUM_HELD_OUT_PICTURES = 4
 
 _DIAGONAL = math.sqrt(0.5)
 DIRECTIONS: dict[str, tuple[float, float]] = {
@@ -61,15 +70,15 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 PANS: dict[str, tuple[float, float]] = {f"pan {name}": DIRECTIONS[name] for name in ("left", "right", "up", "down")}
 """Unit vectors of the camera's own motion; the picture moves the other way."""
 
+CAMERA_MOTIONS = (*PANS, "zoom in", "zoom out")
+
 MOTIONS = (
     *DIRECTIONS,
     "clockwise",
     "counterclockwise",
     "grow",
     "shrink",
-    *PANS,
-    "zoom in",
-    "zoom out",
+    *CAMERA_MOTIONS,
     "still",
 )
 
@@ -92,8 +101,13 @@ Color = tuple[float, float, float]
 class ProceduralConfig:
     """The space of clips. Narrow any tuple for a curriculum, for example `motions=("left", "right", "still")`.
 
-    A (shape, colour, motion) triple belongs to the test split when its hash falls into the first `holdout` part of the
-    hash range, whatever the seed: `split="train"` never shows such a triple, `split="test"` shows nothing else.
+    A name that is repeated is drawn as often: `motions=("left", "left", "still")` shows two moves for each stillness.
+
+    A (shape, colour, background) triple belongs to the test split when its hash falls into the first `holdout` part of
+    the hash range, whatever the seed: `split="train"` never shows a sprite of such a triple, `split="test"` shows no
+    other. The two cut their `PICTURES` backgrounds from different pictures.
+
+    When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`.
     """
 
     height: int = 64
@@ -102,15 +116,16 @@ class ProceduralConfig:
     shapes: tuple[str, ...] = SHAPES
     colors: tuple[str, ...] = tuple(COLORS)
     textures: tuple[str, ...] = TEXTURES
-    backgrounds: tuple[str, ...] = BACKGROUNDS
+    backgrounds: tuple[str, ...] = PATTERNS
     motions: tuple[str, ...] = MOTIONS
     speeds: tuple[str, ...] = tuple(SPEEDS)
     frame_strides: tuple[int, ...] = (1, 2, 3)
     templates: tuple[int, ...] = tuple(range(NUM_TEMPLATES))
     min_radius: float = 0.14
     max_radius: float = 0.24
+    sprite_probability: float = 1.0
     split: Literal["train", "test", "all"] = "all"
-    holdout: float = 0.2
+    holdout: float = 0.1
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for an empty or unknown choice, or a split that no clip can belong to."""
@@ -138,10 +153,12 @@ class ProceduralConfig:
             raise ValueError(
                 f"radii {self.min_radius}..{self.max_radius} should satisfy 0 < min_radius <= max_radius <= 0.5"
             )
-        triples = itertools.product(self.shapes, self.colors, self.motions)
+        if not 0.0 <= self.sprite_probability <= 1.0:
+            raise ValueError(f"sprite_probability = {self.sprite_probability} should be between 0 and 1")
+        triples = itertools.product(self.shapes, self.colors, self.backgrounds)
         if not any(self.accepts(*triple) for triple in triples):
             raise ValueError(
-                f"no (shape, colour, motion) triple belongs to split {self.split!r} at holdout {self.holdout}"
+                f"no (shape, colour, background) triple belongs to split {self.split!r} at holdout {self.holdout}"
             )
 
     @property
@@ -149,11 +166,19 @@ class ProceduralConfig:
         """The unit of radii and travel in pixels."""
         return min(self.height, self.width)
 
-    def accepts(self, shape: str, color: str, motion: str) -> bool:
+    @property
+    def pictures(self) -> range:
+        """Numbers of the pictures that the configured split may show."""
+        first_held_out = NUM_PICTURES - NUM_HELD_OUT_PICTURES
+        return range(
+            first_held_out if self.split == "test" else 0, first_held_out if self.split == "train" else NUM_PICTURES
+        )
+
+    def accepts(self, shape: str, color: str, background: str) -> bool:
         """Whether clips of this triple belong to the configured split."""
         if self.split == "all":
             return True
-        held_out = zlib.crc32(f"{shape}|{color}|{motion}".encode()) < self.holdout * 2**32
+        held_out = zlib.crc32(f"{shape}|{color}|{background}".encode()) < self.holdout * 2**32
         return held_out == (self.split == "test")
 
 
@@ -161,7 +186,7 @@ class ProceduralConfig:
 class Scene:
     """All attributes of one clip: plain words and numbers, so that `dataclasses.asdict` gives JSON."""
 
-    shape: str
+    shape: str  # NO_SPRITE for none, whatever its other attributes say
     color: str
     texture: str
     background: str
@@ -175,19 +200,25 @@ class Scene:
     radius: float  # fraction of the side
     angle: float  # radians, clockwise
     background_colors: tuple[Color, Color]
-    background_angle: float  # radians, of gradients and stripes
-    background_cell: float  # period of the pattern, fraction of the side
-    background_phase: tuple[float, float]  # offset of the pattern, in periods
+    background_angle: float  # radians, of gradients, stripes and pictures
+    background_cell: float  # period of the pattern, fraction of the side; the part of a picture that a side shows
+    background_phase: tuple[float, float]  # offset of the pattern, in periods; centre of the view of a picture
+    background_picture: int  # which of the NUM_PICTURES
+    background_contrast: float  # of a picture, around the first background colour
+    background_saturation: float  # of a picture
 
 
 def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
     """Draw one scene from a seeded generator, or a seed. What frame 0 shows does not depend on the direction."""
     if isinstance(rng, int):
         rng = random.Random(rng)
+    motion = rng.choice(config.motions)
     while True:  # ends: the configuration checked that some triple is accepted
-        shape, color, motion = rng.choice(config.shapes), rng.choice(config.colors), rng.choice(config.motions)
-        if config.accepts(shape, color, motion):
+        shape, color, background = (rng.choice(names) for names in (config.shapes, config.colors, config.backgrounds))
+        if config.accepts(shape, color, background):
             break
+    if motion in (*CAMERA_MOTIONS, "still") and rng.random() >= config.sprite_probability:
+        shape = NO_SPRITE
     texture = rng.choice(config.textures)
     if motion in ("clockwise", "counterclockwise") and shape in ("circle", "ring") and texture == "solid":
         texture = "marked"  # the rotation of a plain disc cannot be seen
@@ -200,7 +231,7 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
         shape=shape,
         color=color,
         texture=texture,
-        background=rng.choice(config.backgrounds),
+        background=background,
         motion=motion,
         speed=speed,
         frame_stride=frame_stride,
@@ -214,6 +245,9 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
         background_angle=rng.uniform(0.0, 2 * math.pi),
         background_cell=rng.uniform(0.2, 0.36),
         background_phase=(rng.random(), rng.random()),
+        background_picture=rng.choice(config.pictures),
+        background_contrast=rng.uniform(0.5, 1.2),
+        background_saturation=rng.uniform(0.2, 1.2),
     )
 
 

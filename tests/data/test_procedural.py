@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import random
@@ -10,11 +11,14 @@ import random
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lvdm.config import parse_component
+from lvdm.data.clips import ClipDataset, ClipSize, Draw
 from lvdm.data.procedural import (
     ProceduralClips,
+    ProceduralClipsConfig,
     ProceduralConfig,
     Scene,
     caption,
@@ -23,8 +27,20 @@ from lvdm.data.procedural import (
     render_mask,
     sample_scene,
 )
-from lvdm.data.procedural_captions import CAMERA_MOTIONS
-from lvdm.data.procedural_scene import COLORS, DIRECTIONS, MOTIONS, PANS, SHAPES, SPEEDS
+from lvdm.data.procedural_pictures import NUM_LEVELS, PICTURE_SIZE, picture_atlas
+from lvdm.data.procedural_scene import (
+    BACKGROUNDS,
+    CAMERA_MOTIONS,
+    COLORS,
+    DIRECTIONS,
+    MOTIONS,
+    NO_SPRITE,
+    NUM_PICTURES,
+    PANS,
+    PICTURES,
+    SHAPES,
+    SPEEDS,
+)
 
 CONFIG = ProceduralConfig(num_frames=16)
 SMALL = ProceduralConfig(height=32, width=48, num_frames=4)
@@ -78,8 +94,9 @@ def test_rotation_is_clockwise_as_seen() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_frame_0_does_not_tell_the_motion(seed: int) -> None:
-    scene = sample_scene(CONFIG, seed)
+@pytest.mark.parametrize("background", ["checkered", *PICTURES])
+def test_frame_0_does_not_tell_the_motion(seed: int, background: str) -> None:
+    scene = dataclasses.replace(sample_scene(CONFIG, seed), background=background)
     first_frames = render([dataclasses.replace(scene, motion=motion) for motion in MOTIONS], CONFIG)[:, :, 0]
     assert torch.equal(first_frames, first_frames[:1].expand_as(first_frames))
 
@@ -113,7 +130,8 @@ def test_video_and_mask_ranges(size: tuple[int, int]) -> None:
 
 
 def test_batch_equals_singles() -> None:
-    scenes = [sample_scene(SMALL, seed) for seed in range(11)]
+    config = dataclasses.replace(SMALL, backgrounds=BACKGROUNDS, sprite_probability=0.5)
+    scenes = [sample_scene(config, seed) for seed in range(22)]
     singles = torch.cat([render([scene], SMALL) for scene in scenes])
     assert (render(scenes, SMALL) - singles).abs().max() < 1e-5
 
@@ -124,9 +142,10 @@ def test_captions_name_motion_and_speed_unambiguously() -> None:
         for speed in SPEEDS:
             for template in CONFIG.templates:
                 for wording in range(18):
-                    check_caption(
-                        dataclasses.replace(base, motion=motion, speed=speed, template=template, wording=wording)
-                    )
+                    scene = dataclasses.replace(base, motion=motion, speed=speed, template=template, wording=wording)
+                    check_caption(scene)
+                    if motion in (*CAMERA_MOTIONS, "still"):
+                        check_caption(dataclasses.replace(scene, shape=NO_SPRITE))
 
 
 def check_caption(scene: Scene) -> None:
@@ -144,18 +163,21 @@ def check_caption(scene: Scene) -> None:
         assert scene.motion in words
     spoken = {"slowly", "quickly"} & set(words)
     assert spoken == ({scene.speed} & {"slowly", "quickly"} if scene.motion != "still" else set()), caption(scene)
-    assert ("camera" in words) == (scene.motion in CAMERA_MOTIONS), caption(scene)
+    if scene.shape == NO_SPRITE:
+        assert {"camera", "scene"} & set(words), caption(scene)
+        assert not {scene.color, scene.shape, "shows"} & set(words), f"{caption(scene)!r} names a sprite without one"
+    else:
+        assert ("camera" in words) == (scene.motion in CAMERA_MOTIONS), caption(scene)
     assert len(words) <= 20, f"{caption(scene)!r} is too long for a short text context"
 
 
 def test_different_motions_never_share_a_caption() -> None:
     base = centred_scene("left")
     owner: dict[str, str] = {}
-    for motion in MOTIONS:
-        for template in CONFIG.templates:
-            for wording in range(18):
-                text = caption(dataclasses.replace(base, motion=motion, template=template, wording=wording))
-                assert owner.setdefault(text, motion) == motion, f"{text!r} stands for {owner[text]} and {motion}"
+    for motion, template, wording, shape in itertools.product(MOTIONS, CONFIG.templates, range(18), ("heart", "none")):
+        if shape == "heart" or motion in (*CAMERA_MOTIONS, "still"):
+            text = caption(dataclasses.replace(base, motion=motion, template=template, wording=wording, shape=shape))
+            assert owner.setdefault(text, motion) == motion, f"{text!r} stands for {owner[text]} and {motion}"
 
 
 def test_caption_examples() -> None:
@@ -183,11 +205,22 @@ def test_clip_depends_on_seed_and_index_only() -> None:
     alone = dataset[41]
     assert (batch["video"][3] - alone["video"]).abs().max() < 1e-5
     assert (batch["caption"][3], int(batch["frame_stride"][3])) == (alone["caption"], alone["frame_stride"])
-    assert sorted(alone) == ["caption", "fps", "frame_stride", "path", "video"]
+    assert sorted(alone) == ["caption", "failures", "fps", "frame_stride", "path", "video"]
     other = ProceduralClips(dataclasses.replace(dataset.config, seed=8))
     assert other.scene(41) != dataset.scene(41), "another seed gives other clips"
     with pytest.raises(IndexError, match="clip 50"):
         dataset[50]
+
+
+def test_clips_of_a_source_ignore_the_generator() -> None:
+    source = ProceduralClips(ProceduralClipsConfig(num_frames=3, height=32, width=32, length=9))
+    assert source.native_size(4) == ClipSize(3, 32, 32)
+    first, other = (ClipDataset(source, seed=seed).__getitems__([Draw(4, 0), Draw(8, 1)]) for seed in (0, 1))
+    assert torch.equal(first[0]["video"], other[0]["video"])
+    assert (first[0]["number"], first[0]["path"], first[0]["failures"]) == (0, "procedural/0/4", "")
+    wide = source.clip(4, random.Random(0), ClipSize(2, 16, 24))
+    assert wide["video"].shape == (3, 2, 16, 24)
+    assert wide["caption"] == first[0]["caption"]
 
 
 def test_scenes_are_json_and_sampling_is_pinned() -> None:
@@ -197,16 +230,67 @@ def test_scenes_are_json_and_sampling_is_pinned() -> None:
 
 
 def test_train_and_test_triples_are_disjoint() -> None:
-    splits = {split: dataclasses.replace(CONFIG, split=split) for split in ("train", "test")}
+    config = dataclasses.replace(CONFIG, backgrounds=BACKGROUNDS, sprite_probability=0.5)
+    splits = {split: dataclasses.replace(config, split=split) for split in ("train", "test")}
+    scenes = {name: [sample_scene(split, seed) for seed in range(1500)] for name, split in splits.items()}
     triples = {
-        split: {(s.shape, s.color, s.motion) for s in (sample_scene(config, seed) for seed in range(1500))}
-        for split, config in splits.items()
+        name: {(s.shape, s.color, s.background) for s in some if s.shape != NO_SPRITE} for name, some in scenes.items()
     }
     assert not triples["train"] & triples["test"], "a held-out combination was sampled for training"
-    everything = [(shape, color, motion) for shape in SHAPES for color in COLORS for motion in MOTIONS]
+    pictures = {name: {s.background_picture for s in some} for name, some in scenes.items()}
+    assert sorted([*pictures["train"], *pictures["test"]]) == list(range(NUM_PICTURES)), "the splits share a picture"
+    everything = list(itertools.product(SHAPES, COLORS, BACKGROUNDS))
     held_out = sum(splits["test"].accepts(*triple) for triple in everything) / len(everything)
-    assert held_out == pytest.approx(0.2, abs=0.03)
+    assert held_out == pytest.approx(0.1, abs=0.02)
     assert all(splits["test"].accepts(*triple) != splits["train"].accepts(*triple) for triple in everything)
+
+
+def test_repeated_motions_are_drawn_as_often() -> None:
+    config = dataclasses.replace(CONFIG, motions=("still", "left", "left", "left"))
+    count = sum(sample_scene(config, seed).motion == "left" for seed in range(1000))
+    assert count == pytest.approx(750, abs=50)
+
+
+def test_only_scenes_that_need_no_sprite_go_without() -> None:
+    config = dataclasses.replace(CONFIG, sprite_probability=0.0)
+    scenes = [sample_scene(config, seed) for seed in range(200)]
+    for scene in scenes:
+        assert (scene.shape == NO_SPRITE) == (scene.motion in (*CAMERA_MOTIONS, "still")), scene.motion
+    empty = next(scene for scene in scenes if scene.shape == NO_SPRITE)
+    assert render_mask([empty], CONFIG).abs().max() == 0
+    mixed = [dataclasses.replace(empty, shape=shape, background="plain") for shape in (NO_SPRITE, "star")]
+    without, with_star = render(mixed, CONFIG)
+    assert without.flatten(2).std(2).max() < 1e-6, "a plain background without a sprite should be one colour"
+    assert with_star.flatten(2).std(2).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_the_camera_moves_a_picture_as_said(kind: str) -> None:
+    scene = centred_scene("pan right", background=kind, shape=NO_SPRITE)
+    moved = round(-displacement(scene, CONFIG)[0] * 15)
+    assert moved >= 10
+    video = render([scene], CONFIG)[0]
+    sharp = (video[:, 15, :, :-moved] - video[:, 0, :, moved:]).abs().mean()
+    unmoved = (video[:, 15] - video[:, 0]).abs().mean()
+    assert sharp < 0.5 * unmoved, f"the view right of the {kind} did not come in: {sharp:.3f} against {unmoved:.3f}"
+
+    zoomed = render([dataclasses.replace(scene, motion="zoom out")], CONFIG)[0]
+    small = F.interpolate(zoomed[:, 0][None], scale_factor=1 / 1.5, mode="area")[0]  # (3, 42, 42)
+    inner = zoomed[:, 15, 11:53, 11:53]
+    assert (inner - small).abs().mean() < 0.5 * (inner - zoomed[:, 0, 11:53, 11:53]).abs().mean()
+
+
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_repeat_and_differ(kind: str) -> None:
+    pictures = picture_atlas(kind, torch.device("cpu"))
+    assert pictures.shape == (NUM_PICTURES, 3, NUM_LEVELS, PICTURE_SIZE, PICTURE_SIZE)
+    assert pictures.dtype == torch.uint8
+    sharp = pictures.float()[:, :, 0]
+    seam = (sharp[..., 0] - sharp[..., -1]).abs().mean()
+    assert seam < 1.5 * sharp.diff(dim=-1).abs().mean(), "left and right edge should fit together"
+    detail = pictures.float().diff(dim=-1).abs().mean((0, 1, 3, 4))
+    assert (detail.diff() < 0).all(), f"each level should be smoother than the one before, not {detail.tolist()}"
+    assert (sharp[1:] - sharp[:-1]).abs().mean((1, 2, 3)).min() > 10, "two pictures are nearly the same"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +301,7 @@ def test_train_and_test_triples_are_disjoint() -> None:
         ({"frame_strides": (0,)}, "frame_strides"),
         ({"min_radius": 0.3}, "radii 0.3..0.24"),
         ({"height": 4}, "at least 8x8"),
+        ({"sprite_probability": 1.5}, "sprite_probability = 1.5"),
         ({"split": "test", "holdout": 0.0}, "no .* triple belongs to split 'test'"),
     ],
 )

@@ -12,7 +12,7 @@ from golden_vectors import case
 
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.procedural_captions import caption
-from lvdm.data.procedural_scene import ProceduralConfig, sample_scene
+from lvdm.data.procedural_scene import BACKGROUNDS, ProceduralConfig, sample_scene
 from lvdm.modules.encoders.condition import (
     SMALL_VOCABULARY,
     FrozenOpenCLIPEmbedder,
@@ -51,7 +51,8 @@ def test_a_long_sentence_is_cut_and_still_ends(small: FrozenOpenCLIPEmbedder) ->
 
 
 def test_every_word_of_a_procedural_caption_is_one_token() -> None:
-    captions = {caption(sample_scene(ProceduralConfig(), index)) for index in range(2000)}
+    config = ProceduralConfig(backgrounds=BACKGROUNDS, sprite_probability=0.5)
+    captions = {caption(sample_scene(config, index)) for index in range(2000)}
     words = {word for sentence in captions for word in sentence.split()}
     cut = sorted(word for word in words if len(tokenizer("small").encode(word)) != 1)
     assert len(words) > 50
