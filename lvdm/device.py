@@ -106,6 +106,19 @@ def peak_memory(device: torch.device) -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def current_memory(device: torch.device) -> int | None:
+    """Bytes of device memory held now; on the CPU, of the process. None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:  # not Linux
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def total_memory(device: torch.device) -> int | None:
     """Bytes of memory of the device, None where the system does not tell."""
     if device.type == "cuda":

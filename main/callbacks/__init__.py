@@ -1,0 +1,25 @@
+"""Callbacks that training YAMLs name, one subject a file."""
+
+from main.callbacks.checkpointing import ModelCheckpoint, ModelCheckpointConfig
+from main.callbacks.failures import DataFailures
+from main.callbacks.guard import StepGuard, TrainingStoppedError
+from main.callbacks.images import ImageLogger, ImageLoggerConfig
+from main.callbacks.meters import TrainingMeters
+from main.callbacks.timestep_loss import LossByTimestep
+from main.callbacks.weights import AveragedWeights, AveragedWeightsConfig, WeightExport, WeightExportConfig
+
+__all__ = [
+    "AveragedWeights",
+    "AveragedWeightsConfig",
+    "DataFailures",
+    "ImageLogger",
+    "ImageLoggerConfig",
+    "LossByTimestep",
+    "ModelCheckpoint",
+    "ModelCheckpointConfig",
+    "StepGuard",
+    "TrainingMeters",
+    "TrainingStoppedError",
+    "WeightExport",
+    "WeightExportConfig",
+]
