@@ -111,7 +111,8 @@ def set_gradient_checkpointing(unet: nn.Module, chosen: bool | tuple[str, ...]) 
     for name, block_class in BLOCK_CLASSES.items():
         for block in unet.modules():
             if isinstance(block, block_class):
-                for checkpointed in block.transformer_blocks if hasattr(block, "transformer_blocks") else (block,):
+                inner = getattr(block, "transformer_blocks", None)
+                for checkpointed in (block,) if inner is None else inner:
                     checkpointed.use_checkpoint = name in names
 
 
