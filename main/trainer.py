@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.config import ConfigError
+from lvdm.data.atomic import atomic_path
+from main.checkpoints import CheckpointStore, StorageError
+from main.preemption import Preempted, exit_code_of
+from main.resume import TrainingCheckpoint
 from main.training_setup import TrainingSetup, load_training_setup
 
 log = logging.getLogger(__name__)
@@ -52,51 +57,67 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         setup = load_training_setup(args.base, overrides)
-        run(setup, args)
-    except (ConfigError, CheckpointError) as error:
+        return run(setup, args)
+    except (ConfigError, CheckpointError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def run(setup: TrainingSetup, args: argparse.Namespace) -> None:
-    """Build model, data and trainer from `setup`, then train or validate."""
-    if args.resume_from is not None and not args.resume_from.is_file():
-        raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a .ckpt file of an earlier run")
+def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
+    """Build model, data and trainer from `setup`, then train or validate. Returns the exit code."""
+    run_dir = Path(args.logdir) / (args.name or time.strftime("%Y-%m-%dT%H-%M-%S"))
+    resume = checkpoint_to_resume(args, run_dir)
+    configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     pl.seed_everything(args.seed, workers=True, verbose=False)
     model = setup.model.build()
     model.optimizer_config = setup.optimizer
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
-    for path in setup.pretrained:
+    for path in setup.pretrained if resume is None else ():
         report = load_pretrained(model, read_checkpoint(path))
         log.info("%s: %s", path, report)
-    run_dir = Path(args.logdir) / (args.name or time.strftime("%Y-%m-%dT%H-%M-%S"))
-    run_dir.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(setup.tree), run_dir / "config.yaml")
-    trainer = build_trainer(setup, run_dir, args.devices)
-    data = setup.data.build()
-    resume = newest_checkpoint(run_dir) if args.auto_resume or args.auto_resume_weight_only else None
-    resume = resume or args.resume_from
     if resume is not None and args.auto_resume_weight_only:
         load_pretrained(model, read_checkpoint(resume))
         resume = None
-    if args.train:
-        trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
-    if args.val or args.test:
-        trainer.validate(model, datamodule=data)
+    with atomic_path(run_dir / "config.yaml") as path:
+        path.write_text(configuration, encoding="utf-8")
+    data = setup.data.build()
+    data.seed = args.seed
+    checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
+    trainer = build_trainer(setup, run_dir, args.devices, checkpoint)
+    # The data module goes on with the right batch, which Lightning cannot know.
+    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
+    try:
+        if args.train:
+            trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        if args.val or args.test:
+            trainer.validate(model, datamodule=data)
+    except Preempted as stop:
+        log.warning("%s", stop)
+        return exit_code_of(trainer, stop)
+    return 0
 
 
-def build_trainer(setup: TrainingSetup, run_dir: Path, devices: str) -> pl.Trainer:
+def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None:
+    """The checkpoint that the flags name: the newest good one of the run, else that of `--resume_from`."""
+    if args.resume_from is not None and not args.resume_from.exists():
+        raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a checkpoint of an earlier run")
+    own = args.auto_resume or args.auto_resume_weight_only
+    newest = CheckpointStore(run_dir / "checkpoints").newest_good() if own else None
+    return newest or args.resume_from
+
+
+def build_trainer(setup: TrainingSetup, run_dir: Path, devices: str, checkpoint: TrainingCheckpoint) -> pl.Trainer:
     """Lightning's trainer with the YAML's options, TensorBoard and CSV logs in `run_dir`."""
     options: dict[str, Any] = {
         "precision": setup.lightning.precision,
         "devices": devices if devices == "auto" or "," in devices else int(devices),
         **setup.lightning.trainer,
+        "use_distributed_sampler": False,  # the data module shares the batches itself
     }
     callbacks = [component.build() for component in setup.lightning.callbacks.values()]
     loggers = [TensorBoardLogger(str(run_dir), name="tensorboard"), CSVLogger(str(run_dir), name="csv")]
-    return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=callbacks, **options)
+    return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
 
 
 def load_pretrained(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> str:
@@ -108,12 +129,6 @@ def load_pretrained(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor])
     model.load_state_dict(fitting, strict=False)
     left = len(own) - len(fitting)
     return f"took {len(fitting)} of {len(own)} tensors; {left} keep their initial values"
-
-
-def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint of the run that was written last."""
-    found = sorted(run_dir.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
 
 
 if __name__ == "__main__":

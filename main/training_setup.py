@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
 from lvdm.models.optimization import OptimizerConfig
+from main.resume import CheckpointConfig
 
 MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
 TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling")
@@ -26,6 +27,7 @@ class LightningConfig:
     precision: int | str = 32
     trainer: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Component] = field(default_factory=dict)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     def __post_init__(self) -> None:
         known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}

@@ -9,11 +9,20 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from lvdm.config import Component
+from lvdm.data.clips import ClipDataset, ClipSize, ClipSource
+from lvdm.data.sampling import BatchPlan, PlannedBatches, assign_buckets
 
 
 @dataclass(frozen=True)
 class DataModuleConfig:
-    """Keys of `data.params`. `wrap` is the original's, without effect."""
+    """Keys of `data.params`. `wrap` is the original's, without effect.
+
+    batch_size   clips per device
+    num_workers  processes that read videos beside the training; they change nothing but the speed
+    shuffle      whether each pass over the videos has an order of its own
+    buckets      clip sizes [frames, height, width]; every video goes to the one that suits it, see
+                 `lvdm.data.sampling.assign_buckets`. Without any, the source's own size
+    """
 
     batch_size: int
     train: Component | None = None
@@ -22,40 +31,85 @@ class DataModuleConfig:
     num_workers: int | None = None
     wrap: bool = False
     shuffle: bool = True
+    buckets: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, it is {self.batch_size}")
+        self.sizes()
+
+    def sizes(self) -> list[ClipSize]:
+        """The buckets as `ClipSize`s."""
+        return [ClipSize(*bucket) for bucket in self.buckets]
 
 
 class DataModuleFromConfig(pl.LightningDataModule):
-    """Loaders over the datasets that a configuration names."""
+    """Loaders over the sources that a configuration names, in step with the trainer that they are attached to.
+
+    `seed` decides order and clips. The loaders go on with the batch that the trainer's progress names, so a resumed
+    training sees what the uninterrupted one would have seen.
+    """
 
     Config = DataModuleConfig
 
     def __init__(self, config: DataModuleConfig) -> None:
         super().__init__()
         self.config = config
+        self.seed = 0
+
+    def source(self, name: str) -> ClipSource:
+        """The source named `train`, `validation` or `test`. Raises `ValueError` when the configuration has none."""
+        component: Component | None = getattr(self.config, name)
+        if component is None:
+            raise ValueError(f"data.params.{name} is missing: name the videos to use")
+        return component.build()
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled batches without the incomplete last one."""
-        if self.config.train is None:
-            raise ValueError("data.params.train is missing: name the dataset to train on")
-        return self._loader(self.config.train, shuffle=self.config.shuffle, drop_last=True)
+        """Batches of the plan, from where the training stands."""
+        source = self.source("train")
+        plan = self.plan(source, self.world_size)
+        return self._loader(source, PlannedBatches(plan, self.batches_done, self.rank, self.world_size), self.seed)
+
+    def plan(self, source: ClipSource, world_size: int = 1) -> BatchPlan:
+        """The batches of a whole training on `world_size` devices."""
+        buckets = assign_buckets(source, self.config.sizes())
+        return BatchPlan(buckets, self.config.batch_size * world_size, self.seed, self.config.shuffle)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Batches in order; none without `validation`."""
-        if self.config.validation is None:
-            return []
-        return self._loader(self.config.validation, shuffle=False, drop_last=False)
+        """The same clips in the same order each time; none without `validation`."""
+        return [] if self.config.validation is None else self._fixed_loader("validation")
 
-    def _loader(self, component: Component, shuffle: bool, drop_last: bool) -> DataLoader[Any]:
+    def test_dataloader(self) -> DataLoader[Any] | list[Any]:
+        """As `val_dataloader`, of `test`."""
+        return [] if self.config.test is None else self._fixed_loader("test")
+
+    def _fixed_loader(self, name: str) -> DataLoader[Any]:
+        source = self.source(name)
+        # Every device gets as many clips as the others, which collectives need: a few may come a second time.
+        size = min(self.config.batch_size, max(1, len(source) // self.world_size))
+        seed = f"{self.seed}/{name}"
+        plan = BatchPlan(assign_buckets(source, self.config.sizes()), size * self.world_size, seed, shuffle=False)
+        return self._loader(source, PlannedBatches(plan, lambda: 0, self.rank, self.world_size), seed)
+
+    @property
+    def world_size(self) -> int:
+        """Devices that share a global batch."""
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is."""
+        return self.trainer.global_rank if self.trainer else 0
+
+    def batches_done(self) -> int:
+        """Batches that the training has taken since its beginning, over all epochs and interruptions."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready if self.trainer else 0
+
+    def _loader(self, source: ClipSource, batches: PlannedBatches, seed: int | str) -> DataLoader[Any]:
         workers = self.config.num_workers or 0
         return DataLoader(
-            component.build(),
-            self.config.batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
+            ClipDataset(source, seed),
+            batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
         )

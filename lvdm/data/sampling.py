@@ -42,7 +42,11 @@ class BatchPlan:
         self.global_batch = global_batch
         self.seed = seed
         self.shuffle = shuffle
-        self._shares = [max(1, len(bucket.members) // global_batch) for bucket in self.buckets]
+        self._shares = [self._share(len(bucket.members)) for bucket in self.buckets]
+
+    def _share(self, videos: int) -> int:
+        """Batches of a bucket in one period. In order, as for validation, they cover every video at least once."""
+        return max(1, videos // self.global_batch) if self.shuffle else -(-videos // self.global_batch)
 
     def __len__(self) -> int:
         """Batches of one period, about one pass over all videos."""

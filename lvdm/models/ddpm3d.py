@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from lvdm.diffusion.schedule import NoiseSchedule, Parameterization, ScheduleCon
 from lvdm.models.decoding import decode_tiled
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.models.training_draws import (
+    DrawRules,
     TrainingDraws,
     draw_training_numbers,
     dropped_conditions,
@@ -253,36 +253,37 @@ class LatentVisualDiffusion(pl.LightningModule):
         optimizer, schedule = build_optimizer(self.parameters(), self.optimizer_config)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride`."""
-        loss = self._step(batch, ("train", self.current_epoch, batch_index))
-        self.log("train/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
-        return loss
+    def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride` and `number`, see `Draw`.
 
-    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> Tensor:
-        """The same loss; validation draws its numbers from the batch index, so that runs can be compared."""
-        loss = self._step(batch, ("val", 0, batch_index))
-        self.log("val/loss_simple", loss, prog_bar=True, batch_size=len(batch["caption"]))
-        return loss
+        Returns `loss`, and for whoever watches the training `losses` and `t`, (b,) each.
+        """
+        outputs = self._step(batch, "train")
+        self.log("train/loss_simple", outputs["loss"], prog_bar=True, batch_size=len(batch["caption"]))
+        return outputs
 
-    def _step(self, batch: Mapping[str, Any], step: tuple[str, int, int]) -> Tensor:
-        draws = self._draw(self.latent_shape(batch), step).to(self.device)
+    def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
+        """The same loss under numbers that do not change during the training, so that it can be compared."""
+        outputs = self._step(batch, "val")
+        self.log("val/loss_simple", outputs["loss"], prog_bar=True, batch_size=len(batch["caption"]), sync_dist=True)
+        return outputs
+
+    def _step(self, batch: Mapping[str, Any], stream: str) -> dict[str, Tensor]:
+        numbers = torch.as_tensor(batch["number"]).tolist()
+        shape = self.latent_shape(batch)
+        draws = draw_training_numbers(shape, numbers, self.training_seed, self._draw_rules(), stream).to(self.device)
         latents, conditioning = self.training_batch(batch, draws)
-        return self.training_loss(latents, conditioning, draws).mean()
+        losses = self.training_loss(latents, conditioning, draws)
+        return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t}
 
-    def _draw(self, shape: tuple[int, ...], step: tuple[str, int, int]) -> TrainingDraws:
-        """The numbers of one step, which depend on the seed, the step and the rank only, and so survive a resume."""
+    def _draw_rules(self) -> DrawRules:
         config = self.config
-        name = f"{self.training_seed}/{'/'.join(map(str, step))}/{self.global_rank}"
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % 2**63
-        return draw_training_numbers(
-            shape,
+        return DrawRules(
             config.timesteps,
-            torch.Generator().manual_seed(seed),
-            rand_cond_frame=config.rand_cond_frame,
-            interpolation_probability=1.0 if config.interp_mode else config.interpolation_probability,
-            high_noise_probability=config.high_noise_probability,
-            high_noise_start=config.high_noise_start,
+            config.rand_cond_frame,
+            1.0 if config.interp_mode else config.interpolation_probability,
+            config.high_noise_probability,
+            config.high_noise_start,
         )
 
     def latent_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:
@@ -297,10 +298,10 @@ class LatentVisualDiffusion(pl.LightningModule):
         drop_text, drop_image = dropped_conditions(draws.condition_drop, config.uncond_prob)
         with torch.no_grad():
             latents = self.encode_first_stage(video, draws.posterior)
-            image = video[:, :, draws.cond_frame].masked_fill(drop_image[:, None, None, None], 0.0)
+            image = pick_frames(video, draws.cond_frame).masked_fill(drop_image[:, None, None, None], 0.0)
             clip_tokens = self.embedder(image)
         captions = ["" if drop else text for drop, text in zip(drop_text.tolist(), batch["caption"], strict=True)]
-        repeated = repeat_frame(latents[:, :, draws.cond_frame], latents.shape[2])
+        repeated = repeat_frame(pick_frames(latents, draws.cond_frame), latents.shape[2])
         if draws.interpolate.any():
             ends = interpolation(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
             repeated = torch.where(draws.interpolate[:, None, None, None, None], ends, repeated)
@@ -322,3 +323,8 @@ class LatentVisualDiffusion(pl.LightningModule):
         if self.config.moving_region_weight != 1.0:
             weight = moving_region_weight(latents, self.config.moving_region_weight)
         return diffusion_loss(output, x_0, draws.noise, draws.t, schedule, weight)
+
+
+def pick_frames(video: Tensor, frames: Tensor) -> Tensor:
+    """One frame of each clip: (b, c, t, h, w) and indices (b,) -> (b, c, h, w)."""
+    return video[torch.arange(len(video), device=video.device), :, frames]

@@ -1,11 +1,18 @@
-"""The random numbers of one training step, drawn in one place, so that they can be fixed, repeated and tested."""
+"""The random numbers of one training step, drawn in one place, so that they can be fixed, repeated and tested.
+
+Each sample has a generator of its own, keyed by the seed and the number of the sample in the training. So a sample's
+numbers depend neither on its batch, nor on the device count, nor on whether the training was interrupted before it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+from lvdm.diffusion.noise import sample_generator
 
 
 @dataclass(frozen=True)
@@ -13,7 +20,7 @@ class TrainingDraws:
     """Everything random in one step on b clips of t frames.
 
     condition_drop  (b,) uniform in [0, 1): decides which conditions are dropped, see `dropped_conditions`
-    cond_frame      index of the frame that conditions the batch
+    cond_frame      (b,) int64: the frame that conditions each clip
     interpolate     (b,) bool: clips whose first and last frame are given instead of one repeated frame
     t               (b,) int64 time steps
     noise           like the latents
@@ -21,7 +28,7 @@ class TrainingDraws:
     """
 
     condition_drop: Tensor
-    cond_frame: int
+    cond_frame: Tensor
     interpolate: Tensor
     t: Tensor
     noise: Tensor
@@ -29,43 +36,53 @@ class TrainingDraws:
 
     def to(self, device: torch.device) -> TrainingDraws:
         """The same numbers on `device`."""
-        return TrainingDraws(
-            self.condition_drop.to(device),
-            self.cond_frame,
-            self.interpolate.to(device),
-            self.t.to(device),
-            self.noise.to(device),
-            self.posterior.to(device),
-        )
+        return TrainingDraws(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
-def draw_training_numbers(
-    latent_shape: tuple[int, ...],
-    num_timesteps: int,
-    generator: torch.Generator,
-    *,
-    rand_cond_frame: bool = False,
-    interpolation_probability: float = 0.0,
-    high_noise_probability: float = 0.0,
-    high_noise_start: int = 500,
-) -> TrainingDraws:
-    """Draw for latents of `latent_shape` (b, c, t, h, w) from a CPU generator.
+@dataclass(frozen=True)
+class DrawRules:
+    """What training numbers are drawn from.
 
-    rand_cond_frame            any frame may condition the batch, not only the first
+    num_timesteps              t is drawn from [0, num_timesteps)
+    rand_cond_frame            any frame may condition a clip, not only the first
     interpolation_probability  share of clips that are given their first and last frame
     high_noise_probability     share of clips whose t is drawn from `high_noise_start` on only
     """
-    batch, _, num_frames = latent_shape[:3]
-    condition_drop = torch.rand(batch, generator=generator)
-    frame = int(torch.randint(num_frames, (1,), generator=generator)) if rand_cond_frame else 0
-    interpolate = torch.rand(batch, generator=generator) < interpolation_probability
-    t = torch.randint(num_timesteps, (batch,), generator=generator)
-    noisy = torch.rand(batch, generator=generator) < high_noise_probability
-    high = torch.randint(high_noise_start, num_timesteps, (batch,), generator=generator)
-    t = torch.where(noisy, high, t)
-    noise = torch.randn(latent_shape, generator=generator)
-    posterior = torch.randn(latent_shape, generator=generator)
-    return TrainingDraws(condition_drop, frame, interpolate, t, noise, posterior)
+
+    num_timesteps: int = 1000
+    rand_cond_frame: bool = False
+    interpolation_probability: float = 0.0
+    high_noise_probability: float = 0.0
+    high_noise_start: int = 500
+
+
+def draw_training_numbers(
+    latent_shape: tuple[int, ...], numbers: Sequence[int], seed: int, rules: DrawRules, stream: str = "train"
+) -> TrainingDraws:
+    """Draw for latents of `latent_shape` (b, c, t, h, w) of the samples that `numbers` counts, on the CPU.
+
+    Streams are independent: validation draws from another one than training. (The original draws one conditioning
+    frame for a whole batch; here each clip has its own, with the same distribution.)
+    """
+    samples = [_draw_sample(latent_shape[1:], sample_generator(seed, number, stream), rules) for number in numbers]
+    return TrainingDraws(*(torch.stack(values) for values in zip(*samples, strict=True)))
+
+
+def _draw_sample(shape: tuple[int, ...], generator: torch.Generator, rules: DrawRules) -> tuple[Tensor, ...]:
+    """The fields of `TrainingDraws` for one clip with latents of `shape` (c, t, h, w). Every rule draws its numbers
+
+    whether it is in use or not, so that changing one leaves the others' numbers as they are.
+    """
+    condition_drop = torch.rand((), generator=generator)
+    frame = torch.randint(shape[1], (), generator=generator)
+    interpolate = torch.rand((), generator=generator) < rules.interpolation_probability
+    t = torch.randint(rules.num_timesteps, (), generator=generator)
+    noisy = torch.rand((), generator=generator) < rules.high_noise_probability
+    high = torch.randint(rules.high_noise_start, rules.num_timesteps, (), generator=generator)
+    noise = torch.randn(shape, generator=generator)
+    posterior = torch.randn(shape, generator=generator)
+    frame = frame if rules.rand_cond_frame else torch.zeros_like(frame)
+    return condition_drop, frame, interpolate, torch.where(noisy, high, t), noise, posterior
 
 
 def dropped_conditions(condition_drop: Tensor, probability: float) -> tuple[Tensor, Tensor]:

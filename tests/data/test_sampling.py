@@ -115,3 +115,8 @@ def test_impossible_plans_are_refused() -> None:
         BatchPlan([Bucket(())], 2, seed=0)
     with pytest.raises(ValueError, match="cannot be shared by 2"):
         PlannedBatches(BatchPlan([Bucket(range(4))], 3, seed=0), lambda: 0, 0, 2)
+
+
+def test_in_order_a_period_covers_every_video() -> None:
+    plan = BatchPlan([Bucket(range(5))], 2, seed=0, shuffle=False)
+    assert {draw.index for draw in draws(plan, len(plan))} == set(range(5)), "validation should leave no clip out"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.parameterization import scale_x0
 from lvdm.models.optimization import OptimizerConfig, build_optimizer, learning_rate_factor
 from lvdm.models.training_draws import (
+    DrawRules,
     TrainingDraws,
     draw_training_numbers,
     dropped_conditions,
@@ -40,7 +41,7 @@ def test_training_batch_and_loss(tag: str) -> None:
     model = reference_model(style, uncond_prob=0.05, interp_mode=tag == "interp")
     draws = TrainingDraws(
         condition_drop=x["random_num"],
-        cond_frame=reference.meta["cond_frame_index"][tag],
+        cond_frame=torch.full((4,), reference.meta["cond_frame_index"][tag]),
         interpolate=torch.full((4,), tag == "interp"),
         t=x["t"],
         noise=x["noise"],
@@ -80,7 +81,9 @@ def test_loss_gradients_and_update(name: str) -> None:
     model = reference_model(reference.meta["style"])
     model.unet.requires_grad_(True)
     model.image_proj_model.requires_grad_(False)
-    draws = TrainingDraws(torch.ones(2), 0, torch.zeros(2).bool(), x["t"], x["noise"], torch.zeros_like(x["z"]))
+    draws = TrainingDraws(
+        torch.ones(2), torch.zeros(2).long(), torch.zeros(2).bool(), x["t"], x["noise"], torch.zeros_like(x["z"])
+    )
     conditioning = Conditioning(x["text"], x["img"], x["concat"], x["fs"])
     loss = model.training_loss(x["z"], conditioning, draws).mean()
     loss.backward()
@@ -104,13 +107,30 @@ def test_loss_gradients_and_update(name: str) -> None:
         assert_close(reference, key, parameters[parameter].detach() - before[parameter])
 
 
-def test_training_numbers_depend_on_the_generator_alone() -> None:
-    shape = (3, 4, 4, 8, 8)
-    first, second = (draw_training_numbers(shape, 1000, torch.Generator().manual_seed(7)) for _ in range(2))
-    assert torch.equal(first.t, second.t)
-    assert torch.equal(first.noise, second.noise)
-    noisy = draw_training_numbers(shape, 1000, torch.Generator().manual_seed(7), high_noise_probability=1.0)
+def test_training_numbers_depend_on_seed_and_sample_alone() -> None:
+    shape, rules = (4, 4, 8, 8), DrawRules(rand_cond_frame=True, interpolation_probability=0.5)
+    together = draw_training_numbers((3, *shape), [4, 5, 6], 7, rules)
+    for i, number in enumerate([4, 5, 6]):
+        alone = draw_training_numbers((1, *shape), [number], 7, rules)
+        for field in fields(TrainingDraws):
+            got, expected = getattr(together, field.name)[i], getattr(alone, field.name)[0]
+            assert torch.equal(got, expected), f"{field.name} of sample {number} depends on its batch"
+    others = {"seed": draw_training_numbers((3, *shape), [4, 5, 6], 8, rules)}
+    others["stream"] = draw_training_numbers((3, *shape), [4, 5, 6], 7, rules, "val")
+    for name, other in others.items():
+        assert not torch.equal(other.noise, together.noise), f"the {name} should change the noise"
+
+
+def test_a_rule_leaves_the_numbers_of_the_others_alone() -> None:
+    shape, numbers = (64, 4, 4, 2, 2), range(64)
+    plain = draw_training_numbers(shape, numbers, 7, DrawRules())
+    assert not plain.cond_frame.any(), "without rand_cond_frame the first frame conditions the clip"
+    assert not plain.interpolate.any()
+    noisy = draw_training_numbers(shape, numbers, 7, DrawRules(high_noise_probability=1.0, rand_cond_frame=True))
     assert (noisy.t >= 500).all(), "all time steps should come from the noisier half"
+    assert set(noisy.cond_frame.tolist()) == {0, 1, 2, 3}, "64 draws of 4 frames should show them all"
+    assert torch.equal(noisy.noise, plain.noise)
+    assert torch.equal(noisy.condition_drop, plain.condition_drop)
 
 
 def test_moving_region_weight_has_mean_one_and_finds_the_motion() -> None:
