@@ -51,7 +51,7 @@ EXTERNAL = {
     "av": ("lvdm.data.", "scripts.commands.inspection."),  # `doctor` tells which codecs there are
     "imageio": ("lvdm.data.",),
     "typer": ("scripts.",),
-    "rich": ("scripts.",),
+    "rich": ("scripts.", "main."),
     "argparse": ("scripts.", "main."),
 }
 """Packages that only some modules may import, so that replacing one of them touches one place."""

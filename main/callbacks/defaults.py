@@ -1,0 +1,32 @@
+"""The callbacks that every training has, named in its YAML or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+
+from main.callbacks.failures import DataFailures, DataFailuresConfig
+from main.callbacks.guard import StepGuard, StepGuardConfig
+from main.callbacks.meters import TrainingMeters, TrainingMetersConfig
+from main.callbacks.progress import TrainingProgress, TrainingProgressConfig
+from main.callbacks.timestep_loss import LossByTimestep, LossByTimestepConfig
+
+
+def default_callbacks(named: Sequence[pl.Callback], progress: bool = True) -> list[pl.Callback]:
+    """`named` callbacks of a YAML and, around them, those of the default set that it does not name.
+
+    In this order they see each step: meters (before the guard takes gradients away), losses by time step, failures,
+    guard, the others as named, and the progress bar, which a trainer without one (`progress` False) must not be given.
+    """
+    defaults: list[pl.Callback] = [
+        TrainingMeters(TrainingMetersConfig()),
+        LossByTimestep(LossByTimestepConfig()),
+        DataFailures(DataFailuresConfig()),
+        StepGuard(StepGuardConfig()),
+    ]
+    first = [next((own for own in named if isinstance(own, type(default))), default) for default in defaults]
+    rest = [callback for callback in named if not any(callback is other for other in first)]
+    if progress and not any(isinstance(callback, pl.callbacks.ProgressBar) for callback in rest):
+        rest.append(TrainingProgress(TrainingProgressConfig()))
+    return [*first, *rest]
