@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -93,7 +93,7 @@ def build_optimizer(
     Raises `ValueError` if `adamw_8bit` has no package that provides it.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
-    options = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
+    options: dict[str, Any] = {"lr": config.learning_rate, "betas": config.betas, "weight_decay": config.weight_decay}
     optimizer: torch.optim.Optimizer
     if config.name == "adamw_8bit":
         optimizer = adamw_8bit_class()(trainable, **options)

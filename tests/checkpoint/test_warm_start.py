@@ -1,0 +1,139 @@
+"""Warm starts: what released and VideoCrafter checkpoints give, and that adapted layers compute the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from golden_vectors import fill_module, rand
+from manifests import manifest
+from safetensors.torch import save_file
+from small_model import small_yaml
+from tiny_models import unet_config
+from torch import nn
+
+from lvdm.checkpoint import CheckpointError, CheckpointFile, read_checkpoint
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, QUERY_TRANSFORMER, TEXT_TOWER, UNET, part_of
+from lvdm.checkpoint.warm_start import plan_warm_start, unfilled_frozen_parts, warm_start
+from lvdm.config import parse_component
+from lvdm.modules.attention import RelativePosition
+from lvdm.modules.networks.openaimodel3d import UNetModel
+
+FIRST, QUERIES = "model.diffusion_model.input_blocks.0.0.weight", "image_proj_model.latents"
+MODEL = dict(manifest("512"))
+
+
+def saved(path: Path, tensors: dict[str, torch.Tensor]) -> CheckpointFile:
+    save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    return read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "adapted", "initial", "unused"),
+    [
+        ("512", set(), set(), set()),
+        ("256", set(), set(), {"alpha"}),
+        ("crafter_i2v_512", {FIRST, QUERIES}, set(), set()),
+        ("crafter_t2v_512_v2", {FIRST}, {"to_k_ip", "to_v_ip", IMAGE_TOWER, QUERY_TRANSFORMER}, set()),
+        (
+            "crafter_t2v_1024",
+            {FIRST},
+            {"to_k_ip", "to_v_ip", "temopral_conv", IMAGE_TOWER, QUERY_TRANSFORMER},
+            {"relative_position_k", "relative_position_v"},
+        ),
+    ],
+)
+def test_real_checkpoints_give_all_that_they_can(
+    file: str, adapted: set[str], initial: set[object], unused: set[str]
+) -> None:
+    """Full-size key lists of released files into the 512 model."""
+    plan = plan_warm_start(MODEL, dict(manifest(file)))
+    assert set(plan.adapted) == adapted
+    for key in plan.initial:
+        assert part_of(key) in initial or any(str(name) in key for name in initial), f"{key} could have been taken"
+    for key in plan.unused:
+        assert any(name in key for name in unused), f"{key} of the file should be used"
+    parameters = [key for key, _ in manifest("512") if part_of(key).prefix]
+    assert len(plan.matched) + len(plan.adapted) + len(plan.initial) == len(parameters)
+
+
+def test_the_report_has_one_line_for_each_component() -> None:
+    lines = plan_warm_start(MODEL, dict(manifest("crafter_t2v_512_v2"))).lines()
+    assert len(lines) == 5
+    assert lines[0] == (
+        "UNet: 1483 of 1516 tensors taken; 1 adapted: input_blocks.0.0.weight "
+        "(4 input channels widened to 8 with zeros); "
+        "32 keep their initial values: attn2.to_k_ip x 16, attn2.to_v_ip x 16"
+    )
+    assert "image tower: not in the file, all 398 tensors keep their initial values" in lines
+
+
+class Model(nn.Module):
+    """A UNet under the key that it has in a whole model."""
+
+    def __init__(self, unet: UNetModel) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.diffusion_model = unet
+
+
+def test_a_widened_unet_computes_what_the_narrow_one_did(tmp_path: Path) -> None:
+    config = replace(unet_config("512"), channel_mult=(1,), num_res_blocks=1, attention_resolutions=(1,))
+    narrow = UNetModel(replace(config, in_channels=4))
+    fill_module(narrow, "model.diffusion_model.")
+    file = saved(tmp_path / "narrow.safetensors", Model(narrow).state_dict())
+    wide = UNetModel(config)
+    warm_start(Model(wide), file)
+    x, context = rand("x", (1, 8, 4, 8, 8)), rand("context", (1, 141, 64))
+    inputs = (torch.tensor([500]), context, torch.tensor([10]))
+    with torch.no_grad():
+        expected, actual = narrow(x[:, :4], *inputs), wide.eval()(x, *inputs)
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+
+
+def test_query_tokens_are_spread_over_frames() -> None:
+    tokens = torch.arange(2 * 3).float().reshape(1, 6, 1).expand(1, 6, 5)  # 2 frames of 3 tokens
+    plan = plan_warm_start({QUERIES: (1, 12, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3)
+    assert plan.adapted[QUERIES].apply(tokens)[0, :, 0].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
+    back = plan_warm_start({QUERIES: (1, 3, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3)
+    assert back.adapted[QUERIES].apply(tokens)[0, :, 0].tolist() == [0, 1, 2]
+    assert plan_warm_start({QUERIES: (1, 8, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3).initial == (QUERIES,)
+
+
+def test_relative_positions_of_another_length_keep_the_near_distances() -> None:
+    key = "model.diffusion_model.init_attn.0.transformer_blocks.0.attn1.relative_position_k.embeddings_table"
+    short, long = RelativePosition(3, 4), RelativePosition(3, 6)
+    plan = plan_warm_start({key: (13, 3)}, {key: (9, 3)})
+    with torch.no_grad():
+        long.embeddings_table.copy_(plan.adapted[key].apply(short.embeddings_table))
+        assert torch.equal(long(8), short(8)), "distances beyond the table are clipped: the two should agree"
+
+
+def test_the_schedule_stays_the_models_own(tmp_path: Path) -> None:
+    model = parse_component(small_yaml()["model"], "model").build()
+    own = model.alphas_cumprod.clone()
+    tensors = {key: value + 0.25 for key, value in model.state_dict().items() if value.is_floating_point()}
+    plan = warm_start(model, saved(tmp_path / "other.safetensors", tensors))
+    assert torch.equal(model.alphas_cumprod, own)
+    assert not plan.initial
+    assert all(torch.equal(value, tensors[key]) for key, value in model.named_parameters())
+
+
+def test_a_part_of_a_model_fills_that_part(tmp_path: Path) -> None:
+    model = parse_component(small_yaml()["model"], "model").build()
+    tensors = {key: value + 1 for key, value in model.state_dict().items() if part_of(key) == AUTOENCODER}
+    plan = warm_start(model, saved(tmp_path / "vae.safetensors", tensors))
+    assert {part_of(key) for key in plan.matched} == {AUTOENCODER}
+    assert {part_of(key) for key in plan.initial} == {UNET, TEXT_TOWER, IMAGE_TOWER, QUERY_TRANSFORMER}
+    assert unfilled_frozen_parts(model, [plan]) == [TEXT_TOWER, IMAGE_TOWER], "frozen towers would stay random"
+
+
+def test_nothing_in_common_is_an_error_in_one_line(tmp_path: Path) -> None:
+    model = Model(UNetModel(replace(unet_config("512"), channel_mult=(1,), num_res_blocks=1)))
+    with pytest.raises(CheckpointError, match=r"no tensor in common: the file holds weight, the model model\."):
+        warm_start(model, saved(tmp_path / "a.safetensors", {"weight": torch.zeros(3)}))
+    larger = UNetModel(replace(unet_config("512"), channel_mult=(1,), num_res_blocks=1, model_channels=64))
+    with pytest.raises(CheckpointError, match=r"other sizes: .* is \(64, 8, 3, 3\), the model's \(32, 8, 3, 3\)"):
+        warm_start(model, saved(tmp_path / "b.safetensors", Model(larger).state_dict()))
