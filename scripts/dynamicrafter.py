@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from scripts.commands.convert import convert
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.generate import animate, interpolate, loop
-from scripts.commands.inspection import convert, doctor, info
+from scripts.commands.inspection import doctor, info
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, info, convert, doctor):

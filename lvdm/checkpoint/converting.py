@@ -23,7 +23,8 @@ from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import MergedCheckpoint, read_lora
-from lvdm.checkpoint.reading import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile, read_checkpoint
+from lvdm.checkpoint.reading import Weights, read_checkpoint
+from lvdm.checkpoint.sources import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile
 from lvdm.model_card import ModelCard
 
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -34,6 +35,9 @@ LORAS_KEY = "dynamicrafter.loras"
 """Metadata that `convert` writes into safetensors files: the model's card as JSON, what the file was made from,
 and the LoRAs in it."""
 
+SHARDED = ("fsdp", "zero")
+"""Formats whose tensors are put together when they are read, and so take memory of their own."""
+
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 PICKLE_OVERHEAD = 512
@@ -42,13 +46,17 @@ PICKLE_OVERHEAD = 512
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What was written: the file, its bytes, how many tensors and parameters, and the hash of what it was made from."""
+    """What was written: the file, its bytes, how many tensors and parameters, and the hash of what it was made from.
+
+    `averaged` is whether the source's averaged weights were taken; None if it does not tell.
+    """
 
     path: Path
     bytes: int
     tensors: int
     parameters: int
     source_hash: str
+    averaged: bool | None = None
 
 
 def convert(
@@ -60,25 +68,30 @@ def convert(
     overwrite: bool = False,
     old_names: bool = False,
     loras: Sequence[tuple[Path, float]] = (),
+    weights: Weights = "auto",
 ) -> ConversionReport:
     """Write `source` to `destination`, as safetensors or as .ckpt by its suffix; keys are the released ones.
+
+    `source` may be a folder of shards. Only the weights are written: no optimizer, no state of a training run.
 
     dtype      float32, float16, bfloat16, or None for each tensor's own; the noise schedule is always float32
     card       stored with a safetensors file, so that the file can tell what it is for
     overwrite  replace an existing `destination`
     old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
     loras      files and scales that are added to the weights
+    weights    of a run that averaged them: the averaged, the trained, or the averaged where there are any
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
     """
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, weights)
+    averaged, in_pieces = checkpoint.averaged, checkpoint.format in SHARDED
     if loras:
         checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
     destination = Path(destination)
     _check_destination(destination, checkpoint.path, overwrite)
     layout = _layout(checkpoint, dtype)
     as_pickle = destination.suffix in PICKLE_SUFFIXES
-    casts = any(checkpoint.dtype(key) != target for key, target in layout.items())
+    casts = in_pieces or any(checkpoint.dtype(key) != target for key, target in layout.items())
     size = sum(_nbytes(checkpoint.shape(key), target) for key, target in layout.items())
     _check_space(destination, (size + len(layout) * PICKLE_OVERHEAD) * (2 if as_pickle and casts else 1))
     source_hash = checkpoint_hash(checkpoint.path)
@@ -98,7 +111,8 @@ def convert(
     except OSError as error:
         raise CheckpointError(f"{destination} could not be written: {error.strerror or error}") from error
     parameters = sum(torch.Size(checkpoint.shape(key)).numel() for key in layout)
-    return ConversionReport(destination, destination.stat().st_size, len(layout), parameters, source_hash)
+    size = destination.stat().st_size
+    return ConversionReport(destination, size, len(layout), parameters, source_hash, averaged)
 
 
 def _check_destination(destination: Path, source: Path, overwrite: bool) -> None:
@@ -199,7 +213,7 @@ def _write_pickle(
 ) -> None:
     """`{"state_dict": ...}` by torch.save, which keeps all tensors until the end: so they must be memory-mapped.
 
-    Where a dtype changes, the tensors are first cast into a temporary safetensors file, and mapped from there.
+    Where a dtype changes, or tensors lie in pieces, they go through a temporary safetensors file and are mapped there.
     """
     order = list(checkpoint)
     if not casts:

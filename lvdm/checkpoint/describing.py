@@ -15,7 +15,8 @@ from lvdm.checkpoint.difference import ALPHA, FIRST_LAYER, base_scale
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.parts import OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
-from lvdm.checkpoint.reading import CheckpointFile, Format, read_checkpoint
+from lvdm.checkpoint.reading import read_checkpoint
+from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
 from lvdm.model_card import RELEASED, ModelCard
 
@@ -95,7 +96,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     return CheckpointInfo(
         path=checkpoint.path,
         format=checkpoint.format,
-        bytes=checkpoint.path.stat().st_size,
+        bytes=_bytes(checkpoint.path),
         sha256=checkpoint_hash(checkpoint.path) if with_hash else None,
         family=family,
         candidates=candidates,
@@ -207,3 +208,9 @@ def _zero_terminal_snr(checkpoint: CheckpointFile) -> bool | None:
     if "alphas_cumprod" not in checkpoint:
         return None
     return float(checkpoint["alphas_cumprod"][-1]) < 1e-6
+
+
+def _bytes(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = (file for file in path.rglob("*") if file.is_file()) if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files)

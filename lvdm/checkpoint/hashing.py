@@ -10,10 +10,18 @@ from lvdm.checkpoint.errors import CheckpointError
 
 
 def checkpoint_hash(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal. Read once per process as long as size and modification time stay."""
+    """SHA-256 of a file, in hexadecimal. Read once per process as long as size and modification time stay.
+
+    Of a folder, the SHA-256 of the names and hashes of the files in it, as `sha256sum` would list them.
+    """
+    path = Path(path)
     try:
-        stat = Path(path).stat()
-        return _hash(str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns)
+        if path.is_dir():
+            inside = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+            listed = "".join(f"{checkpoint_hash(path / name)}  {name}\n" for name in inside)
+            return hashlib.sha256(listed.encode()).hexdigest()
+        stat = path.stat()
+        return _hash(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
 

@@ -6,128 +6,86 @@ until they are copied or cast.
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.pickles import damaged, load_pickle
+from lvdm.checkpoint.sharded import is_sharded, read_sharded
+from lvdm.checkpoint.sources import (
+    DTYPES,
+    NEW_NAME,
+    OLD_NAME,
+    CheckpointFile,
+    Format,
+    SafetensorsSource,
+    TensorSource,
+    examples,
+    released_keys,
+)
+from lvdm.checkpoint.zero import STAND_INS, find_model_file, partition_files, read_zero
 
-Format = Literal["lightning", "deepspeed", "state_dict", "safetensors"]
+__all__ = ["DTYPES", "NEW_NAME", "OLD_NAME", "CheckpointFile", "Format", "Weights", "read_checkpoint"]
 
-DEEPSPEED_PREFIX = "_forward_module."
-OLD_NAME, NEW_NAME = "framestride_embed", "fps_embedding"
-"""The name of a layer in the published 256 checkpoint, and in the released code."""
+Weights = Literal["auto", "averaged", "trained"]
+"""Which weights of a training checkpoint: the moving average, those that the optimizer holds, or the average if any."""
 
-DEEPSPEED_FILES = ("checkpoint/mp_rank_00_model_states.pt", "mp_rank_00_model_states.pt")
-"""Where the weights lie in the folder that Lightning's DeepSpeed strategy writes."""
-
-DTYPES = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "I16": torch.int16,
-    "I32": torch.int32,
-    "I64": torch.int64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-}
-"""The names of dtypes in safetensors files."""
-
-
-class CheckpointFile(Mapping[str, Tensor]):
-    """The tensors of one file by released key; reading `checkpoint[key]` maps that tensor alone.
-
-    path      the file
-    format    lightning, deepspeed, state_dict (a bare dictionary) or safetensors
-    metadata  the text fields of a safetensors file, or the plain values of a Lightning one (epoch, global_step ...)
-    stored    released key -> key in the file; they differ where a prefix or an old name was replaced
-    """
-
-    def __init__(
-        self, path: Path, file_format: Format, source: _Source, stored: Mapping[str, str], metadata: Mapping[str, str]
-    ) -> None:
-        self.path = path
-        self.format = file_format
-        self.metadata = metadata
-        self.stored = stored
-        self._source = source
-
-    def __getitem__(self, key: str) -> Tensor:
-        return self._source.tensor(self.stored[key])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.stored)
-
-    def __len__(self) -> int:
-        return len(self.stored)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.stored  # Mapping's own would read the tensor
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """The shape of a tensor, without reading it."""
-        return self._source.shape(self.stored[key])
-
-    def dtype(self, key: str) -> torch.dtype:
-        """The dtype of a tensor, without reading it."""
-        return self._source.dtype(self.stored[key])
-
-    @property
-    def renamed(self) -> dict[str, str]:
-        """Key in the file -> released key, where an old name was replaced."""
-        return {old: new for new, old in self.stored.items() if OLD_NAME in old and OLD_NAME not in new}
+AVERAGED_KEYS = ("current_model_state", "averaging_state")
+"""Lightning's WeightAveraging puts the average into `state_dict`, the trained weights and its counter into these."""
 
 
-class _Source:
-    """Tensors of a dictionary that has been read (memory-mapped)."""
+def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFile:
+    """Open a checkpoint: Lightning, DeepSpeed, a bare dictionary of tensors, safetensors, or a folder of shards.
 
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self._tensors = tensors
-
-    def tensor(self, key: str) -> Tensor:
-        return self._tensors[key]
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._tensors[key].shape)
-
-    def dtype(self, key: str) -> torch.dtype:
-        return self._tensors[key].dtype
-
-
-class _SafetensorsSource(_Source):
-    """Tensors of an open safetensors file, each read when asked for."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def tensor(self, key: str) -> Tensor:
-        return self._file.get_tensor(key)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        return tuple(self._file.get_slice(key).get_shape())
-
-    def dtype(self, key: str) -> torch.dtype:
-        return DTYPES[self._file.get_slice(key).get_dtype()]
-
-
-def read_checkpoint(path: str | Path) -> CheckpointFile:
-    """Open a checkpoint: Lightning, DeepSpeed, a bare dictionary of tensors, or safetensors.
+    Folders are those of torch.distributed.checkpoint (FSDP), and of DeepSpeed, whose float32 weights are put together
+    from the optimizer states where those are present. `weights` chooses in a file of a run that averaged its weights.
 
     Raises `CheckpointError`, in one line, for a file that is missing, empty, truncated, something else, or a pickle
-    that holds more than tensors and plain containers.
+    that holds more than tensors and plain containers, and for averaged weights where there are none.
     """
-    path = _find_file(Path(path))
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    checkpoint = _read_folder(path) if path.is_dir() else _read_file(path, weights)
+    if weights == "averaged" and not checkpoint.averaged:
+        raise CheckpointError(
+            f"{path} holds no averaged weights: its run does not name main.callbacks.AveragedWeights, or the average "
+            "had not begun"
+        )
+    return checkpoint
+
+
+def _read_folder(path: Path) -> CheckpointFile:
+    if is_sharded(path):
+        source, stored = read_sharded(path)
+        return CheckpointFile(path, "fsdp", source, released_keys(path, stored), {})
+    model_file = find_model_file(path)
+    if model_file is None:
+        raise CheckpointError(
+            f"{path} is a folder that neither FSDP nor DeepSpeed wrote; name the checkpoint file itself"
+        )
+    content = load_pickle(model_file, STAND_INS)
+    partitions = partition_files(model_file)
+    if not partitions:
+        return _from_pickle(model_file, content, "trained")
+    tensors = content.get("module")
+    if not isinstance(tensors, Mapping):
+        raise CheckpointError(f"{model_file} holds no weights; it holds {examples([str(key) for key in content])}")
+    zero = read_zero(model_file, content, partitions)
+    stored = {key: key for key in tensors}
+    return CheckpointFile(
+        path, "zero", zero, released_keys(path, stored, deepspeed=True), _plain_values(content), False
+    )
+
+
+def _read_file(path: Path, weights: Weights) -> CheckpointFile:
     start = _first_bytes(path)
     if start.startswith(b"PK\x03\x04") or start[:1] == b"\x80":
-        return _read_pickle(path, is_zip=start.startswith(b"PK"))
+        return _from_pickle(path, load_pickle(path), weights)
     if start[8:9] == b"{":
         return _read_safetensors(path, int.from_bytes(start[:8], "little"))
     if start.lstrip()[:1] == b"<":
@@ -135,17 +93,6 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path} is a git-lfs pointer, not the checkpoint; run `git lfs pull` where it came from")
     raise CheckpointError(f"{path} is not a checkpoint; expected a .safetensors file or a PyTorch .ckpt, .pt or .bin")
-
-
-def _find_file(path: Path) -> Path:
-    if path.is_dir():
-        inside = [path / name for name in DEEPSPEED_FILES if (path / name).is_file()]
-        if not inside:
-            raise CheckpointError(f"{path} is a folder without {DEEPSPEED_FILES[0]}; name the checkpoint file itself")
-        return inside[0]
-    if not path.exists():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    return path
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -169,85 +116,43 @@ def _read_safetensors(path: Path, header_length: int) -> CheckpointFile:
         metadata = dict(file.metadata() or {})
         unknown = {name for key in keys if (name := file.get_slice(key).get_dtype()) not in DTYPES}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is truncated or damaged, fetch or copy it again ({_first_line(error)})"
-        ) from error
+        raise CheckpointError(damaged(path, error)) from error
     if unknown:
         raise CheckpointError(f"{path} holds tensors of type {', '.join(sorted(unknown))}; use one in 32 or 16 bits")
-    return CheckpointFile(path, "safetensors", _SafetensorsSource(file), _released_keys(path, keys), metadata)
+    stored = released_keys(path, {key: key for key in keys})
+    return CheckpointFile(path, "safetensors", SafetensorsSource(file), stored, metadata)
 
 
-def _read_pickle(path: Path, is_zip: bool) -> CheckpointFile:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_refusal(path, str(error))) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        # What torch raises for damaged archives depends on where the damage is.
-        raise CheckpointError(
-            f"{path} is truncated or damaged, fetch or copy it again ({_first_line(error)})"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
-    file_format, tensors = _state_dict_of(content)
+def _from_pickle(path: Path, content: Mapping[Any, Any], weights: Weights) -> CheckpointFile:
+    file_format, tensors, averaged = _state_dict_of(content, weights)
     # A bare dictionary may hold counters beside its tensors; a state dict may not.
     odd = [str(key) for key, value in tensors.items() if not (isinstance(value, Tensor) and isinstance(key, str))]
     if file_format == "state_dict":
         tensors = {key: value for key, value in tensors.items() if str(key) not in odd}
     elif odd:
-        raise CheckpointError(f"{path} is damaged: {_examples(odd)} in its state dict is not a tensor")
+        raise CheckpointError(f"{path} is damaged: {examples(odd)} in its state dict is not a tensor")
     if not tensors:
         raise CheckpointError(
-            f"{path} holds no tensors; it holds {_examples([str(key) for key in content]) or 'nothing'}"
+            f"{path} holds no tensors; it holds {examples([str(key) for key in content]) or 'nothing'}"
         )
-    stored = _released_keys(path, list(tensors), file_format == "deepspeed")
-    metadata = {str(key): str(value) for key, value in content.items() if isinstance(value, str | int | float)}
-    return CheckpointFile(path, file_format, _Source(tensors), stored, metadata)
+    stored = released_keys(path, {key: key for key in tensors}, deepspeed=file_format == "deepspeed")
+    return CheckpointFile(path, file_format, TensorSource(tensors), stored, _plain_values(content), averaged)
 
 
-def _state_dict_of(content: Mapping[Any, Any]) -> tuple[Format, Mapping[Any, Any]]:
+def _state_dict_of(content: Mapping[Any, Any], weights: Weights) -> tuple[Format, Mapping[Any, Any], bool]:
+    """Format, tensors, and whether they are averaged. Before the average has begun it is the initial weights."""
     if isinstance(content.get("state_dict"), Mapping):
-        return "lightning", content["state_dict"]
+        trained, counters = (content.get(key) for key in AVERAGED_KEYS)
+        if not isinstance(trained, Mapping) or not isinstance(counters, Mapping):
+            return "lightning", content["state_dict"], False
+        begun = int(counters.get("n_averaged", 0)) > 0
+        if weights == "trained" or not begun:
+            return "lightning", trained, False
+        return "lightning", content["state_dict"], True
     if isinstance(content.get("module"), Mapping):
-        return "deepspeed", content["module"]
-    return "state_dict", content
+        return "deepspeed", content["module"], False
+    return "state_dict", content, False
 
 
-def _refusal(path: Path, message: str) -> str:
-    """One line for what torch said in many."""
-    found = re.search(r"GLOBAL ([\w.]+)", message)
-    if found:
-        return (
-            f"{path} was refused: besides tensors it holds {found[1]}, and reading that could run code; ask its author "
-            "for a .safetensors file, or re-save its state_dict where you trust it, in a sandbox without network"
-        )
-    return f"{path} is not a checkpoint, or it is damaged; fetch or copy it again"
-
-
-def _released_keys(path: Path, keys: list[str], deepspeed: bool = False) -> dict[str, str]:
-    """Released key -> key in the file."""
-    prefix = ""
-    if deepspeed and any(key.startswith(DEEPSPEED_PREFIX) for key in keys):
-        without = [key for key in keys if not key.startswith(DEEPSPEED_PREFIX)]
-        if without:
-            raise CheckpointError(
-                f"{path}: {len(without)} of {len(keys)} keys lack the prefix {DEEPSPEED_PREFIX!r}, such as "
-                f"{without[0]}; a DeepSpeed file has it on all or none"
-            )
-        prefix = DEEPSPEED_PREFIX
-    stored: dict[str, str] = {}
-    for key in keys:
-        name = key.removeprefix(prefix).replace(f".{OLD_NAME}.", f".{NEW_NAME}.")
-        if name in stored:
-            raise CheckpointError(f"{path} holds both {stored[name]} and {key}, which are the same layer")
-        stored[name] = key
-    return stored
-
-
-def _examples(names: list[str], count: int = 4) -> str:
-    return ", ".join(names[:count]) + (" ..." if len(names) > count else "")
-
-
-def _first_line(error: BaseException) -> str:
-    """The first sentence, or the first line if that is shorter."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]
+def _plain_values(content: Mapping[Any, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in content.items() if isinstance(value, str | int | float)}

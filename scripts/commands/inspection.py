@@ -1,4 +1,4 @@
-"""`info`, `convert` and `doctor`: what a checkpoint is, other forms of it, and what this machine can do."""
+"""`info` and `doctor`: what a checkpoint is, and what this machine can do."""
 
 from __future__ import annotations
 
@@ -71,30 +71,6 @@ def _card_rows(found: CheckpointInfo) -> Iterator[tuple[str, str]]:
             yield label, text(cards[0])
         else:
             yield label, "; ".join(f"if it is {card.name}: {text(card)}" for card in cards)
-
-
-def convert(
-    source: Annotated[Path, typer.Argument(help="The weight file to read.")],
-    destination: Annotated[Path, typer.Argument(help="The .safetensors or .ckpt file to write.")],
-    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; left out, as it is.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML whose card is stored in a safetensors file.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    old_names: Annotated[
-        bool, typer.Option("--old-names", help="Name the fs embedding as the published 256 file does.")
-    ] = False,
-) -> None:
-    """Write a checkpoint in another format or precision, tensor by tensor."""
-    from lvdm.checkpoint import convert as convert_checkpoint
-    from lvdm.device import DTYPES
-    from lvdm.model_card import ModelCard
-
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
-    card = ModelCard.from_yaml(config) if config else None
-    convert_checkpoint(
-        source, destination, DTYPES[dtype] if dtype else None, card=card, overwrite=overwrite, old_names=old_names
-    )
-    Console(highlight=False, soft_wrap=True).print(str(destination))
 
 
 def doctor() -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
-from lvdm.checkpoint.reading import DEEPSPEED_FILES
+from lvdm.checkpoint.zero import MODEL_FILE
 
 
 def assert_refused(path: Path, expected: str) -> str:
@@ -66,7 +66,7 @@ def test_the_deepspeed_prefix_is_checked_not_sliced(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_a_deepspeed_run_is_found(tmp_path: Path) -> None:
-    inside = tmp_path / "last.ckpt" / DEEPSPEED_FILES[0]
+    inside = tmp_path / "last.ckpt" / "checkpoint" / MODEL_FILE
     inside.parent.mkdir(parents=True)
     torch.save({"module": {"_forward_module.betas": torch.ones(2)}}, inside)
     assert read_checkpoint(tmp_path / "last.ckpt").path == inside

@@ -1,0 +1,93 @@
+"""Pickles of torch, read as data only: the one `torch.load` in the tree, always with `weights_only`."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from lvdm.checkpoint.errors import CheckpointError
+
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError)
+"""What torch raises for damaged archives depends on where the damage is."""
+
+
+class Inert:
+    """Stands for a class of another library in a pickle: takes what it is given and does nothing.
+
+    `arguments` are those of its construction, `state` is what was set on it afterwards.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __new__(cls, *arguments: Any) -> Inert:
+        """An instance whose constructor may never be called, as pickles do."""
+        made = super().__new__(cls)
+        made.arguments, made.state = arguments, None
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def load_pickle(path: Path, stand_ins: Sequence[str] = ()) -> Mapping[Any, Any]:
+    """The dictionary in a file of `torch.save`, memory-mapped where the file is a zip archive.
+
+    `stand_ins` are dotted names of classes that may occur and become `Inert`; any other class is refused.
+    Raises `CheckpointError` in one line.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_zip = file.read(2) == b"PK"
+        with torch.serialization.safe_globals([(Inert, name) for name in stand_ins]):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(refusal(path, str(error))) from error
+    except DAMAGE as error:
+        raise CheckpointError(damaged(path, error)) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
+    return content
+
+
+def load_tensor(path: Path, stream: IO[bytes]) -> torch.Tensor:
+    """The tensor that `torch.save` wrote into `stream`, a part of the file `path`."""
+    try:
+        value = torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(refusal(path, str(error))) from error
+    except DAMAGE as error:
+        raise CheckpointError(damaged(path, error)) from error
+    if not isinstance(value, torch.Tensor):
+        raise CheckpointError(f"{path} holds a {type(value).__name__} where a tensor should be; copy it again")
+    return value
+
+
+def refusal(path: Path, message: str) -> str:
+    """One line for what torch said in many."""
+    found = re.search(r"GLOBAL ([\w.]+)", message)
+    if found:
+        return (
+            f"{path} was refused: besides tensors it holds {found[1]}, and reading that could run code; ask its author "
+            "for a .safetensors file, or re-save its state_dict where you trust it, in a sandbox without network"
+        )
+    return f"{path} is not a checkpoint, or it is damaged; fetch or copy it again"
+
+
+def damaged(path: Path, error: BaseException) -> str:
+    """One line for a file that ends early or holds rubbish."""
+    return f"{path} is truncated or damaged, fetch or copy it again ({first_line(error)})"
+
+
+def first_line(error: BaseException) -> str:
+    """The first sentence, or the first line if that is shorter."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]

@@ -1,0 +1,48 @@
+"""`dynamicrafter convert`: one file of weights, from any checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="The weight file, or the folder that FSDP or DeepSpeed wrote.")],
+    destination: Annotated[Path, typer.Argument(help="The .safetensors or .ckpt file to write.")],
+    dtype: Annotated[str | None, typer.Option(help="fp32, fp16 or bf16; left out, as it is.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML whose card is stored in a safetensors file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    old_names: Annotated[
+        bool, typer.Option("--old-names", help="Name the fs embedding as the published 256 file does.")
+    ] = False,
+    ema: Annotated[
+        bool | None,
+        typer.Option(
+            "--ema/--no-ema", help="The averaged weights of a training run, or the trained; averaged if there are any."
+        ),
+    ] = None,
+) -> None:
+    """Write the weights of a checkpoint in another format or precision, tensor by tensor; shards become one file."""
+    from lvdm.checkpoint import convert as convert_checkpoint
+    from lvdm.device import DTYPES
+    from lvdm.model_card import ModelCard
+
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+    card = ModelCard.from_yaml(config) if config else None
+    report = convert_checkpoint(
+        source,
+        destination,
+        DTYPES[dtype] if dtype else None,
+        card=card,
+        overwrite=overwrite,
+        old_names=old_names,
+        weights="auto" if ema is None else "averaged" if ema else "trained",
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(str(destination))
+    if report.averaged and ema is None:
+        console.print("These are the averaged weights of the run; --no-ema takes the trained ones.")
