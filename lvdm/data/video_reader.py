@@ -7,6 +7,7 @@ and not claims of the header; reading seeks to the key frame before each wanted 
 from __future__ import annotations
 
 import bisect
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -42,13 +43,15 @@ class VideoError(ValueError):
 class VideoReader:
     """Frames of one video file by their number; a context manager.
 
+    With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
     `num_frames` is exact; `fps` is the average over the whole file; `height` and `width` are those of the picture as
     shown, after the rotation that phones store beside it. Raises `VideoError` when the file is not a readable video.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, data: bytes | None = None) -> None:
         self.path = Path(path)
-        _check_file(self.path)
+        self._data = data
+        check_video_file(self.path, data)
         self._container = self._open()
         try:
             self._scan()
@@ -95,7 +98,7 @@ class VideoReader:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            container = av.open(str(self.path))
+            container = av.open(str(self.path) if self._data is None else io.BytesIO(self._data), mode="r")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self.path}: not a readable video ({_reason(error)})") from error
         stream = container.streams.best("video")
@@ -208,7 +211,12 @@ class VideoReader:
         return number if number < len(self._times) and self._times[number] == frame.pts else None
 
 
-def _check_file(path: Path) -> None:
+def check_video_file(path: Path, data: bytes | None) -> None:
+    """Raise `VideoError` for what cannot be a video, before a decoder sees it: missing, a folder, empty."""
+    if data is not None:
+        if not data:
+            raise VideoError(f"{path}: the file is empty")
+        return
     if not path.exists():
         raise VideoError(f"{path}: there is no such file")
     if path.is_dir():

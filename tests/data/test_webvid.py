@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import torch
 from golden_vectors import GOLDEN
 
 from lvdm.config import parse_component
-from lvdm.data.webvid import ClipError, ClipFrames, WebVid, WebVidConfig, choose_frames, convert_stride
+from lvdm.data.clip_frames import ClipError, ClipFrames, choose_frames, convert_stride
+from lvdm.data.clips import Clip, ClipSize
+from lvdm.data.webvid import WebVid, WebVidConfig
 
 CASES = json.loads((GOLDEN / "webvid_cases.json").read_text())
 COMPOUNDING = 12
@@ -116,8 +120,12 @@ def make_dataset(folder: Path, lengths: list[int | None], **options: Any) -> Web
     return parse_component({"target": "lvdm.data.webvid.WebVid", "params": params}, "data").build()
 
 
-def test_item_holds_the_frames_of_the_stride(tmp_path: Path) -> None:
-    item = make_dataset(tmp_path, [20], frame_stride=3)[0]
+def clip(source: WebVid, index: int, seed: int = 0, size: ClipSize | None = None) -> Clip:
+    return source.clip(index, random.Random(seed), size)
+
+
+def test_clip_holds_the_frames_of_the_stride(tmp_path: Path) -> None:
+    item = clip(make_dataset(tmp_path, [20], frame_stride=3), 0)
     assert item["video"].shape == (3, 4, 32, 48)
     assert item["video"].dtype == torch.float32
     brightness = (item["video"].mean((0, 2, 3)) + 1) * 127.5
@@ -127,43 +135,59 @@ def test_item_holds_the_frames_of_the_stride(tmp_path: Path) -> None:
     assert item["path"].endswith("videos/p/0.mp4")
 
 
-def test_random_choices_follow_the_torch_seed(tmp_path: Path) -> None:
-    dataset = make_dataset(tmp_path, [28], frame_stride=6, random_fs=True)
-    torch.manual_seed(5)
-    first = [dataset[0] for _ in range(4)]
-    torch.manual_seed(5)
-    again = [dataset[0] for _ in range(4)]
+def test_random_choices_come_from_the_generator_only(tmp_path: Path) -> None:
+    source = make_dataset(tmp_path, [28], frame_stride=6, random_fs=True)
+    first, again = ([clip(source, 0, seed) for seed in range(8)] for _ in range(2))
     assert all(torch.equal(a["video"], b["video"]) for a, b in zip(first, again, strict=True))
-    assert len({item["frame_stride"] for item in first + [dataset[0] for _ in range(8)]}) > 1, "the stride never varies"
+    assert len({item["frame_stride"] for item in first}) > 1, "the stride never varies"
+    assert len({item["video"][0, 0, 0, 0].item() for item in first}) > 1, "the start never varies"
+
+
+def test_the_size_of_a_batch_overrides_the_configured_one(tmp_path: Path) -> None:
+    source = make_dataset(tmp_path, [12])
+    assert clip(source, 0, size=ClipSize(9, 16, 40))["video"].shape == (3, 9, 16, 40)
+    assert clip(source, 0)["video"].shape == (3, 4, 32, 48)
+    with pytest.raises(ClipError, match="has 12 frames, a clip needs 13"):
+        clip(source, 0, size=ClipSize(13, 16, 40))
+
+
+def test_native_size_is_that_of_the_file(tmp_path: Path) -> None:
+    source = make_dataset(tmp_path, [20, None])
+    assert source.native_size(0) == ClipSize(20, 48, 80)
+    assert source.native_size(1) is None, "a damaged file has no size"
 
 
 def test_broken_videos_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    dataset = make_dataset(tmp_path, [None, 2, 20])
+    source = make_dataset(tmp_path, [None, 2, 20])
     with caplog.at_level(logging.WARNING):
-        assert dataset[0]["caption"] == "caption, 2", "neither the damaged nor the short video can be used"
+        item = clip(source, 0)
+    assert item["caption"] == "caption, 2", "neither the damaged nor the short video can be used"
+    assert [line.partition(": ")[0][-5:] for line in item["failures"].split("\n")] == ["0.mp4", "1.mp4"]
+    assert "has 2 frames, a clip needs 4" in item["failures"]
     assert [record.getMessage().split(" skipped")[0][-5:] for record in caplog.records] == ["0.mp4", "1.mp4"]
+    assert clip(source, 2)["failures"] == ""
 
 
 def test_a_dataset_without_usable_videos_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ClipError, match=r"none of 3 videos.*1\.mp4: .*2\.mp4: .*0\.mp4: "):
-        make_dataset(tmp_path, [None, 2, None])[1]
+        clip(make_dataset(tmp_path, [None, 2, None]), 1)
 
 
 def test_reduced_resolution_and_crops(tmp_path: Path) -> None:
     reduced = make_dataset(tmp_path, [8], load_raw_resolution=False, spatial_transform=None, resolution=[300, 530])
-    assert reduced[0]["video"].shape == (3, 4, 300, 530)
+    assert clip(reduced, 0)["video"].shape == (3, 4, 300, 530)
     cropped = make_dataset(tmp_path, [8], spatial_transform="random_crop", crop_resolution=[16, 24])
-    assert cropped[0]["video"].shape == (3, 4, 16, 24)
+    assert clip(cropped, 0)["video"].shape == (3, 4, 16, 24)
     too_large = make_dataset(tmp_path, [8], spatial_transform="center_crop", resolution=[64, 64])
     with pytest.raises(ClipError, match="cannot center_crop 64x64 from frames of 48x80"):
-        too_large[0]
+        clip(too_large, 0)
 
 
 def test_subsample_is_always_the_same(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, [8, 8, 8], subsample=2)
     assert len(dataset) == 2
     again = WebVid(dataset.config)
-    assert [again[i]["caption"] for i in range(2)] == [dataset[i]["caption"] for i in range(2)]
+    assert [clip(again, i)["caption"] for i in range(2)] == [clip(dataset, i)["caption"] for i in range(2)]
 
 
 def test_bad_metadata_is_named(tmp_path: Path) -> None:
@@ -175,6 +199,15 @@ def test_bad_metadata_is_named(tmp_path: Path) -> None:
         WebVid(config)
     (tmp_path / "meta.csv").write_text("videoid,name,page_dir\n")
     with pytest.raises(ValueError, match="lists no videos"):
+        WebVid(config)
+
+
+def test_a_data_dir_without_the_videos_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    config = make_dataset(tmp_path, [8]).config
+    with pytest.raises(ValueError, match=r"data_dir: there is no folder <WebVid10M DATA>"):
+        WebVid(replace(config, data_dir="<WebVid10M DATA>"))
+    (tmp_path / "videos").rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"none of 1 videos looked for is there, the first is .*videos/p/0\.mp4"):
         WebVid(config)
 
 

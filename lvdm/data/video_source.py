@@ -1,0 +1,84 @@
+"""Clips out of video files, wherever these and their captions come from."""
+
+from __future__ import annotations
+
+import logging
+import random
+
+from lvdm.data.clip_frames import ClipError, ClipOptions, cut_clip
+from lvdm.data.clips import Clip, ClipSize
+from lvdm.data.source_files import Inventory, SourceFiles
+from lvdm.data.torchcodec_reader import load_torchcodec
+from lvdm.data.video_backends import open_video
+from lvdm.data.video_header import SizeIndex
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 10
+"""Videos tried for one clip before the source is given up as broken."""
+
+
+class VideoSource:
+    """A `ClipSource` over video files.
+
+    A video that cannot be used is passed over for the next one, and named under `failures` of the clip; when
+    `MAX_TRIES` in a row fail (the original tries for ever), a `ClipError` names them with their reasons.
+    """
+
+    def __init__(self, files: SourceFiles, options: ClipOptions, where: str, index_file: str | None = None) -> None:
+        if options.reader == "torchcodec":
+            load_torchcodec()
+        self.files = files
+        self.where = where
+        self._options = options
+        self._sizes = SizeIndex(files, index_file)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def native_size(self, index: int) -> ClipSize | None:
+        """Frames, height and width of video `index` as its header tells them; None if it is unreadable."""
+        return self._sizes[index]
+
+    def clip(self, index: int, rng: random.Random, size: ClipSize | None = None) -> Clip:
+        """A clip of video `index`, or of the next ones if that cannot be used; see `Clip`. Raises `ClipError`."""
+        size = size or self._options.clip_size
+        stride = self._options.draw_stride(rng)
+        failures: list[str] = []
+        for attempt in range(min(MAX_TRIES, len(self))):
+            number = (index + attempt) % len(self)
+            path = self.files.path(number)
+            try:
+                caption = self.files.caption(number)
+                if caption is None:
+                    raise ClipError("has no caption")
+                with open_video(path, self.files.content(number), self._options.reader) as reader:
+                    video, frames = cut_clip(reader, self._options, stride, rng, size)
+            except (ValueError, OSError) as error:  # all about this video
+                reason = str(error).removeprefix(f"{path}: ")
+                logger.warning("%s skipped: %s", path, reason)
+                failures.append(f"{path}: {reason}")
+                continue
+            return {
+                "video": video,
+                "caption": caption,
+                "path": str(path),
+                "fps": frames.fps,
+                "frame_stride": frames.frame_stride,
+                "failures": "\n".join(failures),
+            }
+        raise ClipError(
+            f"none of {len(failures)} videos from number {index} of {self.where} can be used, "
+            f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
+        )
+
+
+def usable_files(inventory: Inventory, where: str) -> SourceFiles:
+    """The files of an inventory without problems; what the configuration leaves out is logged by name.
+
+    Raises `SourceError` with all problems.
+    """
+    files = inventory.require(where)
+    for problem in inventory.left_out:
+        logger.warning("%s: left out: %s", where, problem)
+    return files
