@@ -1,4 +1,4 @@
-"""The training loss: mean squared error against noise, velocity or x_0."""
+"""The training loss: mean squared error against noise, velocity or x_0, and its weight by time step."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def diffusion_loss(
     if weight is not None:
         squared_error = squared_error * weight
     return squared_error.flatten(1).mean(1)
+
+
+def min_snr_weight(t: Tensor, schedule: NoiseSchedule, gamma: float) -> Tensor:
+    """Weight (b,) of the squared error at time steps `t` (b,): min-SNR-gamma (arXiv:2303.09556).
+
+    min(SNR, gamma) on x_0, divided by SNR for a noise and by SNR + 1 for a velocity prediction, with SNR =
+    abar / (1 - abar). Written in abar, it is finite everywhere: where the SNR is zero, it is 1 for noise and 0 for
+    velocity, whose last step is then not trained at all. A dynamic rescale does not enter.
+    """
+    alpha = schedule.alphas_cumprod.to(t.device)[t]
+    if schedule.parameterization == "v":
+        return torch.minimum(alpha, gamma * (1 - alpha))
+    if schedule.parameterization == "eps":
+        return (gamma * (1 - alpha) / alpha).clamp(max=1.0)
+    return (alpha / (1 - alpha)).clamp(max=gamma)

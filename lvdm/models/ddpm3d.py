@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -14,11 +12,11 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning, interpolation, repeat_frame
-from lvdm.config import Component, LegacyOption
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
-from lvdm.diffusion.loss import diffusion_loss
+from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
 from lvdm.diffusion.parameterization import q_sample, scale_x0
-from lvdm.diffusion.schedule import NoiseSchedule, Parameterization, ScheduleConfig, schedule_buffers
+from lvdm.diffusion.schedule import NoiseSchedule, schedule_buffers
+from lvdm.models.condition_noise import add_time_noise
 from lvdm.models.decoding import decode_tiled
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.models.training_draws import (
@@ -28,80 +26,9 @@ from lvdm.models.training_draws import (
     dropped_conditions,
     moving_region_weight,
 )
+from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.modules.attention import Context
 from lvdm.modules.networks.openaimodel3d import UNetModel
-
-
-@dataclass(frozen=True)
-class LatentVisualDiffusionConfig:
-    """Keys of `model.params`. The last group is ours; its defaults are the original's behaviour."""
-
-    unet_config: Component
-    first_stage_config: Component
-    cond_stage_config: Component
-    img_cond_stage_config: Component
-    image_proj_stage_config: Component
-    image_size: tuple[int, int]
-    channels: int = 4
-    linear_start: float = 0.00085
-    linear_end: float = 0.012
-    timesteps: int = 1000
-    parameterization: Parameterization = "eps"
-    rescale_betas_zero_snr: bool = False
-    use_dynamic_rescale: bool = False
-    base_scale: float = 0.7
-    turning_step: int = 400
-    scale_factor: float = 1.0
-    perframe_ae: bool = False
-    fps_condition_type: Literal["fs", "fps"] = "fs"
-    cond_stage_trainable: bool = False
-    image_proj_model_trainable: bool = True
-    uncond_prob: float = 0.2
-    rand_cond_frame: bool = False
-    interp_mode: bool = False
-    log_every_t: int = 100
-
-    interpolation_probability: float = 0.0
-    high_noise_probability: float = 0.0
-    high_noise_start: int = 500
-    moving_region_weight: float = 1.0
-
-    LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
-        {
-            "num_timesteps_cond": LegacyOption((1, None), "conditions are not noised"),
-            "first_stage_key": LegacyOption(("video",), "batches name the clip `video`"),
-            "cond_stage_key": LegacyOption(("caption",), "batches name the sentence `caption`"),
-            "conditioning_key": LegacyOption(("hybrid",), "the model takes tokens and concatenated latents"),
-            "scale_by_std": LegacyOption((False,), "set scale_factor instead"),
-            "use_ema": LegacyOption((False,), "averaging weights is a callback: see configs/training_tiny"),
-            "uncond_type": LegacyOption(("empty_seq",), "the null condition is the empty prompt and a grey image"),
-            "freeze_embedder": LegacyOption((True,), "the image tower is never trained with the video model"),
-            "loss_type": LegacyOption(("l2",), "the released models use the squared error"),
-            "beta_schedule": LegacyOption(("linear",), "the released models use the linear schedule"),
-            "monitor": LegacyOption((None, "val/loss_simple_ema"), "set it on the checkpoint callback"),
-            "encoder_type": LegacyOption(("2d",), "the autoencoder works frame by frame"),
-        }
-    )
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.uncond_prob <= 1 / 3:
-            raise ValueError(f"uncond_prob is used three times and must be in [0, 1/3], it is {self.uncond_prob}")
-        if not 0 <= self.high_noise_start < self.timesteps:
-            raise ValueError(f"high_noise_start must lie in 0..{self.timesteps - 1}, it is {self.high_noise_start}")
-        self.schedule_config()
-
-    def schedule_config(self) -> ScheduleConfig:
-        """The fields that define the noise schedule."""
-        return ScheduleConfig(
-            self.linear_start,
-            self.linear_end,
-            self.timesteps,
-            self.parameterization,
-            self.rescale_betas_zero_snr,
-            self.use_dynamic_rescale,
-            self.base_scale,
-            self.turning_step,
-        )
 
 
 class DiffusionWrapper(nn.Module):
@@ -179,8 +106,11 @@ class LatentVisualDiffusion(pl.LightningModule):
         """video (b, 3, t, H, W) in [-1, 1] -> latents (b, c, t, h, w), times `scale_factor`.
 
         `noise` has the latents' shape and makes a posterior sample, as the original always does; without it, the mode.
+        The autoencoder computes in the precision of its weights, whatever autocast says: float16 would overflow in it.
         """
-        posterior = self.first_stage_model.encode(rearrange(video, "b c t h w -> (b t) c h w"))
+        video = video.to(next(self.first_stage_model.parameters()).dtype)
+        with torch.autocast(video.device.type, enabled=False):
+            posterior = self.first_stage_model.encode(rearrange(video, "b c t h w -> (b t) c h w"))
         z = posterior.mode() if noise is None else posterior.sample(rearrange(noise, "b c t h w -> (b t) c h w"))
         return rearrange(z, "(b t) c h w -> b c t h w", b=video.shape[0]) * self.config.scale_factor
 
@@ -273,6 +203,9 @@ class LatentVisualDiffusion(pl.LightningModule):
         shape = self.latent_shape(batch)
         draws = draw_training_numbers(shape, numbers, self.training_seed, self._draw_rules(), stream).to(self.device)
         latents, conditioning = self.training_batch(batch, draws)
+        if self.config.time_noise is not None and stream == "train":
+            time = draws.t / self.config.timesteps
+            conditioning = add_time_noise(conditioning, time, numbers, self.training_seed, self.config.time_noise)
         losses = self.training_loss(latents, conditioning, draws)
         return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t}
 
@@ -284,6 +217,7 @@ class LatentVisualDiffusion(pl.LightningModule):
             1.0 if config.interp_mode else config.interpolation_probability,
             config.high_noise_probability,
             config.high_noise_start,
+            config.noise_strength,
         )
 
     def latent_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:
@@ -322,7 +256,10 @@ class LatentVisualDiffusion(pl.LightningModule):
         weight = None
         if self.config.moving_region_weight != 1.0:
             weight = moving_region_weight(latents, self.config.moving_region_weight)
-        return diffusion_loss(output, x_0, draws.noise, draws.t, schedule, weight)
+        losses = diffusion_loss(output, x_0, draws.noise, draws.t, schedule, weight)
+        if self.config.min_snr_gamma is None:
+            return losses
+        return losses * min_snr_weight(draws.t, schedule, self.config.min_snr_gamma)
 
 
 def pick_frames(video: Tensor, frames: Tensor) -> Tensor:

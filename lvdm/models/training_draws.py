@@ -47,6 +47,7 @@ class DrawRules:
     rand_cond_frame            any frame may condition a clip, not only the first
     interpolation_probability  share of clips that are given their first and last frame
     high_noise_probability     share of clips whose t is drawn from `high_noise_start` on only
+    noise_strength             noise shared by all pixels of a channel of a frame, added to the noise (offset noise)
     """
 
     num_timesteps: int = 1000
@@ -54,6 +55,7 @@ class DrawRules:
     interpolation_probability: float = 0.0
     high_noise_probability: float = 0.0
     high_noise_start: int = 500
+    noise_strength: float = 0.0
 
 
 def draw_training_numbers(
@@ -81,6 +83,9 @@ def _draw_sample(shape: tuple[int, ...], generator: torch.Generator, rules: Draw
     high = torch.randint(rules.high_noise_start, rules.num_timesteps, (), generator=generator)
     noise = torch.randn(shape, generator=generator)
     posterior = torch.randn(shape, generator=generator)
+    offset = torch.randn((*shape[:2], 1, 1), generator=generator)
+    if rules.noise_strength:
+        noise = noise + rules.noise_strength * offset
     frame = frame if rules.rand_cond_frame else torch.zeros_like(frame)
     return condition_drop, frame, interpolate, torch.where(noisy, high, t), noise, posterior
 
