@@ -7,6 +7,7 @@ from main.callbacks.guard import StepGuard, TrainingStoppedError
 from main.callbacks.images import ImageLogger, ImageLoggerConfig
 from main.callbacks.meters import TrainingMeters
 from main.callbacks.progress import TrainingProgress
+from main.callbacks.samples import SampleLogger
 from main.callbacks.timestep_loss import LossByTimestep
 from main.callbacks.weights import AveragedWeights, AveragedWeightsConfig, WeightExport, WeightExportConfig
 
@@ -19,6 +20,7 @@ __all__ = [
     "LossByTimestep",
     "ModelCheckpoint",
     "ModelCheckpointConfig",
+    "SampleLogger",
     "StepGuard",
     "TrainingMeters",
     "TrainingProgress",
