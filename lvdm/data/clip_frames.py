@@ -56,26 +56,22 @@ class PictureOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipOptions(PictureOptions):
-    """How a clip is cut out of a video: the original's options.
+class FrameOptions:
+    """Which frames of a video make a clip: the original's options.
 
     `frame_stride` is the stride, or with `random_fs` the largest one drawn. With `fixed_fps` the stride counts frames
-    at that rate instead of the video's own. `fps_max` limits the fps that is reported. Without `load_raw_resolution`
-    every video is first squeezed to 300x530, as in the original. `reader` names what decodes the files.
+    at that rate instead of the video's own. `fps_max` limits the fps that is reported.
     """
 
     video_length: int = 16
     frame_stride: int = 1
     frame_stride_min: int = 1
     fps_max: int | None = None
-    load_raw_resolution: bool = True
     fixed_fps: float | None = None
     random_fs: bool = False
-    reader: Backend = "pyav"
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for numbers that cannot describe a clip."""
-        super().__post_init__()
         for name in ("video_length", "frame_stride", "frame_stride_min", "fps_max", "fixed_fps"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -83,14 +79,31 @@ class ClipOptions(PictureOptions):
         if self.random_fs and self.frame_stride_min > self.frame_stride:
             raise ValueError(f"frame_stride_min = {self.frame_stride_min} is above frame_stride = {self.frame_stride}")
 
+    def draw_stride(self, rng: random.Random) -> int:
+        """The stride of one clip, before `fixed_fps`."""
+        return rng.randint(self.frame_stride_min, self.frame_stride) if self.random_fs else self.frame_stride
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions(PictureOptions, FrameOptions):
+    """How a clip is cut out of a video file.
+
+    Without `load_raw_resolution` every video is first squeezed to 300x530, as in the original. `reader` names what
+    decodes the files.
+    """
+
+    load_raw_resolution: bool = True
+    reader: Backend = "pyav"
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for numbers that cannot describe a clip."""
+        PictureOptions.__post_init__(self)
+        FrameOptions.__post_init__(self)
+
     @property
     def clip_size(self) -> ClipSize:
         """Frames, height and width of a clip."""
         return ClipSize(self.video_length, *self.size)
-
-    def draw_stride(self, rng: random.Random) -> int:
-        """The stride of one clip, before `fixed_fps`."""
-        return rng.randint(self.frame_stride_min, self.frame_stride) if self.random_fs else self.frame_stride
 
 
 @dataclass(frozen=True)

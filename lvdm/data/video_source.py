@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
+from pathlib import Path
 
 from lvdm.data.clip_frames import ClipError, ClipOptions, cut_clip
 from lvdm.data.clips import Clip, ClipSize
@@ -44,33 +46,46 @@ class VideoSource:
         """A clip of video `index`, or of the next ones if that cannot be used; see `Clip`. Raises `ClipError`."""
         size = size or self._options.clip_size
         stride = self._options.draw_stride(rng)
-        failures: list[str] = []
-        for attempt in range(min(MAX_TRIES, len(self))):
-            number = (index + attempt) % len(self)
+
+        def cut(number: int) -> Clip:
+            caption = self.files.caption(number)
+            if caption is None:
+                raise ClipError("has no caption")
             path = self.files.path(number)
-            try:
-                caption = self.files.caption(number)
-                if caption is None:
-                    raise ClipError("has no caption")
-                with open_video(path, self.files.content(number), self._options.reader) as reader:
-                    video, frames = cut_clip(reader, self._options, stride, rng, size)
-            except (ValueError, OSError) as error:  # all about this video
-                reason = str(error).removeprefix(f"{path}: ")
-                logger.warning("%s skipped: %s", path, reason)
-                failures.append(f"{path}: {reason}")
-                continue
+            with open_video(path, self.files.content(number), self._options.reader) as reader:
+                video, frames = cut_clip(reader, self._options, stride, rng, size)
             return {
                 "video": video,
                 "caption": caption,
                 "path": str(path),
                 "fps": frames.fps,
                 "frame_stride": frames.frame_stride,
-                "failures": "\n".join(failures),
             }
-        raise ClipError(
-            f"none of {len(failures)} videos from number {index} of {self.where} can be used, "
-            f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
-        )
+
+        return first_usable(index, len(self), self.where, self.files.path, cut)
+
+
+def first_usable(
+    index: int, count: int, where: str, path_of: Callable[[int], str | Path], cut: Callable[[int], Clip]
+) -> Clip:
+    """The clip that `cut` makes of video `index` or, if that raises, of the next one of `count`; adds `failures`.
+
+    After `MAX_TRIES` videos that raise `ValueError` or OSError, raises `ClipError` with all of their reasons.
+    """
+    failures: list[str] = []
+    for attempt in range(min(MAX_TRIES, count)):
+        number = (index + attempt) % count
+        path = path_of(number)
+        try:
+            return {**cut(number), "failures": "\n".join(failures)}
+        except (ValueError, OSError) as error:  # all about this video
+            reason = str(error).removeprefix(f"{path}: ")
+            logger.warning("%s skipped: %s", path, reason)
+            failures.append(f"{path}: {reason}")
+    raise ClipError(
+        f"none of {len(failures)} videos from number {index} of {where} can be used, "
+        f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
+    )
 
 
 def usable_files(inventory: Inventory, where: str) -> SourceFiles:
