@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
 import pytest
 import torch
 from golden_vectors import GOLDEN
+from tiny_videos import write_video
 
 from lvdm.config import parse_component
 from lvdm.data.clip_frames import ClipError, ClipFrames, choose_frames, convert_stride
@@ -81,18 +80,6 @@ def test_stride_does_not_compound_across_videos() -> None:
     num_frames, fps = entry["videos"][1]
     clip = choose_frames(num_frames, fps, 16, entry["kwargs"]["frame_stride"], lambda low, high: high, fixed_fps=24)
     assert clip.frame_stride == 2, "2 frames at 24 fps are 2.5 frames at 30 fps, rounded down"
-
-
-def write_video(path: Path, num_frames: int, fps: int, height: int = 48, width: int = 80) -> None:
-    """Frame i is a uniform grey of brightness 8 i + 16."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "4"})
-        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for index in range(num_frames):
-            frame = np.full((height, width, 3), 8 * index + 16, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def make_dataset(folder: Path, lengths: list[int | None], **options: Any) -> WebVid:

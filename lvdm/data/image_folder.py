@@ -1,0 +1,113 @@
+"""A folder of still images, as clips that do not move.
+
+For the stages of training that look at single pictures (the query transformer on a text-to-image base), and to keep a
+video model's pictures sharp: a clip is one picture repeated `video_length` times.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lvdm.data.captions import CaptionOptions
+from lvdm.data.clip_frames import ClipError, PictureOptions, fit_pictures
+from lvdm.data.clips import Clip, ClipSize
+from lvdm.data.folders import captioned_folder
+from lvdm.data.images import load_image
+from lvdm.data.source_files import Inventory
+from lvdm.data.video_source import MAX_TRIES, usable_files
+
+logger = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+
+_ORIENTATION = 274
+"""The EXIF tag that tells how a camera was held; 5 to 8 mean on its side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderConfig(PictureOptions, CaptionOptions):
+    """The folder, searched at any depth, and what a still says of its motion.
+
+    A clip is `video_length` times the same picture. `fps` and `frame_stride` are the values that are reported: a model
+    is told them as its motion condition (`fs`), so choose one that no video of the same training has, or train stills
+    alone.
+    """
+
+    data_dir: str
+    video_length: int = 1
+    fps: float = 1.0
+    frame_stride: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for options that do not fit together."""
+        PictureOptions.__post_init__(self)
+        CaptionOptions.__post_init__(self)
+        for name in ("video_length", "fps", "frame_stride"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} = {getattr(self, name)} should be positive")
+
+
+class ImageFolder:
+    """A `ClipSource` of stills, in the order of their names. Raises `SourceError` at once for what is wrong with it.
+
+    An image that cannot be used is passed over like a broken video, see `VideoSource`.
+    """
+
+    Config = ImageFolderConfig
+
+    def __init__(self, config: ImageFolderConfig) -> None:
+        self.config = config
+        self.files = usable_files(self.inventory(config), config.data_dir)
+
+    @staticmethod
+    def inventory(config: ImageFolderConfig) -> Inventory:
+        """The images and what is wrong with them as a set."""
+        return captioned_folder(config.data_dir, config, IMAGE_SUFFIXES, "images")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def native_size(self, index: int) -> ClipSize | None:
+        """The configured number of frames, and height and width of image `index` as shown; None if unreadable."""
+        try:
+            with Image.open(self.files.path(index)) as image:
+                width, height = image.size
+                if image.getexif().get(_ORIENTATION, 1) >= 5:
+                    width, height = height, width
+        except (OSError, SyntaxError, ValueError):
+            return None
+        return ClipSize(self.config.video_length, height, width)
+
+    def clip(self, index: int, rng: random.Random, size: ClipSize | None = None) -> Clip:
+        """Image `index` repeated, or the next one if it cannot be used; see `Clip`. Raises `ClipError`."""
+        size = size or ClipSize(self.config.video_length, *self.config.size)
+        failures: list[str] = []
+        for attempt in range(min(MAX_TRIES, len(self))):
+            number = (index + attempt) % len(self)
+            path = self.files.path(number)
+            try:
+                pixels = torch.from_numpy(np.array(load_image(path)))[None]  # (1, h, w, 3)
+                picture = fit_pictures(pixels, self.config.spatial_transform, (size.height, size.width), rng)
+            except ValueError as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                logger.warning("%s skipped: %s", path, reason)
+                failures.append(f"{path}: {reason}")
+                continue
+            return {
+                "video": picture.repeat(1, size.num_frames, 1, 1),  # (3, t, H, W)
+                "caption": self.files.caption(number) or "",
+                "path": str(path),
+                "fps": self.config.fps,
+                "frame_stride": self.config.frame_stride,
+                "failures": "\n".join(failures),
+            }
+        raise ClipError(
+            f"none of {len(failures)} images from number {index} of {self.config.data_dir} can be used, "
+            f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
+        )
