@@ -1,0 +1,32 @@
+"""The callbacks in two processes: they decide alike, and one that draws keeps nobody waiting for good."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_toys import Numbers, by_hand
+
+HERE = Path(__file__).parent
+
+
+def test_processes_skip_the_same_step_while_only_one_draws(tmp_path: Path) -> None:
+    command = [sys.executable, str(HERE / "ddp_callbacks_run.py"), str(tmp_path)]
+    paths = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent)])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second, "both processes should have skipped the same steps and hold the same weights"
+    assert first["skipped"] == 1
+    # The report comes before the average takes the weights' place; step 2 had samples 4 and 5.
+    samples = torch.stack([Numbers(10)[i]["x"] for i in range(10)])
+    expected = by_hand([samples[2 * i : 2 * i + 2] for i in (0, 1, 3, 4)])
+    assert first["weights"][0] == pytest.approx(expected.layer.weight[0].tolist(), abs=1e-5)
+    assert not (tmp_path / "skipped_steps.jsonl").exists(), "the first process has no bad sample to name"
+    assert json.loads((tmp_path / "skipped_steps.rank1.jsonl").read_text())["samples"][0]["number"] == 5
