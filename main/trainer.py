@@ -7,22 +7,25 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
+from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
+from lvdm.models.optimization import scaled_learning_rate
 from main.checkpoints import CheckpointStore, StorageError
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
 from main.training_setup import TrainingSetup, load_training_setup
+from main.tuning import apply_tuning
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +76,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     model.optimizer_config = setup.optimizer
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
-    for path in setup.pretrained if resume is None else ():
-        report = load_pretrained(model, read_checkpoint(path))
-        log.info("%s: %s", path, report)
-    if resume is not None and args.auto_resume_weight_only:
-        load_pretrained(model, read_checkpoint(resume))
+    prepare_weights(model, setup, resume, args.auto_resume_weight_only)
+    if args.auto_resume_weight_only:
         resume = None
     with atomic_path(run_dir / "config.yaml") as path:
         path.write_text(configuration, encoding="utf-8")
@@ -85,6 +85,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     data.seed = args.seed
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
     trainer = build_trainer(setup, run_dir, args.devices, checkpoint)
+    scale_learning_rate(model, setup, trainer.world_size)
     # The data module goes on with the right batch, which Lightning cannot know.
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     try:
@@ -120,15 +121,35 @@ def build_trainer(setup: TrainingSetup, run_dir: Path, devices: str, checkpoint:
     return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
 
 
-def load_pretrained(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Copy every tensor whose key and shape fit; returns a line about what did and what did not."""
-    own = model.state_dict()
-    fitting = {key: tensors[key] for key in tensors if key in own and tensors[key].shape == own[key].shape}
-    if not fitting:
-        raise ConfigError("the pretrained checkpoint has no tensor that this model has; is it of another model?")
-    model.load_state_dict(fitting, strict=False)
-    left = len(own) - len(fitting)
-    return f"took {len(fitting)} of {len(own)} tensors; {left} keep their initial values"
+def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weights_only: bool) -> None:
+    """Begin from the checkpoints that the YAML names, choose what is trained, take the weights of `resume` if asked.
+
+    What Lightning will restore from `resume` is not loaded twice.
+    """
+    plans = []
+    for path in setup.pretrained if resume is None else ():
+        plans.append(warm_start(model, read_checkpoint(path)))
+        log.info("%s:\n  %s", path, "\n  ".join(plans[-1].lines()))
+    log.info("%s", apply_tuning(model, setup.tuning))
+    if resume is not None and weights_only:
+        plans.append(warm_start(model, read_checkpoint(resume)))
+    if resume is None or weights_only:
+        for part in unfilled_frozen_parts(model, plans):
+            log.warning(
+                "the %s is not trained, at least in part, and no checkpoint fills it: it stays random; name one that "
+                "holds it in model.pretrained_checkpoint, which takes a list",
+                part.name,
+            )
+    model.base_checkpoint = setup.pretrained[-1] if setup.pretrained else None
+
+
+def scale_learning_rate(model: Any, setup: TrainingSetup, world_size: int) -> None:
+    """The original's `scale_lr`."""
+    if setup.scale_lr:
+        base, samples = setup.optimizer.learning_rate, setup.data.params.batch_size
+        rate = scaled_learning_rate(base, samples, world_size)
+        log.info("learning rate %g = %g x %d samples x %d devices (scale_lr)", rate, base, samples, world_size)
+        model.optimizer_config = replace(setup.optimizer, learning_rate=rate)
 
 
 if __name__ == "__main__":

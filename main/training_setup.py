@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
 from lvdm.models.optimization import OptimizerConfig
 from main.resume import CheckpointConfig
+from main.tuning import TuningConfig
 
 MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
-TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling")
+TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,18 @@ class LightningConfig:
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """Everything that a training run is made of."""
+    """Everything that a training run is made of.
+
+    scale_lr  multiply the learning rate by the samples of a step, as the original does with its `base_learning_rate`
+    """
 
     model: Component
     data: Component
     optimizer: OptimizerConfig
     lightning: LightningConfig
+    tuning: TuningConfig
     pretrained: tuple[Path, ...]
+    scale_lr: bool
     tree: dict[str, Any]
 
 
@@ -71,18 +77,42 @@ def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
             raise ConfigError(f"the configuration has no `{key}:`")
     model = tree["model"]
     _only(model, MODEL_KEYS, "model")
-    optimizer = parse_dataclass(OptimizerConfig, tree.get("optimizer") or {}, "optimizer")
-    if "base_learning_rate" in model and "learning_rate" not in (tree.get("optimizer") or {}):
-        optimizer = replace(optimizer, learning_rate=float(model["base_learning_rate"]))
+    lightning = parse_dataclass(LightningConfig, tree.get("lightning") or {}, "lightning")
+    tuning = parse_dataclass(TuningConfig, tree.get("tuning") or {}, "tuning")
+    tuning.check_precision(lightning.precision)
+    optimizer, scale_lr = _parse_optimizer(tree.get("optimizer") or {}, model, lightning)
     pretrained = model.get("pretrained_checkpoint") or []
     return TrainingSetup(
         model=parse_component(model, "model"),
         data=parse_component(tree["data"], "data"),
         optimizer=optimizer,
-        lightning=parse_dataclass(LightningConfig, tree.get("lightning") or {}, "lightning"),
+        lightning=lightning,
+        tuning=tuning,
         pretrained=tuple(Path(path) for path in ([pretrained] if isinstance(pretrained, str) else pretrained)),
+        scale_lr=scale_lr,
         tree=tree,
     )
+
+
+def _parse_optimizer(
+    node: Mapping[str, Any], model: Mapping[str, Any], lightning: LightningConfig
+) -> tuple[OptimizerConfig, bool]:
+    """The optimizer, and whether its learning rate is scaled: as in the original, but not an `optimizer.learning_rate`.
+
+    The original's `base_learning_rate` and the trainer's `max_steps` serve where it has none of its own.
+    """
+    node = dict(node)
+    from_model = "base_learning_rate" in model and "learning_rate" not in node
+    if from_model:
+        node["learning_rate"] = float(model["base_learning_rate"])
+    if "total_steps" not in node and (lightning.trainer.get("max_steps") or 0) > 0:
+        node["total_steps"] = lightning.trainer["max_steps"]
+    optimizer = parse_dataclass(OptimizerConfig, node, "optimizer")
+    try:
+        optimizer.fall_steps  # noqa: B018  # raises where the schedule has no end
+    except ValueError as error:
+        raise ConfigError(f"optimizer: {error}") from error
+    return optimizer, from_model and bool(model.get("scale_lr", True))
 
 
 def _only(tree: Mapping[str, Any], known: Sequence[str], where: str) -> None:

@@ -152,7 +152,7 @@ def _settle_frozen_parts(model: LatentVisualDiffusion, config: TuningConfig) -> 
         if any(parameter.requires_grad for parameter in part.parameters()):
             continue
         part.eval()
-        if dtype != torch.float32:
+        if dtype != torch.float32 and part is not model.image_proj_model:  # it reads what the towers make in float32
             part.to(torch.float32 if part is model.first_stage_model and dtype == torch.float16 else dtype)
     if config.train == "lora" and dtype != torch.float32:
         for parameter in model.unet.parameters():

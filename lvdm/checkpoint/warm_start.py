@@ -104,12 +104,10 @@ def warm_start(model: nn.Module, checkpoint: CheckpointFile) -> WarmStartPlan:
 
 
 def unfilled_frozen_parts(model: nn.Module, plans: Sequence[WarmStartPlan]) -> list[Part]:
-    """Components without a trained parameter of which no plan took anything: they would stay random for ever."""
+    """Components with a parameter that is not trained of which no plan took anything: those stay random for ever."""
     filled = {part_of(key) for plan in plans for key in (*plan.matched, *plan.adapted)}
-    parts: dict[Part, bool] = {}
-    for name, parameter in model.named_parameters():
-        parts[part_of(name)] = parts.get(part_of(name), False) or parameter.requires_grad
-    return [part for part, trained in parts.items() if not trained and part not in filled]
+    frozen = {part_of(name) for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return [part for part in PARTS if part in frozen - filled]
 
 
 def _check(plan: WarmStartPlan, model: Mapping[str, Shape], checkpoint: CheckpointFile) -> None:

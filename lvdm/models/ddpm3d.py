@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,9 @@ from einops import rearrange
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, Part
 from lvdm.conditioning import Conditioning, interpolation, repeat_frame
+from lvdm.config import Component
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
 from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
 from lvdm.diffusion.parameterization import q_sample, scale_x0
@@ -25,6 +28,14 @@ from lvdm.models.training_draws import (
     draw_training_numbers,
     dropped_conditions,
     moving_region_weight,
+)
+from lvdm.models.training_inputs import (
+    Dropped,
+    LeftOut,
+    inputs_from_cache,
+    inputs_from_pixels,
+    is_cached,
+    pick_frames,
 )
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.modules.attention import Context
@@ -51,16 +62,21 @@ class LatentVisualDiffusion(pl.LightningModule):
         self.config = config
         self.optimizer_config = OptimizerConfig()
         self.training_seed = 0
+        self.base_checkpoint: Path | None = None  # what the training began from
         # Buffers hold values even when the networks are built on the meta device.
         with torch.device("cpu"):
             for name, value in schedule_buffers(config.schedule_config()).items():
                 self.register_buffer(name, value)
         self.model = DiffusionWrapper(config.unet_config.build())
-        self.first_stage_model = config.first_stage_config.build().eval().requires_grad_(False)
-        self.cond_stage_model = config.cond_stage_config.build().requires_grad_(config.cond_stage_trainable)
-        self.embedder = config.img_cond_stage_config.build().eval().requires_grad_(False)
+        self.first_stage_model = self._build_encoder(config.first_stage_config, AUTOENCODER).eval()
+        self.cond_stage_model = self._build_encoder(config.cond_stage_config, TEXT_TOWER)
+        self.cond_stage_model.requires_grad_(config.cond_stage_trainable)
+        self.embedder = self._build_encoder(config.img_cond_stage_config, IMAGE_TOWER).eval()
         self.image_proj_model = config.image_proj_stage_config.build()
         self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
+
+    def _build_encoder(self, component: Component, part: Part) -> Any:
+        return LeftOut(part.name) if self.config.drop_encoders else component.build().requires_grad_(False)
 
     # ------------------------------------------------------------------ what the configuration implies
 
@@ -78,7 +94,7 @@ class LatentVisualDiffusion(pl.LightningModule):
     @property
     def vae_factor(self) -> int:
         """Pixels per latent pixel, along one side."""
-        return self.first_stage_model.downsample_factor
+        return self.config.first_stage_config.params.ddconfig.downsample_factor
 
     @property
     def size_multiple(self) -> int:
@@ -184,7 +200,9 @@ class LatentVisualDiffusion(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
-        """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride` and `number`, see `Draw`.
+        """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride` and `number`, see `Draw`,
+
+        or of cached latents instead of video and caption, see `inputs_from_cache`.
 
         Returns `loss`, and for whoever watches the training `losses` and `t`, (b,) each.
         """
@@ -222,27 +240,29 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     def latent_shape(self, batch: Mapping[str, Any]) -> tuple[int, ...]:
         """Shape (b, c, t, h, w) of the latents of a batch."""
+        if is_cached(batch):
+            batch_size, moments, *rest = batch["moments"].shape
+            return (batch_size, moments // 2, *rest)
         batch_size, _, num_frames, height, width = batch["video"].shape
         return (batch_size, self.config.channels, num_frames, height // self.vae_factor, width // self.vae_factor)
 
     def training_batch(self, batch: Mapping[str, Any], draws: TrainingDraws) -> tuple[Tensor, Conditioning]:
         """Clean latents and their condition, with conditions dropped as `draws` say."""
         config = self.config
-        video = batch["video"]
-        drop_text, drop_image = dropped_conditions(draws.condition_drop, config.uncond_prob)
-        with torch.no_grad():
-            latents = self.encode_first_stage(video, draws.posterior)
-            image = pick_frames(video, draws.cond_frame).masked_fill(drop_image[:, None, None, None], 0.0)
-            clip_tokens = self.embedder(image)
-        captions = ["" if drop else text for drop, text in zip(drop_text.tolist(), batch["caption"], strict=True)]
+        dropped = Dropped(*dropped_conditions(draws.condition_drop, config.uncond_prob))
+        if is_cached(batch):
+            inputs = inputs_from_cache(batch, draws, dropped, config.scale_factor)
+        else:
+            inputs = inputs_from_pixels(self, batch, draws, dropped)
+        latents = inputs.latents
         repeated = repeat_frame(pick_frames(latents, draws.cond_frame), latents.shape[2])
         if draws.interpolate.any():
             ends = interpolation(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
             repeated = torch.where(draws.interpolate[:, None, None, None, None], ends, repeated)
         fs = batch["fps"] if config.fps_condition_type == "fps" else batch["frame_stride"]
         return latents, Conditioning(
-            text=self.embed_text(captions),
-            image=self.image_proj_model(clip_tokens),
+            text=inputs.text,
+            image=self.image_proj_model(inputs.clip_tokens),
             concat=repeated,
             fps=torch.as_tensor(fs, device=latents.device).long(),
         )
@@ -260,8 +280,3 @@ class LatentVisualDiffusion(pl.LightningModule):
         if self.config.min_snr_gamma is None:
             return losses
         return losses * min_snr_weight(draws.t, schedule, self.config.min_snr_gamma)
-
-
-def pick_frames(video: Tensor, frames: Tensor) -> Tensor:
-    """One frame of each clip: (b, c, t, h, w) and indices (b,) -> (b, c, h, w)."""
-    return video[torch.arange(len(video), device=video.device), :, frames]

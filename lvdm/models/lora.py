@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import LoraInfo
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
@@ -59,10 +61,6 @@ class LoraConfig:
     def scaled_alpha(self) -> float:
         """alpha, or the rank where it is left out."""
         return float(self.rank) if self.alpha is None else self.alpha
-
-    def describe(self) -> str:
-        """Where and what, for the metadata of an export."""
-        return f"{self.where}: {', '.join(self.modules)}"
 
 
 def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
@@ -133,9 +131,18 @@ def lora_matrices(unet: UNetModel) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def lora_info(config: LoraConfig, base: str = "", base_sha256: str = "") -> LoraInfo:
-    """The metadata of an export of adapters that were made with `config`."""
-    return LoraInfo(config.rank, config.scaled_alpha, config.describe(), base, base_sha256)
+def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
+    """The metadata of an export of the adapters in `unet`, which were trained on the checkpoint `base`."""
+    layers = dict(adapted_layers(unet))
+    first = next(iter(layers.values()))
+    kinds = {name for name in (*ATTENTION_LAYERS, *IMAGE_LAYERS, *OTHER_LAYERS) for key in layers if key.endswith(name)}
+    return LoraInfo(
+        first.r[ADAPTER],
+        float(first.lora_alpha[ADAPTER]),
+        f"{len(layers)} layers: {', '.join(sorted(kinds))}",
+        base.name if base else "",
+        checkpoint_hash(base) if base else "",
+    )
 
 
 def is_adapter_key(key: str) -> bool:

@@ -5,23 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning import callbacks as lightning_callbacks
+from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
 from safetensors.torch import save_file
+from torch import Tensor
 
+from lvdm.checkpoint.lora import write_lora
+from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
+from lvdm.models.ddpm3d import LatentVisualDiffusion
+from lvdm.models.lora import lora_info, lora_matrices
 from main.callbacks.guard import step_was_skipped
 
 
 @dataclass(frozen=True)
 class AveragedWeightsConfig:
-    """Exponential moving average of the weights: decay per step, begun at `start_step`."""
+    """Exponential moving average of the weights: decay per step, begun at `start_step`.
+
+    device: where the average lives; left out, beside the model. On the CPU it takes no GPU memory and each step longer.
+    """
 
     decay: float = 0.999
     start_step: int = 0
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.decay < 1:
@@ -31,13 +43,36 @@ class AveragedWeightsConfig:
 class AveragedWeights(lightning_callbacks.EMAWeightAveraging):
     """Lightning's moving average; checkpoints and the final export hold the averaged weights.
 
-    A step that `StepGuard` skipped does not count: the average stays what it was.
+    A step that `StepGuard` skipped does not count: the average stays what it was. What is not trained is not averaged:
+    the average shares those weights with the model, so that they take no memory twice and keep every bit.
     """
 
     Config = AveragedWeightsConfig
 
     def __init__(self, config: AveragedWeightsConfig) -> None:
         super().__init__(decay=config.decay, use_buffers=False, update_starting_at_step=config.start_step)
+        self.config = config
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Copy the model. Raises `ConfigError` where devices hold pieces of it only."""
+        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
+            raise ConfigError(
+                "AveragedWeights needs the whole model on each device, which FSDP does not keep; use strategy ddp, or "
+                "leave the callback out"
+            )
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            # Lightning's own formula rounds even where nothing changes.
+            self._average_model.avg_fn = partial(_lerp, weight=1 - self.config.decay)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the average to where the model is now, on its device, and share what is not trained."""
+        assert self._average_model is not None
+        device = torch.device(self.config.device) if self.config.device else pl_module.device
+        self._average_model.to(device)
+        for average, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
+            if not current.requires_grad and current.device == device:
+                average.data = current.data
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -66,17 +101,23 @@ class AveragedWeights(lightning_callbacks.EMAWeightAveraging):
             self._swap_models(pl_module)
 
 
+def _lerp(average: Tensor, current: Tensor, count: Tensor | int, *, weight: float) -> Tensor:
+    """`average` + `weight` (`current` - `average`): exactly `average` where the two are equal."""
+    return torch.lerp(average, current, weight)
+
+
 @dataclass(frozen=True)
 class WeightExportConfig:
-    """Where the trained model's state dict goes when training ends."""
+    """Where the trained weights go when training ends: a .safetensors file."""
 
     path: str
 
 
 class WeightExport(pl.Callback):
-    """Writes the final state dict as safetensors, whole or not at all. Name it after `AveragedWeights` in the YAML:
+    """Writes the final state dict, whole or not at all; the adapters alone where adapters are trained.
 
-    then the weights are the averaged ones, which that callback puts into the model when training ends.
+    Name it after `AveragedWeights` in the YAML: then the weights are the averaged ones, which that callback puts into
+    the model when training ends.
     """
 
     Config = WeightExportConfig
@@ -87,6 +128,9 @@ class WeightExport(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export the final weights."""
         if not trainer.is_global_zero:
+            return
+        if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module.unet)):
+            write_lora(self.config.path, adapters, lora_info(pl_module.unet, pl_module.base_checkpoint))
             return
         tensors = {key: value.detach().cpu().contiguous() for key, value in pl_module.state_dict().items()}
         with atomic_path(Path(self.config.path)) as temporary:

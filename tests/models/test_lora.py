@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -45,24 +46,25 @@ def run(unet: UNetModel) -> torch.Tensor:
         return unet.eval()(x, torch.tensor([500]), context, torch.tensor([10]))
 
 
-def trained(rank: int = 2, **options: object) -> tuple[UNetModel, LoraConfig]:
+def trained() -> UNetModel:
     """A UNet whose adapters hold values, as after training."""
-    config = LoraConfig(rank=rank, alpha=3.0, **options)  # type: ignore[arg-type]
     unet = filled_unet()
-    inject_lora(unet, config)
+    inject_lora(unet, LoraConfig(rank=2, alpha=3.0))
     with torch.no_grad():
         for key, (down, up) in lora_matrices(unet).items():
             down.copy_(fill_value(key + "/A", tuple(down.shape)))
             up.copy_(0.3 * fill_value(key + "/B", tuple(up.shape)))
-    return unet, config
+    return unet
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.Tensor]:
     """An exported LoRA, and the output of the model that it was trained in."""
-    unet, config = trained()
+    unet = trained()
     path = tmp_path_factory.mktemp("lora") / "motion.safetensors"
-    write_lora(path, lora_matrices(unet), lora_info(config, "base.ckpt", "0" * 64))
+    base = path.with_name("base.ckpt")
+    base.write_bytes(b"what it was trained on")
+    write_lora(path, lora_matrices(unet), lora_info(unet, base))
     return path, run(unet)
 
 
@@ -79,7 +81,7 @@ def test_fresh_adapters_change_nothing_and_train_alone() -> None:
 
 
 def test_a_state_dict_goes_in_as_it_came_out() -> None:
-    unet, _ = trained()
+    unet = trained()
     state = {key: value.clone() for key, value in unet.state_dict().items()}
     other = filled_unet()
     inject_lora(other, LoraConfig(rank=2, alpha=3.0))
@@ -145,7 +147,8 @@ def test_delta_is_the_scaled_product() -> None:
 
 def test_the_file_is_small_and_tells_what_it_is(exported: tuple[Path, torch.Tensor]) -> None:
     lora = read_lora(exported[0])
-    assert lora.info == LoraInfo(2, 3.0, LoraConfig().describe(), "base.ckpt", "0" * 64)
+    targets = f"{len(lora.layers)} layers: to_k, to_k_ip, to_out.0, to_q, to_v, to_v_ip"
+    assert lora.info == LoraInfo(2, 3.0, targets, "base.ckpt", sha256(b"what it was trained on").hexdigest())
     first = next(iter(lora.layers))
     assert first.startswith("model.diffusion_model.")
     assert first.endswith(".weight")
