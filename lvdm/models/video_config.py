@@ -22,6 +22,9 @@ class LatentVisualDiffusionConfig:
     noise_strength             offset noise, the original's option: shared by all pixels of a channel of a frame
     min_snr_gamma              weight time steps by min-SNR-gamma; left out, all alike
     time_noise                 noise on the image condition, see `condition_noise`
+    drop_encoders              build neither autoencoder nor towers: for training from cached latents. The state dict
+                               then lacks them; `dynamicrafter convert --encoders` puts them back. Left out, a training
+                               decides: it drops them if all of its data is cached
     """
 
     unet_config: Component
@@ -56,6 +59,7 @@ class LatentVisualDiffusionConfig:
     noise_strength: float = 0.0
     min_snr_gamma: float | None = None
     time_noise: TimeNoiseConfig | None = None
+    drop_encoders: bool | None = None
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
@@ -83,6 +87,8 @@ class LatentVisualDiffusionConfig:
             raise ValueError(
                 f"noise_strength {self.noise_strength} and min_snr_gamma {self.min_snr_gamma} must be positive"
             )
+        if self.drop_encoders and self.cond_stage_trainable:
+            raise ValueError("drop_encoders leaves out the text tower: it cannot be trained, cond_stage_trainable")
         self.schedule_config()
 
     def schedule_config(self) -> ScheduleConfig:
