@@ -39,6 +39,7 @@ from lvdm.models.training_inputs import (
 )
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.modules.attention import Context
+from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
 
@@ -124,9 +125,10 @@ class LatentVisualDiffusion(pl.LightningModule):
         `noise` has the latents' shape and makes a posterior sample, as the original always does; without it, the mode.
         The autoencoder computes in the precision of its weights, whatever autocast says: float16 would overflow in it.
         """
-        video = video.to(next(self.first_stage_model.parameters()).dtype)
+        frames = rearrange(video, "b c t h w -> (b t) c h w").to(next(self.first_stage_model.parameters()).dtype)
         with torch.autocast(video.device.type, enabled=False):
-            posterior = self.first_stage_model.encode(rearrange(video, "b c t h w -> (b t) c h w"))
+            posterior = self.first_stage_model.encode(frames)
+        posterior = DiagonalGaussian(posterior.mean.to(video.dtype), posterior.logvar.to(video.dtype))
         z = posterior.mode() if noise is None else posterior.sample(rearrange(noise, "b c t h w -> (b t) c h w"))
         return rearrange(z, "(b t) c h w -> b c t h w", b=video.shape[0]) * self.config.scale_factor
 
