@@ -8,7 +8,7 @@ video runs faster than asked; here each try starts from the stride that was draw
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,6 +99,10 @@ class ClipOptions(PictureOptions, FrameOptions):
         """Raise `ValueError` for numbers that cannot describe a clip."""
         PictureOptions.__post_init__(self)
         FrameOptions.__post_init__(self)
+        if self.reader == "torchcodec" and not self.load_raw_resolution:
+            raise ValueError(
+                "reader: torchcodec does not squeeze videos as the original; set load_raw_resolution: true"
+            )
 
     @property
     def clip_size(self) -> ClipSize:
@@ -169,9 +173,16 @@ def cut_clip(
         fixed_fps=options.fixed_fps,
         fps_max=options.fps_max,
     )
+    return read_pictures(reader, options, frames.indices, rng, (size.height, size.width)), frames
+
+
+def read_pictures(
+    reader: Reader, options: ClipOptions, indices: Sequence[int], rng: random.Random, size: tuple[int, int]
+) -> Tensor:
+    """Frames `indices` of an open video as float32 (3, n, height, width) in [-1, 1]."""
     height, width = (None, None) if options.load_raw_resolution else REDUCED_SIZE
-    pixels = reader.read(frames.indices, height=height, width=width)  # uint8 (t, h, w, 3)
-    return fit_pictures(pixels, options.spatial_transform, (size.height, size.width), rng), frames
+    pixels = reader.read(indices, height=height, width=width)  # uint8 (n, h, w, 3)
+    return fit_pictures(pixels, options.spatial_transform, size, rng)
 
 
 def fit_pictures(

@@ -6,23 +6,21 @@ video model's pictures sharp: a clip is one picture repeated `video_length` time
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from lvdm.data.captions import CaptionOptions
-from lvdm.data.clip_frames import ClipError, PictureOptions, fit_pictures
+from lvdm.data.clip_frames import PictureOptions, fit_pictures
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
 from lvdm.data.images import load_image
 from lvdm.data.source_files import Inventory
-from lvdm.data.video_source import MAX_TRIES, usable_files
-
-logger = logging.getLogger(__name__)
+from lvdm.data.video_source import first_usable, usable_files
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
@@ -87,27 +85,20 @@ class ImageFolder:
     def clip(self, index: int, rng: random.Random, size: ClipSize | None = None) -> Clip:
         """Image `index` repeated, or the next one if it cannot be used; see `Clip`. Raises `ClipError`."""
         size = size or ClipSize(self.config.video_length, *self.config.size)
-        failures: list[str] = []
-        for attempt in range(min(MAX_TRIES, len(self))):
-            number = (index + attempt) % len(self)
-            path = self.files.path(number)
-            try:
-                pixels = torch.from_numpy(np.array(load_image(path)))[None]  # (1, h, w, 3)
-                picture = fit_pictures(pixels, self.config.spatial_transform, (size.height, size.width), rng)
-            except ValueError as error:
-                reason = str(error).removeprefix(f"{path}: ")
-                logger.warning("%s skipped: %s", path, reason)
-                failures.append(f"{path}: {reason}")
-                continue
+
+        def repeated(number: int) -> Clip:
+            picture = self.picture(number, rng, (size.height, size.width))
             return {
                 "video": picture.repeat(1, size.num_frames, 1, 1),  # (3, t, H, W)
                 "caption": self.files.caption(number) or "",
-                "path": str(path),
+                "path": str(self.files.path(number)),
                 "fps": self.config.fps,
                 "frame_stride": self.config.frame_stride,
-                "failures": "\n".join(failures),
             }
-        raise ClipError(
-            f"none of {len(failures)} images from number {index} of {self.config.data_dir} can be used, "
-            f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
-        )
+
+        return first_usable(index, len(self), self.config.data_dir, self.files.path, repeated, noun="images")
+
+    def picture(self, number: int, rng: random.Random, size: tuple[int, int]) -> Tensor:
+        """Image `number` as (3, 1, height, width) in [-1, 1]. Raises ValueError if it cannot be used."""
+        pixels = torch.from_numpy(np.array(load_image(self.files.path(number))))[None]  # (1, h, w, 3)
+        return fit_pictures(pixels, self.config.spatial_transform, size, rng)

@@ -68,6 +68,10 @@ class ProceduralClips(Dataset[Clip]):
             raise IndexError(f"clip {index} is outside 0..{self.config.length - 1}")
         return sample_scene(self.config, random.Random(f"{self.config.seed}/{index}"))
 
+    def caption(self, index: int) -> str:
+        """What clip `index` shows, in words."""
+        return caption(self.scene(index))
+
     def native_size(self, index: int) -> ClipSize:
         """The configured size: clips of another are drawn, not scaled."""
         return ClipSize(self.config.num_frames, self.config.height, self.config.width)

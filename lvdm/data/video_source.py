@@ -11,7 +11,7 @@ from lvdm.data.clip_frames import ClipError, ClipOptions, cut_clip
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.source_files import Inventory, SourceFiles
 from lvdm.data.torchcodec_reader import load_torchcodec
-from lvdm.data.video_backends import open_video
+from lvdm.data.video_backends import Reader, open_video
 from lvdm.data.video_header import SizeIndex
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class VideoSource:
             load_torchcodec()
         self.files = files
         self.where = where
-        self._options = options
+        self.options = options
         self._sizes = SizeIndex(files, index_file)
 
     def __len__(self) -> int:
@@ -42,22 +42,25 @@ class VideoSource:
         """Frames, height and width of video `index` as its header tells them; None if it is unreadable."""
         return self._sizes[index]
 
+    def open(self, number: int) -> Reader:
+        """Video `number`, to be closed. Raises `VideoError`."""
+        return open_video(self.files.path(number), self.files.content(number), self.options.reader)
+
     def clip(self, index: int, rng: random.Random, size: ClipSize | None = None) -> Clip:
         """A clip of video `index`, or of the next ones if that cannot be used; see `Clip`. Raises `ClipError`."""
-        size = size or self._options.clip_size
-        stride = self._options.draw_stride(rng)
+        size = size or self.options.clip_size
+        stride = self.options.draw_stride(rng)
 
         def cut(number: int) -> Clip:
             caption = self.files.caption(number)
             if caption is None:
                 raise ClipError("has no caption")
-            path = self.files.path(number)
-            with open_video(path, self.files.content(number), self._options.reader) as reader:
-                video, frames = cut_clip(reader, self._options, stride, rng, size)
+            with self.open(number) as reader:
+                video, frames = cut_clip(reader, self.options, stride, rng, size)
             return {
                 "video": video,
                 "caption": caption,
-                "path": str(path),
+                "path": str(self.files.path(number)),
                 "fps": frames.fps,
                 "frame_stride": frames.frame_stride,
             }
@@ -66,11 +69,16 @@ class VideoSource:
 
 
 def first_usable(
-    index: int, count: int, where: str, path_of: Callable[[int], str | Path], cut: Callable[[int], Clip]
+    index: int,
+    count: int,
+    where: str,
+    path_of: Callable[[int], str | Path],
+    cut: Callable[[int], Clip],
+    noun: str = "videos",
 ) -> Clip:
-    """The clip that `cut` makes of video `index` or, if that raises, of the next one of `count`; adds `failures`.
+    """The clip that `cut` makes of number `index` or, if that raises, of the next one of `count`; adds `failures`.
 
-    After `MAX_TRIES` videos that raise `ValueError` or OSError, raises `ClipError` with all of their reasons.
+    After `MAX_TRIES` that raise `ValueError` or OSError, raises `ClipError` with all of their reasons.
     """
     failures: list[str] = []
     for attempt in range(min(MAX_TRIES, count)):
@@ -83,7 +91,7 @@ def first_usable(
             logger.warning("%s skipped: %s", path, reason)
             failures.append(f"{path}: {reason}")
     raise ClipError(
-        f"none of {len(failures)} videos from number {index} of {where} can be used, "
+        f"none of {len(failures)} {noun} from number {index} of {where} can be used, "
         f"`dynamicrafter data check` looks at all of them: {'; '.join(failures)}"
     )
 
