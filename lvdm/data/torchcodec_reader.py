@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from lvdm.data.video_reader import VideoError, check_video_file
@@ -67,24 +66,19 @@ class TorchCodecReader:
         self._decoder = None
 
     def read(self, indices: Sequence[int], height: int | None = None, width: int | None = None) -> Tensor:
-        """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3), scaled to `height` x `width` if given."""
-        if (height is None) != (width is None):
-            raise ValueError(f"give both height and width or neither, got height={height}, width={width}")
+        """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3). Scaling is not offered: it would differ."""
+        if height is not None or width is not None:
+            raise ValueError("torchcodec does not scale as PyAV does; read whole pictures, or choose reader: pyav")
         for index in indices:
             if not 0 <= index < self.num_frames:
                 raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
-        shape = (self.height, self.width) if height is None or width is None else (height, width)
         if not indices:
-            return torch.empty((0, *shape, 3), dtype=torch.uint8)
+            return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8)
         try:
-            pictures: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, h, w, 3)
+            pictures: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, H, W, 3)
         except RuntimeError as error:
             raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
-        if pictures.shape[1:3] == shape:
-            return pictures
-        planes = pictures.permute(0, 3, 1, 2).float()  # (n, 3, h, w)
-        scaled = functional.interpolate(planes, shape, mode="bicubic", align_corners=False, antialias=True)
-        return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()  # (n, H, W, 3)
+        return pictures
 
 
 @functools.cache
