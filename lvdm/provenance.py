@@ -28,7 +28,7 @@ PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a record says about how its video was made."""
+    """What a record says about how its video was made. `loras`: file, scale and SHA-256 of each."""
 
     video: str
     image: Path
@@ -44,6 +44,7 @@ class Recipe:
     config: Path
     checkpoint: Path
     checkpoint_sha256: str
+    loras: tuple[tuple[Path, float, str], ...]
     device: str
     dtype: str
     low_memory: bool
@@ -145,6 +146,10 @@ def describe_video(
             "config": _absolute(pipeline.files.config),
             "checkpoint": _absolute(pipeline.files.checkpoint),
             "checkpoint_sha256": checkpoint_hash(pipeline.files.checkpoint),
+            "loras": [
+                {"file": _absolute(path), "scale": scale, "sha256": checkpoint_hash(path)}
+                for path, scale in pipeline.loras
+            ],
         },
         "runtime": {
             "device": str(runtime.device),
@@ -189,6 +194,7 @@ def read_record(path: str | Path) -> Recipe:
             config=Path(model["config"]),
             checkpoint=Path(model["checkpoint"]),
             checkpoint_sha256=model["checkpoint_sha256"],
+            loras=tuple((Path(lora["file"]), lora["scale"], lora["sha256"]) for lora in model.get("loras", ())),
             device=runtime["device"],
             dtype=runtime["dtype"],
             low_memory=runtime["low_memory"],

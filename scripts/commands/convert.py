@@ -24,9 +24,13 @@ def convert(
             "--ema/--no-ema", help="The averaged weights of a training run, or the trained; averaged if there are any."
         ),
     ] = None,
+    lora: Annotated[
+        list[str] | None, typer.Option(help="Add a LoRA to the weights: FILE or FILE:SCALE. May be given often.")
+    ] = None,
 ) -> None:
     """Write the weights of a checkpoint in another format or precision, tensor by tensor; shards become one file."""
     from lvdm.checkpoint import convert as convert_checkpoint
+    from lvdm.checkpoint.lora import parse_lora_option
     from lvdm.device import DTYPES
     from lvdm.model_card import ModelCard
 
@@ -40,6 +44,7 @@ def convert(
         card=card,
         overwrite=overwrite,
         old_names=old_names,
+        loras=[parse_lora_option(text) for text in lora or ()],
         weights="auto" if ema is None else "averaged" if ema else "trained",
     )
     console = Console(highlight=False, soft_wrap=True)

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from lvdm.checkpoint import checkpoint_hash
+from lvdm.checkpoint import checkpoint_hash, read_checkpoint
+from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
@@ -74,6 +75,9 @@ def choose_model(options: GenerationOptions) -> tuple[ModelFiles, ModelCard]:
     choose_schedule(options.schedule)
     card = card_for(files)
     choose_precision(options.dtype, choose_device(options.device))
+    for path, _ in options.loras():
+        weights = read_checkpoint(files.checkpoint)
+        read_lora(path).check_fits({key: weights.shape(key) for key in weights}, f"{card.name} ({files.checkpoint})")
     return files, card
 
 
@@ -153,6 +157,9 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:
         logger.warning("%s is another checkpoint than the one in %s: the video will differ", files.checkpoint, path)
+    for path_of_lora, _, sha256 in recipe.loras:
+        if checkpoint_hash(path_of_lora) != sha256:
+            logger.warning("%s is not the LoRA that %s was made with: the video will differ", path_of_lora, path)
     name = record_stem(Path(recipe.video))
     ending = _suffix(options) if options.format else recipe.video[len(name) :]
     stem = name if path.stem.startswith(f"{name}.") else path.stem  # of clip.gif.json it is clip
@@ -168,6 +175,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
         low_memory=recipe.low_memory,
         schedule=recipe.schedule,
         keep_mask=recipe.keep_mask,
+        lora=[f"{file}:{scale}" for file, scale, _ in recipe.loras],
     )
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
 
@@ -194,6 +202,8 @@ def run(job: Job, batch_size: int = 1) -> None:
         options.towers,
         options.schedule,
     )
+    for path, scale in options.loras():
+        pipeline.load_lora(path, scale)
     done = 0
     for batch in _batches(todo, batch_size):
         requests = [_request(video.asked, options, video.index) for video in batch]
@@ -288,6 +298,7 @@ def _is_finished(video: Video, job: Job) -> bool:
         and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
         and made.image_sha256 == image_hash(asked.image)
         and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)
+        and made.loras == tuple((path.resolve(), scale, checkpoint_hash(path)) for path, scale in options.loras())
     )
 
 

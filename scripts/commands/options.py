@@ -43,6 +43,11 @@ class GenerationOptions:
         Path | None, Option(help="A checkpoint that supplies missing text and image towers.", rich_help_panel=MODEL)
     ] = None
 
+    lora: Annotated[
+        list[str] | None,
+        Option(help="A LoRA to add to the weights: FILE or FILE:SCALE. May be given often.", rich_help_panel=MODEL),
+    ] = None
+
     schedule: Annotated[
         str,
         Option(help="Where file and YAML have different noise schedules: config or file.", rich_help_panel=MODEL),
@@ -110,6 +115,12 @@ class GenerationOptions:
         int | None,
         Option(help="Decode in tiles of this many latent pixels; pixels change a little.", rich_help_panel=MACHINE),
     ] = None
+
+    def loras(self) -> list[tuple[Path, float]]:
+        """The files and scales of `--lora`. Raises `ValueError` for one that is not there."""
+        from lvdm.checkpoint.lora import parse_lora_option  # torch takes a second to import
+
+        return [parse_lora_option(text) for text in self.lora or ()]
 
     def settings(self) -> dict[str, Any]:
         """The options that are fields of `lvdm.generation.GenerationSettings`, by their names there."""
