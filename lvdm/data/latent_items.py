@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from lvdm.data.atomic import write_json
-from lvdm.data.clip_frames import ClipOptions, FrameOptions, PictureOptions, read_pictures
+from lvdm.data.clip_frames import ClipOptions, FrameOptions, read_pictures
 from lvdm.data.clips import ClipSize, ClipSource
 from lvdm.data.image_folder import ImageFolder
 from lvdm.data.latent_index import Rule
@@ -36,8 +36,12 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of one video. `batches` gives them once, in order, as (n, 3, H, W) in [-1, 1]."""
+    """The `count` pictures of one video. `batches` gives them once, in order, as (n, 3, H, W) in [-1, 1].
 
+    `num_frames` is what the index says: the same, but for a still the length of its clips.
+    """
+
+    count: int
     num_frames: int
     fps: float
     frame_stride: int
@@ -173,7 +177,7 @@ class VideoItems:
                 read_pictures(reader, self._source.options, chunk, random.Random(0), self._sizes(index)).transpose(0, 1)
                 for chunk in chunks
             )
-            yield Pictures(reader.num_frames, reader.fps, 1, batches)
+            yield Pictures(reader.num_frames, reader.num_frames, reader.fps, 1, batches)
 
 
 class StillItems:
@@ -201,16 +205,18 @@ class StillItems:
         return ClipSize(1, *self._sizes(index))
 
     def identity(self, index: int, verify: bool = False) -> str:
-        """Content, size, and how it is cropped."""
-        content = self._hashes.hash(self._source.files, index, verify)
-        return json.dumps(["still", content, self._sizes(index), self._source.config.spatial_transform])
+        """Content, size, how it is cropped, and what its clips tell of themselves."""
+        content, config = self._hashes.hash(self._source.files, index, verify), self._source.config
+        told = [config.video_length, config.fps, config.frame_stride]
+        return json.dumps(["still", content, self._sizes(index), config.spatial_transform, told])
 
     @contextmanager
     def open(self, index: int) -> Iterator[Pictures]:
         """The picture."""
         picture = self._source.picture(index, random.Random(0), self._sizes(index))  # (3, 1, H, W)
         config = self._source.config
-        yield Pictures(1, config.fps, config.frame_stride, iter([picture.transpose(0, 1)]))
+        pictures = iter([picture.transpose(0, 1)])
+        yield Pictures(1, config.video_length, config.fps, config.frame_stride, pictures)
 
 
 class ProceduralItems:
@@ -255,7 +261,8 @@ class ProceduralItems:
         """All frames of the clip."""
         clip = self._clip(index)
         video: Tensor = clip["video"]
-        yield Pictures(video.shape[1], clip["fps"], clip["frame_stride"], iter([video.transpose(0, 1)]))
+        count = video.shape[1]
+        yield Pictures(count, count, clip["fps"], clip["frame_stride"], iter([video.transpose(0, 1)]))
 
 
 def _bucket_sizes(
@@ -271,6 +278,3 @@ def _bucket_sizes(
         return own if size is None else (size.height, size.width)
 
     return size_of
-
-
-__all__ = ["CacheItems", "ContentHashes", "PictureOptions", "Pictures", "cache_items"]

@@ -103,7 +103,7 @@ class RecordStore:
         with self._open(kind, key) as file:
             return tuple(file.get_slice(_TENSOR).get_shape()), file.metadata() or {}
 
-    def keys(self) -> Iterator[tuple[Kind, str]]:
+    def records(self) -> Iterator[tuple[Kind, str]]:
         """All records that are there."""
         for kind in get_args(Kind):
             for path in sorted((self.folder / kind).glob("*/*.safetensors")):
