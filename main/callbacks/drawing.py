@@ -37,6 +37,13 @@ def can_be_sampled(trainer: pl.Trainer, model: pl.LightningModule, who: str) -> 
             who,
         )
         return False
+    if model.config.drop_encoders:
+        log.warning(
+            "%s draws nothing: drop_encoders left the autoencoder and the towers out of this training; export a "
+            "checkpoint and use `dynamicrafter animate`",
+            who,
+        )
+        return False
     return True
 
 
@@ -110,21 +117,30 @@ def mode_of(model: LatentVisualDiffusion) -> str:
     return "interpolate" if model.config.interp_mode else "animate"
 
 
-def clips_of(batch: Mapping[str, Any], model: LatentVisualDiffusion, count: int) -> list[dict[str, Any]]:
-    """The first `count` clips of a collated batch; videos of precomputed latents are decoded."""
-    if "video" in batch:
-        videos = batch["video"][:count].float()
+def with_video(clip: Mapping[str, Any], model: LatentVisualDiffusion) -> dict[str, Any]:
+    """`clip` with its `video` (3, t, H, W) in [-1, 1] on the CPU; that of precomputed latents is decoded."""
+    if "video" in clip:
+        video = clip["video"].float()
     else:
-        mean = batch["moments"][:count].chunk(2, dim=1)[0]  # b c t h w
-        videos = model.decode_first_stage(mean.float() * model.config.scale_factor, chunk_size=1)
+        mean = clip["moments"].to(model.device).float().chunk(2, dim=0)[0]  # c t h w
+        video = model.decode_first_stage(mean[None] * model.config.scale_factor, chunk_size=1)[0].float()
+    return {**clip, "video": video.clamp(-1, 1).cpu()}
+
+
+def clips_of(batch: Mapping[str, Any], model: LatentVisualDiffusion, count: int) -> list[dict[str, Any]]:
+    """The first `count` clips of a collated batch, with their videos."""
+    pixels = "video" if "video" in batch else "moments"
     return [
-        {
-            "video": video.clamp(-1, 1).cpu(),
-            "caption": batch["caption"][i],
-            "fps": float(batch["fps"][i]),
-            "frame_stride": int(batch["frame_stride"][i]),
-        }
-        for i, video in enumerate(videos)
+        with_video(
+            {
+                pixels: item,
+                "caption": batch["caption"][i],
+                "fps": float(batch["fps"][i]),
+                "frame_stride": int(batch["frame_stride"][i]),
+            },
+            model,
+        )
+        for i, item in enumerate(batch[pixels][:count])
     ]
 
 

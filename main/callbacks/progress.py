@@ -108,6 +108,7 @@ class TrainingProgress(ProgressBar):
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._shown_at = 0.0
+        self._shown_step = -1
 
     def disable(self) -> None:
         """Show nothing: so in all processes but the first."""
@@ -171,7 +172,7 @@ class TrainingProgress(ProgressBar):
         return values
 
     def _show(self, trainer: pl.Trainer) -> None:
-        self._shown_at = self._now()
+        self._shown_at, self._shown_step = self._now(), self._pace.step
         text = self._pace.text(self.shown(trainer))
         if self._bar:
             self._bar.update(self._task, completed=self._pace.step, text=text)
@@ -181,7 +182,7 @@ class TrainingProgress(ProgressBar):
     def _finish(self, trainer: pl.Trainer) -> None:
         if not self._enabled:
             return
-        if self._pace.step > self._pace.first:
+        if self._pace.step not in (self._pace.first, self._shown_step):
             self._show(trainer)
         if self._bar:
             self._bar.stop()

@@ -24,7 +24,7 @@ from lvdm.model_card import ModelCard
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.results import psnr
 from main.callbacks.cadence import EveryNSteps
-from main.callbacks.drawing import Drawer, can_be_sampled, mode_of, undisturbed
+from main.callbacks.drawing import Drawer, can_be_sampled, mode_of, undisturbed, with_video
 from main.callbacks.pictures import log_text, log_video, step_folder
 from main.loggers import log_values
 
@@ -117,8 +117,10 @@ class SampleLogger(pl.Callback):
         if not self.config.every_n_steps or not trainer.is_global_zero:
             return
         if can_be_sampled(trainer, pl_module, "SampleLogger"):
+            assert isinstance(pl_module, LatentVisualDiffusion)
             with undisturbed(trainer, pl_module, averaged=False):
-                self._clips = fixed_clips(trainer, self.config.clips, self.config.seed)
+                clips = fixed_clips(trainer, self.config.clips, self.config.seed)
+                self._clips = [with_video(clip, pl_module) for clip in clips]
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -179,18 +181,14 @@ def means(prefix: str, records: list[dict[str, float]]) -> dict[str, float]:
 def fixed_clips(trainer: pl.Trainer, count: int, seed: int) -> list[dict[str, Any]]:
     """The first `count` clips of the validation data, or of the training data without it, always cut alike.
 
-    None, with a warning, from data that holds no videos.
+    None, with a warning, from data that is not a training YAML's.
     """
     data: Any = getattr(trainer, "datamodule", None)
     if data is None or not hasattr(data, "source"):
         log.warning("SampleLogger draws nothing: it takes its clips from the data of a training YAML")
         return []
     source = data.source("train" if data.config.validation is None else "validation")
-    clips = [source.clip(i, random.Random(f"{seed}/{i}/sample")) for i in range(min(count, len(source)))]
-    if not all("video" in clip for clip in clips):
-        log.warning("SampleLogger draws nothing: the data holds no videos; name some as data.params.validation")
-        return []
-    return clips
+    return [source.clip(i, random.Random(f"{seed}/{i}/sample")) for i in range(min(count, len(source)))]
 
 
 def _without_infinity(value: Any) -> Any:

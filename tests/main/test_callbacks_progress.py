@@ -63,6 +63,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(tmp_path: Path) -> None
     assert 2 <= len(lines) <= 5, f"a line every five seconds of twelve, and the last: {lines}"
     assert all(re.match(r"step \d+/12 \(\d+%\), loss_simple .*lr 0.1, skipped \d", line) for line in lines), lines
     assert lines[-1].startswith("step 12/12 (100%)")
+    assert len(set(lines)) == len(lines), "the last line comes once"
     assert "\x1b" not in shown, "no control characters where there is no terminal"
 
 

@@ -23,7 +23,7 @@ from lvdm.model_card import ModelCard
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.pipeline import DynamiCrafterPipeline
 from main.callbacks import AveragedWeights, AveragedWeightsConfig, ImageLogger, SampleLogger, default_callbacks
-from main.callbacks.drawing import Drawer, undisturbed
+from main.callbacks.drawing import Drawer, can_be_sampled, clips_of, undisturbed
 from main.callbacks.images import ImageLoggerConfig, LogImagesConfig
 from main.callbacks.samples import SampleLoggerConfig, measure
 from main.utils_data import DataModuleFromConfig
@@ -222,3 +222,24 @@ def test_a_perfect_likeness_has_no_error_and_a_still_no_motion() -> None:
     still = torch.rand(3, 1, 32, 32).expand(-1, 4, -1, -1) * 2 - 1
     values = measure(still, still, still, fps=8)
     assert values == {"frame0_psnr": math.inf, "motion": 0.0, "flicker": 0.0, "temporal_flickering": 1.0}
+
+
+def test_precomputed_latents_are_shown_as_videos() -> None:
+    model = parse_component(small_yaml()["model"], "model").build()
+    video = data().source("train").clip(0, random.Random(0))["video"][None]
+    with torch.no_grad():
+        posterior = model.first_stage_model.encode(video[0].transpose(0, 1))
+        moments = torch.cat([posterior.mean, posterior.logvar], dim=1).transpose(0, 1)[None]  # 1 2c t h w
+        batch = {"moments": moments, "caption": ["a star"], "fps": torch.tensor([8]), "frame_stride": torch.tensor([3])}
+        (clip,) = clips_of(batch, model, 5)
+        expected = model.decode_first_stage(model.encode_first_stage(video))[0].clamp(-1, 1)
+    assert torch.allclose(clip["video"], expected, atol=1e-5)
+    assert (clip["caption"], clip["fps"], clip["frame_stride"]) == ("a star", 8.0, 3)
+
+
+def test_nothing_is_drawn_where_the_encoders_were_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    params = small_yaml()["model"]["params"] | {"drop_encoders": True}
+    model = parse_component({**small_yaml()["model"], "params": params}, "model").build()
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
+    assert not can_be_sampled(trainer, model, "SampleLogger")
+    assert "drop_encoders" in caplog.text

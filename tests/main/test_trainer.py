@@ -39,7 +39,10 @@ def training_tree(folder: Path) -> dict[str, Any]:
             "callbacks": {
                 "average": {"target": "main.callbacks.AveragedWeights", "params": {"decay": 0.5}},
                 "checkpoint": {"target": "pytorch_lightning.callbacks.ModelCheckpoint", "params": checkpoint},
-                "images": {"target": "callbacks.ImageLogger", "params": {"batch_frequency": 1, "max_images": 1}},
+                "images": {
+                    "target": "callbacks.ImageLogger",
+                    "params": {"batch_frequency": 1, "max_images": 1, "log_images_kwargs": {"ddim_steps": 2}},
+                },
                 "export": {
                     "target": "main.callbacks.WeightExport",
                     "params": {"path": str(folder / "weights.safetensors")},
