@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,15 +14,18 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.strategies import Strategy
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.models.optimization import scaled_learning_rate
+from main.callbacks import AveragedWeights
 from main.checkpoints import CheckpointStore, StorageError
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
+from main.strategies import OURS, Machines, build_strategy, check_strategy, find_machines, launch, run_name
 from main.training_setup import TrainingSetup, load_training_setup
 from main.tuning import apply_tuning
 
@@ -45,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
     parser.add_argument("--debug", "-d", action="store_true", help="log more")
     parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
+    parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
     return parser
 
 
@@ -68,7 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     """Build model, data and trainer from `setup`, then train or validate. Returns the exit code."""
-    run_dir = Path(args.logdir) / (args.name or time.strftime("%Y-%m-%dT%H-%M-%S"))
+    launched = launch()
+    machines = find_machines(args.devices, setup.lightning.trainer, launched)
+    strategy = args.strategy or setup.lightning.trainer.get("strategy", "auto")
+    averages = any(issubclass(c.resolve(), AveragedWeights) for c in setup.lightning.callbacks.values())
+    check_strategy(strategy, machines, averages=averages)
+    run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
     resume = checkpoint_to_resume(args, run_dir)
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     pl.seed_everything(args.seed, workers=True, verbose=False)
@@ -84,7 +92,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     data = setup.data.build()
     data.seed = args.seed
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
-    trainer = build_trainer(setup, run_dir, args.devices, checkpoint)
+    trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)
     # The data module goes on with the right batch, which Lightning cannot know.
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
@@ -108,12 +116,17 @@ def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None
     return newest or args.resume_from
 
 
-def build_trainer(setup: TrainingSetup, run_dir: Path, devices: str, checkpoint: TrainingCheckpoint) -> pl.Trainer:
+def build_trainer(
+    setup: TrainingSetup, run_dir: Path, machines: Machines, strategy: str | Strategy, checkpoint: TrainingCheckpoint
+) -> pl.Trainer:
     """Lightning's trainer with the YAML's options, TensorBoard and CSV logs in `run_dir`."""
     options: dict[str, Any] = {
         "precision": setup.lightning.precision,
-        "devices": devices if devices == "auto" or "," in devices else int(devices),
         **setup.lightning.trainer,
+        "accelerator": machines.accelerator,
+        "devices": machines.devices,
+        "num_nodes": machines.nodes,
+        "strategy": strategy,
         "use_distributed_sampler": False,  # the data module shares the batches itself
     }
     callbacks = [component.build() for component in setup.lightning.callbacks.values()]
