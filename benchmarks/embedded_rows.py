@@ -13,7 +13,16 @@ from statistics import fmean, median
 from typing import Any
 
 from embedded_generation import Settings, animate, generate, round_trip
-from motion_classes import FAMILIES, FAMILY_OF, HELD_OUT, TELLING_BACKGROUNDS, held_out_scenes, wrong_caption
+from motion_classes import (
+    FAMILIES,
+    FAMILY_OF,
+    HELD_OUT,
+    MOVING,
+    SPREAD,
+    TELLING_BACKGROUNDS,
+    held_out_scenes,
+    wrong_caption,
+)
 from motion_measures import direction_error, distance, nearest_motions, psnr, seam_ratio, speed_ratio
 from photographs import SENTENCES, find_photographs, move_camera, read_photograph, register
 from rich.progress import track
@@ -60,7 +69,7 @@ class Bench:
 
 def autoencoder(bench: Bench) -> dict[str, Any]:
     """Reconstruction of held-out clips."""
-    _, truth = bench.drawn(MOTIONS, bench.count, bench.space)
+    _, truth = bench.drawn(SPREAD, bench.count, bench.space)
     figures = [psnr(video, own) for video, own in zip(round_trip(bench.pipe, truth), truth, strict=True)]
     return {"n": len(figures), "psnr": fmean(figures), "psnr_worst": min(figures)}
 
@@ -77,7 +86,7 @@ def directions(bench: Bench) -> dict[str, Any]:
 def classes(bench: Bench) -> dict[str, Any]:
     """Which of all motions does a video show? The class whose rendering of the true scene is nearest."""
     space = bench.telling_space
-    scenes, truth = bench.drawn(MOTIONS, bench.count, space)
+    scenes, truth = bench.drawn(SPREAD, bench.count, space)
     videos = _kinds(bench, scenes, truth, [wrong_caption(scene) for scene in scenes[: bench.control_count]])
     found: dict[str, list[str]] = {name: [] for name in videos}
     for i, scene in enumerate(track(scenes, description="classes")):
@@ -115,8 +124,8 @@ def four_prompts(bench: Bench) -> dict[str, Any]:
 
 
 def interpolation(bench: Bench) -> dict[str, Any]:
-    """Given both ends of true clips: are they reached, and is the middle better than a cross-fade?"""
-    scenes, truth = bench.drawn(MOTIONS, bench.count, bench.space)
+    """Given both ends of clips that move: are they reached, and is the middle better than a cross-fade?"""
+    scenes, truth = bench.drawn(MOVING, bench.count, bench.space)
     strides, prompts = [s.frame_stride for s in scenes], [caption(s) for s in scenes]
     firsts, lasts = [v[:, 0] for v in truth], [v[:, -1] for v in truth]
     videos = generate(bench.pipe, firsts, strides, prompts, bench.settings, ends=lasts)
@@ -140,8 +149,7 @@ def interpolation(bench: Bench) -> dict[str, Any]:
 
 def loops(bench: Bench) -> dict[str, Any]:
     """Does a loop close without standing still? Its farthest frame is compared with that of the true, open clip."""
-    moving = tuple(motion for motion in MOTIONS if motion != "still")
-    scenes, truth = bench.drawn(moving, bench.count, bench.space)
+    scenes, truth = bench.drawn(MOVING, bench.count, bench.space)
     strides, prompts = [s.frame_stride for s in scenes], [caption(s) for s in scenes]
     videos = generate(bench.pipe, [v[:, 0] for v in truth], strides, prompts, bench.settings, loop=True)
     ratios = [seam_ratio(video) for video in videos]

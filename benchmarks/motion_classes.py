@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, sample_scene
 from lvdm.data.procedural_scene import BACKGROUNDS, CAMERA_MOTIONS, DIRECTIONS, MOTIONS, NO_SPRITE, PANS
@@ -20,6 +21,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "zoom": ("zoom in", "zoom out"),
     "still": ("still",),
 }
+SPREAD = tuple(motion for turn in itertools.zip_longest(*FAMILIES.values()) for motion in turn if motion)
+"""All motions, neighbours of different families, so that few scenes already show most of them."""
+MOVING = tuple(motion for motion in SPREAD if motion != "still")
 FAMILY_OF = {motion: family for family, motions in FAMILIES.items() for motion in motions}
 
 _PAIRS = (

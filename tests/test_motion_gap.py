@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from motion_classes import FAMILY_OF, HELD_OUT, candidates, held_out_scenes, opposite
+from motion_classes import FAMILY_OF, HELD_OUT, SPREAD, candidates, held_out_scenes, opposite
 from motion_gap import load_weights, measure_gaps, scene_space
 
 from lvdm.data.procedural import render
@@ -31,7 +31,9 @@ def test_a_model_that_listens_has_a_gap_and_a_deaf_one_has_none() -> None:
 
 
 def test_opposites_come_in_pairs_and_families_cover_all() -> None:
-    assert set(FAMILY_OF) == set(MOTIONS)
+    assert set(FAMILY_OF) == set(SPREAD) == set(MOTIONS)
+    assert len(SPREAD) == len(MOTIONS)
+    assert len({FAMILY_OF[motion] for motion in SPREAD[:6]}) == 6
     for scene in held_out_scenes(MOTIONS, len(MOTIONS), seed=1):
         if scene.motion != "still":
             assert opposite(opposite(scene)) == scene
