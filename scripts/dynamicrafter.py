@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from scripts.commands.convert import convert
+from scripts.commands.data_cache import cache
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.generate import animate, interpolate, loop
 from scripts.commands.inspection import doctor, info
@@ -12,6 +13,10 @@ from scripts.commands.inspection import doctor, info
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, info, convert, doctor):
     app.command()(command)
+
+data = typer.Typer(no_args_is_help=True, help="Look after training data.")
+data.command()(cache)
+app.add_typer(data, name="data")
 
 
 @app.callback()
