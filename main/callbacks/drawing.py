@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lvdm.data.atomic import OutputError
 from lvdm.data.video_writer import to_uint8
-from lvdm.device import Precision
+from lvdm.device import Precision, empty_cache
 from lvdm.generation import GenerationSettings
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.results import GenerationRequest
@@ -72,6 +73,21 @@ def undisturbed(trainer: pl.Trainer, model: pl.LightningModule, averaged: bool) 
                 module.training = mode
             random.setstate(states[0])
             np.random.set_state(states[1])
+
+
+@contextmanager
+def forgiving(trainer: pl.Trainer, model: pl.LightningModule, what: str) -> Iterator[None]:
+    """Pictures are not worth a training: what fails in the block is logged, and training goes on.
+
+    That is memory that does not suffice, and pictures that cannot be written or hold values that are not numbers.
+    """
+    try:
+        yield
+    except OutputError as error:
+        log.warning("%s of step %d: %s", what, trainer.global_step, error)
+    except torch.OutOfMemoryError:
+        empty_cache(model.device)
+        log.warning("%s of step %d: not enough memory; draw fewer or smaller clips, or none", what, trainer.global_step)
 
 
 class Drawer:

@@ -34,6 +34,11 @@ class DataFailures(pl.Callback):
         self.total = 0
         self.names: dict[str, int] = {}
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A checkpoint holds the counts of the first process: the others count anew, or they would count twice."""
+        if not trainer.is_global_zero:
+            self.total, self.names = 0, {}
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

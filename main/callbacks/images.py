@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from lvdm.config import LegacyOption
+from lvdm.data.atomic import atomic_path
 from lvdm.data.video_writer import write_video
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.generation import GenerationSettings
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from main.callbacks.cadence import EveryNSteps
-from main.callbacks.drawing import Drawer, can_be_sampled, clips_of, mode_of, undisturbed
+from main.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
 from main.callbacks.pictures import log_text, log_video, step_folder
 
 
@@ -97,7 +98,7 @@ class ImageLogger(pl.Callback):
         if not self._clock.due(trainer.global_step) or not self._active:
             return
         assert isinstance(pl_module, LatentVisualDiffusion)
-        with undisturbed(trainer, pl_module, averaged=False):
+        with forgiving(trainer, pl_module, "images"), undisturbed(trainer, pl_module, averaged=False):
             for number, clip in enumerate(clips_of(batch, pl_module, self.config.max_images)):
                 self._show(trainer, number, clip["caption"], self._pictures(trainer, pl_module, clip, number), clip)
 
@@ -128,4 +129,5 @@ class ImageLogger(pl.Callback):
         for name, picture in pictures.items():
             suffix = "mp4" if picture.shape[1] > 1 else "png"
             write_video(picture, folder / f"{number}-{name}.{suffix}", max(clip["fps"], 1.0))
-        (folder / f"{number}-condition.txt").write_text(caption + "\n", encoding="utf-8")
+        with atomic_path(folder / f"{number}-condition.txt") as temporary:
+            temporary.write_text(caption + "\n", encoding="utf-8")

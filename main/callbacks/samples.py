@@ -13,10 +13,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lvdm.data.atomic import OutputError, write_json
+from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_writer import write_video
-from lvdm.device import empty_cache
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.evaluation.motion import flicker, motion_magnitude, temporal_flickering
 from lvdm.generation import GenerationSettings
@@ -24,7 +23,7 @@ from lvdm.model_card import ModelCard
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.results import psnr
 from main.callbacks.cadence import EveryNSteps
-from main.callbacks.drawing import Drawer, can_be_sampled, mode_of, undisturbed, with_video
+from main.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
 from main.callbacks.pictures import log_text, log_video, step_folder
 from main.loggers import log_values
 
@@ -125,18 +124,15 @@ class SampleLogger(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Sample, when it is time. Pictures are not worth a training: what fails is logged, and training goes on."""
+        """Sample, when it is time."""
         if not self._clock.due(trainer.global_step) or not self._clips:
             return
         assert isinstance(pl_module, LatentVisualDiffusion)
-        try:
-            with undisturbed(trainer, pl_module, self.config.use_average):
-                self._sample_all(trainer, pl_module)
-        except OutputError as error:
-            log.warning("samples of step %d: %s", trainer.global_step, error)
-        except torch.OutOfMemoryError:
-            empty_cache(pl_module.device)
-            log.warning("no memory for samples of step %d; set every_n_steps: 0 to do without", trainer.global_step)
+        with (
+            forgiving(trainer, pl_module, "samples"),
+            undisturbed(trainer, pl_module, self.config.use_average),
+        ):
+            self._sample_all(trainer, pl_module)
 
     def _sample_all(self, trainer: pl.Trainer, model: LatentVisualDiffusion) -> None:
         records = []

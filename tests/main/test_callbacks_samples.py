@@ -243,3 +243,13 @@ def test_nothing_is_drawn_where_the_encoders_were_left_out(caplog: pytest.LogCap
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     assert not can_be_sampled(trainer, model, "SampleLogger")
     assert "drop_encoders" in caplog.text
+
+
+def test_pictures_that_cannot_be_written_do_not_end_a_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "samples").write_text("a file where the folder should be")
+    model, _ = fit(tmp_path, [samples(clips=1)])
+    assert model.trainer.global_step == STEPS
+    assert "samples of step 2" in caplog.text
+    assert "a file stands where its folder should be" in caplog.text
