@@ -6,6 +6,7 @@ import typer
 
 from scripts.commands.convert import convert
 from scripts.commands.data_cache import cache
+from scripts.commands.data_check import check
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.generate import animate, interpolate, loop
 from scripts.commands.inspection import doctor, info
@@ -15,6 +16,7 @@ for command in (animate, interpolate, loop, info, convert, doctor):
     app.command()(command)
 
 data = typer.Typer(no_args_is_help=True, help="Look after training data.")
+data.command()(check)
 data.command()(cache)
 app.add_typer(data, name="data")
 

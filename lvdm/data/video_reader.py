@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import io
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,9 @@ from torch import Tensor
 
 _SEEK_GAP = 16
 """Decoding on is cheaper than seeking when the next key frame is this close (frames)."""
+
+_EVEN = 0.05
+"""Times between frames that differ by less than this part come from rounding or jitter, not from another rate."""
 
 _HIDDEN_PACKET_CODECS = frozenset({"vp8"})
 """Codecs with packets that show no picture: their frames are counted by decoding."""
@@ -56,7 +60,8 @@ class VideoReader:
 
     With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
     `conversion` says how pictures become RGB. `num_frames` is exact; `fps` is the average over the whole file;
-    `height` and `width` are those of the picture as shown, after the rotation that phones store beside it.
+    `height` and `width` are those of the picture as shown, after the rotation that phones store beside it
+    (`rotation`, in degrees).
     Raises `VideoError` when the file is not a readable video.
     """
 
@@ -72,6 +77,7 @@ class VideoReader:
             if first is None:
                 raise VideoError(f"{self.path}: no frame can be decoded, the file is damaged or incomplete")
             self.height, self.width = _to_rgb(first[1], conversion).shape[:2]
+            self.rotation = first[1].rotation
         except BaseException:
             self.close()
             raise
@@ -108,6 +114,24 @@ class VideoReader:
         if not pictures:
             return torch.empty((0, *shape, 3), dtype=torch.uint8)
         return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+
+    @property
+    def has_variable_rate(self) -> bool:
+        """Whether frames are shown for times that differ by more than rounding; False where the file tells no times."""
+        if self._times is None or len(self._times) < 3:
+            return False
+        lengths = [after - before for before, after in itertools.pairwise(self._times)]
+        return max(lengths) - min(lengths) > max(2, _EVEN * min(lengths))
+
+    def decode_all(self) -> None:
+        """Decode every frame, without turning it into RGB. Raises `VideoError` for the first damaged or missing one."""
+        decoded = -1
+        for number, frame in self._decode(0):
+            if frame.is_corrupt or number != decoded + 1:
+                raise VideoError(f"{self.path}: frame {decoded + 1} of {self.num_frames} is damaged")
+            decoded = number
+        if decoded + 1 != self.num_frames:
+            raise VideoError(f"{self.path}: only {decoded + 1} of {self.num_frames} frames can be decoded")
 
     def _open(self) -> av.container.InputContainer:
         try:

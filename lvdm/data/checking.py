@@ -1,0 +1,186 @@
+"""What is to know about the files of a data source before training on them: facts of each file, and a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from lvdm.data.clip_frames import ClipError, ClipOptions, PictureOptions, choose_frames
+from lvdm.data.image_folder import IMAGE_SUFFIXES
+from lvdm.data.images import load_image
+from lvdm.data.source_files import SourceFiles
+from lvdm.data.video_reader import VideoReader
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["ok", "note", "broken"]
+"""ok: nothing to say. note: is used, but know this. broken: training would refuse it or pass over it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file is, independent of how clips are cut from it. `error` says why it cannot be used, "" if it can."""
+
+    name: str
+    stamp: str
+    quick: bool
+    error: str = ""
+    num_frames: int = 0
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    rotation: int = 0
+    variable_rate: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A file in the report."""
+
+    facts: Facts
+    caption: str | None
+    status: Status
+    reasons: tuple[str, ...]
+
+
+def examine(files: SourceFiles, index: int, quick: bool) -> Facts:
+    """Open file `index` and decode all of it, or with `quick` its first, middle and last frame."""
+    path = files.path(index)
+    facts = Facts(str(path), stamp_of(files, index), quick)
+    try:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            image = load_image(path)
+            return dataclasses.replace(facts, num_frames=1, height=image.height, width=image.width)
+        with VideoReader(path, files.content(index)) as reader:
+            facts = dataclasses.replace(
+                facts,
+                num_frames=reader.num_frames,
+                fps=reader.fps,
+                height=reader.height,
+                width=reader.width,
+                rotation=reader.rotation,
+                variable_rate=reader.has_variable_rate,
+            )
+            if quick:
+                reader.read([0, reader.num_frames // 2, reader.num_frames - 1])
+            else:
+                reader.decode_all()
+    except (ValueError, OSError) as error:
+        return dataclasses.replace(facts, error=str(error).removeprefix(f"{path}: "))
+    return facts
+
+
+def judge(facts: Facts, caption: str | None, options: PictureOptions) -> Verdict:
+    """What the facts mean for clips cut with `options`."""
+    broken = [facts.error] if facts.error else []
+    if caption is None:
+        broken.append("has no caption")
+    notes = []
+    if not facts.error:
+        if isinstance(options, ClipOptions):
+            broken += _why_no_clip(facts, options)
+        height, width = options.size
+        if options.spatial_transform in ("center_crop", "random_crop") and (
+            facts.height < height or facts.width < width
+        ):
+            broken.append(f"{facts.height}x{facts.width} is smaller than the crop of {height}x{width}")
+        elif facts.height < height and facts.width < width:
+            notes.append(f"is enlarged: {facts.height}x{facts.width} to {height}x{width}")
+        if facts.height % 2 or facts.width % 2:
+            notes.append(f"odd size {facts.height}x{facts.width}")
+        if facts.rotation:
+            notes.append(f"is turned by {facts.rotation} degrees")
+        if facts.variable_rate:
+            notes.append(f"variable frame rate, {facts.fps:.2f} on average")
+    if caption == "":
+        notes.append("empty caption")
+    return Verdict(facts, caption, "broken" if broken else "note" if notes else "ok", (*broken, *notes))
+
+
+def _why_no_clip(facts: Facts, options: ClipOptions) -> list[str]:
+    strides = {options.frame_stride, options.frame_stride_min if options.random_fs else options.frame_stride}
+    reasons = []
+    for stride in sorted(strides):
+        try:
+            choose_frames(
+                facts.num_frames,
+                facts.fps,
+                options.video_length,
+                stride,
+                lambda low, high: low,
+                fixed_fps=options.fixed_fps,
+            )
+        except ClipError as error:
+            reasons.append(str(error))
+    return reasons[:1]
+
+
+def stamp_of(files: SourceFiles, index: int) -> str:
+    """The file's stamp, or that it is missing."""
+    try:
+        return files.stamp(index)
+    except OSError:
+        return "missing"
+
+
+class Examination:
+    """Facts of all files, kept line by line in `journal`, so that an interrupted examination goes on where it was.
+
+    Facts hold as long as the file does not change; those of a full decoding also serve a quick look.
+    """
+
+    def __init__(self, files: SourceFiles, journal: Path, quick: bool, workers: int) -> None:
+        if workers < 1:
+            raise ValueError(f"there should be at least 1 worker, not {workers}")
+        self.files = files
+        self.quick = quick
+        self.workers = workers
+        self._journal = journal
+        known = {facts.name: facts for facts in _read_journal(journal)}
+        self.facts: dict[int, Facts] = {}
+        for index in range(len(files)):
+            facts = known.get(str(files.path(index)))
+            if facts and facts.stamp == stamp_of(files, index) and (quick or not facts.quick):
+                self.facts[index] = facts
+
+    @property
+    def todo(self) -> Sequence[int]:
+        """Files without facts."""
+        return [index for index in range(len(self.files)) if index not in self.facts]
+
+    def run(self) -> Iterator[Facts]:
+        """Examine what is left, in parallel; yields as files are finished."""
+        self._journal.parent.mkdir(parents=True, exist_ok=True)
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            with self._journal.open("a", encoding="utf-8") as journal:
+                if journal.tell():
+                    journal.write("\n")  # ends a line that a kill cut off
+                waiting = {pool.submit(examine, self.files, index, self.quick): index for index in self.todo}
+                for done in as_completed(waiting):
+                    facts = self.facts[waiting[done]] = done.result()
+                    journal.write(json.dumps(dataclasses.asdict(facts), ensure_ascii=False) + "\n")
+                    journal.flush()
+                    yield facts
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_journal(path: Path) -> Iterator[Facts]:
+    """The facts of earlier runs; a line cut off by a kill ends in a file that is examined again."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line:
+            continue
+        try:
+            values: dict[str, Any] = json.loads(line)
+            yield Facts(**values)
+        except (ValueError, TypeError):
+            logger.warning("%s: a line that was not finished is left out", path)
