@@ -31,6 +31,9 @@ class TuningConfig:
 
     train                   full: the UNet, and query transformer and text tower where `model.params` has them trainable
                             temporal: temporal transformers and temporal convolutions
+                            spatial: everything in the UNet but those, and the query transformer
+                            spatial_context: the same without the first convolution, so that a concatenated image whose
+                            weights there are zero stays without effect
                             image_branch: keys, values and scale of the image cross-attention, and the query transformer
                             lora: adapters in the UNet, as `lora` says, and nothing else
     gradient_checkpointing  recompute all blocks (true), none, or those of the named classes instead of keeping their
@@ -38,7 +41,7 @@ class TuningConfig:
     frozen_precision        of the towers and the autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
     """
 
-    train: Literal["full", "temporal", "image_branch", "lora"] = "full"
+    train: Literal["full", "temporal", "spatial", "spatial_context", "image_branch", "lora"] = "full"
     lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool | tuple[BlockClass, ...] | None = None
     frozen_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -124,6 +127,13 @@ def _choose_trained(model: LatentVisualDiffusion, config: TuningConfig) -> None:
         for module in model.unet.modules():
             if isinstance(module, TemporalTransformer | TemporalConvBlock):
                 module.requires_grad_(True)
+    elif config.train in ("spatial", "spatial_context"):
+        model.unet.requires_grad_(True)
+        for module in model.unet.modules():
+            if isinstance(module, TemporalTransformer | TemporalConvBlock):
+                module.requires_grad_(False)
+        model.unet.input_blocks[0].requires_grad_(config.train == "spatial")
+        model.image_proj_model.requires_grad_(True)
     elif config.train == "image_branch":
         for parameter in _image_attention(model.unet):
             parameter.requires_grad_(True)

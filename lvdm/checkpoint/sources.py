@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,12 @@ Format = Literal["lightning", "deepspeed", "state_dict", "safetensors", "fsdp", 
 DEEPSPEED_PREFIX = "_forward_module."
 OLD_NAME, NEW_NAME = "framestride_embed", "fps_embedding"
 """The name of a layer in the published 256 checkpoint, and in the released code."""
+
+IMAGE_MODEL_LAYER = "model.diffusion_model.middle_block.2.in_layers.0.weight"
+"""Tells a text-to-image model such as Stable Diffusion: in a video model a temporal transformer has this place."""
+
+AFTER_TEMPORAL = re.compile(r"(?<=^model\.diffusion_model\.)(middle_block|output_blocks\.\d+)\.2\.")
+"""Layers that come one place later in a video model: the last of the middle, and upsampling after attention."""
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -136,9 +143,12 @@ def released_keys(path: Path, names: Mapping[str, str], deepspeed: bool = False)
                 f"{without[0]}; a DeepSpeed file has it on all or none"
             )
         prefix = DEEPSPEED_PREFIX
+    of_images = any(name.endswith(IMAGE_MODEL_LAYER) for name in names)
     stored: dict[str, str] = {}
     for name, key in names.items():
         released = name.removeprefix(prefix).replace(f".{OLD_NAME}.", f".{NEW_NAME}.")
+        if of_images:
+            released = AFTER_TEMPORAL.sub(r"\1.3.", released)
         if released in stored:
             raise CheckpointError(f"{path} holds both {stored[released]} and {key}, which are the same layer")
         stored[released] = key

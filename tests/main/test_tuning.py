@@ -45,6 +45,20 @@ def test_full_is_what_the_original_trains() -> None:
     assert f"{report.trained:,}" in str(report)
 
 
+@pytest.mark.parametrize("choice", ["spatial", "spatial_context"])
+def test_spatial_is_the_rest_of_the_unet_and_the_query_transformer(choice: str) -> None:
+    model, temporal = build(), build()
+    apply_tuning(model, tuning(train=choice))
+    apply_tuning(temporal, tuning(train="temporal"))
+    unet = {name for name, _ in model.named_parameters() if name.startswith("model.diffusion_model.")}
+    first = {name for name in unet if ".input_blocks.0." in name}
+    expected = unet - trained_names(temporal) - (first if choice == "spatial_context" else set())
+    assert first, "the first convolution was not found"
+    assert {name for name in trained_names(model) if name in unet} == expected
+    others = {name.split(".")[0] for name in trained_names(model) - unet}
+    assert others == {"image_proj_model"}
+
+
 def test_temporal_is_temporal_transformers_and_convolutions() -> None:
     model = build()
     apply_tuning(model, tuning(train="temporal"))
@@ -122,7 +136,7 @@ def test_a_precision_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": "spatial"}, "'spatial' is not known"),
+        ({"train": "spacial"}, "'spacial' is not known"),
         ({"trian": "lora"}, "did you mean 'train'"),
         ({"lora": {"rank": 0}}, "rank must be at least 1"),
         ({"gradient_checkpointing": ["Resblock"]}, "gradient_checkpointing"),
