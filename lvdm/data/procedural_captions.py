@@ -64,6 +64,7 @@ def caption(scene: Scene) -> str:
     adverb = "" if scene.motion == "still" or scene.speed == "normal" else scene.speed
     verb = participle if scene.template == 3 else third_person
     action = _join(verb, target, adverb) if scene.template == 1 else _join(verb, adverb, target)
+    action = _join(action, "and back" if scene.returns else "")
     background = f"on a {BACKGROUND_WORDS.get(scene.background, scene.background)} background"
     if scene.shape == NO_SPRITE:
         whole = "scene" if scene.motion == "still" and scene.template in (2, 4) else "camera"

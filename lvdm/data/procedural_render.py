@@ -7,6 +7,7 @@ the world coordinates. Coordinates are in sides, from the centre of the frame, y
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -123,7 +124,11 @@ def _motion(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
         for scene in scenes
     ]
     rate, dx, dy, turn, growth, pan_x, pan_y, zoom = torch.tensor(rows, device=device).T.unsqueeze(-1)
-    progress = rate * torch.arange(config.num_frames, device=device)  # (b, t)
+    returns = torch.tensor([[scene.returns] for scene in scenes], device=device)
+    frame = torch.arange(config.num_frames, device=device)
+    last = max(config.num_frames - 1, 1)
+    there_and_back = last / 2 * (0.5 - 0.5 * torch.cos(2 * math.pi * frame / last))
+    progress = rate * torch.where(returns, there_and_back, frame)  # (b, t)
     return _Motion(progress, (dx, dy), turn, growth, (pan_x, pan_y), zoom)
 
 

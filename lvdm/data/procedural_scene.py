@@ -107,7 +107,8 @@ class ProceduralConfig:
     the hash range, whatever the seed: `split="train"` never shows a sprite of such a triple, `split="test"` shows no
     other. The two cut their `PICTURES` backgrounds from different pictures.
 
-    When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`.
+    When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`. With
+    `return_probability` a motion goes half-way and back: such clips end as they began, and can be looped.
     """
 
     height: int = 64
@@ -124,6 +125,7 @@ class ProceduralConfig:
     min_radius: float = 0.14
     max_radius: float = 0.24
     sprite_probability: float = 1.0
+    return_probability: float = 0.0
     split: Literal["train", "test", "all"] = "all"
     holdout: float = 0.1
 
@@ -153,8 +155,9 @@ class ProceduralConfig:
             raise ValueError(
                 f"radii {self.min_radius}..{self.max_radius} should satisfy 0 < min_radius <= max_radius <= 0.5"
             )
-        if not 0.0 <= self.sprite_probability <= 1.0:
-            raise ValueError(f"sprite_probability = {self.sprite_probability} should be between 0 and 1")
+        for name in ("sprite_probability", "return_probability"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} = {getattr(self, name)} should be between 0 and 1")
         triples = itertools.product(self.shapes, self.colors, self.backgrounds)
         if not any(self.accepts(*triple) for triple in triples):
             raise ValueError(
@@ -206,6 +209,7 @@ class Scene:
     background_picture: int  # which of the NUM_PICTURES
     background_contrast: float  # of a picture, around the first background colour
     background_saturation: float  # of a picture
+    returns: bool = False  # half the way there, and back in the last frame
 
 
 def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
@@ -248,11 +252,15 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
         background_picture=rng.choice(config.pictures),
         background_contrast=rng.uniform(0.5, 1.2),
         background_saturation=rng.uniform(0.2, 1.2),
+        returns=rng.random() < config.return_probability and motion != "still",
     )
 
 
 def displacement(scene: Scene, config: ProceduralConfig) -> tuple[float, float]:
-    """(dx, dy) of the sprite per frame in pixels, y down. Zero for motions that do not move its centre along a line."""
+    """(dx, dy) of the sprite per frame in pixels, y down. Zero for motions that do not move its centre along a line.
+
+    Of a scene that returns, that of the one that does not.
+    """
     if scene.motion in DIRECTIONS:
         direction = DIRECTIONS[scene.motion]
     elif scene.motion in PANS:

@@ -313,3 +313,23 @@ def test_bad_options_are_named(options: dict[str, object], message: str) -> None
 def test_nothing_to_render_is_an_error() -> None:
     with pytest.raises(ValueError, match="no scenes"):
         render([], CONFIG)
+
+
+@pytest.mark.parametrize("motion", ["right", "clockwise", "grow", "pan up", "zoom in"])
+def test_what_returns_ends_as_it_began(motion: str) -> None:
+    config = ProceduralConfig(motions=(motion,), return_probability=1.0, backgrounds=("checkered",))
+    scene = sample_scene(config, 4)
+    assert caption(scene).count("and back") == 1, caption(scene)
+    video = render([scene], config)[0]
+    assert torch.allclose(video[:, -1], video[:, 0], atol=1e-3), "the last frame should be the first"
+    assert torch.allclose(video[:, 3], video[:, 12], atol=1e-3), "the way back should be the way there"
+    assert (video[:, 7] - video[:, 0]).abs().mean() > 0.005, "it should have moved in between"
+    one_way = render([dataclasses.replace(scene, returns=False)], config)[0]
+    distances = [float((frame - video[:, 7]).abs().mean()) for frame in one_way.unbind(1)]
+    assert min(range(16), key=distances.__getitem__) in (7, 8), "half-way through it should have gone half the way"
+
+
+def test_nothing_returns_unless_asked_and_stillness_never() -> None:
+    assert not any(sample_scene(ProceduralConfig(), seed).returns for seed in range(50))
+    still = ProceduralConfig(motions=("still",), return_probability=1.0)
+    assert not any(sample_scene(still, seed).returns for seed in range(20))
