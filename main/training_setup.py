@@ -108,6 +108,12 @@ def _parse_optimizer(
     if "total_steps" not in node and (lightning.trainer.get("max_steps") or 0) > 0:
         node["total_steps"] = lightning.trainer["max_steps"]
     optimizer = parse_dataclass(OptimizerConfig, node, "optimizer")
+    half = str(lightning.precision) in ("16", "16-mixed")
+    if optimizer.name == "adamw_fused" and half and lightning.trainer.get("gradient_clip_val"):
+        raise ConfigError(
+            "optimizer.name: adamw_fused cannot clip gradients under lightning.precision: 16, because it unscales them "
+            "itself; use adamw, or bf16-mixed"
+        )
     try:
         optimizer.fall_steps  # noqa: B018  # raises where the schedule has no end
     except ValueError as error:
