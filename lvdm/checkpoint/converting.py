@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lvdm.checkpoint.casting import check_range, target_dtype
+from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import MergedCheckpoint, read_lora
@@ -69,6 +70,7 @@ def convert(
     old_names: bool = False,
     loras: Sequence[tuple[Path, float]] = (),
     weights: Weights = "auto",
+    encoders: str | Path | None = None,
 ) -> ConversionReport:
     """Write `source` to `destination`, as safetensors or as .ckpt by its suffix; keys are the released ones.
 
@@ -80,11 +82,14 @@ def convert(
     old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
     loras      files and scales that are added to the weights
     weights    of a run that averaged them: the averaged, the trained, or the averaged where there are any
+    encoders   a checkpoint that supplies the autoencoder and the towers that a training from cached latents left out
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
     """
     checkpoint = read_checkpoint(source, weights)
     averaged, in_pieces = checkpoint.averaged, checkpoint.format in SHARDED
+    if encoders is not None:
+        checkpoint = complete(checkpoint, read_checkpoint(encoders))
     if loras:
         checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
     destination = Path(destination)

@@ -11,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -202,11 +202,12 @@ class LatentCaching:
 
     def _make(self, index: int) -> CacheEntry:
         """The records of one video. A video that cannot be used is an entry that says why."""
-        path = self.items.path(index)
+        entry = CacheEntry(self.items.path(index))
         try:
             caption = self.items.caption(index)
             if caption is None:
-                return CacheEntry(path, broken="has no caption")
+                return replace(entry, broken="has no caption")
+            entry = replace(entry, caption=caption, text=self._text_key(caption))
             identity = self.items.identity(index, self.options.verify)
             moments, tokens = self._moments_key(identity), self._tokens_key(identity)
             kinds = {"moments": self._missing("moments", moments), "tokens": self._missing("tokens", tokens)}
@@ -217,11 +218,11 @@ class LatentCaching:
         except (CacheError, OutputError):
             raise
         except (ValueError, OSError) as error:  # all about this video
-            reason = str(error).removeprefix(f"{path}: ")
-            logger.warning("%s cannot be cached: %s", path, reason)
-            return CacheEntry(path, broken=reason)
+            reason = str(error).removeprefix(f"{entry.path}: ")
+            logger.warning("%s cannot be cached: %s", entry.path, reason)
+            return replace(entry, broken=reason)
         told = json.loads(self.store.header("moments", moments)[1]["entry"])
-        return CacheEntry(path, caption, **told, moments=moments, tokens=tokens, text=self._text_key(caption))
+        return replace(entry, moments=moments, tokens=tokens, **told)
 
     def _encode(self, pictures: Pictures, moments: str | None, tokens: str | None) -> None:
         """Write the records that are wanted, a batch of frames in memory at a time; they appear together at the end."""

@@ -27,6 +27,10 @@ def convert(
     lora: Annotated[
         list[str] | None, typer.Option(help="Add a LoRA to the weights: FILE or FILE:SCALE. May be given often.")
     ] = None,
+    encoders: Annotated[
+        Path | None,
+        typer.Option(help="A checkpoint that holds the encoders which a training from cached latents left out."),
+    ] = None,
 ) -> None:
     """Write the weights of a checkpoint in another format or precision, tensor by tensor; shards become one file."""
     from lvdm.checkpoint import convert as convert_checkpoint
@@ -46,6 +50,7 @@ def convert(
         old_names=old_names,
         loras=[parse_lora_option(text) for text in lora or ()],
         weights="auto" if ema is None else "averaged" if ema else "trained",
+        encoders=encoders,
     )
     console = Console(highlight=False, soft_wrap=True)
     console.print(str(destination))

@@ -145,10 +145,14 @@ def _parse_dtype(text: str) -> Any:
 
 
 def _size_line(count: int, folder: Path, estimate: SizeEstimate) -> str:
+    total, present, free = map(_in_bytes, (estimate.total, estimate.present, estimate.free))
+    return f"{count} videos take about {total} in {folder}; {present} are there, {free} are free"
+
+
+def _in_bytes(count: int) -> str:
     from scripts.commands.memory import in_bytes
 
-    total, present, free = map(in_bytes, (estimate.total, estimate.present, estimate.free))
-    return f"{count} videos take about {total} in {folder}; {present} are there, {free} are free"
+    return in_bytes(count) if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _print_report(console: Console, report: CachingReport) -> None:
