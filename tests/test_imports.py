@@ -25,6 +25,7 @@ LAYERS = {
     "lvdm.pipeline": PIPELINE,
     "lvdm.generation": PIPELINE,
     "lvdm.memory": PIPELINE,
+    "lvdm.training_memory": PIPELINE,
     "lvdm.model_files": PIPELINE,
     "lvdm.provenance": PIPELINE,
     "lvdm.results": PIPELINE,
