@@ -82,7 +82,7 @@ def test_every_file_is_in_the_report_with_its_verdict(mixed: Path, tmp_path: Pat
         "small.mp4": "note",
         "uneven.mp4": "note",
         "text.mp4": "broken",
-        "cut.mkv": files["cut.mkv"]["status"],  # Matroska tells no number of frames: what is left may be a whole video
+        "cut.mkv": "broken",
     }
     reasons = {name: "; ".join(file["reasons"]) for name, file in files.items()}
     assert reasons["short.mp4"] == "has 5 frames, a clip needs 8"
