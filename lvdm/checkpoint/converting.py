@@ -23,7 +23,7 @@ from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.lora import MergedCheckpoint, read_lora
+from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
 from lvdm.checkpoint.sources import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile
 from lvdm.model_card import ModelCard
@@ -90,7 +90,7 @@ def convert(
     averaged, in_pieces = checkpoint.averaged, checkpoint.format in SHARDED
     if encoders is not None:
         checkpoint = complete(checkpoint, read_checkpoint(encoders))
-    if loras:
+    if loras or adapters_in(checkpoint):
         checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
     destination = Path(destination)
     _check_destination(destination, checkpoint.path, overwrite)

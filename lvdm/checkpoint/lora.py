@@ -22,6 +22,8 @@ from lvdm.data.atomic import atomic_path
 FORMAT = "dynamicrafter-lora/1"
 PREFIX = "dynamicrafter.lora."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+TRAINED_DOWN, TRAINED_UP, TRAINED_ALPHA = ".lora_A.default.weight", ".lora_B.default.weight", ".lora_alpha"
+"""Ends of the keys that a training of adapters has beside the released ones in its checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,30 @@ def write_lora(path: str | Path, layers: Mapping[str, tuple[Tensor, Tensor]], in
     return path
 
 
+def is_adapter_key(key: str) -> bool:
+    """Whether a key of a training's state dict belongs to an adapter, not to the released layout."""
+    return key.endswith((TRAINED_DOWN, TRAINED_UP, TRAINED_ALPHA))
+
+
+def adapters_in(file: CheckpointFile) -> Lora | None:
+    """The adapters in a checkpoint of a training with `tuning: {train: lora}`; None if there are none."""
+    names = [key.removesuffix(TRAINED_DOWN) for key in file if key.endswith(TRAINED_DOWN)]
+    if not names:
+        return None
+    layers = {f"{name}.weight": (file[name + TRAINED_DOWN], file[name + TRAINED_UP]) for name in names}
+    rank, alpha = file.shape(names[0] + TRAINED_DOWN)[0], float(file[names[0] + TRAINED_ALPHA])
+    return Lora(file.path, LoraInfo(rank, alpha, f"{len(names)} layers"), layers)
+
+
 def read_lora(path: str | Path) -> Lora:
-    """Read a LoRA file. Raises `CheckpointError` for a file that is something else, or incomplete."""
+    """Read a LoRA file, or the adapters in a checkpoint of their training.
+
+    Raises `CheckpointError` for a file that is something else, or incomplete.
+    """
     file = read_checkpoint(path)
+    trained = adapters_in(file)
+    if trained is not None:
+        return trained
     if file.metadata.get(PREFIX + "format") != FORMAT:
         raise CheckpointError(
             f"{path} is not a LoRA of this project (its metadata lacks {PREFIX}format); "
@@ -138,13 +161,18 @@ def add_loras(key: str, weight: Tensor, loras: Sequence[tuple[Lora, float]]) -> 
 
 
 class MergedCheckpoint(CheckpointFile):
-    """A checkpoint whose adapted weights are read with the LoRAs added; everything else is the file's own."""
+    """A checkpoint whose adapted weights are read with the LoRAs added; everything else is the file's own.
+
+    Adapters that lie beside the weights, in a checkpoint of their training, are added too, and their keys left out.
+    """
 
     def __init__(self, base: CheckpointFile, loras: Sequence[tuple[Lora, float]]) -> None:
         for lora, _ in loras:
             lora.check_fits({key: base.shape(key) for key in base}, str(base.path))
-        super().__init__(base.path, base.format, base._source, base.stored, base.metadata)
-        self._loras = tuple(loras)
+        stored = {key: name for key, name in base.stored.items() if not is_adapter_key(key)}
+        super().__init__(base.path, base.format, base._source, stored, base.metadata, base.averaged)
+        own = adapters_in(base)
+        self._loras = (*loras, (own, 1.0)) if own else tuple(loras)
 
     def __getitem__(self, key: str) -> Tensor:
         return add_loras(key, super().__getitem__(key), self._loras)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.lora import LoraInfo
+from lvdm.checkpoint.lora import TRAINED_ALPHA, LoraInfo
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -145,18 +146,25 @@ def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
     )
 
 
-def is_adapter_key(key: str) -> bool:
-    """Whether a key of a state dict belongs to an adapter, not to the released layout."""
-    return ".lora_A." in key or ".lora_B." in key
+def _give_released_names(layer: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """`x.base_layer.weight` becomes `x.weight`; the layer's keys are the newest of `state`, so their order stays.
 
-
-def _give_released_names(layer: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """`x.base_layer.weight` becomes `x.weight`; the layer's keys are the newest of `state`, so their order stays."""
+    alpha goes with them: without it, the matrices do not tell what they add.
+    """
     for key in [key for key in state if key.startswith(prefix)]:
         state[prefix + key.removeprefix(prefix).removeprefix(INNER)] = state.pop(key)
+    state[prefix.removesuffix(".") + TRAINED_ALPHA] = torch.tensor(float(layer.lora_alpha[ADAPTER]))
 
 
-def _take_released_names(layer: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+def _take_released_names(
+    layer: Any, state: dict[str, Any], prefix: str, _: Any, strict: bool, __: Any, ___: Any, errors: list[str]
+) -> None:
+    stored = state.pop(prefix.removesuffix(".") + TRAINED_ALPHA, None)
+    if stored is not None and float(stored) != float(layer.lora_alpha[ADAPTER]):
+        errors.append(
+            f"the adapter of {prefix.removesuffix('.')} was trained with alpha {float(stored):g}, and tuning.lora has "
+            f"{float(layer.lora_alpha[ADAPTER]):g}"
+        )
     for name in ("weight", "bias"):
         if prefix + name in state:
             state[f"{prefix}{INNER}{name}"] = state.pop(prefix + name)

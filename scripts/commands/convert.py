@@ -27,6 +27,9 @@ def convert(
     lora: Annotated[
         list[str] | None, typer.Option(help="Add a LoRA to the weights: FILE or FILE:SCALE. May be given often.")
     ] = None,
+    only_lora: Annotated[
+        bool, typer.Option("--only-lora", help="Of a checkpoint of a LoRA training, write the adapters alone.")
+    ] = False,
     encoders: Annotated[
         Path | None,
         typer.Option(help="A checkpoint that holds the encoders which a training from cached latents left out."),
@@ -34,12 +37,19 @@ def convert(
 ) -> None:
     """Write the weights of a checkpoint in another format or precision, tensor by tensor; shards become one file."""
     from lvdm.checkpoint import convert as convert_checkpoint
-    from lvdm.checkpoint.lora import parse_lora_option
+    from lvdm.checkpoint.lora import parse_lora_option, read_lora, write_lora
     from lvdm.device import DTYPES
     from lvdm.model_card import ModelCard
 
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+    console = Console(highlight=False, soft_wrap=True)
+    if only_lora:
+        if destination.suffix != ".safetensors" or (destination.exists() and not overwrite):
+            raise ValueError(f"{destination} should be a new .safetensors file; choose another name, or --overwrite")
+        adapters = read_lora(source)
+        console.print(str(write_lora(destination, adapters.layers, adapters.info)))
+        return
     card = ModelCard.from_yaml(config) if config else None
     report = convert_checkpoint(
         source,
@@ -52,7 +62,6 @@ def convert(
         weights="auto" if ema is None else "averaged" if ema else "trained",
         encoders=encoders,
     )
-    console = Console(highlight=False, soft_wrap=True)
     console.print(str(destination))
     if report.averaged and ema is None:
         console.print("These are the averaged weights of the run; --no-ema takes the trained ones.")

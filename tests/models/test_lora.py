@@ -13,8 +13,16 @@ from safetensors.torch import load_file, save_file
 from tiny_models import unet_config
 
 from lvdm.checkpoint import CheckpointError, convert, read_checkpoint
-from lvdm.checkpoint.lora import Lora, LoraInfo, add_loras, parse_lora_option, read_lora, write_lora
-from lvdm.models.lora import LoraConfig, inject_lora, is_adapter_key, lora_info, lora_matrices, lora_targets
+from lvdm.checkpoint.lora import (
+    Lora,
+    LoraInfo,
+    add_loras,
+    is_adapter_key,
+    parse_lora_option,
+    read_lora,
+    write_lora,
+)
+from lvdm.models.lora import LoraConfig, inject_lora, lora_info, lora_matrices, lora_targets
 from lvdm.models.lora_merging import LoraStack
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -77,7 +85,7 @@ def test_fresh_adapters_change_nothing_and_train_alone() -> None:
     assert [key for key in unet.state_dict() if not is_adapter_key(key)] == keys, "released keys, in order"
     trainable = [name for name, parameter in unet.named_parameters() if parameter.requires_grad]
     assert len(trainable) == 2 * len(targets), f"two matrices for each layer are trained, not {len(trainable)}"
-    assert all(is_adapter_key(f".{name}") for name in trainable)
+    assert all(is_adapter_key(name) for name in trainable)
 
 
 def test_a_state_dict_goes_in_as_it_came_out() -> None:
@@ -189,6 +197,31 @@ def test_converting_with_loras_merges_them(tmp_path: Path, exported: tuple[Path,
     assert set(merged) == set(expected), "the merged file has the released keys"
     assert all(torch.equal(merged[key], expected[key]) for key in merged)
     assert "motion.safetensors" in read_checkpoint(tmp_path / "merged.safetensors").metadata["dynamicrafter.loras"]
+
+
+def test_a_checkpoint_of_the_training_gives_its_adapters_and_merges_them(
+    tmp_path: Path, exported: tuple[Path, torch.Tensor]
+) -> None:
+    running = tmp_path / "step.ckpt"
+    torch.save({"state_dict": Model(trained()).state_dict()}, running)
+    found, wanted = read_lora(running), read_lora(exported[0])
+    assert (found.info.rank, found.info.alpha) == (2, 3.0)
+    assert found.layers.keys() == wanted.layers.keys()
+    assert all(torch.equal(found.delta(key), wanted.delta(key)) for key in wanted.layers)
+    convert(running, tmp_path / "whole.safetensors")
+    base = Model(filled_unet())
+    stack = LoraStack(base)
+    stack.add(wanted, 1.0)
+    whole = load_file(tmp_path / "whole.safetensors")
+    assert whole.keys() == base.state_dict().keys(), "a converted training has the released keys and nothing else"
+    assert all(torch.equal(whole[key], value) for key, value in base.state_dict().items())
+
+
+def test_another_alpha_does_not_load_silently() -> None:
+    other = filled_unet()
+    inject_lora(other, LoraConfig(rank=2, alpha=6.0))
+    with pytest.raises(RuntimeError, match=r"trained with alpha 3, and tuning\.lora has 6"):
+        other.load_state_dict(trained().state_dict())
 
 
 def test_command_line_form(tmp_path: Path) -> None:
