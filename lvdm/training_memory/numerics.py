@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-DeviceKind = Literal["cuda", "cpu"]
-"""An accelerator with fused attention that needs no score matrix, or a CPU."""
+DeviceKind = Literal["gpu", "cpu"]
+"""gpu: NVIDIA or AMD, with attention that holds no score matrix."""
 
 HALF_INPUTS = frozenset(
     {

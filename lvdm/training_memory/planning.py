@@ -46,7 +46,7 @@ class TrainingWorkload:
     width: int
     batch: int = 1
     half: torch.dtype | None = None
-    device: DeviceKind = "cuda"
+    device: DeviceKind = "gpu"
     optimizer: OptimizerName = "adamw"
     average: bool = False
     accumulates: bool = False
@@ -124,7 +124,7 @@ def plan_training(model: LatentVisualDiffusion, workload: TrainingWorkload) -> T
         backward=backward + exchanged,
         update=update_bytes(trained, workload.optimizer, workload.device),
         saved=saved,
-        on_gpu=workload.device == "cuda",
+        on_gpu=workload.device == "gpu",
     )
 
 
@@ -146,7 +146,7 @@ def update_bytes(trained: list[nn.Parameter], optimizer: OptimizerName, device: 
     """Bytes that an optimizer step adds: a copy of all second moments where all are updated at once, as on a GPU."""
     if optimizer == "adamw_fused":
         return 0
-    if optimizer == "adamw" and device == "cuda":
+    if optimizer == "adamw" and device == "gpu":
         return tensor_bytes(*trained)
     largest = max((tensor_bytes(parameter) for parameter in trained), default=0)
     return 2 * largest if optimizer == "adamw" else 4 * largest

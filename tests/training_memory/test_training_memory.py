@@ -104,11 +104,11 @@ def test_optimizer_state_is_what_the_optimizer_holds(name: Any) -> None:
     assert optimizer_bytes(parameters, name) == held
 
 
-@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_an_update_takes_what_is_planned(device: Any) -> None:
     """`foreach`, which torch takes on a GPU, is run here on the CPU: it makes the same tensors."""
     parameters = [torch.nn.Parameter(torch.randn(side, side)) for side in (64, 32, 16)]
-    optimizer = torch.optim.AdamW(parameters, foreach=device == "cuda")
+    optimizer = torch.optim.AdamW(parameters, foreach=device == "gpu")
     for _ in range(2):  # the first step makes the state
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter)
@@ -122,7 +122,7 @@ def test_an_update_takes_what_is_planned(device: Any) -> None:
 def test_autocast_halves_products_and_keeps_norms() -> None:
     weight = torch.nn.Parameter(torch.empty(8, 8, device="meta"))
     x = torch.empty(4, 8, device="meta")
-    with DeviceNumerics("cuda", torch.bfloat16) as numerics, LiveMemory() as memory:
+    with DeviceNumerics("gpu", torch.bfloat16) as numerics, LiveMemory() as memory:
         y = F.linear(F.linear(x, weight), weight)
         assert y.dtype == torch.bfloat16
         assert F.layer_norm(y, (8,)).dtype == torch.float32
