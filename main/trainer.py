@@ -21,6 +21,7 @@ from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.models.optimization import scaled_learning_rate
+from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights
 from main.checkpoints import CheckpointStore, StorageError
 from main.preemption import Preempted, exit_code_of
@@ -80,7 +81,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     resume = checkpoint_to_resume(args, run_dir)
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     pl.seed_everything(args.seed, workers=True, verbose=False)
-    model = setup.model.build()
+    model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
