@@ -19,6 +19,11 @@ ORIGINALS: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "
 SHIPPED = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
 
 
+def is_whole(name: str) -> bool:
+    """Whether a training file needs no other: it is no stage, and not what stages share."""
+    return "training" in name and "_stage" not in name and not name.endswith("base.yaml")
+
+
 def save(tree: dict[str, Any], folder: Path) -> Path:
     """The tree as a YAML file."""
     path = folder / "config.yaml"
@@ -61,11 +66,12 @@ def test_every_shipped_file_loads(name: str) -> None:
     path = ROOT / name
     if "target" in load_yaml(path).get("model", {}):
         load_model_config(path)
-    else:  # a later stage, which is laid over the file of the whole recipe
-        load_training_setup([path.with_name("video.yaml"), path])
+    else:  # a stage, which is laid over the file of the whole recipe
+        bases = [path.with_name(base) for base in ("base.yaml", "video.yaml") if path.with_name(base).is_file()]
+        load_training_setup([*bases, path])
 
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if "training" in name and "_stage" not in name])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if is_whole(name)])
 def test_every_training_file_is_a_whole_training(name: str) -> None:
     setup = load_training_setup([ROOT / name])
     assert setup.optimizer.learning_rate > 0
