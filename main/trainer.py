@@ -24,6 +24,7 @@ from lvdm.models.optimization import scaled_learning_rate
 from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights
 from main.checkpoints import CheckpointStore, StorageError
+from main.config_checks import check_filled
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
 from main.strategies import OURS, Machines, build_strategy, check_strategy, find_machines, launch, run_name
@@ -64,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         setup = load_training_setup(args.base, overrides)
+        check_filled(setup.tree)
         return run(setup, args)
     except (ConfigError, CheckpointError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)

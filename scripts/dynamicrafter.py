@@ -10,10 +10,12 @@ from scripts.commands.data_check import check
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.generate import animate, interpolate, loop
 from scripts.commands.inspection import doctor, info
+from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, info, convert, doctor):
     app.command()(command)
+app.command(context_settings=TRAIN_SETTINGS)(train)
 
 data = typer.Typer(no_args_is_help=True, help="Look after training data.")
 data.command()(check)

@@ -1,0 +1,38 @@
+"""`dynamicrafter train` is the trainer: the same flags, the same errors, the same exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from main.trainer import build_parser, main
+from scripts.dynamicrafter import app
+
+
+def test_the_flags_are_those_of_the_trainer() -> None:
+    result = CliRunner().invoke(app, ["train", "--help"])
+    assert result.exit_code == 0, result.output
+    for action in build_parser()._actions:
+        for flag in action.option_strings:
+            assert flag in result.stdout, f"`dynamicrafter train --help` does not tell of {flag}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--base", "missing.yaml", "--train"],
+        ["--base", "missing.yaml", "--trian"],
+        ["-t", "-b", "missing.yaml", "optimizer.learning_rate=1", "--devices", "2"],
+    ],
+)
+def test_errors_and_exit_codes_are_those_of_the_trainer(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = main(arguments)
+    expected = capsys.readouterr().err
+    result = CliRunner().invoke(app, ["train", *arguments])
+    assert (result.exit_code, result.stderr) == (code, expected)
+    assert code == 2
