@@ -74,7 +74,12 @@ class TarFiles:
 
     def content(self, index: int) -> bytes:
         """The video's bytes. Raises OSError if the shard is gone, `SourceError` if it is shorter than it was."""
-        return read_member(self._shard(index), Member("", self._offsets[index], self._lengths[index]))
+        with self._shard(index).open("rb") as file:
+            file.seek(self._offsets[index])
+            content = file.read(self._lengths[index])
+        if len(content) != self._lengths[index]:
+            raise SourceError(f"{self.path(index)}: the shard is shorter than at the start, do not change it meanwhile")
+        return content
 
     def stamp(self, index: int) -> str:
         """Size, place, and time of change of the shard."""
@@ -148,16 +153,6 @@ def list_members(shard: Path) -> list[Member]:
     return members
 
 
-def read_member(shard: Path, member: Member) -> bytes:
-    """The bytes of a file inside a shard."""
-    with shard.open("rb") as file:
-        file.seek(member.offset)
-        content = file.read(member.size)
-    if len(content) != member.size:
-        raise SourceError(f"{shard}: is shorter than at the start of the training, do not change it meanwhile")
-    return content
-
-
 def _pair(
     folder: Path, shard: str, members: list[Member], options: CaptionOptions
 ) -> tuple[dict[str, tuple[str, Member]], dict[str, str]]:
@@ -173,13 +168,14 @@ def _pair(
             videos[names[key]] = (shard, member)
     texts: dict[str, str] = {}
     if options.captions in BESIDE and options.caption is None:
-        for member in members:
-            key, kind = _key(member.name), Path(member.name).suffix[1:].lower()
-            if kind == options.captions:
-                where = f"{folder / shard}/{member.name}"
-                text = _decode(read_member(folder / shard, member), where)
-                caption = read_caption_file(kind, text, where, options.caption_column)
-                texts[names.get(key, f"{shard}/{member.name}")] = caption
+        with (folder / shard).open("rb") as file:
+            for member in members:
+                if member.name.lower().endswith(f".{options.captions}"):
+                    where = f"{folder / shard}/{member.name}"
+                    file.seek(member.offset)
+                    text = _decode(file.read(member.size), where)
+                    caption = read_caption_file(options.captions, text, where, options.caption_column)
+                    texts[names.get(_key(member.name), f"{shard}/{member.name}")] = caption
     return videos, texts
 
 

@@ -34,6 +34,7 @@ def probe_size(path: Path, content: bytes | None = None) -> ClipSize | None:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 return None
+            stream.codec_context.thread_count = 1  # starting threads takes longer than one frame
             frame = next(container.decode(stream), None)
             if frame is None:
                 return None

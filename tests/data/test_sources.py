@@ -6,13 +6,17 @@ import csv
 import io
 import json
 import logging
+import os
+import pickle
 import random
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import litdata.streaming.writer
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +25,8 @@ from torch.utils.data import DataLoader
 
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource, Draw
-from lvdm.data.video_header import SizeIndex
+from lvdm.data.packed_texts import PackedTexts
+from lvdm.data.video_header import SizeIndex, probe_size
 
 COMMON = {"video_length": 4, "resolution": [32, 48]}
 
@@ -309,3 +314,26 @@ def test_sizes_are_kept_in_the_index_until_a_file_changes(videos: Path, tmp_path
     assert probed == [changed / "a.mp4"]
     index_file.write_text("damaged")
     assert video_folder(videos, index_file=str(index_file)).native_size(1) == sizes[1]
+
+
+def test_the_size_of_a_phones_video_is_that_of_the_picture_as_shown(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        stream.set_display_rotation(90)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 80, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    assert probe_size(tmp_path / "a.mp4") == ClipSize(1, 80, 48)
+    assert probe_size(Path("a.mp4"), (tmp_path / "a.mp4").read_bytes()) == ClipSize(1, 80, 48)
+    assert probe_size(tmp_path / "absent.mp4") is None
+
+
+def test_packed_texts_are_a_sequence_of_texts() -> None:
+    texts = ["", "a caption", None, "ein Bär 🐻", os.fsdecode(b"not utf-8 \xff")]
+    packed = PackedTexts(texts)
+    assert list(packed) == texts
+    assert (packed[-1], packed[1:3], len(packed)) == (texts[-1], texts[1:3], 5)
+    assert list(pickle.loads(pickle.dumps(packed))) == texts
+    assert list(PackedTexts([])) == []
+    with pytest.raises(IndexError, match="text 5 is outside"):
+        packed[5]
