@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.strategies import Strategy
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
+from lvdm.checkpoint.parts import UNET
 from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
@@ -25,6 +26,7 @@ from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights
 from main.checkpoints import CheckpointStore, StorageError
 from main.config_checks import check_filled
+from main.dry_run import dry_run
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
 from main.strategies import OURS, Machines, build_strategy, check_strategy, find_machines, launch, run_name
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
     parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
     parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
+    parser.add_argument("--dry-run", action="store_true", help="tell parameters, memory, steps and show the first clips")
     parser.add_argument("--debug", "-d", action="store_true", help="log more")
     parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
     parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
@@ -80,6 +83,9 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     averages = any(issubclass(c.resolve(), AveragedWeights) for c in setup.lightning.callbacks.values())
     check_strategy(strategy, machines, averages=averages)
     run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
+    if args.dry_run:
+        dry_run(setup, machines, args.seed, run_dir / "dry_run")
+        return 0
     resume = checkpoint_to_resume(args, run_dir)
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     pl.seed_everything(args.seed, workers=True, verbose=False)
@@ -143,8 +149,11 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
     What Lightning will restore from `resume` is not loaded twice.
     """
     plans = []
+    model.base_checkpoint = next(iter(setup.pretrained), None)
     for path in setup.pretrained if resume is None else ():
         plans.append(warm_start(model, read_checkpoint(path)))
+        if plans[-1].gives(UNET):
+            model.base_checkpoint = path
         log.info("%s:\n  %s", path, "\n  ".join(plans[-1].lines()))
     log.info("%s", apply_tuning(model, setup.tuning))
     if resume is not None and weights_only:
@@ -156,7 +165,6 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
                 "holds it in model.pretrained_checkpoint, which takes a list",
                 part.name,
             )
-    model.base_checkpoint = setup.pretrained[-1] if setup.pretrained else None
 
 
 def scale_learning_rate(model: Any, setup: TrainingSetup, world_size: int) -> None:

@@ -49,6 +49,10 @@ class WarmStartPlan:
     initial: tuple[str, ...]
     unused: tuple[str, ...]
 
+    def gives(self, part: Part) -> bool:
+        """Whether anything is taken for `part`."""
+        return any(part_of(key) == part for key in (*self.matched, *self.adapted))
+
     def lines(self) -> list[str]:
         """One line for each component of the model or the file. The noise schedule is the model's own, always."""
         lines = []
@@ -105,9 +109,8 @@ def warm_start(model: nn.Module, checkpoint: CheckpointFile) -> WarmStartPlan:
 
 def unfilled_frozen_parts(model: nn.Module, plans: Sequence[WarmStartPlan]) -> list[Part]:
     """Components with a parameter that is not trained of which no plan took anything: those stay random for ever."""
-    filled = {part_of(key) for plan in plans for key in (*plan.matched, *plan.adapted)}
     frozen = {part_of(name) for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return [part for part in PARTS if part in frozen - filled]
+    return [part for part in PARTS if part in frozen and not any(plan.gives(part) for plan in plans)]
 
 
 def _check(plan: WarmStartPlan, model: Mapping[str, Shape], checkpoint: CheckpointFile) -> None:

@@ -142,7 +142,7 @@ def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
         float(first.lora_alpha[ADAPTER]),
         f"{len(layers)} layers: {', '.join(sorted(kinds))}",
         base.name if base else "",
-        checkpoint_hash(base) if base else "",
+        checkpoint_hash(base) if base and base.is_file() else "",  # it may have been moved while the training ran
     )
 
 

@@ -123,8 +123,10 @@ def test_random_frozen_parts_are_warned_of(folder: Path, caplog: pytest.LogCaptu
     base = load_file(folder / "base.safetensors")
     save_file({k: v for k, v in base.items() if not k.startswith("embedder.")}, folder / "base.safetensors")
     setup = parse_training_setup(tree(folder))
+    model = setup.model.build()
     with caplog.at_level(logging.INFO):
-        prepare_weights(setup.model.build(), setup, None, False)
+        prepare_weights(model, setup, None, False)
+    assert model.base_checkpoint == folder / "base.safetensors"
     assert "the image tower is not trained" in caplog.text
     assert "the autoencoder is not trained" not in caplog.text
     assert "training full:" in caplog.text
