@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.config import Component, ConfigError
-from lvdm.data.latent_cache import CachedLatentsConfig
-from lvdm.data.latent_index import changed_recipe, read_index
+from lvdm.data.latent_cache import CachedLatents, CachedLatentsConfig
+from lvdm.data.latent_index import changed_recipe
+from lvdm.data.latent_records import CacheError
 from lvdm.models.encoders import encoder_hashes
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 
@@ -64,7 +65,7 @@ def _check_options(cache: CachedLatentsConfig, config: LatentVisualDiffusionConf
 def _check_encoders(
     caches: dict[str, CachedLatentsConfig], config: LatentVisualDiffusionConfig, pretrained: Sequence[Path]
 ) -> None:
-    indices = {name: read_index(cache.folder) for name, cache in caches.items()}
+    indices = {name: _open(cache, f"data.params.{name}").index for name, cache in caches.items()}
     if not pretrained:
         raise ConfigError(
             "model.pretrained_checkpoint names no weights: name those that the latent cache was made with, "
@@ -78,3 +79,10 @@ def _check_encoders(
                 f"data.params.{name}: the cache in {caches[name].folder} was made with another {' and '.join(changed)} "
                 f"than {', '.join(map(str, pretrained))} holds; run `dynamicrafter data cache` with this configuration"
             )
+
+
+def _open(cache: CachedLatentsConfig, where: str) -> CachedLatents:
+    try:
+        return CachedLatents(cache)
+    except CacheError as error:
+        raise ConfigError(f"{where}: {error}") from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from cached_clips import OPTIONS, change, run_cache, write_training
 from safetensors.torch import load_file, save_file
 
@@ -19,6 +21,7 @@ from main.trainer import main
 from main.training_setup import load_training_setup
 
 SOURCE = "data__params__train"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "latent-cache.md"
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,8 @@ def test_encoders_stay_where_something_needs_them(config: Path) -> None:
         ({"model__params__cond_stage_trainable": True}, "cached sentences cannot train the text tower"),
         ({f"{SOURCE}__params__condition": "first"}, "rand_cond_frame needs any frame"),
         ({"model__pretrained_checkpoint": []}, "names no weights"),
+        ({f"{SOURCE}__params__resolution": [64, 32]}, r"data\.params\.train: .* was made at 32x32, .* says 64x32"),
+        ({f"{SOURCE}__params__folder": "nowhere"}, r"data\.params\.train: .*nowhere holds no finished latent cache"),
         ({"model__params__cond_stage_config__params__layer": "last"}, "made with another text tower than"),
     ],
 )
@@ -126,3 +131,23 @@ def test_a_cache_of_other_weights_is_refused(config: Path, tmp_path: Path, capsy
         save_file(other, tmp_path / "other.safetensors")
         assert main(["--base", str(cached), "--train", "--logdir", str(tmp_path)]) == 2
         assert f"was made with another {name} than" in capsys.readouterr().err
+
+
+def test_the_printed_block_trains_from_the_cache(config: Path) -> None:
+    printed = run_cache(config, config.parent / "cache", "--dtype", "fp32").output.split("with:")[1]
+    component = yaml.safe_load(printed)["data"]["params"]["train"]
+    assert component["params"] == {"folder": str(config.parent / "cache"), **OPTIONS}
+    assert settled(from_cache(config, **{SOURCE: component})).params.drop_encoders is True
+
+
+def test_the_blocks_of_the_document_train_from_a_cache(config: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        component = yaml.safe_load(block)["data"]["params"]["train"]
+        component["params"]["folder"] = str(config.parent / "cache")
+        if "resolution" in component["params"]:
+            component["params"]["resolution"] = [32, 32]
+        first_only = component["params"].get("condition") == "first"
+        edits = {SOURCE: component, "model__params__rand_cond_frame": not first_only}
+        assert settled(from_cache(config, **edits)).params.drop_encoders is True, block
