@@ -8,7 +8,6 @@ Then the JSON and the final name appear. A process that dies in between leaves t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvdm.checkpoint.hashing import read_hash
 from lvdm.data.atomic import write_json
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class CheckpointStore:
             write(part)
             flush_to_disk(part)
             check_archive(part)
-            record = {"sha256": sha256_of(part), "bytes": size_of(part), "step": step, **about}
+            record = {"sha256": read_hash(part), "bytes": size_of(part), "step": step, **about}
             write_json(path.with_suffix(".json"), record)
             remove(path)
             part.replace(path)
@@ -86,7 +86,7 @@ class CheckpointStore:
         """Raise `StorageError` unless `path` holds what was written."""
         try:
             record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            expected, actual = record["sha256"], sha256_of(path)
+            expected, actual = record["sha256"], read_hash(path)
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(f"{path} cannot be verified: {error}") from error
         if actual != expected:
@@ -133,18 +133,6 @@ def check_archive(path: Path) -> None:
 def files_of(path: Path) -> list[Path]:
     """The file itself, or all files of a sharded checkpoint's folder in a fixed order."""
     return sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, or of names and bytes of all files of a folder."""
-    digest = hashlib.sha256()
-    for file in files_of(path):
-        if path.is_dir():
-            digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def size_of(path: Path) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from main.checkpoints import CheckpointStore, StorageError, sha256_of
+from lvdm.checkpoint.hashing import read_hash
+from main.checkpoints import CheckpointStore, StorageError
 
 Write = Callable[[Path], None]
 
@@ -119,6 +120,6 @@ def test_the_hash_of_a_folder_covers_names_and_bytes(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for file, content in files.items():
             (tmp_path / name / file).write_bytes(content)
-    same, other, moved, changed = (sha256_of(tmp_path / name) for name in "abcd")
+    same, other, moved, changed = (read_hash(tmp_path / name) for name in "abcd")
     assert same == other
     assert len({same, moved, changed}) == 3
