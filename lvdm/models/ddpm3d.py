@@ -221,7 +221,7 @@ class LatentVisualDiffusion(pl.LightningModule):
     def _step(self, batch: Mapping[str, Any], stream: str) -> dict[str, Tensor]:
         numbers = torch.as_tensor(batch["number"]).tolist()
         shape = self.latent_shape(batch)
-        draws = draw_training_numbers(shape, numbers, self.training_seed, self._draw_rules(), stream).to(self.device)
+        draws = draw_training_numbers(shape, numbers, self.training_seed, self.draw_rules(), stream).to(self.device)
         latents, conditioning = self.training_batch(batch, draws)
         if self.config.time_noise is not None and stream == "train":
             time = draws.t / self.config.timesteps
@@ -229,7 +229,8 @@ class LatentVisualDiffusion(pl.LightningModule):
         losses = self.training_loss(latents, conditioning, draws)
         return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t}
 
-    def _draw_rules(self) -> DrawRules:
+    def draw_rules(self) -> DrawRules:
+        """By which rules `t`, noise, conditioning frame and dropped conditions are drawn."""
         config = self.config
         return DrawRules(
             config.timesteps,

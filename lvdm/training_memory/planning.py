@@ -8,7 +8,7 @@ and what the allocator loses between blocks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +107,8 @@ def plan_training(model: LatentVisualDiffusion, workload: TrainingWorkload) -> T
     if any(parameter.device.type != "meta" for parameter in model.parameters()):
         raise ValueError("the planner takes a model on the meta device: build it under torch.device('meta')")
     model.to("meta")  # the schedule's buffers, which are made with values
+    if model.config.drop_encoders:
+        workload = replace(workload, cached=True)
     encoders = (model.first_stage_model, model.embedder, model.cond_stage_model)
     left_out = {id(p) for part in encoders for p in part.parameters()} if workload.cached else set()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
