@@ -21,6 +21,7 @@ from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule, schedule_buffers
 from lvdm.models.condition_noise import add_time_noise
 from lvdm.models.decoding import decode_tiled
+from lvdm.models.lora import check_same_adapters
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.models.training_draws import (
     DrawRules,
@@ -200,6 +201,11 @@ class LatentVisualDiffusion(pl.LightningModule):
         """AdamW over everything trainable, with its schedule."""
         optimizer, schedule = build_optimizer(self.parameters(), self.optimizer_config)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise `ConfigError`, before weights are loaded, for a checkpoint whose adapters are not those of this model."""
+        if "state_dict" in checkpoint:  # shards are loaded by the strategy
+            check_same_adapters(self.unet, checkpoint["state_dict"])
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
         """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride` and `number`, see `Draw`,

@@ -6,7 +6,7 @@ checkpoints, exports and averaged weights keep the released layout, with the ada
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.lora import TRAINED_ALPHA, LoraInfo
+from lvdm.checkpoint.lora import TRAINED_ALPHA, TRAINED_DOWN, LoraInfo
+from lvdm.config import ConfigError
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -143,6 +144,28 @@ def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
         f"{len(layers)} layers: {', '.join(sorted(kinds))}",
         base.name if base else "",
         checkpoint_hash(base) if base and base.is_file() else "",  # it may have been moved while the training ran
+    )
+
+
+def check_same_adapters(unet: UNetModel, stored: Mapping[str, Tensor]) -> None:
+    """Raise `ConfigError` unless the state dict `stored` has the adapters of `unet`: layers, rank and alpha."""
+    here = {
+        UNET_PREFIX + name: (layer.r[ADAPTER], float(layer.lora_alpha[ADAPTER])) for name, layer in adapted_layers(unet)
+    }
+    names = [key.removesuffix(TRAINED_DOWN) for key in stored if key.endswith(TRAINED_DOWN)]
+    there = {name: (len(stored[name + TRAINED_DOWN]), float(stored[name + TRAINED_ALPHA])) for name in names}
+    if here == there:
+        return
+    if not here or not there:
+        raise ConfigError(
+            f"the checkpoint was trained {'with' if there else 'without'} adapters, and tuning asks for the opposite; "
+            "use the tuning of that run, or --auto_resume_weight_only"
+        )
+    name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
+    raise ConfigError(
+        f"the checkpoint was trained with other adapters than tuning.lora describes: (rank, alpha) of {name} are "
+        f"{there.get(name, 'missing')} there and {here.get(name, 'missing')} here; use the tuning of that run, or "
+        "--auto_resume_weight_only"
     )
 
 

@@ -92,6 +92,19 @@ def test_lora_trains_adapters_and_keeps_the_released_keys() -> None:
     assert [key for key in model.state_dict() if ".lora_" not in key] == keys
 
 
+def test_a_checkpoint_with_other_adapters_is_refused_in_one_line() -> None:
+    model, other, plain = build(), build(), build()
+    apply_tuning(model, tuning(train="lora", lora={"rank": 2, "where": "temporal"}))
+    apply_tuning(other, tuning(train="lora", lora={"rank": 3, "where": "temporal"}))
+    model.on_load_checkpoint({"state_dict": model.state_dict()})
+    with pytest.raises(ConfigError, match=r"to_q are \(3, 3\.0\) there and \(2, 2\.0\) here"):
+        model.on_load_checkpoint({"state_dict": other.state_dict()})
+    with pytest.raises(ConfigError, match="trained with adapters"):
+        plain.on_load_checkpoint({"state_dict": other.state_dict()})
+    with pytest.raises(ConfigError, match="trained without adapters"):
+        model.on_load_checkpoint({"state_dict": plain.state_dict()})
+
+
 def test_the_optimizer_gets_what_is_trained_and_nothing_else() -> None:
     model = build()
     apply_tuning(model, tuning(train="temporal"))
