@@ -90,6 +90,8 @@ def dry_run(setup: TrainingSetup, machines: Machines, seed: int, folder: Path, c
     progress = plan_progress(setup, source, plan, machines.processes)
     memory = plan_step(model, setup, machines, largest_clip(model, plan, clips))
     _print(console, parameters, progress, memory)
+    for missing in (path for path in setup.pretrained if not path.exists()):
+        console.print(f"model.pretrained_checkpoint: {missing} does not exist: the training would stop here")
     write_sheet(clips[:MAX_CLIPS], folder / "clips.png")
     report: dict[str, Any] = {
         "parameters": _counts(parameters),
