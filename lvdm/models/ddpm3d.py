@@ -203,7 +203,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise `ConfigError`, before weights are loaded, for a checkpoint whose adapters are not those of this model."""
+        """Raise `ConfigError`, before weights are loaded, for a checkpoint with other adapters than this model's."""
         if "state_dict" in checkpoint:  # shards are loaded by the strategy
             check_same_adapters(self.unet, checkpoint["state_dict"])
 
