@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from lvdm.config import Component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource
 from lvdm.data.sampling import BatchPlan, PlannedBatches, assign_buckets
+from main.strategies import agree_on_errors
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,23 @@ class DataModuleFromConfig(pl.LightningDataModule):
         super().__init__()
         self.config = config
         self.seed = 0
+        self._sources: dict[str, ClipSource] = {}
+
+    def setup(self, stage: str) -> None:
+        """Look at the files that `stage` reads. What is wrong with them on one machine stops the processes of all."""
+        names = {"fit": ["train", *(["validation"] if self.config.validation else [])]}.get(stage, [])
+        problem = None
+        try:
+            for name in names:
+                self._sources[name] = self.source(name)
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        agree_on_errors(problem)
 
     def source(self, name: str) -> ClipSource:
         """The source named `train`, `validation` or `test`. Raises `ValueError` when the configuration has none."""
+        if name in self._sources:
+            return self._sources[name]
         component: Component | None = getattr(self.config, name)
         if component is None:
             raise ValueError(f"data.params.{name} is missing: name the videos to use")

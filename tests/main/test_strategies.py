@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from pytorch_lightning.strategies import DDPStrategy
-from small_model import FRAMES, SIDE, small_yaml
+from small_model import FRAMES, SIDE, picture, small_yaml
 
 from lvdm.config import ConfigError
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -155,7 +156,7 @@ def test_parameters_without_gradient_are_foreseen(text_tower_trained: bool, tmp_
     """DDP stops with an error if it is not told of them, and looks for them in every step if it is."""
     setup = parse_training_setup(training_tree(tmp_path, cond_stage_trainable=text_tower_trained))
     model, data = setup.model.build(), setup.data.build()
-    source = data.source("train")
+    source = data.config.train.build()
     batch = torch.utils.data.default_collate([source[index] for index in range(2)]) | {"number": torch.arange(2)}
     model._step(batch, "train")["loss"].backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -188,20 +189,6 @@ def test_processes_agree_on_the_folder_of_the_run(monkeypatch: pytest.MonkeyPatc
 
 # ---------------------------------------------------------------------- several processes
 
-AGREE = """
-import sys
-import torch.distributed
-from lvdm.config import ConfigError
-from main.strategies import agree_on_errors
-torch.distributed.init_process_group("gloo")
-agree_on_errors(None)
-try:
-    agree_on_errors("folder clips does not exist" if torch.distributed.get_rank() == 1 else None)
-except ConfigError as error:
-    print(torch.distributed.get_rank(), error, flush=True)
-torch.distributed.destroy_process_group()
-"""
-
 
 def free_port() -> int:
     with socket.socket() as server:
@@ -220,17 +207,60 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
 
 
-def test_a_problem_of_one_process_stops_all(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="here"):
-        agree_on_errors("a problem here")
+def run_on_two_nodes(folder: Path, name: str, *data_dirs: Path) -> list[tuple[int, str]]:
+    """Train on two torchrun agents, one process each, that meet over the loopback device; exit codes and outputs."""
+    tree = training_tree(folder)
+    pictures = {"data_dir": "", "resolution": [SIDE, SIDE], "video_length": FRAMES, "caption": "a picture"}
+    tree["data"]["params"]["train"] = {"target": "lvdm.data.image_folder.ImageFolder", "params": pictures}
+    tree["data"]["params"]["batch_size"] = 1
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    port = free_port()
+    flags = ["-m", "main.trainer", "--base", folder / "config.yaml", "--train", "--name", name, "--logdir", folder]
+    processes = [
+        subprocess.Popen(
+            torchrun(*flags, f"data.params.train.params.data_dir={data_dir}", nodes=2, node=rank, port=port),
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank, data_dir in enumerate(data_dirs)
+    ]
+    try:
+        outputs = [process.communicate(timeout=240)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with four images."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for index in range(4):
+        picture(seed=index).save(folder / f"{index}.png")
+    return folder
+
+
+def test_a_folder_that_one_node_lacks_stops_both(pictures: Path, tmp_path: Path) -> None:
+    for code, output in run_on_two_nodes(tmp_path, "bad", pictures, tmp_path / "not_here"):
+        assert code != 0
+        told = [line for line in output.splitlines() if line.startswith("error: process 1 on ")]
+        assert len(told) == 1, f"this node should have told of it in one line: {output[-3000:]}"
+        assert "not_here" in told[0]
+    assert not list(tmp_path.glob("bad/checkpoints/*.ckpt"))
+
+
+@pytest.mark.slow
+def test_two_nodes_train(pictures: Path, tmp_path: Path) -> None:
+    for code, output in run_on_two_nodes(tmp_path, "good", pictures, pictures):
+        assert code == 0, output[-3000:]
+    assert list(tmp_path.glob("good/checkpoints/step-00000002.ckpt"))
+
+
+def test_a_problem_of_a_single_process_is_raised_as_it_is() -> None:
     agree_on_errors(None)
-    script = tmp_path / "agree.py"
-    script.write_text(AGREE)
-    done = subprocess.run(
-        torchrun(script, port=free_port()), env=environment(), capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    for rank in "01":
-        line = next((line for line in done.stdout.splitlines() if line.startswith(rank)), "")
-        assert "process 1 on " in line, f"process {rank} did not learn of it: {done.stdout}"
-        assert "folder clips does not exist" in line
+    with pytest.raises(ConfigError, match=r"^a problem here$"):
+        agree_on_errors("a problem here")
