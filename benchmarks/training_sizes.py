@@ -1,4 +1,4 @@
-"""The models that trainings are measured with: the embedded one, one of four times its weights, and the released one."""
+"""The models that trainings are measured with: the embedded one, one of twice its width, and the released one."""
 
 from __future__ import annotations
 
