@@ -107,7 +107,12 @@ class RecordStore:
         """All records that are there."""
         for kind in get_args(Kind):
             for path in sorted((self.folder / kind).glob("*/*.safetensors")):
-                yield kind, path.stem
+                if not path.name.startswith("."):
+                    yield kind, path.stem
+
+    def unfinished(self) -> list[Path]:
+        """What processes that were killed left behind, and what others are writing just now."""
+        return [path for kind in get_args(Kind) for path in (self.folder / kind).glob("*/.*.part.safetensors")]
 
     @contextmanager
     def _open(self, kind: Kind, key: str) -> Iterator[Any]:

@@ -37,7 +37,7 @@ def cache(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps ...")] = "auto",
     shard: Annotated[str, typer.Option(help="Part i of n, as i/n from 0 on: for several machines or devices.")] = "0/1",
     verify: Annotated[bool, typer.Option("--verify", help="Read files and records again instead of trusting.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Delete records that nothing needs any longer.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Delete what nothing needs; not while others write.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the size and stop.")] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as for training.")] = None,
 ) -> None:
@@ -76,8 +76,9 @@ def cache(
     _print_report(console, report)
     if report.finished:
         stale = stale_records(caching.store, read_index(folder))
-        for kind, key in stale if prune else ():
-            caching.store.path(kind, key).unlink(missing_ok=True)
+        if prune:
+            for path in [*(caching.store.path(*record) for record in stale), *caching.store.unfinished()]:
+                path.unlink(missing_ok=True)
         if stale:
             console.print(f"{len(stale)} records belong to nothing any longer{_pruned(prune)}")
         console.print("\nTrain from it by replacing the source in the YAML with:\n")

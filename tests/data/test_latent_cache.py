@@ -142,9 +142,15 @@ def test_what_the_size_and_time_of_a_file_hide_is_found_by_verify(config: Path, 
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert "0 videos encoded" in run_cache(own, folder).output
     assert "1 videos encoded" in run_cache(own, folder, "--verify").output
-    record = next(record for record in RecordStore(folder).records() if record[0] == "moments")
-    RecordStore(folder).path(*record).write_bytes(b"damaged")
-    assert "made again" in run_cache(own, folder, "--verify", "--prune").output
+    store = RecordStore(folder)
+    record = store.path(*next(record for record in store.records() if record[0] == "moments"))
+    record.write_bytes(b"damaged")
+    killed = record.with_name(f".{record.stem}.123.part.safetensors")
+    killed.write_bytes(b"half")
+    result = run_cache(own, folder, "--verify", "--prune")
+    assert "made again" in result.output
+    assert "2 records belong to nothing" in result.output, "those of the content that changed"
+    assert not killed.exists(), "what a killed process left should be pruned"
 
 
 def test_interrupted_and_shared_runs_lose_nothing(
