@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,18 @@ def test_a_second_run_encodes_nothing_and_a_changed_input_only_its_own(config: P
     assert "2 videos encoded, 3 were there, 0 cannot be used" in result.output
     assert "3 records belong to nothing any longer and have been deleted" in result.output
     assert "0 videos encoded, 5 were there" in run_cache(own, folder, "--verify").output
+
+
+def test_the_same_videos_inside_a_tar_shard_are_known(config: Path, caches: dict[str, Path], tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for path in sorted((config.parent / "videos").iterdir()):
+            tar.add(path, path.name)
+    source = setup_of(config).tree["data"]["params"]["train"]
+    component = {"target": "lvdm.data.tar_clips.TarClips", "params": {**source["params"], "data_dir": str(tmp_path)}}
+    own = change(config, tmp_path / "train.yaml", data__params__train=component)
+    folder = shutil.copytree(caches["fp32"], tmp_path / "cache")
+    assert "0 videos encoded, 4 were there" in run_cache(own, folder, "--dtype", "fp32").output
+    assert cached(folder).clip(0, random.Random(0))["path"].endswith("shard.tar/a.mp4")
 
 
 def test_what_the_size_and_time_of_a_file_hide_is_found_by_verify(config: Path, tmp_path: Path) -> None:
