@@ -2,8 +2,8 @@
 
     python benchmarks/train.py --size tiny --parts steps pipeline growth --json logs/train-speed.json
 
-Run it from the root of the repository. `--size full` is the released 512 model and wants a GPU. Variants take turns
-within one run. On a CPU, set OMP_NUM_THREADS=1: steps are timed by the CPU time of the process.
+`--size full` is the released 512 model and wants a GPU. Variants take turns within one run. On a CPU, set
+OMP_NUM_THREADS=1: steps are timed by the CPU time of the process.
 
 steps     the same step live, with gradient checkpointing, from precomputed latents, and with `--compile CLASS` with
           blocks of that class compiled; samples per second, shares of the time, peak memory

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from training_sizes import TINY
 
 from lvdm.config import load_yaml, parse_component
 from lvdm.device import current_memory
@@ -34,7 +35,7 @@ class MemoryLog(pl.Callback):
 
 def measure_growth(steps: int) -> dict[str, Any]:
     """Memory over `steps` steps of the embedded model at its smallest, and its slope after the first tenth."""
-    tree = load_yaml("configs/training_tiny/video.yaml")["model"]
+    tree = load_yaml(TINY)["model"]
     params = tree["params"]
     params["cond_stage_trainable"] = False
     params["unet_config"]["params"] |= {"channel_mult": [1, 1], "attention_resolutions": [2], "temporal_length": 4}

@@ -3,7 +3,7 @@
     python benchmarks/training_memory_table.py            # the tables of docs/training-memory.md
     python benchmarks/training_memory_table.py --check    # prediction against measurement
 
-Run it from the root of the repository. Both print Markdown; nothing needs weights or a GPU.
+Both print Markdown; nothing needs weights or a GPU.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import torch
 from allocator_peak import saved_bytes, training_peak
@@ -28,6 +29,7 @@ from lvdm.training_memory.planning import (
 from lvdm.training_memory.tracking import module_tensors, tensor_bytes
 from main.tuning import TuningConfig, apply_tuning
 
+ROOT = Path(__file__).resolve().parents[1]
 CARDS = (12, 16, 24, 48, 80)
 MODELS = {"256": (256, 256), "512": (320, 512), "1024": (576, 1024)}
 TRAINED = ("full", "temporal", "image_branch", "lora")
@@ -70,7 +72,7 @@ def rows(
     model_name: str, trained: tuple[str, ...] = TRAINED, checkpointing: tuple[bool, ...] = (True, False)
 ) -> Iterator[Row]:
     """All ways to train the released model of that name."""
-    component = load_model_config(f"configs/inference_{model_name}_v1.0.yaml")
+    component = load_model_config(ROOT / "configs" / f"inference_{model_name}_v1.0.yaml")
     for train in trained:
         for recompute in checkpointing:
             with torch.device("meta"):

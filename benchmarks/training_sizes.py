@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from main.tuning import TuningConfig, apply_tuning
 
-TINY = "configs/training_tiny/video.yaml"
-FULL = "configs/inference_512_v1.0.yaml"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+TINY = CONFIGS / "training_tiny" / "video.yaml"
+FULL = CONFIGS / "inference_512_v1.0.yaml"
 SHAPES = {"tiny": (16, 64, 64), "mid": (16, 64, 64), "full": (16, 320, 512)}
 """Frames, height and width."""
 

@@ -1,0 +1,39 @@
+"""docs/training-memory.md says what the planner says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training_memory_table import CARDS, MODELS, TRAINED, Row, rows
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training-memory.md"
+
+
+def tables() -> dict[str, list[str]]:
+    """Lines of the table under the heading of each model."""
+    sections = DOCUMENT.read_text(encoding="utf-8").split("\n### ")[1:]
+    return {
+        section.split(":")[0]: [
+            line for line in section.splitlines() if line.startswith(tuple(f"| {t}" for t in TRAINED))
+        ]
+        for section in sections
+    }
+
+
+def test_every_way_is_told_for_every_model() -> None:
+    for name in MODELS:
+        ways = {tuple(line.split(" | ")[:4]) for line in tables()[name]}
+        assert len(ways) == len(tables()[name]) == len(TRAINED) * 2 * 2 * 2, f"{name}: {len(ways)} ways"
+
+
+def test_the_cells_are_the_planners() -> None:
+    """For adapters with checkpointing of the 256 model; the command that prints the whole table is in the document."""
+    for row in rows("256", ("lora",), (True,)):
+        assert str(row) in tables()["256"], f"the document is out of date, the planner says {row}; print it anew"
+
+
+def test_the_largest_batch_is_the_last_that_fits() -> None:
+    row: Row = next(rows("256", ("lora",), (True,)))
+    for card in CARDS:
+        batch = row.largest_batch(card)
+        assert row.total(batch) <= card * 1e9 < row.total(batch + 1) if batch else row.total(1) > card * 1e9
