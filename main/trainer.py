@@ -7,37 +7,31 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from pytorch_lightning.strategies import Strategy
 
-from lvdm.checkpoint import CheckpointError, read_checkpoint
-from lvdm.checkpoint.parts import UNET
-from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
+from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
-from lvdm.models.optimization import scaled_learning_rate
+from main.assembly import build_trainer, prepare_weights, scale_learning_rate
 from main.cached_training import settle_encoders
-from main.callbacks import AveragedWeights
+from main.callbacks import AveragedWeights, TrainingStoppedError
 from main.checkpoints import CheckpointStore, StorageError
 from main.config_checks import check_filled
 from main.dry_run import dry_run
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
-from main.strategies import OURS, Machines, build_strategy, check_strategy, find_machines, launch, run_name
+from main.run_record import record_start
+from main.strategies import OURS, build_strategy, check_strategy, find_machines, launch, run_name
 from main.training_setup import TrainingSetup, load_training_setup
-from main.tuning import apply_tuning
 
 log = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The original's flags and defaults, and `--devices`."""
+    """The original's flags and defaults, and a few of ours."""
     parser = argparse.ArgumentParser(prog="python -m main.trainer", description=__doc__)
     parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
     parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
@@ -60,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line. Returns the exit code."""
     args, overrides = build_parser().parse_known_args(argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    # Lightning's advice on devices and products; its warnings come through.
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(
+        logging.DEBUG if args.debug else logging.WARNING
+    )
     unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
     if unknown:
         print(
@@ -73,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, CheckpointError, StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except TrainingStoppedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
@@ -96,13 +97,15 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     prepare_weights(model, setup, resume, args.auto_resume_weight_only)
     if args.auto_resume_weight_only:
         resume = None
-    with atomic_path(run_dir / "config.yaml") as path:
-        path.write_text(configuration, encoding="utf-8")
     data = setup.data.build()
     data.seed = args.seed
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
     trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)
+    if trainer.is_global_zero:
+        with atomic_path(run_dir / "config.yaml") as path:
+            path.write_text(configuration, encoding="utf-8")
+        record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
     # The data module goes on with the right batch, which Lightning cannot know.
     warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     try:
@@ -123,57 +126,6 @@ def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None
     own = args.auto_resume or args.auto_resume_weight_only
     newest = CheckpointStore(run_dir / "checkpoints").newest_good() if own else None
     return newest or args.resume_from
-
-
-def build_trainer(
-    setup: TrainingSetup, run_dir: Path, machines: Machines, strategy: str | Strategy, checkpoint: TrainingCheckpoint
-) -> pl.Trainer:
-    """Lightning's trainer with the YAML's options, TensorBoard and CSV logs in `run_dir`."""
-    options: dict[str, Any] = {
-        "precision": setup.lightning.precision,
-        **setup.lightning.trainer,
-        "accelerator": machines.accelerator,
-        "devices": machines.devices,
-        "num_nodes": machines.nodes,
-        "strategy": strategy,
-        "use_distributed_sampler": False,  # the data module shares the batches itself
-    }
-    callbacks = [component.build() for component in setup.lightning.callbacks.values()]
-    loggers = [TensorBoardLogger(str(run_dir), name="tensorboard"), CSVLogger(str(run_dir), name="csv")]
-    return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
-
-
-def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weights_only: bool) -> None:
-    """Begin from the checkpoints that the YAML names, choose what is trained, take the weights of `resume` if asked.
-
-    What Lightning will restore from `resume` is not loaded twice.
-    """
-    plans = []
-    model.base_checkpoint = next(iter(setup.pretrained), None)
-    for path in setup.pretrained if resume is None else ():
-        plans.append(warm_start(model, read_checkpoint(path)))
-        if plans[-1].gives(UNET):
-            model.base_checkpoint = path
-        log.info("%s:\n  %s", path, "\n  ".join(plans[-1].lines()))
-    log.info("%s", apply_tuning(model, setup.tuning))
-    if resume is not None and weights_only:
-        plans.append(warm_start(model, read_checkpoint(resume)))
-    if resume is None or weights_only:
-        for part in unfilled_frozen_parts(model, plans):
-            log.warning(
-                "the %s is not trained, at least in part, and no checkpoint fills it: it stays random; name one that "
-                "holds it in model.pretrained_checkpoint, which takes a list",
-                part.name,
-            )
-
-
-def scale_learning_rate(model: Any, setup: TrainingSetup, world_size: int) -> None:
-    """The original's `scale_lr`."""
-    if setup.scale_lr:
-        base, samples = setup.optimizer.learning_rate, setup.data.params.batch_size
-        rate = scaled_learning_rate(base, samples, world_size)
-        log.info("learning rate %g = %g x %d samples x %d devices (scale_lr)", rate, base, samples, world_size)
-        model.optimizer_config = replace(setup.optimizer, learning_rate=rate)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
 from lvdm.models.optimization import OptimizerConfig
+from main.loggers import LoggerChoice
 from main.resume import CheckpointConfig
 from main.tuning import TuningConfig
 
@@ -23,12 +24,16 @@ TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
 
 @dataclass(frozen=True)
 class LightningConfig:
-    """Keys of `lightning:`. `trainer` holds arguments of `pytorch_lightning.Trainer`, checked by name."""
+    """Keys of `lightning:`. `trainer` holds arguments of `pytorch_lightning.Trainer`, checked by name.
+
+    `checkpoint` is about what a training resumes from; `callbacks` may save other files beside it.
+    """
 
     precision: int | str = 32
     trainer: dict[str, Any] = field(default_factory=dict)
     callbacks: dict[str, Component] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    logger: LoggerChoice = "tensorboard"
 
     def __post_init__(self) -> None:
         known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}

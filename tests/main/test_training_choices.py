@@ -16,7 +16,8 @@ from small_model import FRAMES, SIDE, small_yaml
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import ConfigError, parse_component
-from main.trainer import main, prepare_weights, scale_learning_rate
+from main.assembly import prepare_weights, scale_learning_rate
+from main.trainer import main
 from main.training_setup import parse_training_setup
 
 
