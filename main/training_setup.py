@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
@@ -60,18 +60,34 @@ class TrainingSetup:
 
 
 def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> TrainingSetup:
-    """Merge YAML files, later ones winning, then `key.sub=value` overrides, and check the result."""
+    """Merge YAML files, later ones winning, then `key.sub=value` overrides, and check the result.
+
+    A node whose `target` a later file changes loses its old `params`, which belong to another class.
+    """
     if not paths:
         raise ConfigError("no configuration: name at least one YAML file with --base")
     try:
-        merged = OmegaConf.merge(
-            *(OmegaConf.create(load_yaml(path)) for path in paths), OmegaConf.from_dotlist(list(overrides))
-        )
-        tree = OmegaConf.to_container(merged, resolve=True)
+        merged: Any = OmegaConf.create({})
+        for path in paths:
+            later = OmegaConf.create(load_yaml(path))
+            forget_replaced(merged, later)
+            merged = OmegaConf.merge(merged, later)
+        tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"cannot merge {', '.join(map(str, paths))} with {list(overrides)}: {error}") from error
     assert isinstance(tree, dict)
     return parse_training_setup({str(key): value for key, value in tree.items()})
+
+
+def forget_replaced(earlier: Any, later: Any) -> None:
+    """Take the `params` out of every node of `earlier` that has another `target` in `later`."""
+    if not (isinstance(earlier, DictConfig) and isinstance(later, DictConfig)):
+        return
+    if "target" in later and later["target"] != earlier.get("target", later["target"]):
+        earlier.pop("params", None)
+    for key in later:
+        if key in earlier:
+            forget_replaced(earlier[key], later[key])
 
 
 def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:

@@ -98,6 +98,18 @@ def test_overrides_win_and_later_files_win_over_earlier_ones(tmp_path: Path) -> 
     assert (setup.optimizer.learning_rate, setup.optimizer.warmup_steps) == (0.25, 7)
 
 
+def test_another_target_takes_no_params_of_the_one_it_replaces(tmp_path: Path) -> None:
+    base, later = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    base.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    source = {"target": "lvdm.data.video_folder.VideoFolder", "params": {"data_dir": "my_videos"}}
+    later.write_text(yaml.safe_dump({"data": {"params": {"train": source, "validation": {"params": {"length": 5}}}}}))
+    data = load_training_setup([base, later]).data.params
+    assert data.train.params.data_dir == "my_videos", "the procedural clips' options should be gone"
+    assert data.validation.params.length == 5
+    assert data.validation.params.height == SIDE, "the same target keeps its other options"
+    assert data.batch_size == 2
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
