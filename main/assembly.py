@@ -67,6 +67,8 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
                 "holds it in model.pretrained_checkpoint, which takes a list",
                 part.name,
             )
+    if str(setup.lightning.precision) in ("64", "64-true"):
+        model.double()  # Lightning does so only after it restored a checkpoint, which would be rounded
 
 
 def scale_learning_rate(model: Any, setup: TrainingSetup, world_size: int) -> None:

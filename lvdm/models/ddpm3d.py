@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from einops import rearrange
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, Part
 from lvdm.conditioning import Conditioning, interpolation, repeat_frame
@@ -206,6 +208,17 @@ class LatentVisualDiffusion(pl.LightningModule):
         """Raise `ConfigError`, before weights are loaded, for a checkpoint with other adapters than this model's."""
         if "state_dict" in checkpoint:  # shards are loaded by the strategy
             check_same_adapters(self.unet, checkpoint["state_dict"])
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Lightning's own; then the gradients go, which it would keep in memory through the next forward pass."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad(set_to_none=True)
 
     def training_step(self, batch: Mapping[str, Any], batch_index: int) -> dict[str, Tensor]:
         """Mean loss of a batch: `video` (b, 3, t, H, W), `caption`, `fps`, `frame_stride` and `number`, see `Draw`,

@@ -56,9 +56,10 @@ class TrainingWorkload:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes on one device. The first four lie there between steps; the others are the busiest moments of a step.
+    """Bytes on one device. Weights, optimizer and average lie there always; the others are a step's busiest moments.
 
     weights, gradients, optimizer, average
+    held       of `gradients`, what lives through the next forward pass: all that accumulates, and copies for exchange
     encoding   added while the frozen encoders run, one after another
     forward    added during the forward pass
     backward   added during the backward pass, gradients included
@@ -69,6 +70,7 @@ class TrainingMemory:
 
     weights: int
     gradients: int
+    held: int
     optimizer: int
     average: int
     encoding: int
@@ -85,8 +87,9 @@ class TrainingMemory:
 
     @property
     def allocated(self) -> int:
-        """Bytes of tensors at the busiest moment. Lightning drops gradients only before the next backward pass."""
-        return self.resident + max(self.gradients + max(self.encoding, self.forward, self.update), self.backward)
+        """Bytes of tensors at the busiest moment."""
+        before = self.held + max(self.encoding, self.forward)
+        return self.resident + max(before, self.backward, self.gradients + self.update)
 
     @property
     def reserve(self) -> int:
@@ -119,6 +122,7 @@ def plan_training(model: LatentVisualDiffusion, workload: TrainingWorkload) -> T
     return TrainingMemory(
         weights=tensor_bytes(*weights),
         gradients=gradients + exchanged,
+        held=gradients + exchanged if workload.accumulates else exchanged,
         optimizer=optimizer_bytes(trained, workload.optimizer),
         average=gradients if workload.average else 0,
         encoding=0 if workload.cached else _encoding(model, workload),

@@ -25,14 +25,14 @@ def gradients_are_hidden(trainer: pl.Trainer) -> bool:
 
 
 def gradient_norm(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
-    """Euclidean norm of all gradients, a float32 scalar, the same in every process; zero without gradients.
+    """Euclidean norm of all gradients, a scalar of at least float32, the same in every process; zero without gradients.
 
     Under FSDP this is a collective: all processes must ask.
     """
     gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
     if not gradients:
         return torch.zeros((), device=pl_module.device)
-    norms = [torch.linalg.vector_norm(gradient, dtype=torch.float32) for gradient in gradients]
+    norms = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
     whole = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]  # DTensor
     norm = torch.linalg.vector_norm(torch.stack([part.to(pl_module.device) for part in whole]))
     if isinstance(trainer.strategy, FSDPStrategy):

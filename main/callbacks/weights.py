@@ -102,8 +102,11 @@ class AveragedWeights(lightning_callbacks.EMAWeightAveraging):
 
 
 def _lerp(average: Tensor, current: Tensor, count: Tensor | int, *, weight: float) -> Tensor:
-    """`average` + `weight` (`current` - `average`): exactly `average` where the two are equal."""
-    return torch.lerp(average, current, weight)
+    """`average` + `weight` (`current` - `average`): exactly `average` where the two are equal.
+
+    The average keeps its own precision where the model is trained in another.
+    """
+    return torch.lerp(average, current.to(average.dtype), weight)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from small_model import FRAMES, SIDE, small_yaml
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import ConfigError, parse_component
+from lvdm.models.ddpm3d import LatentVisualDiffusion
 from main.assembly import prepare_weights, scale_learning_rate
 from main.trainer import main
 from main.training_setup import parse_training_setup
@@ -162,3 +163,22 @@ def test_a_tuning_that_cannot_be_is_refused_before_training(folder: Path, capsys
     config.write_text(yaml.safe_dump(content))
     assert main(["--base", str(config), "--train", "--logdir", str(folder)]) == 2
     assert "needs lightning.precision: 16-mixed" in capsys.readouterr().err
+
+
+def test_gradients_do_not_live_through_the_next_forward_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = LatentVisualDiffusion.training_step
+
+    def watched(self: LatentVisualDiffusion, *arguments: Any) -> Any:
+        seen.append(sum(parameter.grad is not None for parameter in self.parameters()))
+        return step(self, *arguments)
+
+    monkeypatch.setattr(LatentVisualDiffusion, "training_step", watched)
+    train(folder, tree(folder))
+    assert seen == [0, 0], "gradients of the step before should be gone, they would be held for nothing"
+    accumulating = tree(folder)
+    accumulating["lightning"]["trainer"] |= {"accumulate_grad_batches": 2, "max_steps": 1}
+    seen.clear()
+    train(folder, accumulating)
+    assert seen[0] == 0
+    assert seen[1] > 0, "gradients that accumulate must stay"
