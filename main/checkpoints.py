@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.checkpoint.hashing import read_hash
+from lvdm.checkpoint.pickles import load_pickle
 from lvdm.data.atomic import write_json
 
 log = logging.getLogger(__name__)
@@ -128,6 +130,18 @@ def check_archive(path: Path) -> None:
         raise OSError(f"it does not read back: {error}") from error
     if damaged is not None:
         raise OSError(f"{damaged} in it does not read back as it was written")
+
+
+def check_resumable(path: Path) -> None:
+    """Raise `CheckpointError` for a file that no training can go on from. Folders of shards are not looked into."""
+    if path.is_dir():
+        return
+    file = read_checkpoint(path)
+    if file.format == "safetensors" or "optimizer_states" not in load_pickle(path):
+        raise CheckpointError(
+            f"{path} holds weights only, without optimizer and progress; begin from it with "
+            "model.pretrained_checkpoint, or go on from a file in the checkpoints/ of a run"
+        )
 
 
 def files_of(path: Path) -> list[Path]:

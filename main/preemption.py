@@ -64,7 +64,8 @@ class SignalWatch:
         if self.received and signum == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or signum
-        log.warning("%s: saving after this step, then stopping", signal.Signals(signum).name)
+        again = "; Ctrl-C again stops at once, without saving" if signum == signal.SIGINT else ""
+        log.warning("%s: saving after this step, then stopping%s", signal.Signals(signum).name, again)
 
     def agreed(self, trainer: pl.Trainer) -> int:
         """The signal that any device received, 0 for none; every device must call this at the same step."""

@@ -15,10 +15,11 @@ from omegaconf import OmegaConf
 from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
+from lvdm.data.clip_frames import ClipError
 from main.assembly import build_trainer, prepare_weights, scale_learning_rate
 from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights, TrainingStoppedError
-from main.checkpoints import CheckpointStore, StorageError
+from main.checkpoints import CheckpointStore, StorageError, check_resumable
 from main.config_checks import check_filled
 from main.dry_run import dry_run
 from main.preemption import Preempted, exit_code_of
@@ -54,15 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line. Returns the exit code."""
     args, overrides = build_parser().parse_known_args(argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
-    # Lightning's advice on devices and products; its warnings come through.
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(
-        logging.DEBUG if args.debug else logging.WARNING
-    )
+    if not args.debug:
+        silence_libraries()
     unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
     if unknown:
         print(
             f"error: unknown argument {unknown[0]!r}; overrides look like model.params.uncond_prob=0.1", file=sys.stderr
         )
+        return 2
+    if not (args.train or args.val or args.test or args.dry_run):
+        print("error: nothing to do: add --train, --val or --dry-run", file=sys.stderr)
         return 2
     try:
         setup = load_training_setup(args.base, overrides)
@@ -74,6 +76,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainingStoppedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ClipError as error:  # from a worker of the loader, its traceback comes before it
+        reason = str(error).splitlines()[-1].removeprefix(f"{ClipError.__module__}.ClipError: ")
+        print(f"error: {reason}", file=sys.stderr)
+        return 1
+
+
+def silence_libraries() -> None:
+    """Leave out what libraries say about things that are so on purpose, and about each other."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # devices and products
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    for message in (
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module takes the right batch
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # what is not trained
+        "Total length of `list` across ranks is zero",  # no validation
+        "Precision .* is not supported by the model summary",
+        r".*isinstance\(treespec, LeafSpec\)` is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
@@ -106,8 +126,6 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
         record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
-    # The data module goes on with the right batch, which Lightning cannot know.
-    warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
     try:
         if args.train:
             trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
@@ -125,6 +143,8 @@ def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None
         raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a checkpoint of an earlier run")
     own = args.auto_resume or args.auto_resume_weight_only
     newest = CheckpointStore(run_dir / "checkpoints").newest_good() if own else None
+    if newest is None and args.resume_from is not None and not args.auto_resume_weight_only:
+        check_resumable(args.resume_from)
     return newest or args.resume_from
 
 

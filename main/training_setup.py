@@ -19,6 +19,7 @@ from main.resume import CheckpointConfig
 from main.tuning import TuningConfig
 
 MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
+PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "16-true", "bf16-true", "64", "64-true")
 TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
 
 
@@ -36,6 +37,8 @@ class LightningConfig:
     logger: LoggerChoice = "tensorboard"
 
     def __post_init__(self) -> None:
+        if str(self.precision) not in PRECISIONS:
+            raise ValueError(f"precision = {self.precision!r} is not known; 32, 16 and bf16-mixed are the usual ones")
         known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
         unknown = sorted(set(self.trainer) - known)
         if unknown:
@@ -66,6 +69,11 @@ def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = 
     """
     if not paths:
         raise ConfigError("no configuration: name at least one YAML file with --base")
+    for path in paths:
+        if "=" in str(path) and not Path(path).is_file():
+            raise ConfigError(
+                f"--base takes {path} for a file: put overrides before --base, or after another flag such as --train"
+            )
     try:
         merged: Any = OmegaConf.create({})
         for path in paths:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from small_model import FRAMES, SIDE, small_yaml
+from tiny_videos import write_video
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.config import ConfigError, load_model_config
@@ -118,6 +120,7 @@ def test_another_target_takes_no_params_of_the_one_it_replaces(tmp_path: Path) -
         ("model.params.unet_config.params.model_chanels", 32, "model_channels"),
         ("model.target", "os.system", "not allowed"),
         ("data.params.batch_size", "two", "batch_size"),
+        ("lightning.precision", "bf17", "lightning: precision = 'bf17' is not known"),
         ("extra", 1, "extra"),
     ],
 )
@@ -146,3 +149,53 @@ def test_command_line_errors_are_one_line(tmp_path: Path, capsys: pytest.Capture
     assert len(errors) == 2
     assert "missing.yaml" in errors[0]
     assert "--trian" in errors[1]
+
+
+def test_an_override_right_after_the_files_is_told_from_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    assert main(["--base", str(config), "optimizer.learning_rate=0.5", "--train"]) == 2
+    assert "put overrides before --base, or after another flag" in capsys.readouterr().err
+
+
+def test_without_anything_to_do_the_flags_that_do_something_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    assert main(["--base", str(config), "--logdir", str(tmp_path / "logs")]) == 2
+    assert "nothing to do: add --train, --val or --dry-run" in capsys.readouterr().err
+    assert not (tmp_path / "logs").exists()
+
+
+def test_weights_alone_are_no_checkpoint_to_go_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(training_tree(tmp_path)))
+    weights = tmp_path / "weights.safetensors"
+    save_file({"weight": torch.zeros(2)}, weights)
+    torch.save({"state_dict": {"weight": torch.zeros(2)}}, tmp_path / "weights.ckpt")
+    for name in ("weights.safetensors", "weights.ckpt"):
+        flags = ["--train", "--logdir", str(tmp_path / "logs"), "--resume_from", str(tmp_path / name)]
+        assert main(["--base", str(config), *flags]) == 2
+        error = capsys.readouterr().err
+        assert f"{name} holds weights only" in error
+        assert "model.pretrained_checkpoint" in error
+
+
+def test_a_folder_of_which_no_clip_can_be_cut_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "videos" / "a.mp4", 3)
+    (tmp_path / "videos" / "a.txt").write_text("a caption")
+    source = {"data_dir": str(tmp_path / "videos"), "resolution": [SIDE, SIDE], "video_length": 40}
+    tree = training_tree(tmp_path)
+    tree["data"]["params"]["train"] = {"target": "lvdm.data.video_folder.VideoFolder", "params": source}
+    tree["data"]["params"]["num_workers"] = 1
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(tree))
+    assert main(["--base", str(config), "--train", "--logdir", str(tmp_path / "logs")]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: none of 1 videos")
+    assert "has 3 frames, a clip needs 40" in last
