@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, Part
-from lvdm.conditioning import Conditioning, interpolation, repeat_frame
+from lvdm.conditioning import Conditioning, fit_image_tokens, interpolation, repeat_frame
 from lvdm.config import Component
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
 from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
@@ -269,7 +269,10 @@ class LatentVisualDiffusion(pl.LightningModule):
         return (batch_size, self.config.channels, num_frames, height // self.vae_factor, width // self.vae_factor)
 
     def training_batch(self, batch: Mapping[str, Any], draws: TrainingDraws) -> tuple[Tensor, Conditioning]:
-        """Clean latents and their condition, with conditions dropped as `draws` say."""
+        """Clean latents and their condition, with conditions dropped as `draws` say.
+
+        Clips of another length than the query transformer's get image tokens as in sampling, see `fit_image_tokens`.
+        """
         config = self.config
         dropped = Dropped(*dropped_conditions(draws.condition_drop, config.uncond_prob))
         if is_cached(batch):
@@ -278,13 +281,14 @@ class LatentVisualDiffusion(pl.LightningModule):
             inputs = inputs_from_pixels(self, batch, draws, dropped)
         latents = inputs.latents
         repeated = repeat_frame(pick_frames(latents, draws.cond_frame), latents.shape[2])
-        if draws.interpolate.any():
+        if draws.interpolate.any() and latents.shape[2] > 1:  # a still has no second end
             ends = interpolation(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
             repeated = torch.where(draws.interpolate[:, None, None, None, None], ends, repeated)
+        tokens = self.image_proj_model(inputs.clip_tokens)
         fs = batch["fps"] if config.fps_condition_type == "fps" else batch["frame_stride"]
         return latents, Conditioning(
             text=inputs.text,
-            image=self.image_proj_model(inputs.clip_tokens),
+            image=fit_image_tokens(tokens, self.temporal_length, latents.shape[2]),
             concat=repeated,
             fps=torch.as_tensor(fs, device=latents.device).long(),
         )

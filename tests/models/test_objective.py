@@ -149,3 +149,19 @@ def test_wrong_objectives_are_named(params: dict[str, Any], message: str) -> Non
     tree["params"] |= params
     with pytest.raises(ConfigError, match=message):
         parse_component(tree, "model")
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width"), [(1, SIDE, SIDE), (3, SIDE, 2 * SIDE), (2 * FRAMES, 2 * SIDE, SIDE)]
+)
+def test_clips_of_any_length_and_shape_train(frames: int, height: int, width: int) -> None:
+    model = build(interpolation_probability=1.0)
+    clips = batch(2) | {"video": rand("other", (2, 3, frames, height, width)).clamp(-1, 1)}
+    numbers = draw_training_numbers(model.latent_shape(clips), range(2), 0, DrawRules(interpolation_probability=1.0))
+    latents, conditioning = model.training_batch(clips, numbers)
+    assert conditioning.image.shape[1] == frames * model.tokens_per_frame, "image tokens for every frame"
+    loss = model.training_loss(latents, conditioning, numbers).mean()
+    loss.backward()
+    assert torch.isfinite(loss)
+    for name, parameter in model.image_proj_model.named_parameters():
+        assert parameter.grad is not None, f"{name} of the query transformer learns nothing from {frames} frames"
