@@ -19,7 +19,7 @@ DeviceKind = Literal["gpu", "cpu"]
 
 HALF_INPUTS = frozenset(
     {
-        *(F.linear, F.conv1d, F.conv2d, F.conv3d, F.scaled_dot_product_attention),
+        *(F.linear, F.conv1d, F.conv2d, F.conv3d, F.scaled_dot_product_attention, F.multi_head_attention_forward),
         *(torch.matmul, torch.bmm, torch.einsum),
         *(Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.bmm),
     }

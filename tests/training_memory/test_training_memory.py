@@ -132,6 +132,12 @@ def test_autocast_halves_products_and_keeps_norms() -> None:
         assert memory.live == 0, f"{memory.live} bytes stay after the forward pass"
 
 
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_towers_in_float32_can_be_planned_under_autocast(device: Any) -> None:
+    plan = plan_training(build("meta"), TrainingWorkload(FRAMES, SIDE, SIDE, BATCH, device=device, half=torch.bfloat16))
+    assert plan.forward > 0, "open_clip's attention is one function of torch, whose weights autocast casts as well"
+
+
 def test_memory_is_counted_once_and_until_its_last_view_is_gone() -> None:
     with LiveMemory() as memory:
         whole = torch.ones(1024)
