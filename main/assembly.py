@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.parts import UNET
 from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
+from lvdm.config import ConfigError
 from lvdm.model_card import ModelCard
-from lvdm.models.optimization import scaled_learning_rate
+from lvdm.models.optimization import allow_8bit_moments, scaled_learning_rate
 from main.callbacks import default_callbacks
 from main.loggers import build_loggers
 from main.resume import TrainingCheckpoint
@@ -42,7 +44,18 @@ def build_trainer(
     card = ModelCard.from_tree(setup.tree, "the configuration") if "sampling" in setup.tree else None
     callbacks = default_callbacks(named, card, progress=options.get("enable_progress_bar") is not False)
     loggers = build_loggers(setup.lightning.logger, run_dir, run_dir.name)
-    return pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
+    trainer = pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
+    if setup.optimizer.name == "adamw_8bit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = HostCheckpointIO()
+    return trainer
+
+
+class HostCheckpointIO(TorchCheckpointIO):
+    """Reads checkpoints into host memory by its name. Lightning does so by a function, which 8-bit moments refuse."""
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """As Lightning's."""
+        return super().load_checkpoint(path, "cpu", weights_only)  # type: ignore[arg-type]
 
 
 def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weights_only: bool) -> None:
@@ -69,6 +82,15 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
             )
     if str(setup.lightning.precision) in ("64", "64-true"):
         model.double()  # Lightning does so only after it restored a checkpoint, which would be rounded
+
+
+def prepare_optimizer(setup: TrainingSetup) -> None:
+    """Have the class of 8-bit moments known before a checkpoint is read. Raises `ConfigError` if no package has it."""
+    if setup.optimizer.name == "adamw_8bit":
+        try:
+            allow_8bit_moments()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def scale_learning_rate(model: Any, setup: TrainingSetup, world_size: int) -> None:

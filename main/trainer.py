@@ -16,7 +16,7 @@ from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.data.clip_frames import ClipError
-from main.assembly import build_trainer, prepare_weights, scale_learning_rate
+from main.assembly import build_trainer, prepare_optimizer, prepare_weights, scale_learning_rate
 from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights, TrainingStoppedError
 from main.checkpoints import CheckpointStore, StorageError, check_resumable
@@ -112,6 +112,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     pl.seed_everything(args.seed, workers=True, verbose=False)
     model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
+    prepare_optimizer(setup)
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
     prepare_weights(model, setup, resume, args.auto_resume_weight_only)

@@ -39,16 +39,31 @@ class Inert:
         return id(self)
 
 
+TENSOR_CLASSES = ("torchao.optim.subclass_8bit.OptimState8bit",)
+"""Of optimizer moments in 8 bits, which checkpoints of a training may hold."""
+
+
+class InertTensor(torch.Tensor):
+    """Stands for another library's class of tensors in a pickle: has their shape, but no values."""
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Nothing can be computed with it."""
+        raise TypeError(f"{func} of a tensor whose class is left out")
+
+
 def load_pickle(path: Path, stand_ins: Sequence[str] = ()) -> Mapping[Any, Any]:
     """The dictionary in a file of `torch.save`, memory-mapped where the file is a zip archive.
 
-    `stand_ins` are dotted names of classes that may occur and become `Inert`; any other class is refused.
+    `stand_ins` are dotted names of classes that may occur and become `Inert`, as `TENSOR_CLASSES` become
+    `InertTensor`; any other class is refused.
     Raises `CheckpointError` in one line.
     """
     try:
         with open(path, "rb") as file:
             is_zip = file.read(2) == b"PK"
-        with torch.serialization.safe_globals([(Inert, name) for name in stand_ins]):
+        inert: list[Any] = [*((Inert, name) for name in stand_ins), *((InertTensor, name) for name in TENSOR_CLASSES)]
+        with torch.serialization.safe_globals(inert):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         raise CheckpointError(refusal(path, str(error))) from error

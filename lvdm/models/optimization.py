@@ -115,3 +115,11 @@ def adamw_8bit_class() -> type[torch.optim.Optimizer]:
                 "or choose adamw_fused"
             ) from error
     return AdamW8bit
+
+
+def allow_8bit_moments() -> None:
+    """Let torch read 8-bit moments from a checkpoint before there is an optimizer. Raises `ValueError` without one."""
+    if adamw_8bit_class().__module__.startswith("torchao."):
+        from torchao.optim.subclass_8bit import OptimState8bit
+
+        torch.serialization.add_safe_globals([OptimState8bit])

@@ -12,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from torchao.optim.subclass_8bit import OptimState8bit
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
+from lvdm.checkpoint.pickles import InertTensor, load_pickle
 from lvdm.checkpoint.zero import MODEL_FILE
 
 
@@ -107,6 +109,23 @@ def test_code_in_a_pickle_is_never_run(tmp_path: Path, is_zip: bool) -> None:
     message = assert_refused(path, "mkdir")
     assert not marker.exists(), "the code in the checkpoint was run"
     assert ".safetensors" in message, "the error should say the way out"
+
+
+def test_a_training_with_moments_in_8_bits_is_read_without_torchao(tmp_path: Path) -> None:
+    path = tmp_path / "training.ckpt"
+    moment = OptimState8bit.zeros((64, 64))
+    torch.save({"state_dict": {"a": torch.ones(3)}, "optimizer_states": [{"state": {0: {"exp_avg": moment}}}]}, path)
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()  # what importing torchao has registered
+    try:
+        assert torch.equal(read_checkpoint(path)["a"], torch.ones(3))
+        stand_in = load_pickle(path)["optimizer_states"][0]["state"][0]["exp_avg"]
+    finally:
+        torch.serialization.add_safe_globals(known)
+    assert type(stand_in) is InertTensor
+    assert stand_in.shape == (64, 64)
+    with pytest.raises(TypeError, match="class is left out"):
+        stand_in.abs()
 
 
 def test_a_pickle_with_other_objects_names_them(tmp_path: Path) -> None:

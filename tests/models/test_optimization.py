@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+from torchao.optim.subclass_8bit import OptimState8bit
 
 from lvdm.models.optimization import (
     OptimizerConfig,
     adamw_8bit_class,
+    allow_8bit_moments,
     build_optimizer,
     learning_rate_factor,
     scaled_learning_rate,
 )
+from main.assembly import HostCheckpointIO
 
 
 def fit(config: OptimizerConfig, steps: int = 20, saved_at: int | None = None) -> nn.Linear:
@@ -63,6 +67,18 @@ def test_other_optimizers_follow_adamw(name: str, tolerance: float) -> None:
 def test_optimizer_states_resume_exactly_from_a_safe_load(name: str) -> None:
     config = OptimizerConfig(name=name, learning_rate=1e-2, warmup_steps=4)  # type: ignore[arg-type]
     assert torch.equal(fit(config).weight, fit(config, saved_at=9).weight)
+
+
+def test_moments_in_8_bits_can_be_read_before_there_is_an_optimizer(tmp_path: Path) -> None:
+    path = tmp_path / "training.ckpt"
+    torch.save({"moment": OptimState8bit.zeros((64, 64))}, path)
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()  # as in a new process
+    try:
+        allow_8bit_moments()
+        assert HostCheckpointIO().load_checkpoint(path, weights_only=True)["moment"].shape == (64, 64)
+    finally:
+        torch.serialization.add_safe_globals(known)
 
 
 def test_moments_take_a_quarter_of_the_memory() -> None:
