@@ -126,5 +126,19 @@ def test_a_shell_runs_the_trainer_and_asks_for_what_is_missing(
     assert "\n" not in error
 
 
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda path: path.parent.name)
+def test_paths_given_to_a_shell_are_those_of_the_folder_it_is_called_from(shell: Path, tmp_path: Path) -> None:
+    recorder = tmp_path / "python"
+    recorder.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    recorder.chmod(0o755)
+    paths = {"DATA_DIR": "my videos", "META_PATH": "/elsewhere/captions.csv"}
+    command = ["bash", str(shell), *(["3"] if shell.parent == PAPER else [])]
+    environment = {**os.environ, **paths, "PYTHON": str(recorder)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    arguments = done.stdout.splitlines()
+    assert f"data.params.train.params.data_dir={tmp_path}/my videos" in arguments
+    assert "data.params.train.params.meta_path=/elsewhere/captions.csv" in arguments
+
+
 def test_the_shells_of_all_folders_are_tested() -> None:
     assert len(SHELLS) >= 4

@@ -8,6 +8,11 @@ data_dir="${DATA_DIR:-<folder that holds videos/>}"
 meta_path="${META_PATH:-<.csv file with the columns videoid, page_dir, name>}"
 config="${CONFIG:-config.yaml}"
 
+# Paths are those of the folder that this is called from.
+for name in data_dir meta_path; do
+    case "${!name}" in /* | "<"*) ;; *) printf -v "$name" %s "$PWD/${!name}" ;; esac
+done
+
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python="python"
 if [ -x .venv/bin/python ]; then python=".venv/bin/python"; fi

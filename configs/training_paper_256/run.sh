@@ -9,6 +9,11 @@ meta_path="${META_PATH:-<.csv file with the columns videoid, page_dir, name>}"
 stable_diffusion="${STABLE_DIFFUSION:-<the file of Stable Diffusion 2.1>}"                # stage 1
 video_crafter="${VIDEO_CRAFTER:-<the text-to-video model of VideoCrafter at 256x256>}"  # stage 2
 
+# Paths are those of the folder that this is called from.
+for name in data_dir meta_path stable_diffusion video_crafter; do
+    case "${!name}" in /* | "<"*) ;; *) printf -v "$name" %s "$PWD/${!name}" ;; esac
+done
+
 stage="${1:-}"
 case "$stage" in
     1) pretrained=("model.pretrained_checkpoint=[$stable_diffusion,checkpoints/image_tower.safetensors]") ;;
