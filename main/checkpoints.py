@@ -114,7 +114,7 @@ class CheckpointStore:
         free = shutil.disk_usage(folder).free
         if free < 2 * needed:
             raise StorageError(
-                f"{folder} has {free / 1e9:.1f} GB free; checkpoints of this training take {needed / 1e9:.1f} GB each "
+                f"{folder} has {free / 1e9:.2f} GB free; checkpoints of this training take {needed / 1e9:.2f} GB each "
                 "and two must fit; free some space or name another --logdir"
             )
 
