@@ -197,6 +197,7 @@ def _print(console: Console, parameters: TuningReport, progress: Progress, memor
 MEANINGS: Mapping[str, str] = {
     "weights": "weights",
     "gradients": "gradients",
+    "held": "of the gradients, through the forward pass",
     "optimizer": "optimizer state",
     "average": "moving average",
     "encoding": "encoding, at its peak",

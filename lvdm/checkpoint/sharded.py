@@ -35,6 +35,7 @@ PLAIN = {
     ("builtins", "frozenset"): frozenset,
     ("collections", "OrderedDict"): dict,
     ("torch", "Size"): tuple,
+    ("builtins", "getattr"): Inert,  # so Python before 3.11.4 names the members of torch's enumerations
 }
 INERT_MODULES = ("torch", "collections", "pathlib")
 """Packages whose classes an index may name. They are not imported: `Inert` stands for all of them."""

@@ -8,6 +8,7 @@ import shutil
 import sys
 import types
 from collections import OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, convert, describe, read_checkpoint
+from lvdm.checkpoint.pickles import Inert
+from lvdm.checkpoint.sharded import _load_index
 from lvdm.checkpoint.sources import DEEPSPEED_PREFIX
 
 WRITTEN_BY_DEEPSPEED = Path(__file__).parent / "deepspeed_zero2"
@@ -120,6 +123,11 @@ def test_a_missing_or_short_shard_is_named(tmp_path: Path) -> None:
     assert_refused(folder, "lacks __2_0.distcp")
 
 
+def _write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
 def test_an_index_can_run_nothing_and_name_nothing_outside(tmp_path: Path) -> None:
     class Command:
         def __reduce__(self) -> Any:
@@ -135,6 +143,13 @@ def test_an_index_can_run_nothing_and_name_nothing_outside(tmp_path: Path) -> No
     place = {MetadataIndex("model.betas", [0]): _StorageInfo("../a.ckpt/__0_0.distcp", 0, 10)}
     (folder / ".metadata").write_bytes(pickle.dumps(Metadata({"model.betas": entry}, storage_data=place)))
     assert_refused(folder, r"lacks \.\./")
+
+    class Member:
+        def __reduce__(self) -> Any:
+            return (getattr, (OrderedDict, "fromkeys"))
+
+    read = _load_index(_write(folder / ".metadata", pickle.dumps(Member())))
+    assert isinstance(read, Inert), "an index may look up an enumeration's member, which must not be looked up"
     for content in (b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps(Metadata({}))):
         (folder / ".metadata").write_bytes(content)
         assert_refused(folder, "index|truncated|tensors")
