@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the embedded model from nothing: autoencoder, towers, then the video model in three stages. Hours on two cores.
+# Train the embedded model from nothing: autoencoder, towers, then the video model in four stages. Hours on two cores.
 #
 #   bash scripts/train_tiny.sh
 #
@@ -31,4 +31,5 @@ train clip "$configs/clip.yaml" --devices 1 "${cpu[@]}"
 wait "$autoencoder"
 train video-1 "$configs/video.yaml" "$configs/video_first_stage.yaml" "${shared[@]}"
 train video-2 "$configs/video.yaml" "$configs/video_second_stage.yaml" "${shared[@]}"
+train video-3 "$configs/video.yaml" "$configs/video_third_stage.yaml" "${shared[@]}"
 train video "$configs/video.yaml" "${shared[@]}"
