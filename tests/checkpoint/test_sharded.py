@@ -8,7 +8,6 @@ import shutil
 import sys
 import types
 from collections import OrderedDict
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
