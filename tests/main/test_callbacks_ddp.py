@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import fresh_environment
 from training_toys import Numbers, by_hand
 
 HERE = Path(__file__).parent
@@ -18,8 +19,9 @@ HERE = Path(__file__).parent
 def test_processes_skip_the_same_step_while_only_one_draws(tmp_path: Path) -> None:
     command = [sys.executable, str(HERE / "ddp_callbacks_run.py"), str(tmp_path)]
     paths = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent)])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    run = subprocess.run(
+        command, env=fresh_environment(PYTHONPATH=paths), capture_output=True, text=True, timeout=300, check=False
+    )
     assert run.returncode == 0, run.stderr
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second, "both processes should have skipped the same steps and hold the same weights"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import signal
@@ -15,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from processes import fresh_environment
 from small_model import FRAMES, SIDE, small_yaml
 
 from main.checkpoints import CheckpointStore
 
 STEPS, BATCH = 16, 4
-RANKS = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 AVERAGED, TRAINED = "state_dict", "current_model_state"
 DDP = (
     "--devices",
@@ -64,10 +63,10 @@ class Run:
     def start(self, *more: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "main.trainer", "--base", str(self.folder / "config.yaml"), "--train"]
         command += ["--auto_resume", "--name", "run", "--logdir", str(self.folder), "--devices", "1"]
-        # Lightning leaves ranks in the environment of a process that trained; the new one is to find out its own.
-        environment = {key: value for key, value in os.environ.items() if key not in RANKS} | {"OMP_NUM_THREADS": "1"}
         log = (self.folder / "log.txt").open("a")
-        return subprocess.Popen([*command, *self.arguments, *more], stdout=log, stderr=log, env=environment, text=True)
+        return subprocess.Popen(
+            [*command, *self.arguments, *more], stdout=log, stderr=log, env=fresh_environment(), text=True
+        )
 
     def finish(self, *more: str) -> dict[str, Any]:
         """Go on to the end; returns the last checkpoint."""

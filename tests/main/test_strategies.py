@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from processes import fresh_environment
 from pytorch_lightning.strategies import DDPStrategy
 from small_model import FRAMES, SIDE, picture, small_yaml
 
@@ -204,7 +205,7 @@ def torchrun(*arguments: object, nodes: int = 1, node: int = 0, port: int = 0) -
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo"}
+    return fresh_environment(PYTHONPATH=str(ROOT), GLOO_SOCKET_IFNAME="lo")
 
 
 def run_on_two_nodes(folder: Path, name: str, *data_dirs: Path) -> list[tuple[int, str]]:
