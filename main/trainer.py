@@ -109,6 +109,11 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         return 0
     resume = checkpoint_to_resume(args, run_dir)
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
+    data = setup.data.build()
+    data.seed = args.seed
+    problem = data.look("fit" if args.train else "validate")
+    if problem and machines.processes == 1:
+        raise ConfigError(problem)  # several processes stop together, when they can tell each other
     pl.seed_everything(args.seed, workers=True, verbose=False)
     model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
@@ -118,8 +123,6 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     prepare_weights(model, setup, resume, args.auto_resume_weight_only)
     if args.auto_resume_weight_only:
         resume = None
-    data = setup.data.build()
-    data.seed = args.seed
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
     trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)

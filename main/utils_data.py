@@ -61,14 +61,21 @@ class DataModuleFromConfig(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Look at the files that `stage` reads. What is wrong with them on one machine stops the processes of all."""
-        names = {"fit": ["train", *(["validation"] if self.config.validation else [])]}.get(stage, [])
-        problem = None
+        agree_on_errors(self.look(stage))
+
+    def look(self, stage: str) -> str | None:
+        """Open the sources of a `stage`, fit or validate; returns what is wrong with them, None if nothing is.
+
+        Opened once, they stay open, so this costs nothing a second time.
+        """
+        names = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ())
         try:
             for name in names:
-                self._sources[name] = self.source(name)
+                if name == "train" or getattr(self.config, name) is not None:
+                    self._sources[name] = self.source(name)
         except (ValueError, OSError) as error:
-            problem = str(error)
-        agree_on_errors(problem)
+            return str(error)
+        return None
 
     def source(self, name: str) -> ClipSource:
         """The source named `train`, `validation` or `test`. Raises `ValueError` when the configuration has none."""

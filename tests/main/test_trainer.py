@@ -92,6 +92,20 @@ def test_a_run_can_be_resumed(finished_run: Path) -> None:
     assert torch.load(newest, weights_only=True)["global_step"] == 3
 
 
+@pytest.mark.parametrize(("flag", "name"), [("--train", "train"), ("--val", "validation")])
+def test_what_is_wrong_with_the_data_is_told_before_weights_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, name: str
+) -> None:
+    tree = training_tree(tmp_path)
+    tree["model"]["pretrained_checkpoint"] = str(tmp_path / "weights_that_are_not_there.ckpt")
+    missing = {"data_dir": str(tmp_path / "no_videos")}
+    tree["data"]["params"][name] = {"target": "lvdm.data.video_folder.VideoFolder", "params": missing}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert main(["--base", str(tmp_path / "config.yaml"), flag, "--logdir", str(tmp_path), "--name", "run"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no_videos" in line, "reading gigabytes of weights first helps nobody"
+
+
 def test_overrides_win_and_later_files_win_over_earlier_ones(tmp_path: Path) -> None:
     base, later = tmp_path / "a.yaml", tmp_path / "b.yaml"
     base.write_text(yaml.safe_dump(training_tree(tmp_path)))
