@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the embedded model from nothing: autoencoder, towers, then the video model in four stages. Hours on two cores.
+# Train the embedded model from nothing: autoencoder, towers, then the video model in five stages. Hours on two cores.
 #
 #   bash scripts/train_tiny.sh
 #
@@ -32,4 +32,5 @@ wait "$autoencoder"
 train video-1 "$configs/video.yaml" "$configs/video_first_stage.yaml" "${shared[@]}"
 train video-2 "$configs/video.yaml" "$configs/video_second_stage.yaml" "${shared[@]}"
 train video-3 "$configs/video.yaml" "$configs/video_third_stage.yaml" "${shared[@]}"
+train video-4 "$configs/video.yaml" "$configs/video_fourth_stage.yaml" "${shared[@]}"
 train video "$configs/video.yaml" "${shared[@]}"
