@@ -160,7 +160,7 @@ def describe_video(
             "threads": torch.get_num_threads(),
             "batch": len(result.requests),
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}},
         "measured": {
             "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
             "peak_memory_bytes": result.peak_memory,
@@ -215,7 +215,8 @@ def _absolute(path: Path | None) -> str | None:
     return None if path is None else str(path.resolve())
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Version of a package, None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

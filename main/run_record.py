@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 import sys
@@ -15,6 +14,7 @@ import torch
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import write_json
+from lvdm.provenance import installed_version
 
 FORMAT = "dynamicrafter-training/1"
 PACKAGES = ("dynamicrafter", "torch", "pytorch-lightning", "open_clip_torch", "av", "peft")
@@ -34,7 +34,7 @@ def record_start(
         "resumed": None if resumed is None else {str(resumed): checkpoint_hash(resumed)},
         "devices": world_size,
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), **installed(PACKAGES)},
+        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}},
     }
     write_json(path, {"format": FORMAT, "starts": [*earlier_starts(path), start]})
 
@@ -46,14 +46,3 @@ def earlier_starts(path: Path) -> list[Any]:
     except (OSError, ValueError):
         return []
     return list(found["starts"]) if isinstance(found, dict) and found.get("format") == FORMAT else []
-
-
-def installed(packages: Sequence[str]) -> dict[str, str | None]:
-    """The version of each package, None for one that is not installed."""
-    versions: dict[str, str | None] = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lvdm.data.source_files import Problem, SourceError
+from lvdm.data.tables import csv_rows, jsonl_rows
 
 BESIDE = ("txt", "json")
 """Kinds of captions in a file of the same name as the video's, with this suffix."""
@@ -98,7 +97,10 @@ def read_table(options: CaptionOptions) -> dict[str, str]:
     if not path.is_file():
         raise SourceError(f"captions: there is no file {path}")
     captions: dict[str, str] = {}
-    for place, row in (_csv_rows if path.suffix.lower() == ".csv" else _jsonl_rows)(path):
+    columns = f"{options.file_column}, {options.caption_column}"
+    is_csv, text = path.suffix.lower() == ".csv", read_text(path)
+    rows = csv_rows(path, text, "captions", SourceError) if is_csv else jsonl_rows(path, text, columns, SourceError)
+    for place, row in rows:
         absent = [column for column in (options.file_column, options.caption_column) if column not in row]
         if absent:
             raise SourceError(
@@ -144,30 +146,3 @@ def read_text(path: Path) -> str:
 
 def _place(options: CaptionOptions) -> str:
     return options.captions if options.is_table else f"a .{options.captions} beside them"
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            place = f"line {reader.line_num}"
-            if None in row:
-                raise SourceError(
-                    f"{path}, {place}: has more cells than the header; put captions with commas in quotes"
-                )
-            yield place, row
-    except csv.Error as error:
-        raise SourceError(f"{path}, line {reader.line_num}: is not valid CSV ({error})") from error
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SourceError(f"{path}, line {number}: is not valid JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise SourceError(f"{path}, line {number}: should be an object, it is {line.strip()[:60]!r}")
-        yield f"line {number}", row

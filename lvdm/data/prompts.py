@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import difflib
-import io
-import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from lvdm.data.tables import csv_rows, jsonl_rows
 
 logger = logging.getLogger(__name__)
 
@@ -176,28 +175,13 @@ def _read_text(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), skipinitialspace=True, strict=True)
-    try:
-        for row in reader:
-            place = f"line {reader.line_num}"
-            if None in row:
-                raise PromptError(f"{path}, {place}: has more cells than the header; put prompts with commas in quotes")
-            yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
-    except csv.Error as error:
-        raise PromptError(f"{path}, line {reader.line_num}: is not valid CSV ({error})") from error
+    for place, row in csv_rows(path, _read_text(path), "prompts", PromptError):
+        yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise PromptError(f"{path}, line {number}: is not valid JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise PromptError(f"{path}, line {number}: should be an object with {', '.join(COLUMNS)}")
-        yield f"line {number}", {key: value for key, value in row.items() if value is not None}
+    for place, row in jsonl_rows(path, _read_text(path), ", ".join(COLUMNS), PromptError):
+        yield place, {key: value for key, value in row.items() if value is not None}
 
 
 _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
