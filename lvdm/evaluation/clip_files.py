@@ -1,0 +1,219 @@
+"""From a file to the frames of one clip: videos, folders of frames, NumPy arrays; one clip in memory at a time."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lvdm.data.geometry import covering_size
+from lvdm.data.image_folder import IMAGE_SUFFIXES
+from lvdm.data.images import load_image
+from lvdm.data.source_files import VIDEO_SUFFIXES
+from lvdm.data.video_header import probe_size
+from lvdm.data.video_reader import VideoReader
+from lvdm.evaluation.features.protocol import LoadedClip
+from lvdm.evaluation.protocols import Protocol, Resize
+
+ARRAY_SUFFIXES = (".npy", ".npz")
+"""Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
+
+CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
+
+_CUT_OFF = 0.9
+"""A file with less than this part of the frames that its header tells of (which may round) was cut off."""
+
+
+class ClipFileError(ValueError):
+    """A clip that cannot be read; the message names the file and, in one line, the reason."""
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Which frames of which file are the clip `id`, and what goes with them.
+
+    Frames are `start`, `start` + `stride`, ...: `frames` of them. `fps` is the rate of the file, None for what the file
+    itself tells. A `still` is the input image, or the first frame where there is none, repeated `frames` times.
+    """
+
+    id: str
+    video: Path
+    start: int
+    stride: int
+    frames: int
+    fps: float | None = None
+    prompt: str = ""
+    image: Path | None = None
+    last_image: Path | None = None
+    still: bool = False
+
+    @property
+    def indices(self) -> list[int]:
+        """The numbers of the frames that are read."""
+        return [self.start] if self.still else [self.start + i * self.stride for i in range(self.frames)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The size that every frame is brought to, and how; the fields of `Protocol`."""
+
+    resize: Resize = "none"
+    height: int | None = None
+    width: int | None = None
+    antialias: bool = False
+
+    @staticmethod
+    def of(protocol: Protocol) -> Picture:
+        """What the protocol says."""
+        return Picture(protocol.resize, protocol.height, protocol.width, protocol.antialias)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Frames of a file, and their rate; None where the file tells none, as folders and arrays."""
+
+    num_frames: int
+    fps: float | None
+
+
+def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
+    """The frames of `spec` at the size of `picture`, with its images. Raises `ValueError` for what cannot be read."""
+    frames, rate = _read_frames(spec.video, spec.indices)  # (t, H, W, 3)
+    rate = spec.fps or rate
+    if rate is None:
+        raise ClipFileError(f"{spec.video}: tells no frame rate; give `fps` in the manifest")
+    frames = resize_frames(frames, picture)
+    size = (frames.shape[1], frames.shape[2])
+    image, last_image = (
+        None if path is None else _read_image(path, picture, size) for path in (spec.image, spec.last_image)
+    )
+    if spec.still:
+        frames = (frames[0] if image is None else image).expand(spec.frames, -1, -1, -1).contiguous()
+    return LoadedClip(frames, rate / spec.stride, spec.prompt, image, last_image)
+
+
+def inspect_file(path: Path) -> FileFacts:
+    """How many frames there are. Raises `ValueError` for what is no video."""
+    if path.is_dir():
+        return FileFacts(len(_frame_files(path)), None)
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return FileFacts(len(_open_array(path)), None)
+    with VideoReader(path) as reader:
+        _check_whole(path, reader.num_frames)
+        return FileFacts(reader.num_frames, reader.fps)
+
+
+def resize_frames(frames: Tensor, picture: Picture) -> Tensor:
+    """uint8 (t, H, W, 3) to the wanted size, bilinear, rounded to uint8; the same frames where they have it already."""
+    if picture.height is None or picture.width is None or picture.resize == "none":
+        return frames
+    target, source = (picture.height, picture.width), (frames.shape[1], frames.shape[2])
+    if source == target:
+        return frames
+    scaled = covering_size(source, target) if picture.resize == "crop" else target
+    planes = frames.permute(0, 3, 1, 2).float()  # (t, 3, H, W)
+    if scaled != source:
+        planes = F.interpolate(planes, scaled, mode="bilinear", align_corners=False, antialias=picture.antialias)
+    top, left = round((scaled[0] - target[0]) / 2), round((scaled[1] - target[1]) / 2)
+    planes = planes[..., top : top + target[0], left : left + target[1]]
+    return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def natural_order(names: Sequence[str]) -> list[str]:
+    """Names sorted so that numbers in them count as numbers: frame_2 before frame_10."""
+
+    def key(name: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", name)
+        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
+
+    return sorted(names, key=lambda name: (key(name), name))
+
+
+def _read_image(path: Path, picture: Picture, size: tuple[int, int]) -> Tensor:
+    """uint8 (H, W, 3) at the size of the frames; cut to their shape where the protocol keeps the sizes of files."""
+    pixels = torch.from_numpy(np.array(load_image(path).convert("RGB")))[None]  # (1, h, w, 3)
+    how = "crop" if picture.resize == "none" else picture.resize
+    return resize_frames(pixels, Picture(how, *size, antialias=picture.antialias))[0]
+
+
+def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | None]:
+    """Frames (t, H, W, 3) uint8 and the file's rate."""
+    if path.is_dir():
+        return _read_folder(path, indices), None
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return _read_array(path, indices), None
+    with VideoReader(path) as reader:
+        _check_whole(path, reader.num_frames)
+        _check_length(path, reader.num_frames, indices)
+        return reader.read(indices), reader.fps
+
+
+def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
+    if max(indices) >= there:
+        raise ClipFileError(f"{path}: has {there} frames, the clip needs frames {min(indices)} to {max(indices)}")
+
+
+def _check_whole(path: Path, there: int) -> None:
+    header = probe_size(path)
+    if header is not None and there < _CUT_OFF * header.num_frames - 1:
+        raise ClipFileError(f"{path}: cut off, its header tells of {header.num_frames} frames and it has {there}")
+
+
+def _frame_files(folder: Path) -> list[str]:
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    if not names:
+        raise ClipFileError(f"{folder}: holds no frames (looked for {' '.join(IMAGE_SUFFIXES)})")
+    return natural_order(names)
+
+
+def _read_folder(folder: Path, indices: Sequence[int]) -> Tensor:
+    names = _frame_files(folder)
+    _check_length(folder, len(names), indices)
+    pictures = [np.array(load_image(folder / names[index]).convert("RGB")) for index in indices]
+    sizes = {picture.shape[:2] for picture in pictures}
+    if len(sizes) > 1:
+        listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
+        raise ClipFileError(f"{folder}: its frames have different sizes ({listed})")
+    return torch.from_numpy(np.stack(pictures))
+
+
+def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
+    array = _open_array(path)
+    _check_length(path, len(array), indices)
+    frames = np.array(array[list(indices)])
+    if frames.dtype != np.uint8:
+        if not bool(((frames >= 0) & (frames <= 1)).all()):
+            raise ClipFileError(f"{path}: floats should lie in [0, 1]; values outside, or not finite, were found")
+        frames = np.rint(frames.astype(np.float64) * 255).astype(np.uint8)
+    return torch.from_numpy(frames)
+
+
+def _open_array(path: Path) -> np.ndarray:
+    """An array of the right shape and kind; an .npy is not read but mapped."""
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        else:
+            with np.load(path, allow_pickle=False) as held:
+                names = ["video"] if "video" in held.files else held.files
+                if len(names) != 1:
+                    raise ClipFileError(f"{path}: holds {len(names)} arrays, none called video; it should hold one")
+                array = held[names[0]]
+    except ClipFileError:
+        raise
+    except FileNotFoundError as error:
+        raise ClipFileError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ClipFileError(f"{path}: not a readable array ({' '.join(str(error).split())})") from error
+    if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
+        raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise ClipFileError(f"{path}: should be uint8 or float, it is {array.dtype}")
+    return array
