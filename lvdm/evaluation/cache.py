@@ -1,0 +1,206 @@
+"""Features of clips on the disk: one file each, named by a hash of everything that they were made from.
+
+A record is never changed: what is made from another file, another cut, another size or other weights has another name.
+So an extraction that is started again only fills gaps, and several processes may fill one cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lvdm.checkpoint.hashing import read_hash
+from lvdm.data.atomic import atomic_path, write_json
+from lvdm.data.latent_records import record_key
+from lvdm.evaluation.clip_files import ClipSpec, Picture
+from lvdm.evaluation.features.protocol import FeatureExtractor, Record
+
+logger = logging.getLogger(__name__)
+
+HASHES_FILE = "file_hashes.json"
+_FORMAT = 1
+"""Raised when clips are cut or scaled otherwise than before: older records are then not found any more."""
+
+_METADATA = "record"
+"""One entry for all: safetensors writes several in an order that changes from process to process."""
+
+_SAVE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class CachedRecord:
+    """Features of one clip, in float of the dtype that they were made in, and the device that made them."""
+
+    values: Record
+    device: str
+
+
+class FileHashes:
+    """SHA-256 of files (and of folders of frames), remembered by path, size and time of change.
+
+    `file` is only a memory: a path whose stamp changed is read again, and so is everything if it is lost.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._known: dict[str, list[str]] = self._remembered()
+        self._changed = False
+
+    def hash(self, path: Path) -> str:
+        """The hash of what lies at `path`. Raises `OSError`."""
+        name, stamp = str(path.absolute()), _stamp(path)
+        entry = self._known.get(name)
+        if entry is None or entry[0] != stamp:
+            entry = self._known[name] = [stamp, read_hash(path)]
+            self._changed = True
+        return entry[1]
+
+    def hash_all(self, paths: Iterable[Path], workers: int, tell: Callable[[int, int], None] | None = None) -> None:
+        """Read what is not known yet, several files at a time; what cannot be read is passed over."""
+        wanted = sorted(set(paths))
+        saved = time.monotonic()
+
+        def read(path: Path) -> None:
+            try:
+                self.hash(path)
+            except OSError:
+                return
+
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            for done, _ in enumerate(pool.map(read, wanted), start=1):
+                if tell is not None:
+                    tell(done, len(wanted))
+                if time.monotonic() - saved > _SAVE_SECONDS:
+                    self.save()
+                    saved = time.monotonic()
+        self.save()
+
+    def save(self) -> None:
+        """Write what is known, with what other processes have written meanwhile."""
+        if self._changed:
+            write_json(self._file, {**self._remembered(), **self._known})
+            self._changed = False
+
+    def _remembered(self) -> dict[str, list[str]]:
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            return {str(name): [str(stamp), str(digest)] for name, (stamp, digest) in known.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+
+class FeatureCache:
+    """The records below one folder."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.hashes = FileHashes(self.folder / HASHES_FILE)
+
+    def key(self, spec: ClipSpec, picture: Picture, extractor: FeatureExtractor) -> str:
+        """The name of a record. Raises `OSError` if a file of the clip cannot be read."""
+        images = [None if path is None else self.hashes.hash(path) for path in (spec.image, spec.last_image)]
+        return record_key(
+            format=_FORMAT,
+            video=self.hashes.hash(spec.video),
+            start=spec.start,
+            stride=spec.stride,
+            frames=spec.frames,
+            fps=spec.fps,
+            prompt=spec.prompt,
+            images=images,
+            still=spec.still,
+            picture=asdict(picture),
+            extractor=extractor.id,
+            weights=extractor.weights_sha256,
+            dtype=extractor.dtype,
+        )
+
+    def path(self, extractor_id: str, key: str) -> Path:
+        """Where a record lies."""
+        return self.folder / re.sub(r"[^\w.-]", "_", extractor_id) / key[:2] / f"{key}.safetensors"
+
+    def has(self, extractor_id: str, key: str) -> bool:
+        """Whether there is a record. It was written whole; whether it still is, `read` finds out."""
+        return self.path(extractor_id, key).is_file()
+
+    def read(self, extractor_id: str, key: str) -> CachedRecord | None:
+        """A record; None where there is none, and with a warning where it is damaged: it is then to be made anew."""
+        path = self.path(extractor_id, key)
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no mapping
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, ValueError) as error:
+            logger.warning("%s is damaged (%s), it is made anew", path, " ".join(str(error).split()))
+            return None
+        if metadata.get("sha256") != _digest(values):
+            logger.warning("%s is damaged (its content has changed), it is made anew", path)
+            return None
+        return CachedRecord(values, metadata.get("device", ""))
+
+    def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:
+        """Write a record, which appears as a whole. Raises `OutputError`, and `ValueError` for what is not finite."""
+        held = {name: value.detach().to("cpu").contiguous() for name, value in values.items()}
+        for name, value in held.items():
+            if not bool(torch.isfinite(value).all()):
+                raise ValueError(f"{extractor_id} gave {name} that are not finite numbers")
+        with atomic_path(self.path(extractor_id, key)) as temporary:
+            about = json.dumps({"device": device, "sha256": _digest(held)})
+            temporary.write_bytes(save(held, {_METADATA: about}))
+        self._failure_path(extractor_id, key).unlink(missing_ok=True)
+
+    def write_failure(self, extractor_id: str, key: str, reason: str) -> None:
+        """Note why there is no record, for whoever looks for it; a record that is made later takes the note away."""
+        write_json(self._failure_path(extractor_id, key), {"reason": reason})
+
+    def failure(self, extractor_id: str, key: str) -> str | None:
+        """Why there is no record; None where that was not noted."""
+        try:
+            note = json.loads(self._failure_path(extractor_id, key).read_text(encoding="utf-8"))
+            return str(note["reason"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def unfinished(self) -> list[Path]:
+        """What killed processes left behind, and what others are writing just now."""
+        return sorted(self.folder.glob("*/*/.*.part.safetensors"))
+
+    def _failure_path(self, extractor_id: str, key: str) -> Path:
+        return self.path(extractor_id, key).with_suffix(".failed.json")
+
+
+def files_of(specs: Sequence[ClipSpec]) -> list[Path]:
+    """All files that the clips are made from."""
+    return [path for spec in specs for path in (spec.video, spec.image, spec.last_image) if path is not None]
+
+
+def _stamp(path: Path) -> str:
+    """Changes with the content: size and time, of a folder those of every file in it."""
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        return hashlib.sha256("".join(f"{file.name} {_stamp(file)}\n" for file in inside).encode()).hexdigest()
+    status = path.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def _digest(values: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        value = values[name].contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
