@@ -11,10 +11,11 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,6 +38,10 @@ _METADATA = "record"
 """One entry for all: safetensors writes several in an order that changes from process to process."""
 
 _SAVE_SECONDS = 20.0
+
+
+class NotFiniteError(ValueError):
+    """Features that are no numbers; the message names the extractor."""
 
 
 @dataclass(frozen=True)
@@ -110,22 +115,23 @@ class FeatureCache:
 
     def key(self, spec: ClipSpec, picture: Picture, extractor: FeatureExtractor) -> str:
         """The name of a record. Raises `OSError` if a file of the clip cannot be read."""
-        images = [None if path is None else self.hashes.hash(path) for path in (spec.image, spec.last_image)]
         return record_key(
             format=_FORMAT,
-            video=self.hashes.hash(spec.video),
-            start=spec.start,
-            stride=spec.stride,
-            frames=spec.frames,
-            fps=spec.fps,
-            prompt=spec.prompt,
-            images=images,
-            still=spec.still,
+            clip=self._identity(spec),
             picture=asdict(picture),
             extractor=extractor.id,
             weights=extractor.weights_sha256,
             dtype=extractor.dtype,
         )
+
+    def _identity(self, spec: ClipSpec) -> dict[str, Any]:
+        """All that a clip is, but for its id and the places of its files."""
+        return {
+            "video": self.hashes.hash(spec.video),
+            "images": [None if path is None else self.hashes.hash(path) for path in (spec.image, spec.last_image)],
+            "reference": None if spec.reference is None else self._identity(spec.reference),
+            **{name: getattr(spec, name) for name in ("start", "stride", "frames", "fps", "prompt", "still")},
+        }
 
     def path(self, extractor_id: str, key: str) -> Path:
         """Where a record lies."""
@@ -153,11 +159,11 @@ class FeatureCache:
         return CachedRecord(values, metadata.get("device", ""))
 
     def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:
-        """Write a record, which appears as a whole. Raises `OutputError`, and `ValueError` for what is not finite."""
+        """Write a record, which appears as a whole. Raises `OutputError` and `NotFiniteError`."""
         held = {name: value.detach().to("cpu").contiguous() for name, value in values.items()}
         for name, value in held.items():
             if not bool(torch.isfinite(value).all()):
-                raise ValueError(f"{extractor_id} gave {name} that are not finite numbers")
+                raise NotFiniteError(f"{extractor_id} gave {name} that are not finite numbers")
         with atomic_path(self.path(extractor_id, key)) as temporary:
             about = json.dumps({"device": device, "sha256": _digest(held)})
             temporary.write_bytes(save(held, {_METADATA: about}))
@@ -181,11 +187,6 @@ class FeatureCache:
 
     def _failure_path(self, extractor_id: str, key: str) -> Path:
         return self.path(extractor_id, key).with_suffix(".failed.json")
-
-
-def files_of(specs: Sequence[ClipSpec]) -> list[Path]:
-    """All files that the clips are made from."""
-    return [path for spec in specs for path in (spec.video, spec.image, spec.last_image) if path is not None]
 
 
 def _stamp(path: Path) -> str:

@@ -40,7 +40,8 @@ class ClipSpec:
     """Which frames of which file are the clip `id`, and what goes with them.
 
     Frames are `start`, `start` + `stride`, ...: `frames` of them. `fps` is the rate of the file, None for what the file
-    itself tells. A `still` is the input image, or the first frame where there is none, repeated `frames` times.
+    itself tells. A `still` is the input image, or the first frame where there is none, repeated `frames` times. What is
+    compared frame by frame has the other clip as its `reference`.
     """
 
     id: str
@@ -53,6 +54,13 @@ class ClipSpec:
     image: Path | None = None
     last_image: Path | None = None
     still: bool = False
+    reference: ClipSpec | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All files that the clip is made from."""
+        own = [path for path in (self.video, self.image, self.last_image) if path is not None]
+        return own + (self.reference.files if self.reference else [])
 
     @property
     def indices(self) -> list[int]:
@@ -73,6 +81,13 @@ class Picture:
     def of(protocol: Protocol) -> Picture:
         """What the protocol says."""
         return Picture(protocol.resize, protocol.height, protocol.width, protocol.antialias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferencedClip(LoadedClip):
+    """A clip together with the frames that it should have: uint8 (t, H, W, 3), of the same shape as its own."""
+
+    reference: Tensor
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,15 @@ def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
     )
     if spec.still:
         frames = (frames[0] if image is None else image).expand(spec.frames, -1, -1, -1).contiguous()
-    return LoadedClip(frames, rate / spec.stride, spec.prompt, image, last_image)
+    fps = rate / spec.stride
+    if spec.reference is None:
+        return LoadedClip(frames, fps, spec.prompt, image, last_image)
+    wanted = load_clip(spec.reference, picture).frames
+    if wanted.shape != frames.shape:
+        raise ClipFileError(
+            f"{spec.video}: {_shape(frames)} frames cannot be compared with {_shape(wanted)} of {spec.reference.video}"
+        )
+    return ReferencedClip(frames, fps, spec.prompt, image, last_image, reference=wanted)
 
 
 def inspect_file(path: Path) -> FileFacts:
@@ -134,6 +157,10 @@ def natural_order(names: Sequence[str]) -> list[str]:
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
     return sorted(names, key=lambda name: (key(name), name))
+
+
+def _shape(frames: Tensor) -> str:
+    return f"{frames.shape[0]} {frames.shape[1]}x{frames.shape[2]}"
 
 
 def _read_image(path: Path, picture: Picture, size: tuple[int, int]) -> Tensor:

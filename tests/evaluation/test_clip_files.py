@@ -14,6 +14,7 @@ from tiny_videos import write_video
 from lvdm.evaluation.clip_files import (
     ClipSpec,
     Picture,
+    ReferencedClip,
     inspect_file,
     load_clip,
     natural_order,
@@ -91,6 +92,15 @@ def test_sizes_are_those_of_the_protocol() -> None:
     cropped = resize_frames(frames, Picture("crop", 12, 12))
     assert torch.equal(cropped, frames[:, :, 4:16]), "the shorter side fits already: only the centre is cut out"
     assert resize_frames(frames, Picture("crop", 9, 7)).shape == (2, 9, 7, 3)
+
+
+def test_a_clip_with_a_reference_has_its_frames(tmp_path: Path) -> None:
+    path = written(tmp_path, ".npy")
+    clip = load_clip(spec(path, reference=spec(path, start=5)), Picture())
+    assert isinstance(clip, ReferencedClip)
+    assert levels(clip.reference) == [5, 6, 7, 8]
+    with pytest.raises(ValueError, match="4 16x24 frames cannot be compared with 3 16x24 of"):
+        load_clip(spec(path, reference=spec(path, frames=3)), Picture())
 
 
 def test_names_with_numbers_are_in_the_order_of_the_numbers() -> None:
