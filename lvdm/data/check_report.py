@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvdm.data.checking import Status, Verdict
+from lvdm.data.html_page import data_uri, document, escape
 from lvdm.data.source_files import Problem
 
 _BINS = 12
@@ -69,7 +68,7 @@ def render_page(report: Report, sheet: bytes, sheet_names: Sequence[str]) -> str
     """The page. `sheet` is a PNG of first frames, numbered as `sheet_names`; b"" for none."""
     facts = [verdict.facts for verdict in report.verdicts if not verdict.facts.error]
     moving = [fact for fact in facts if fact.fps]
-    parts = [f"<h1>{_text(report.title)}</h1>", f"<p class=settings>{_text(report.settings)}</p>", _summary(report)]
+    parts = [f"<h1>{escape(report.title)}</h1>", f"<p class=settings>{escape(report.settings)}</p>", _summary(report)]
     parts += [_problem(problem, "broken") for problem in report.problems]
     parts += [_problem(problem, "note") for problem in report.left_out]
     parts.append("<h2>What there is</h2><div class=charts>")
@@ -79,15 +78,12 @@ def render_page(report: Report, sheet: bytes, sheet_names: Sequence[str]) -> str
     parts.append(_chart("height x width", name_bins(f"{fact.height}x{fact.width}" for fact in facts)))
     parts.append("</div>")
     if sheet:
-        picture = base64.b64encode(sheet).decode("ascii")
-        names = "".join(f"<li>{_text(name)}" for name in sheet_names)
+        names = "".join(f"<li>{escape(name)}" for name in sheet_names)
         parts.append(f"<h2>First frames ({len(sheet_names)} of {len(facts)})</h2>")
-        parts.append(f'<img alt="first frames" src="data:image/png;base64,{picture}">')
+        parts.append(f'<img alt="first frames" src="{data_uri(sheet, "png")}">')
         parts.append(f"<details><summary>their names</summary><ol start=0>{names}</ol></details>")
     parts.append(_table(report.verdicts))
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(report.title)}</title>{_STYLE}" + "".join(
-        parts
-    )
+    return document(report.title, "".join(parts), _STYLE)
 
 
 def number_bins(values: Sequence[float]) -> list[tuple[str, int]]:
@@ -118,9 +114,9 @@ def _summary(report: Report) -> str:
 
 
 def _problem(problem: Problem, status: str) -> str:
-    names = "".join(f"<li>{_text(name)}" for name in problem.names)
+    names = "".join(f"<li>{escape(name)}" for name in problem.names)
     title = f"{len(problem.names)} {problem.what}: {problem.way_out}"
-    return f"<details class={status}><summary>{_text(title)}</summary><ul>{names}</ul></details>"
+    return f"<details class={status}><summary>{escape(title)}</summary><ul>{names}</ul></details>"
 
 
 def _chart(title: str, bins: Sequence[tuple[str, int]]) -> str:
@@ -132,7 +128,7 @@ def _chart(title: str, bins: Sequence[tuple[str, int]]) -> str:
     for row, (name, count) in enumerate(bins):
         length, y = math.ceil(150 * count / most), 18 * row
         rows.append(
-            f"<text x=112 y={y + 13} text-anchor=end>{_text(name)}</text>"
+            f"<text x=112 y={y + 13} text-anchor=end>{escape(name)}</text>"
             f"<rect x=118 y={y + 3} width={length} height=12 />"
             f"<text x={length + 123} y={y + 13}>{count}</text>"
         )
@@ -151,24 +147,17 @@ def _table(verdicts: Sequence[Verdict]) -> str:
             else "<td><td><td>"
         )
         rows.append(
-            f"<tr><td class={verdict.status}>{verdict.status}<td>{_text(facts.name)}{known}"
-            f"<td>{_text('; '.join(verdict.reasons))}<td>{_text(verdict.caption or '')}"
+            f"<tr><td class={verdict.status}>{verdict.status}<td>{escape(facts.name)}{known}"
+            f"<td>{escape('; '.join(verdict.reasons))}<td>{escape(verdict.caption or '')}"
         )
     head = "<tr><th>verdict<th>file<th>frames<th>fps<th>size<th>why<th>caption"
     return f"<h2>Every file</h2><table>{head}{''.join(rows)}</table>"
 
 
-def _text(text: str) -> str:
-    return html.escape(text.encode("utf-8", "replace").decode("utf-8"))
-
-
-_STYLE = """<style>
-body { font: 14px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.4em; overflow-wrap: anywhere } h2 { font-size: 1.1em; margin-top: 2em }
-.settings, figcaption { color: #666 } figure { margin: 0 } .charts { display: flex; flex-wrap: wrap; gap: 1.5em }
-svg text { font-size: 12px; fill: #444 } svg rect { fill: #5b8db8 } img { max-width: 100% }
-table { border-collapse: collapse; width: 100% } th { text-align: left; position: sticky; top: 0; background: #fff }
-td, th { padding: .2em .6em .2em 0; border-bottom: 1px solid #eee; vertical-align: top; overflow-wrap: anywhere }
+_STYLE = """
+.settings, figcaption { color: var(--muted) } .charts { display: flex; flex-wrap: wrap; gap: 1.5em }
+svg text { font-size: 12px; fill: var(--muted) } svg rect { fill: var(--accent) }
+th { position: sticky; top: 0; background: var(--page) } td { overflow-wrap: anywhere }
 td:nth-child(n+3):nth-child(-n+5) { white-space: nowrap }
-.ok { color: #2a7d2e } .note { color: #9a6700 } .broken { color: #b3261e }
-</style>"""
+.ok { color: var(--good) } .note { color: var(--caution) } .broken { color: var(--bad) }
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -18,7 +19,14 @@ _MIN_NUMBERED_SIDE = 48
 
 
 def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> None:
-    """Write the frames of `video` (as for `write_video`) as a numbered grid, one PNG file. Raises `OutputError`."""
+    """Write `contact_sheet(video, columns)` as one PNG file. Raises `OutputError`."""
+    sheet = contact_sheet(video, columns)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def contact_sheet(video: Tensor, columns: int = 4, numbers: Sequence[int] | None = None) -> Image.Image:
+    """The frames of `video` (as for `write_video`) as a grid, with `numbers` on them; by default 0, 1, ..."""
     if columns < 1:
         raise ValueError(f"a contact sheet needs at least 1 column, not {columns}")
     pixels = to_uint8(video).cpu().numpy()
@@ -27,11 +35,10 @@ def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> No
     rows = math.ceil(count / columns)
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    for number, picture in enumerate(pixels):
-        row, column = divmod(number, columns)
+    for position, (number, picture) in enumerate(zip(numbers or range(count), pixels, strict=True)):
+        row, column = divmod(position, columns)
         left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _GAP)
         sheet.paste(Image.fromarray(picture), (left, top))
         if min(height, width) >= _MIN_NUMBERED_SIDE:
             pen.text((left + 3, top + 2), str(number), fill="white", stroke_width=1, stroke_fill="black")
-    with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    return sheet
