@@ -1,0 +1,119 @@
+"""How close frames come to real ones that the model was not given: PSNR, SSIM and a perceptual distance.
+
+For interpolation and other tasks with one right answer. The frames that the model was given are never counted: they
+are there to be copied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GIVEN = (0, -1)
+"""The frames that an interpolation starts and ends at."""
+
+PEAK = 255.0
+WINDOW, SIGMA = 11, 1.5
+K1, K2 = 0.01, 0.03
+
+
+class PairedDistance(Protocol):
+    """A perceptual distance of pictures, such as `lpips.Lpips`. `name` says which, as in LPIPS[alex]."""
+
+    name: str
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """(n, 3, H, W) float32 pairs in [-1, 1] -> (n,), 0 for equal pictures."""
+
+
+def reconstruction(
+    made: Tensor, real: Tensor, given: Sequence[int] = GIVEN, distance: PairedDistance | None = None
+) -> dict[str, float]:
+    """Means over the frames that were not given: `PSNR[dB]`, `SSIM`, and the distance under its own name.
+
+    made, real: uint8 (t, H, W, 3). PSNR is infinite where a frame is equal.
+    Raises `ValueError` for other frames, different shapes, and where all frames were given.
+    """
+    inner_made, inner_real = interior(made, given), interior(real, given)
+    values = {"PSNR[dB]": psnr(inner_made, inner_real), "SSIM": ssim(inner_made, inner_real)}
+    if distance is not None:
+        values[distance.name] = distance(_signed(inner_made), _signed(inner_real)).double()
+    return {name: float(value.mean()) for name, value in values.items()}
+
+
+def interior(frames: Tensor, given: Sequence[int] = GIVEN) -> Tensor:
+    """`frames` (t, ...) without those at the indices `given`; raises `ValueError` if none is left."""
+    length = len(frames)
+    outside = [index for index in given if not -length <= index < length]
+    if outside:
+        raise ValueError(f"frames {outside} were not given: there are {length}")
+    taken = {index % length for index in given}
+    kept = [index for index in range(length) if index not in taken]
+    if not kept:
+        raise ValueError(f"all {length} frames were given to the model, none is left to measure")
+    return frames[kept]
+
+
+def psnr(made: Tensor, real: Tensor) -> Tensor:
+    """(t,) float64: 10 log10(255^2 / mean squared difference) of each frame, in decibels; 0 for black against white.
+
+    made, real: uint8 (t, H, W, 3). Infinite for equal frames.
+    """
+    _check(made, real)
+    error = (made.double() - real.double()).square().mean(dim=(1, 2, 3))
+    return 10 * torch.log10(PEAK**2 / error)
+
+
+def ssim(made: Tensor, real: Tensor) -> Tensor:
+    """(t,) float64: the structural similarity of each frame, at most 1 (Wang et al., 2004).
+
+    Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, range 255, windows that lie inside the picture, and
+    the mean over the three channels. Black against white gives C1 / (1 + C1) = 9.999e-05 in units of the range.
+    made, real: uint8 (t, H, W, 3), 11 pixels or more on each side.
+    """
+    _check(made, real)
+    if min(made.shape[1:3]) < WINDOW:
+        raise ValueError(
+            f"SSIM needs frames of {WINDOW} pixels or more on each side, they are {tuple(made.shape[1:3])}"
+        )
+    return torch.stack([_ssim_of_frame(a, b) for a, b in zip(made, real, strict=True)])
+
+
+def _ssim_of_frame(made: Tensor, real: Tensor) -> Tensor:
+    """(H, W, 3), (H, W, 3) -> ()."""
+    a, b = (frame.double().permute(2, 0, 1)[:, None] / PEAK for frame in (made, real))  # 3 1 H W
+    mean_a, mean_b = _blurred(a), _blurred(b)  # 3 1 H-10 W-10
+    variances = _blurred(a * a) - mean_a**2 + _blurred(b * b) - mean_b**2
+    covariance = _blurred(a * b) - mean_a * mean_b
+    c1, c2 = K1**2, K2**2
+    brightness = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    structure = (2 * covariance + c2) / (variances + c2)
+    return (brightness * structure).mean()
+
+
+def _blurred(channels: Tensor) -> Tensor:
+    """(c, 1, H, W) -> (c, 1, H - 10, W - 10): Gaussian means over windows that lie inside."""
+    places = torch.arange(WINDOW, dtype=channels.dtype, device=channels.device) - WINDOW // 2
+    weights = torch.exp(-places.square() / (2 * SIGMA**2))
+    weights = weights / weights.sum()
+    return F.conv2d(F.conv2d(channels, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
+
+
+def _signed(frames: Tensor) -> Tensor:
+    """uint8 (t, H, W, 3) -> float32 (t, 3, H, W) in [-1, 1]."""
+    return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _check(made: Tensor, real: Tensor) -> None:
+    for frames in (made, real):
+        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or math.prod(frames.shape) == 0:
+            raise ValueError(f"frames should be uint8 (t, H, W, 3), they are {frames.dtype} {tuple(frames.shape)}")
+    if made.shape != real.shape:
+        raise ValueError(
+            f"frames of {tuple(made.shape)} cannot be compared with real ones of {tuple(real.shape)}: sample both alike"
+        )
