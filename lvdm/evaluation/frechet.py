@@ -23,7 +23,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike, ddof: int = 1) -> float:
     covariances by n - 1 as the FVD paper's code does, 0 by n as StyleGAN-V's does.
 
     Costs a QR of each set with more rows than dimensions, O(n d^2), and the singular values of a matrix of
-    min(n, d) by min(m, d): on one core 0.15 s for two sets of 2048 x 400, 5 ms for 2048 x 54.
+    min(n, d) by min(m, d): 0.11 s of one core for two sets of 2048 x 400, 9 ms for 2048 x 54.
     Raises `ValueError` for sets of one row, of different d, or with values that are not finite.
     """
     first, second = checked_pair(x, y)
