@@ -11,19 +11,11 @@ from torchmetrics.image.kid import poly_mmd
 
 from lvdm.evaluation import kernel_distance as module
 from lvdm.evaluation.kernel_distance import biased_kernel_distance, kernel_distance, kernel_distance_subsets
+from lvdm.evaluation.selftest import shifted_gaussians
 
 
 def normal(n: int, d: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, d))
-
-
-def shifted_gaussians(d: int, a: float) -> float:
-    """The squared discrepancy of N(0, 1) and N(mu, 1) in d dimensions under (x.y / d + 1)^3, where a = |mu|^2."""
-    within_x = 1 + 3 / d
-    across = 1 + 3 * (d + a) / d**2
-    cubes = (a**3 + 3 * a * (2 * a + d) + 6 * a) / d**3
-    within_y = 1 + 3 * a / d + 3 * (a**2 + 2 * a + d) / d**2 + cubes
-    return within_x + within_y - 2 * across
 
 
 def test_shifted_gaussians_are_as_far_apart_as_they_should() -> None:
