@@ -238,7 +238,7 @@ def _open_array(path: Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise ClipFileError(f"{path}: there is no such file") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ClipFileError(f"{path}: not a readable array ({' '.join(str(error).split())})") from error
+        raise ClipFileError(f"{path}: not a readable array, or one of Python objects, which are not read") from error
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):

@@ -112,13 +112,13 @@ def find_jobs(cache: FeatureCache, wanted: Sequence[Wanted], part: int = 0, part
     """
     if not 0 <= part < parts:
         raise ExtractionError(f"there is no part {part} of {parts}; parts are counted from 0")
-    by_clip: dict[tuple[str, str], list[Wanted]] = {}
+    by_clip: dict[tuple[str, ClipSpec], list[Wanted]] = {}
     seen: set[tuple[str, str]] = set()
     for record in wanted:
         place = (record.extractor.id, record.key)
         if not record.problem and place not in seen:  # one file may be in two sets
             seen.add(place)
-            by_clip.setdefault((record.set, record.spec.id), []).append(record)
+            by_clip.setdefault((record.set, record.spec), []).append(record)
     jobs = []
     for records in list(by_clip.values())[part::parts]:
         missing = tuple(record for record in records if cache.read(record.extractor.id, record.key) is None)
@@ -159,9 +159,11 @@ class FeatureWriter:
 
     def add(self, job: Job, prepared: Prepared) -> None:
         """Take the clip of a job; computes what makes a full batch."""
+        for reason in dict.fromkeys(inputs for inputs in prepared.inputs if isinstance(inputs, str)):
+            logger.warning("%s %s: %s", job.wanted[0].set, job.spec.id, reason)
         for record, inputs in zip(job.wanted, prepared.inputs, strict=True):
             if isinstance(inputs, str):
-                self._fail(record, inputs)
+                self.cache.write_failure(record.extractor.id, record.key, inputs)
                 continue
             name = record.extractor.id
             waiting = self._waiting.setdefault(name, [])
@@ -199,11 +201,8 @@ class FeatureWriter:
             try:
                 self.cache.write(extractor.id, record.key, own, _device_of(extractor))
             except NotFiniteError as error:
-                self._fail(record, str(error))
-
-    def _fail(self, record: Wanted, reason: str) -> None:
-        logger.warning("%s %s: %s", record.set, record.spec.id, reason)
-        self.cache.write_failure(record.extractor.id, record.key, reason)
+                logger.warning("%s %s: %s", record.set, record.spec.id, error)
+                self.cache.write_failure(extractor.id, record.key, str(error))
 
 
 def run_jobs(

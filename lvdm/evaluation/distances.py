@@ -1,0 +1,138 @@
+"""Distances of two sets of clips by features: with interval and floor, and how they fall with the number of clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvdm.evaluation.feature_rows import count_unique_rows
+from lvdm.evaluation.frechet import extrapolate, frechet_distance, sample_floor
+from lvdm.evaluation.kernel_distance import kernel_distance, kernel_distance_subsets
+from lvdm.evaluation.protocols import Protocol
+from lvdm.evaluation.resampled_distances import resampled_frechet_distances, resampled_kernel_distances
+from lvdm.evaluation.resampling import distances_by_count, percentile_interval
+from lvdm.evaluation.results import Curve, MetricRow
+
+Rows = NDArray[np.float64]
+Resampled = Callable[[Rows, Rows, int, int], Rows]
+
+LEAST = 4
+"""Clips a side, without which there is no distance at all."""
+
+_REPEATS = 2
+"""Random subsets for each point of a curve."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance under its full name, with the function that measures it on resamples."""
+
+    name: str
+    measure: Callable[[Rows, Rows], float]
+    resampled: Resampled
+    has_floor: bool
+
+
+def distances_of(protocol: Protocol, extractor: str) -> list[Distance]:
+    """The distances that the protocol names, of the features of `extractor`.
+
+    Only logits of I3D make an FVD or KVD, as in the literature; of other features they are called FD and KD.
+    """
+    letter = "V" if extractor.startswith("i3d-logits") else ""
+    found = []
+    if "frechet" in protocol.metrics:
+        measure = functools.partial(frechet_distance, ddof=protocol.ddof)
+        resampled = functools.partial(_resampled_frechet, ddof=protocol.ddof)
+        found.append(Distance(f"F{letter}D[{extractor}]", measure, resampled, has_floor=True))
+    if "kernel" in protocol.metrics:
+        found.append(Distance(f"K{letter}D[{extractor}]", kernel_distance, resampled_kernel_distances, has_floor=False))
+    return found
+
+
+def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protocol: Protocol, curve: Curve) -> MetricRow:
+    """One distance of the rows x (n, d) from `real` (m, d), with all that says how far to trust it.
+
+    The interval is that of resampled clips, moved to the value (see `percentile_interval`).
+    """
+    value = distance.measure(x, real)
+    values = distance.resampled(x, real, protocol.seed, protocol.distance_resamples)
+    interval = percentile_interval(values, centre=value)
+    usable = {n: found for n, found in zip(curve.sizes, curve.values, strict=True) if n > x.shape[1]}
+    return MetricRow(
+        name=distance.name,
+        set=set_name,
+        value=value,
+        low=interval.low,
+        high=interval.high,
+        n=min(len(x), len(real)),
+        unique=min(count_unique_rows(x), count_unique_rows(real)),
+        floor=sample_floor(real, len(x), len(real)) if distance.has_floor else 0.0,
+        extrapolated=extrapolate(usable).value if distance.has_floor and len(usable) > 1 else None,
+        higher_is_better=False,
+    )
+
+
+def distance_curve(distance: Distance, set_name: str, x: Rows, real: Rows, seed: int) -> Curve:
+    """The distance of random parts of both sets, up to all that there is on both sides."""
+    most = min(len(x), len(real))
+    sizes = sorted({max(LEAST, most * part // 8) for part in (1, 2, 4, 6, 8)})
+    values = distances_by_count(x, real, distance.measure, sizes, seed, _REPEATS)
+    floors = [sample_floor(real, n) if distance.has_floor else 0.0 for n in sizes]
+    return Curve(distance.name, set_name, tuple(sizes), tuple(values[n] for n in sizes), tuple(floors))
+
+
+def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real: Rows) -> list[MetricRow]:
+    """KID's way: the mean of the kernel distance over random subsets, and its deviation; two rows, without interval."""
+    most, letter = min(len(x), len(real)), "V" if extractor.startswith("i3d-logits") else ""
+    size = min(protocol.subset_size, most)
+    mean, deviation = kernel_distance_subsets(x, real, protocol.subsets, size, protocol.seed)
+    label = f"{extractor}, {protocol.subsets} subsets of {size}"
+    row = MetricRow(
+        name=f"K{letter}D[{label}]",
+        set=set_name,
+        value=mean,
+        low=None,
+        high=None,
+        n=most,
+        unique=min(count_unique_rows(x), count_unique_rows(real)),
+        floor=0.0,
+        higher_is_better=False,
+    )
+    spread = dataclasses.replace(row, name=f"K{letter}D deviation[{label}]", value=deviation, floor=None)
+    return [row, dataclasses.replace(spread, higher_is_better=None)]
+
+
+def why_unreliable(row: MetricRow, dimensions: int, asked: int | None, failed: int) -> str:
+    """Reasons not to publish a distance; "" if there are none. `asked` is how many clips the protocol wants, if any."""
+    reasons = []
+    if row.n < dimensions + 1:
+        reasons.append(f"{row.n} clips are fewer than the {dimensions} dimensions of the features and one")
+    return "; ".join(reasons + set_problems(row, asked, failed))
+
+
+def set_problems(row: MetricRow, asked: int | None, failed: int) -> list[str]:
+    """What is wrong with the clips that any metric is made of."""
+    reasons = []
+    if asked is not None and row.n < asked:
+        reasons.append(f"the protocol asks for {asked} clips, there are {row.n}")
+    if row.unique < row.n:
+        reasons.append(f"only {row.unique} of {row.n} clips differ")
+    if failed:
+        reasons.append(f"{failed} clips could not be read")
+    return reasons
+
+
+def _resampled_frechet(x: Rows, y: Rows, seed: int, resamples: int, ddof: int) -> Rows:
+    return resampled_frechet_distances(x, y, seed, resamples, ddof)
+
+
+def halves(ids: Sequence[str], key: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
+    """Two halves of the ids, each in order: which id is in which depends on the ids alone."""
+    ranked = sorted(ids, key=key)
+    middle = len(ranked) // 2
+    return sorted(ranked[:middle]), sorted(ranked[middle : 2 * middle])

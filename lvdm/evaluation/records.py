@@ -1,0 +1,101 @@
+"""What lies in the cache of the clips of an evaluation, brought together by set and extractor."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lvdm.evaluation.cache import FeatureCache
+from lvdm.evaluation.extraction import Wanted
+from lvdm.evaluation.features.protocol import FeatureExtractor
+from lvdm.evaluation.results import Problem
+
+Values = Mapping[str, NDArray[np.float64]]
+"""One record: its tensors as float64 arrays."""
+
+
+class MissingRecordsError(ValueError):
+    """An evaluation of clips that were not all extracted; the message says how many and what to do."""
+
+
+@dataclass(frozen=True)
+class SetRecords:
+    """The records of one set by one extractor: `values` by id, in the order of the ids."""
+
+    set: str
+    extractor: FeatureExtractor
+    values: Mapping[str, Values]
+
+    @property
+    def unique(self) -> int:
+        """How many different records there are."""
+        return len({_fingerprint(values) for values in self.values.values()})
+
+    def features(self, ids: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """(n, d): features of the clips, or of those called `ids`, of an extractor that gives one vector a clip."""
+        return np.stack([self.values[name]["features"] for name in (self.values if ids is None else ids)])
+
+
+@dataclass(frozen=True)
+class Records:
+    """All records of an evaluation. `devices` are those that made them; `failed` are the clips without one."""
+
+    groups: tuple[SetRecords, ...]
+    failed: tuple[Problem, ...]
+    devices: tuple[str, ...]
+
+    def of(self, set_name: str) -> list[SetRecords]:
+        """The records of a set, by extractor."""
+        return [group for group in self.groups if group.set == set_name]
+
+
+def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
+    """Read all records. A clip that failed has a reason in the cache; any other that is missing is an error.
+
+    Raises `MissingRecordsError`.
+    """
+    found: dict[tuple[str, str], dict[str, Values]] = {}
+    extractors = {record.extractor.id: record.extractor for record in wanted}
+    missing: Counter[str] = Counter()
+    failed: dict[tuple[str, str], Problem] = {}
+    devices: set[str] = set()
+    for record in sorted(wanted, key=lambda record: record.spec.id):
+        group = found.setdefault((record.set, record.extractor.id), {})
+        held = None if record.problem else cache.read(record.extractor.id, record.key)
+        if held is not None:
+            group[record.spec.id] = {name: value.double().numpy() for name, value in sorted(held.values.items())}
+            devices.add(held.device)
+            continue
+        reason = record.problem or cache.failure(record.extractor.id, record.key)
+        if reason is None:
+            missing[f"{record.set} by {record.extractor.id}"] += 1
+        else:
+            problem = Problem(record.set, record.spec.id, "failed", _without_folder(reason, record))
+            failed.setdefault((record.set, record.spec.id), problem)
+    if missing:
+        listed = ", ".join(f"{count} {name}" for name, count in missing.items())
+        raise MissingRecordsError(
+            f"{cache.folder}: {missing.total()} of {len(wanted)} records are missing ({listed}); run `dynamicrafter "
+            "evaluate extract` with the same options, or score with --extract"
+        )
+    groups = [SetRecords(name, extractors[extractor], values) for (name, extractor), values in found.items()]
+    return Records(tuple(groups), tuple(failed[place] for place in sorted(failed)), tuple(sorted(devices)))
+
+
+def _without_folder(reason: str, record: Wanted) -> str:
+    """The reason with the file's name instead of its path, which differs from machine to machine."""
+    for path in record.spec.files:
+        reason = reason.replace(str(path), path.name)
+    return reason
+
+
+def _fingerprint(values: Values) -> bytes:
+    digest = hashlib.sha256()
+    for name, value in values.items():
+        digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
+    return digest.digest()
