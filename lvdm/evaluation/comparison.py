@@ -1,0 +1,132 @@
+"""Two sets of videos of the same inputs: which is better, metric by metric, or that this cannot be told.
+
+Both are measured on the same resamples of the same clips, so that what the inputs have in common does not count. There
+is a ranking only where the interval of the difference leaves out 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lvdm.evaluation.cache import FeatureCache
+from lvdm.evaluation.clip_files import Picture
+from lvdm.evaluation.clip_sets import Evaluation, Reconstruction
+from lvdm.evaluation.distances import LEAST, Distance, Rows, distances_of
+from lvdm.evaluation.extraction import find_wanted
+from lvdm.evaluation.features.protocol import FeatureExtractor
+from lvdm.evaluation.manifest import Manifest, check_pairing
+from lvdm.evaluation.per_video import clip_numbers, higher_is_better
+from lvdm.evaluation.protocols import Protocol
+from lvdm.evaluation.records import Records, load_records
+from lvdm.evaluation.resampling import Interval, paired_difference, percentile_interval, separated
+from lvdm.evaluation.results import FAKE, REAL, Comparison, Difference, Verdict
+from lvdm.evaluation.scoring import protocol_note, set_note, versions
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Two sets of generated clips with the same ids, and the real ones if there are any."""
+
+    a: Evaluation
+    b: Evaluation
+
+    @staticmethod
+    def of(protocol: Protocol, a: Manifest, b: Manifest, real: Manifest | None) -> Contest:
+        """Raises `ManifestError` unless both have the same ids and are cut as the protocol says."""
+        check_pairing(a, b)
+        return Contest(Evaluation(protocol, a, real), Evaluation(protocol, b, real))
+
+
+def compare(
+    cache: FeatureCache,
+    contest: Contest,
+    extractors: Sequence[FeatureExtractor],
+    reconstruction: Reconstruction | None = None,
+) -> Comparison:
+    """All metrics that both sets have, on the clips that both have. Raises `MissingRecordsError`."""
+    protocol = contest.a.protocol
+    sides = []
+    for evaluation in (contest.a, contest.b):
+        sets = [clips for clips in evaluation.sets(extractors, reconstruction) if clips.name in (FAKE, REAL)]
+        wanted = find_wanted(cache, sets, Picture.of(protocol))
+        listed = [record.spec.id for record in wanted if record.set == FAKE]
+        records = load_records(cache, wanted)
+        sides.append((records, set_note(FAKE, evaluation.fake, records, listed)))
+    (a, a_note), (b, b_note) = sides
+    return Comparison(
+        protocol=protocol_note(protocol),
+        a=a_note,
+        b=b_note,
+        differences=(*_distance_differences(a, b, protocol), *_mean_differences(a, b, protocol)),
+        seeds={"protocol": protocol.seed},
+        versions=versions(),
+    )
+
+
+def verdict_of(interval: Interval | None, higher: bool | None) -> Verdict:
+    """What the interval of B - A says, where `higher` is whether more is better."""
+    if interval is None or not separated(interval):
+        return "not separated"
+    if higher is None:
+        return "separated"
+    return "B is better" if (interval.low > 0) == higher else "A is better"
+
+
+def _mean_differences(a: Records, b: Records, protocol: Protocol) -> list[Difference]:
+    others = {numbers.name: numbers for numbers in clip_numbers(b.of(FAKE))}
+    differences = []
+    for own in clip_numbers(a.of(FAKE)):
+        other = others.get(own.name)
+        ids = [name for name in own.values if other is not None and name in other.values]
+        if other is None or not ids:
+            continue
+        first, second = (np.array([numbers.values[name] for name in ids]) for numbers in (own, other))
+        interval = paired_difference(second, first, protocol.seed, protocol.resamples) if len(ids) > 1 else None
+        higher = higher_is_better(own.name)
+        differences.append(_difference(own.name, float(first.mean()), float(second.mean()), interval, len(ids), higher))
+    return differences
+
+
+def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[Difference]:
+    """Distances from the real clips; A and B are drawn by the same ids, and the real clips alike for both."""
+    reals = {group.extractor.id: group for group in a.of(REAL)}
+    others = {group.extractor.id: group for group in b.of(FAKE)}
+    differences = []
+    for own in a.of(FAKE):
+        name = own.extractor.id
+        real, other = reals.get(name), others.get(name)
+        if real is None or other is None or not all("features" in values for values in own.values.values()):
+            continue
+        ids = [clip for clip in own.values if clip in other.values]
+        if min(len(ids), len(real.values)) < LEAST:
+            continue
+        for distance in distances_of(protocol, name):
+            found = _paired(distance, own.features(ids), other.features(ids), real.features(), protocol)
+            differences.append(found)
+    return differences
+
+
+def _paired(distance: Distance, a: Rows, b: Rows, real: Rows, protocol: Protocol) -> Difference:
+    first, second = distance.measure(a, real), distance.measure(b, real)
+    draws = [distance.resampled(rows, real, protocol.seed, protocol.distance_resamples) for rows in (a, b)]
+    interval = percentile_interval(draws[1] - draws[0], centre=second - first)
+    return _difference(distance.name, first, second, interval, len(a), False)
+
+
+def _difference(
+    name: str, a: float, b: float, interval: Interval | None, count: int, higher: bool | None
+) -> Difference:
+    return Difference(
+        name=name,
+        a=a,
+        b=b,
+        difference=b - a,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        n=count,
+        higher_is_better=higher,
+        verdict=verdict_of(interval, higher),
+    )
