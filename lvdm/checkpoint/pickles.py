@@ -87,6 +87,23 @@ def load_tensor(path: Path, stream: IO[bytes]) -> torch.Tensor:
     return value
 
 
+def load_object(path: Path, stream: IO[bytes], stand_ins: Sequence[str]) -> Inert:
+    """The root object in `stream`, made from the file `path`, whose classes are `stand_ins` and become `Inert`.
+
+    Raises `CheckpointError` in one line.
+    """
+    try:
+        with torch.serialization.safe_globals([(Inert, name) for name in stand_ins]):
+            value = torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(refusal(path, str(error))) from error
+    except DAMAGE as error:
+        raise CheckpointError(damaged(path, error)) from error
+    if not isinstance(value, Inert):
+        raise CheckpointError(f"{path} holds a {type(value).__name__} where a module should be")
+    return value
+
+
 def refusal(path: Path, message: str) -> str:
     """One line for what torch said in many."""
     found = re.search(r"GLOBAL ([\w.]+)", message)
