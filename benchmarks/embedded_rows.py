@@ -23,7 +23,7 @@ from motion_classes import (
     held_out_scenes,
     wrong_caption,
 )
-from motion_measures import direction_error, distance, nearest_motions, psnr, seam_ratio, speed_ratio
+from motion_measures import direction_error, nearest_motions, psnr, speed_ratio
 from photographs import SENTENCES, find_photographs, move_camera, read_photograph, register
 from rich.progress import track
 from sheets import write_rows
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS
+from lvdm.evaluation.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
 
 FOUR = ("right", "upper left", "grow", "pan left")

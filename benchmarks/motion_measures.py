@@ -87,14 +87,3 @@ def speed_ratio(video: Tensor, scene: Scene, space: ProceduralConfig) -> float:
 def at_speed(scene: Scene, factor: float) -> Scene:
     """The same motion, faster: the stride is all that tells, and need not be whole to be drawn."""
     return dataclasses.replace(scene, frame_stride=scene.frame_stride * factor)  # type: ignore[arg-type]
-
-
-def distance(first: Tensor, second: Tensor) -> float:
-    """Mean absolute difference of pixels, from 0 to 2."""
-    return (first.float() - second.float()).abs().mean().item()
-
-
-def seam_ratio(video: Tensor) -> float:
-    """Distance from the last frame to the first over the median distance of neighbours: about 1 for a seamless loop."""
-    steps = torch.tensor([distance(video[:, i], video[:, i + 1]) for i in range(video.shape[1] - 1)])
-    return distance(video[:, -1], video[:, 0]) / max(steps.median().item(), 1e-6)

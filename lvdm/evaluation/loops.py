@@ -1,0 +1,51 @@
+"""How well a video closes to a loop: its last frame against its first, and the motion from the one to the other.
+
+There is no standard for this. Both measures compare the seam with the inside of the same video.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LEAST_DISTANCE = 1e-6
+
+
+def distance(first: Tensor, second: Tensor) -> float:
+    """Mean absolute difference of pixels, from 0 to 2."""
+    return (first.float() - second.float()).abs().mean().item()
+
+
+def seam_ratio(video: Tensor) -> float:
+    """Distance from the last frame to the first over the median distance of neighbours: about 1 for a seamless loop.
+
+    video (3, t, H, W) in [-1, 1]. 0 for a still, which has no seam.
+    """
+    steps = torch.tensor([distance(video[:, i], video[:, i + 1]) for i in range(video.shape[1] - 1)])
+    return distance(video[:, -1], video[:, 0]) / max(steps.median().item(), LEAST_DISTANCE)
+
+
+def flow_continuity(flows: Tensor, seam: Tensor) -> float:
+    """How well motion goes on across the seam, over how well it goes on inside: about 1 for a seamless loop.
+
+    Two following flows agree by 1 - sum |a - b| / sum (|a| + |b|) over pixels: 1 for the same motion; 0 for opposite
+    ones, and where one rests. At the seam it is the mean of two: into it and out of it. Inside it is the median.
+    flows: (t - 1, 2, H, W) of following frames; seam: (1, 2, H, W) from the last frame to the first.
+    NaN for fewer than three frames, and where motion never goes on inside.
+    """
+    if len(flows) < 2:
+        return math.nan
+    inside = _agreement(flows[:-1], flows[1:]).median().item()
+    if inside <= 0:
+        return math.nan
+    across = _agreement(torch.cat([flows[-1:], seam]), torch.cat([seam, flows[:1]]))
+    return across.mean().item() / inside
+
+
+def _agreement(first: Tensor, second: Tensor) -> Tensor:
+    """(n, 2, H, W) and (n, 2, H, W) -> (n,) from 0 to 1; 1 where both rest everywhere."""
+    apart = (first - second).norm(dim=1).double().flatten(1).sum(dim=1)
+    total = (first.norm(dim=1) + second.norm(dim=1)).double().flatten(1).sum(dim=1)
+    return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_DISTANCE), torch.ones_like(total))
