@@ -165,7 +165,10 @@ class FrozenOpenCLIPEmbedder(_Tower):
 
     def pooled(self, prompts: Sequence[str]) -> Tensor:
         """CLIP's sentence features (b, embed_dim), not normalised: the end token of all blocks, projected."""
-        tokens = self.tokenize(prompts)
+        return self.pooled_tokens(self.tokenize(prompts))
+
+    def pooled_tokens(self, tokens: Tensor) -> Tensor:
+        """`pooled` of the sentences whose `tokenize` is tokens (b, max_length)."""
         x = self._embed(tokens, self.model.transformer.resblocks)
         end = tokens.argmax(dim=1).to(x.device)  # the end token has the highest number
         return x[torch.arange(len(x), device=x.device), end] @ self.model.text_projection

@@ -1,0 +1,85 @@
+"""Feature extractors by name: ours, and those of other packages.
+
+A package adds one by an entry point of the group `dynamicrafter.features`, whose object is a function of the keywords
+`weights`, `model` and `device` that returns a `FeatureExtractor`. It is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from lvdm.evaluation.features.protocol import FeatureExtractor
+from lvdm.evaluation.features.stpyr import SpaceTimePyramid
+
+GROUP = "dynamicrafter.features"
+
+EXTRACTORS: Mapping[str, str] = {
+    "stpyr-v1": "energies of gradients and changes over three scales; needs no weights",
+    "i3d-logits": "the logits of I3D, by which FVD is defined; needs its weights",
+    "i3d-logits[center-crop]": "the same of a square cut from the middle, as VideoGPT does",
+    "clip": "CLIP features of frames and prompts from the towers in a DynamiCrafter model; needs the model",
+    "tiny-clip": "the same from the embedded model",
+}
+"""Ours, with what they are."""
+
+
+class UnknownExtractorError(ValueError):
+    """A name that no extractor has, or options that one cannot take; the message says what there is."""
+
+
+def extractor_names() -> list[str]:
+    """All names that `build_extractor` knows, those of other packages last."""
+    return [*EXTRACTORS, *sorted(_added())]
+
+
+def build_extractor(
+    name: str, weights: str | Path | None = None, model: str | Path | None = None, device: str = "auto"
+) -> FeatureExtractor:
+    """The extractor called `name`.
+
+    weights  its weight file: the converted I3D; for clip, the checkpoint to take instead of the one beside `model`
+    model    for clip: a preset, a folder, a YAML or a checkpoint
+    device   as `lvdm.device.choose_device` takes it; those without a network do not need it
+    Raises `ValueError` with the way out for an unknown name, and for weights that are missing or do not fit.
+    """
+    if name in ("stpyr-v1", "tiny-clip") and weights is not None:
+        raise UnknownExtractorError(f"{name} takes no weights, it was given {weights}")
+    if name == "stpyr-v1":
+        return SpaceTimePyramid()
+    if name in ("i3d-logits", "i3d-logits[center-crop]"):
+        from lvdm.evaluation.features.i3d_extractor import I3DLogits
+
+        return I3DLogits(weights, device, "center-crop" if name.endswith("[center-crop]") else "direct")
+    if name in ("clip", "tiny-clip"):
+        return _clip(name, weights, model, device)
+    added = _added()
+    if name in added:
+        made: FeatureExtractor = added[name].load()(weights=weights, model=model, device=device)
+        return made
+    known = [*EXTRACTORS, *added]
+    close = [other for other in known if other.startswith(name)] or difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(extractor_names())}"
+    raise UnknownExtractorError(f"there is no feature extractor {name!r}; {hint}")
+
+
+def _clip(name: str, weights: str | Path | None, model: str | Path | None, device: str) -> FeatureExtractor:
+    from lvdm.evaluation.features.clip_towers import ClipFeatures  # imports open_clip, which takes seconds
+    from lvdm.model_files import EMBEDDED
+
+    if name == "tiny-clip":
+        return ClipFeatures(EMBEDDED, device=device)
+    source = model if model is not None else weights
+    if source is None:
+        raise UnknownExtractorError(
+            "clip takes its towers from a DynamiCrafter model: name one (a preset such as 512, a folder, a YAML or a "
+            "checkpoint), or use tiny-clip, which is that of the embedded model"
+        )
+    return ClipFeatures(source, weights if model is not None else None, device)
+
+
+def _added() -> dict[str, EntryPoint]:
+    """The extractors of other packages, not imported; they cannot replace ours."""
+    return {point.name: point for point in entry_points(group=GROUP) if point.name not in EXTRACTORS}

@@ -1,0 +1,79 @@
+"""Extractors by name, and names that nobody has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_model import write_small_model
+
+from lvdm.checkpoint import CheckpointError
+from lvdm.evaluation.features import registry
+from lvdm.evaluation.features.registry import EXTRACTORS, UnknownExtractorError, build_extractor, extractor_names
+
+
+def test_ours_are_built_by_name(tmp_path: Path) -> None:
+    model = write_small_model(tmp_path / "small")
+    assert build_extractor("stpyr-v1").id == "stpyr-v1"
+    assert build_extractor("tiny-clip", model=model, device="cpu").id == "tiny-clip", "whatever model is evaluated"
+    assert build_extractor("clip", model=model, device="cpu").id == "small-clip"
+    weights = build_extractor("clip", weights=model / "model.safetensors", device="cpu")
+    assert weights.id == "small-clip"
+    assert extractor_names()[: len(EXTRACTORS)] == list(EXTRACTORS)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("stpyr", "did you mean 'stpyr-v1'"),
+        ("i3d", "did you mean 'i3d-logits'"),
+        ("inception", "there are stpyr-v1, i3d"),
+    ],
+)
+def test_unknown_names(name: str, hint: str) -> None:
+    with pytest.raises(UnknownExtractorError, match=f"no feature extractor '{name}'; {hint}"):
+        build_extractor(name)
+
+
+def test_missing_and_superfluous_weights() -> None:
+    for name in ("i3d-logits", "i3d-logits[center-crop]"):
+        with pytest.raises(CheckpointError, match=r"i3d_pretrained_400\.pt"):
+            build_extractor(name)
+    with pytest.raises(UnknownExtractorError, match=r"name one .*tiny-clip"):
+        build_extractor("clip")
+    with pytest.raises(UnknownExtractorError, match="takes no weights"):
+        build_extractor("stpyr-v1", weights="i3d.safetensors")
+
+
+def made_elsewhere(weights: Any, model: Any, device: str) -> Any:
+    """What the entry point of another package names."""
+    return ("elsewhere", weights, model, device)
+
+
+def test_other_packages_add_extractors_and_cannot_replace_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def points(group: str) -> list[EntryPoint]:
+        assert group == "dynamicrafter.features"
+        return [
+            EntryPoint("theirs", f"{__name__}:made_elsewhere", group),
+            EntryPoint("stpyr-v1", "nowhere:nothing", group),
+            EntryPoint("broken", "nowhere:nothing", group),  # is not imported until it is asked for
+        ]
+
+    monkeypatch.setattr(registry, "entry_points", points)
+    assert build_extractor("theirs", weights="w", model="m", device="cpu") == ("elsewhere", "w", "m", "cpu")
+    assert build_extractor("stpyr-v1").id == "stpyr-v1"
+    assert extractor_names()[-2:] == ["broken", "theirs"]
+    with pytest.raises(UnknownExtractorError, match="'theirs'"):
+        build_extractor("their")
+
+
+def test_the_pyramid_needs_no_clip_library() -> None:
+    code = (
+        "import sys; from lvdm.evaluation.features.registry import build_extractor; build_extractor('stpyr-v1'); "
+        "assert 'open_clip' not in sys.modules and 'kornia' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
