@@ -62,6 +62,18 @@ def test_a_ramp_has_the_features_of_the_closed_form() -> None:
     assert not wrong, f"found, expected: {wrong}"
 
 
+def test_the_strongest_contrasts_do_not_overflow() -> None:
+    """A chessboard of black and white whose squares of one pixel change places from frame to frame."""
+    t, y, x = torch.meshgrid(torch.arange(4), torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    found = features((255 * ((t + y + x) % 2)).to(torch.uint8)[..., None].expand(-1, -1, -1, 3))
+    step = 255**2 + FLOOR
+    assert found["change"] == pytest.approx(math.log(step))
+    assert found["sharpness_0"] == pytest.approx(3 * math.log((1020**2 + FLOOR) / (2 * step)))
+    assert found["acceleration_0"] == pytest.approx(3 * math.log((510**2 + FLOOR) / step))
+    assert found["change_with_next_0"] == pytest.approx(-3, abs=1e-5)
+    assert found["gradient_1"] == pytest.approx(3 * math.log(2 * FLOOR / (2 * step))), "it is grey from afar"
+
+
 def test_stored_numbers_of_a_clip_by_formula() -> None:
     """At a size that areas have to be averaged for, and another aspect."""
     t, y, x, c = torch.meshgrid(*(torch.arange(n) for n in (5, 40, 150, 3)), indexing="ij")
