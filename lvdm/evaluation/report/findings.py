@@ -1,0 +1,59 @@
+"""What a reader has to know before quoting a number, in sentences."""
+
+from __future__ import annotations
+
+from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure
+from lvdm.evaluation.report.number_format import format_number
+from lvdm.evaluation.report.tables import clips_label, reasons
+from lvdm.evaluation.results import FAKE, STILL, Comparison, Results
+
+
+def cautions(results: Results) -> list[str]:
+    """Values that should not be published, clips without numbers, and what a still image would score."""
+    return [*_unreliable(results), *_lost(results), *_still(results)]
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """For each verdict, which metrics have it."""
+    sentences = []
+    for verdict in ("B is better", "A is better", "separated", "not separated"):
+        names = [row.name for row in comparison.differences if row.verdict == verdict]
+        if names:
+            said = (
+                "They differ, without one being better" if verdict == "separated" else verdict[0].upper() + verdict[1:]
+            )
+            sentences.append(f"{said}: {', '.join(names)}.")
+    if comparison.differences and all(row.verdict == "not separated" for row in comparison.differences):
+        sentences.append("Nothing separates the two: do not rank them.")
+    return sentences
+
+
+def _unreliable(results: Results) -> list[str]:
+    doubtful = sum(bool(row.unreliable) for row in results.metrics)
+    listed = "; ".join(f"({number}) {reason}" for number, reason in enumerate(reasons(results), start=1))
+    if not doubtful:
+        return []
+    return [f"{doubtful} of {len(results.metrics)} values are unreliable, do not publish them: {listed}."]
+
+
+def _lost(results: Results) -> list[str]:
+    sentences = []
+    for note in results.sets:
+        parts = [f"{count:,} {what}" for count, what in ((note.failed, "failed"), (note.skipped, "skipped")) if count]
+        if parts:
+            sentences.append(
+                f"Of {note.listed:,} {clips_label(note.name)}, {' and '.join(parts)}; the reasons are below."
+            )
+    return sentences
+
+
+def _still(results: Results) -> list[str]:
+    name = fidelity_measure(dict.fromkeys([*(row.name for row in results.metrics), *clip_measures(results)]))
+    own, still = (results.metric(name, which) if name else None for which in (FAKE, STILL))
+    if own is None or still is None or own.value is None or still.value is None:
+        return []
+    compared = "more than" if still.value > own.value else "not more than"
+    return [
+        f"The input image repeated scores {format_number(still.value)} in {name}, {compared} the evaluated clips "
+        f"({format_number(own.value)}): such a number says something only together with motion."
+    ]
