@@ -158,10 +158,15 @@ def _blurred(frames: Tensor) -> Tensor:
 
 def _box_mean(planes: Tensor, radius: int) -> Tensor:
     """Mean over (2 radius + 1)^2 pixels, the border repeated; sums of slices, ten times as fast as pooling on CPUs."""
-    height, width = planes.shape[-2:]
     side = 2 * radius + 1
-    padded = F.pad(planes, (radius, radius, 0, 0), mode="replicate")
-    rows = sum((padded[..., i : i + width] for i in range(1, side)), padded[..., :width])
-    padded = F.pad(rows, (0, 0, radius, radius), mode="replicate")
-    total = sum((padded[..., i : i + height, :] for i in range(1, side)), padded[..., :height, :])
-    return total / side**2
+    rows = _running_sum(F.pad(planes, (radius, radius, 0, 0), mode="replicate"), -1, side)
+    return _running_sum(F.pad(rows, (0, 0, radius, radius), mode="replicate"), -2, side).mul_(1 / side**2)
+
+
+def _running_sum(planes: Tensor, dim: int, count: int) -> Tensor:
+    """Sums of `count` neighbours along a dimension, which gets shorter by `count` - 1."""
+    size = planes.shape[dim] - count + 1
+    total = planes.narrow(dim, 0, size) + planes.narrow(dim, 1, size)
+    for start in range(2, count):
+        total += planes.narrow(dim, start, size)
+    return total
