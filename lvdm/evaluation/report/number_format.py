@@ -13,12 +13,11 @@ def format_number(value: float | None, digits: int = 4) -> str:
         return DASH
     if value == 0:
         return "0"
-    size = abs(value)
-    if size < 1e-3 or size >= 1e7:
-        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa}e{int(exponent):+d}"
-    decimals = max(digits - 1 - math.floor(math.log10(size)), 0)
-    return f"{value:,.{decimals}f}"
+    mantissa, power = f"{value:.{digits - 1}e}".split("e")  # rounds first: 0.99999 has the decimals of 1
+    exponent = int(power)
+    if exponent < -3 or exponent >= 7:
+        return f"{mantissa}e{exponent:+d}"
+    return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
 
 
 def format_signed(value: float | None, digits: int = 4) -> str:

@@ -72,7 +72,7 @@ def _glance(row: MetricRow | None) -> str:
 def metric_table(results: Results) -> Table:
     """Every value with all that says how far it can be trusted; `unreliable` has numbers of `reasons`."""
     head = ("measure", "clips", "value", "95 % interval", "n", "unique", "floor", "at infinity", "unreliable")
-    numbers = {reason: f"({number})" for number, reason in enumerate(reasons(results), start=1)}
+    numbers = {reason: number for number, reason in enumerate(reasons(results), start=1)}
     order = sets_in_order({row.set for row in results.metrics})
     rows = [
         (
@@ -84,7 +84,7 @@ def metric_table(results: Results) -> Table:
             format_count(row.unique),
             format_number(row.floor),
             format_number(row.extrapolated),
-            " ".join(numbers[reason] for reason in _parts(row.unreliable)),
+            " ".join(f"({number})" for number in sorted(numbers[reason] for reason in _parts(row.unreliable))),
         )
         for name in dict.fromkeys(row.name for row in results.metrics)
         for row in sorted(results.metrics, key=lambda row: order.index(row.set))
