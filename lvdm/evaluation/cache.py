@@ -11,16 +11,15 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from lvdm.checkpoint.hashing import read_hash
 from lvdm.data.atomic import atomic_path, write_json
@@ -34,7 +33,7 @@ HASHES_FILE = "file_hashes.json"
 _FORMAT = 1
 """Raised when clips are cut or scaled otherwise than before: older records are then not found any more."""
 
-_METADATA = "record"
+_METADATA_KEY, _METADATA = "__metadata__", "record"
 """One entry for all: safetensors writes several in an order that changes from process to process."""
 
 _SAVE_SECONDS = 20.0
@@ -115,14 +114,22 @@ class FeatureCache:
 
     def key(self, spec: ClipSpec, picture: Picture, extractor: FeatureExtractor) -> str:
         """The name of a record. Raises `OSError` if a file of the clip cannot be read."""
-        return record_key(
-            format=_FORMAT,
-            clip=self._identity(spec),
-            picture=asdict(picture),
-            extractor=extractor.id,
-            weights=extractor.weights_sha256,
-            dtype=extractor.dtype,
-        )
+        return self.keys(spec, picture, [extractor])[0]
+
+    def keys(self, spec: ClipSpec, picture: Picture, extractors: Sequence[FeatureExtractor]) -> list[str]:
+        """The names of the records of one clip by several extractors. Raises `OSError` as `key` does."""
+        clip, size = self._identity(spec), asdict(picture)
+        return [
+            record_key(
+                format=_FORMAT,
+                clip=clip,
+                picture=size,
+                extractor=extractor.id,
+                weights=extractor.weights_sha256,
+                dtype=extractor.dtype,
+            )
+            for extractor in extractors
+        ]
 
     def _identity(self, spec: ClipSpec) -> dict[str, Any]:
         """All that a clip is, but for its id and the places of its files."""
@@ -145,18 +152,19 @@ class FeatureCache:
         """A record; None where there is none, and with a warning where it is damaged: it is then to be made anew."""
         path = self.path(extractor_id, key)
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-                values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 it is no mapping
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
-        except (SafetensorError, OSError, ValueError) as error:
+        try:
+            header, values = _header(content), load(content)
+            about = json.loads(header[_METADATA_KEY][_METADATA])
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s), it is made anew", path, " ".join(str(error).split()))
             return None
-        if metadata.get("sha256") != _digest(values):
+        if about["sha256"] != _digest(content):
             logger.warning("%s is damaged (its content has changed), it is made anew", path)
             return None
-        return CachedRecord(values, metadata.get("device", ""))
+        return CachedRecord(values, about["device"])
 
     def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:
         """Write a record, which appears as a whole. Raises `OutputError` and `NotFiniteError`."""
@@ -165,7 +173,7 @@ class FeatureCache:
             if not bool(torch.isfinite(value).all()):
                 raise NotFiniteError(f"{extractor_id} gave {name} that are not finite numbers")
         with atomic_path(self.path(extractor_id, key)) as temporary:
-            about = json.dumps({"device": device, "sha256": _digest(held)})
+            about = json.dumps({"device": device, "sha256": _digest(save(held))})
             temporary.write_bytes(save(held, {_METADATA: about}))
         self._failure_path(extractor_id, key).unlink(missing_ok=True)
 
@@ -198,10 +206,15 @@ def _stamp(path: Path) -> str:
     return f"{status.st_size}-{status.st_mtime_ns}"
 
 
-def _digest(values: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(values):
-        value = values[name].contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+def _header(content: bytes) -> dict[str, Any]:
+    """The JSON at the beginning of a safetensors file: dtype, shape and place of each tensor, and the metadata."""
+    length = int.from_bytes(content[:8], "little")
+    return dict(json.loads(content[8 : 8 + length]))
+
+
+def _digest(content: bytes) -> str:
+    """Of the tensors of a safetensors file, with their names, dtypes and shapes, but without the metadata."""
+    tensors = {name: about for name, about in _header(content).items() if name != _METADATA_KEY}
+    digest = hashlib.sha256(json.dumps(tensors, sort_keys=True).encode())
+    digest.update(content[8 + int.from_bytes(content[:8], "little") :])
     return digest.hexdigest()

@@ -96,12 +96,13 @@ def find_wanted(
     found = []
     for clips in sets:
         for spec in clips.specs:
-            for extractor in clips.extractors:
-                try:
-                    found.append(Wanted(clips.name, spec, extractor, cache.key(spec, picture, extractor)))
-                except OSError as error:
-                    reason = f"{error.filename or spec.video}: {error.strerror or error}"
-                    found.append(Wanted(clips.name, spec, extractor, "", reason))
+            try:
+                keys, problem = cache.keys(spec, picture, clips.extractors), ""
+            except OSError as error:
+                keys = [""] * len(clips.extractors)
+                problem = f"{error.filename or spec.video}: {error.strerror or error}"
+            for extractor, key in zip(clips.extractors, keys, strict=True):
+                found.append(Wanted(clips.name, spec, extractor, key, problem))
     return found
 
 

@@ -19,15 +19,18 @@ from lvdm.evaluation.similarity import (
     text_similarity,
 )
 
-_HIGHER = ("CLIPSIM", "frame consistency", "image similarity", "PIC", "i2v similarity", "consistency", "PSNR", "SSIM")
-_LOWER = ("FD", "FVD", "KD", "KVD", "flicker", "warping error", "LPIPS", "DreamSim")
+_HIGHER = {
+    *("CLIPSIM", "frame consistency", "consistency", "image similarity", "PIC", "i2v similarity", "PSNR", "SSIM"),
+    *("first frame PSNR", "first frame SSIM", "last frame PSNR", "temporal flickering", "motion smoothness"),
+}
+_LOWER = {"FD", "FVD", "KD", "KVD", "flicker", "warping error", "LPIPS", "DreamSim"}
 
 
 @dataclass(frozen=True)
 class ClipNumbers:
     """One metric over the clips of a set: `values` by id, without the clips where it is not defined.
 
-    `unique` counts the different records that it was made of.
+    `unique` counts the different clips among them, or among more of the set.
     """
 
     name: str
@@ -47,10 +50,8 @@ class _Table:
 
 def higher_is_better(name: str) -> bool | None:
     """Whether more of a metric is better; None where that is not so simple, as with motion."""
-    stem = name.partition("[")[0].strip()
-    if any(stem == known or stem.startswith(f"{known} ") for known in _LOWER):
-        return False
-    return True if stem in _HIGHER else None
+    stem = name.partition("[")[0]
+    return True if stem in _HIGHER else False if stem in _LOWER else None
 
 
 def clip_numbers(records: Iterable[SetRecords]) -> list[ClipNumbers]:
@@ -61,8 +62,7 @@ def clip_numbers(records: Iterable[SetRecords]) -> list[ClipNumbers]:
         for clip, values in group.values.items():
             for name, value in _numbers(group.extractor.id, values).items():
                 table.add(name, clip, value)
-        unique = group.unique if table.columns else 0
-        numbers += [ClipNumbers(name, column, unique) for name, column in table.columns.items()]
+        numbers += [ClipNumbers(name, column, group.unique) for name, column in table.columns.items()]
     return numbers
 
 

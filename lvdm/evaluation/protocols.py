@@ -107,8 +107,9 @@ class Protocol:
         return self.clip if role == "real" else self.fake_clip
 
     def fields(self) -> dict[str, Any]:
-        """All fields but the name, in their order."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "name"}
+        """All fields but the name, in their order, as JSON has them."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if name != "name"}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def protocol_names() -> list[str]:

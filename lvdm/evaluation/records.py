@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +24,15 @@ class MissingRecordsError(ValueError):
 
 @dataclass(frozen=True)
 class SetRecords:
-    """The records of one set by one extractor: `values` by id, in the order of the ids."""
+    """The records of one set by one extractor: `values` by id, in the order of the ids.
+
+    `unique` counts the clips that are made of other files, frames or inputs than all others.
+    """
 
     set: str
     extractor: FeatureExtractor
     values: Mapping[str, Values]
-
-    @property
-    def unique(self) -> int:
-        """How many different records there are."""
-        return len({_fingerprint(values) for values in self.values.values()})
+    unique: int
 
     def features(self, ids: Sequence[str] | None = None) -> NDArray[np.float64]:
         """(n, d): features of the clips, or of those called `ids`, of an extractor that gives one vector a clip."""
@@ -63,12 +61,14 @@ def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
     extractors = {record.extractor.id: record.extractor for record in wanted}
     missing: Counter[str] = Counter()
     failed: dict[tuple[str, str], Problem] = {}
+    keys: dict[tuple[str, str], set[str]] = {}
     devices: set[str] = set()
     for record in sorted(wanted, key=lambda record: record.spec.id):
         group = found.setdefault((record.set, record.extractor.id), {})
         held = None if record.problem else cache.read(record.extractor.id, record.key)
         if held is not None:
             group[record.spec.id] = {name: value.double().numpy() for name, value in sorted(held.values.items())}
+            keys.setdefault((record.set, record.extractor.id), set()).add(record.key)
             devices.add(held.device)
             continue
         reason = record.problem or cache.failure(record.extractor.id, record.key)
@@ -83,7 +83,9 @@ def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
             f"{cache.folder}: {missing.total()} of {len(wanted)} records are missing ({listed}); run `dynamicrafter "
             "evaluate extract` with the same options, or score with --extract"
         )
-    groups = [SetRecords(name, extractors[extractor], values) for (name, extractor), values in found.items()]
+    groups = [
+        SetRecords(place[0], extractors[place[1]], values, len(keys.get(place, ()))) for place, values in found.items()
+    ]
     return Records(tuple(groups), tuple(failed[place] for place in sorted(failed)), tuple(sorted(devices)))
 
 
@@ -92,10 +94,3 @@ def _without_folder(reason: str, record: Wanted) -> str:
     for path in record.spec.files:
         reason = reason.replace(str(path), path.name)
     return reason
-
-
-def _fingerprint(values: Values) -> bytes:
-    digest = hashlib.sha256()
-    for name, value in values.items():
-        digest.update(name.encode() + np.ascontiguousarray(value).tobytes())
-    return digest.digest()

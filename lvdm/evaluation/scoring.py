@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from lvdm.evaluation.manifest import Entry, Manifest
 from lvdm.evaluation.per_video import ClipNumbers, clip_numbers, higher_is_better, similarities_to_image
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, SetRecords, load_records
-from lvdm.evaluation.resampling import bootstrap_mean
+from lvdm.evaluation.resampling import Interval, percentile_interval, resampled_indices
 from lvdm.evaluation.results import (
     FAKE,
     REAL,
@@ -71,7 +72,7 @@ def score(
     distances, curves = _distances(records, protocol)
     means = [row for name in numbers for row in _means(numbers[name], name, records, protocol)]
     return Results(
-        protocol=ProtocolNote(protocol.name, protocol.fields()),
+        protocol=protocol_note(protocol),
         sets=tuple(_set_notes(evaluation, wanted, records)),
         extractors=tuple(_notes(wanted)),
         metrics=(*distances, *means),
@@ -163,22 +164,34 @@ def _compare(
 
 def _means(numbers: Sequence[ClipNumbers], name: str, records: Records, protocol: Protocol) -> list[MetricRow]:
     failed = sum(problem.set == name for problem in records.failed)
+    intervals = _intervals([list(metric.values.values()) for metric in numbers], protocol)
     rows = []
-    for metric in numbers:
-        values = np.array(list(metric.values.values()))
-        interval = bootstrap_mean(values, protocol.seed, protocol.resamples) if len(values) > 1 else None
+    for metric, interval in zip(numbers, intervals, strict=True):
         row = MetricRow(
             name=metric.name,
             set=name,
-            value=float(values.mean()),
+            value=math.fsum(metric.values.values()) / len(metric.values),
             low=None if interval is None else interval.low,
             high=None if interval is None else interval.high,
-            n=len(values),
-            unique=min(metric.unique, len(values)),
+            n=len(metric.values),
+            unique=min(metric.unique, len(metric.values)),
             higher_is_better=higher_is_better(metric.name),
         )
         rows.append(dataclasses.replace(row, unreliable="; ".join(set_problems(row, protocol.clips, failed))))
     return rows
+
+
+def _intervals(columns: Sequence[Sequence[float]], protocol: Protocol) -> list[Interval | None]:
+    """The interval of the mean of each column, as `bootstrap_mean` has it; columns of one length are drawn together."""
+    found: list[Interval | None] = [None] * len(columns)
+    for length in {len(column) for column in columns if len(column) > 1}:
+        places = [place for place, column in enumerate(columns) if len(column) == length]
+        table = np.array([columns[place] for place in places]).T  # (n, columns)
+        draws = resampled_indices([length], protocol.seed, protocol.resamples)
+        means = np.array([table[index].mean(axis=0) for (index,) in draws])  # (resamples, columns)
+        for place, values in zip(places, means.T, strict=True):
+            found[place] = percentile_interval(values)
+    return found
 
 
 def _frame_curves(records: Records, protocol: Protocol) -> list[FrameCurve]:
@@ -189,7 +202,7 @@ def _frame_curves(records: Records, protocol: Protocol) -> list[FrameCurve]:
             if len(courses) < 2 or len({len(course) for course in courses}) > 1:
                 continue
             frames = np.stack(courses).T  # (t, n)
-            intervals = [bootstrap_mean(values, protocol.seed, protocol.resamples) for values in frames]
+            intervals = [interval for interval in _intervals(frames.tolist(), protocol) if interval is not None]
             curve = FrameCurve(
                 f"image similarity[{group.extractor.id}]",
                 name,

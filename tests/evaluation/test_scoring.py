@@ -72,7 +72,7 @@ def compare(made: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
 EXTRACTORS: tuple[FeatureExtractor, ...] = (FewFeatures(), SpaceTimePyramid(), Rows(), Measures(change, "test"))
 PROTOCOL = load_protocol(
     "procedural-v1",
-    {"frames": 4, "clips": CLIPS, "height": 16, "width": 16, "metrics": ["frechet", "kernel", "similarity", "motion"]},
+    {"frames": 4, "clips": CLIPS, "height": 16, "width": 16, "resamples": 100, "distance_resamples": 30},
 )
 
 
