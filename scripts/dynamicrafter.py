@@ -8,6 +8,7 @@ from scripts.commands.convert import convert
 from scripts.commands.data_cache import cache
 from scripts.commands.data_check import check
 from scripts.commands.errors import OneLineErrors
+from scripts.commands.evaluate import evaluate
 from scripts.commands.generate import animate, interpolate, loop
 from scripts.commands.inspection import doctor, info
 from scripts.commands.train import TRAIN_SETTINGS, train
@@ -21,6 +22,7 @@ data = typer.Typer(no_args_is_help=True, help="Look after training data.")
 data.command()(check)
 data.command()(cache)
 app.add_typer(data, name="data")
+app.add_typer(evaluate, name="evaluate")
 
 
 @app.callback()
