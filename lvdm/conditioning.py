@@ -33,6 +33,8 @@ class Conditioning:
     image   (b, m, d)        image tokens from the query transformer, frame-major: m = tokens per frame x frames
     concat  (b, 4, t, h, w)  latents concatenated to the noise, channel-wise
     fps     (b,) int64       the `fs` input: frames per second, or frame stride for the 256 model
+
+    A model that reads no image has m = 0, and one that reads none of its latents has 0 channels in `concat`.
     """
 
     text: Tensor

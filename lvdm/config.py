@@ -1,7 +1,7 @@
 """From a YAML tree of `target:` / `params:` nodes to typed, checked dataclasses, before anything heavy is built.
 
 Every class that a configuration may name has a frozen dataclass as its `Config`; the fields of that dataclass are the
-keys that the YAML may hold. A wrong key, type or target is a `ConfigError` that names the place and the way out.
+keys that the YAML may hold, after its `translate(params, where)`, if it has one, has put another program's keys into them. A wrong key, type or target is a `ConfigError` that names the place and the way out.
 """
 
 from __future__ import annotations
@@ -100,6 +100,9 @@ def parse_component(node: Any, where: str) -> Component:
     params = node.get("params") or {}
     if not isinstance(params, Mapping):
         raise ConfigError(f"{where}.params should be a mapping, it is {params!r}")
+    translate = getattr(target.Config, "translate", None)
+    if translate is not None:
+        params = translate(params, f"{where}.params")
     return Component(node["target"], parse_dataclass(target.Config, params, f"{where}.params"))
 
 

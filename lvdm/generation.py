@@ -16,12 +16,11 @@ from lvdm.conditioning import check_image_token_policy
 from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
-from lvdm.model_card import Capability, ModelCard
+from lvdm.model_card import MODES, ModelCard
 from lvdm.sizes import check_side
 
 logger = logging.getLogger(__name__)
 
-MODES = ("animate", "interpolate", "loop")
 MAX_FRAMES = 1024
 MIN_TILE = 8
 """Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
@@ -46,7 +45,8 @@ MAX_PROMPT = 2000
 class GenerationSettings:
     """The settings of one generation; those of a checkpoint's card replace the defaults here.
 
-    mode                   animate (one image), interpolate (first and last image) or loop (the image at both ends)
+    mode                   animate (one image), interpolate (first and last image), loop (the image at both ends) or
+                           text-to-video (no image)
     height, width          pixels of the video; None follows the image and the trained size (`lvdm.sizes`)
     num_frames             length of the clip; the image tokens follow by `image_token_policy`
     fps, frame_stride      the model's own `fs` input, in the unit its card names; at most one of these and `motion`
@@ -91,7 +91,7 @@ class GenerationSettings:
         _known("mode", self.mode, MODES)
         check_side("height", self.height)
         check_side("width", self.width)
-        _whole("num_frames", self.num_frames, 2 if self.mode != "animate" else 1, MAX_FRAMES)
+        _whole("num_frames", self.num_frames, 2 if MODES[self.mode] == "interpolation" else 1, MAX_FRAMES)
         _whole("num_inference_steps", self.num_inference_steps, 1, 1000)
         _whole("num_videos_per_prompt", self.num_videos_per_prompt, 1, 1000)
         if self.decode_chunk_size is not None:
@@ -154,9 +154,19 @@ class GenerationSettings:
 
 def check_capability(card: ModelCard, mode: str) -> None:
     """Raise `ValueError` if the checkpoint was not trained for `mode`."""
-    needed: Capability = "i2v" if mode == "animate" else "interpolation"
+    needed = MODES[mode]
     if card.can(needed):
         return
+    if needed == "t2v":
+        raise ValueError(
+            f"checkpoint {card.name} needs an image and cannot make a video from text alone; use a text-to-video "
+            f"checkpoint, such as preset vc2, or {card.usual_mode}"
+        )
+    if card.usual_mode == "text-to-video":
+        raise ValueError(
+            f"checkpoint {card.name} makes videos from text alone and cannot {mode}; use text-to-video, or a checkpoint "
+            f"that reads images, such as preset {'512' if needed == 'i2v' else 'interp'}"
+        )
     if needed == "interpolation":
         raise ValueError(
             f"checkpoint {card.name} animates one image and cannot {mode} (it would give grey flashes); use one "
@@ -171,6 +181,11 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
     """The model's `fs` input. Raises `ValueError` for the wrong unit."""
     if settings.motion is not None:
         return card.fs_for_motion(settings.motion)
+    if card.fs_meaning == "none":
+        given = [name for name in ("fps", "frame_stride") if getattr(settings, name) is not None]
+        if given:
+            raise ValueError(f"checkpoint {card.name} reads no frame rate; leave out {given[0]}")
+        return card.fs_default
     given = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
     wrong, right = ("frame_stride", "fps") if card.fs_meaning == "fps" else ("fps", "frame_stride")
     if getattr(settings, wrong) is not None:
@@ -190,10 +205,16 @@ def check_prompt(prompt: str, name: str = "prompt") -> None:
         )
 
 
-def check_keep_mask(masks: Sequence[Image.Image], image: Image.Image, settings: GenerationSettings) -> None:
+def check_keep_mask(
+    masks: Sequence[Image.Image], image: Image.Image | None, settings: GenerationSettings, card: ModelCard
+) -> None:
     """Raise `ValueError` unless `masks` (none, one, or one for each frame) can keep regions of `image`."""
     if not masks:
         return
+    if image is None:
+        raise ValueError("there is no image of which a region could be kept; leave out the mask")
+    if not card.keeps_image:
+        raise ValueError(f"checkpoint {card.name} does not show the image itself; leave out the mask, or use another")
     if settings.mode == "interpolate":
         raise ValueError("a kept region stays as in one image; leave out the mask, or the second image")
     if len(masks) not in (1, settings.num_frames):

@@ -15,11 +15,18 @@ from typing import Any, Literal, get_args
 
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
 
-FsMeaning = Literal["stride", "fps"]
-"""stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more."""
+FsMeaning = Literal["stride", "fps", "none"]
+"""stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more.
+none: the network reads no such number."""
 
-Capability = Literal["i2v", "interpolation"]
-"""i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice."""
+Capability = Literal["i2v", "interpolation", "t2v"]
+"""i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice.
+t2v: a sentence alone is enough."""
+
+MODES: Mapping[str, Capability] = types.MappingProxyType(
+    {"animate": "i2v", "interpolate": "interpolation", "loop": "interpolation", "text-to-video": "t2v"}
+)
+"""What can be asked of a model, and the capability that it takes."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class ModelCard:
     fs_meaning, fs_min, fs_max   unit of the `fs` input and the range seen in training, both ends included
     fs_default                   the `fs` that the preset uses
     capabilities                 see `Capability`
+    keeps_image                  whether the image is seen as it is; False: only what it shows (VideoCrafter)
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
     fix_final_step               end at the clean latents, see `lvdm.diffusion.samplers`
@@ -47,6 +55,7 @@ class ModelCard:
     fs_default: int
     num_frames: int = 16
     capabilities: tuple[Capability, ...] = ("i2v",)
+    keeps_image: bool = True
     guidance_scale: float = 7.5
     guidance_rescale: float = 0.0
     eta: float = 1.0
@@ -91,6 +100,8 @@ class ModelCard:
     @property
     def fs_description(self) -> str:
         """The meaning and range of `fs` in words."""
+        if self.fs_meaning == "none":
+            return "not read by this model"
         if self.fs_meaning == "stride":
             return f"frame stride, {self.fs_min} to {self.fs_max}, larger is more motion"
         return f"frames per second, {self.fs_min} to {self.fs_max}, smaller is more motion"
@@ -99,12 +110,19 @@ class ModelCard:
         """Whether the model was trained for this."""
         return capability in self.capabilities
 
+    @property
+    def usual_mode(self) -> str:
+        """The first of `MODES` that the model can do."""
+        return next(mode for mode, needed in MODES.items() if self.can(needed))
+
     def fs_for_motion(self, motion: float) -> int:
         """The `fs` for an amount of motion in 0 (least) to 1 (most), the same direction for every model.
 
         Motion is in proportion to the stride, and to the inverse of the frame rate: the stride is spaced evenly and
-        the frame rate evenly in its inverse. Raises `ValueError` outside [0, 1].
+        the frame rate evenly in its inverse. Raises `ValueError` outside [0, 1], and for a model that reads no `fs`.
         """
+        if self.fs_meaning == "none":
+            raise ValueError(f"checkpoint {self.name} reads no frame rate; leave out motion")
         if not (math.isfinite(motion) and 0.0 <= motion <= 1.0):
             raise ValueError(f"motion {motion} is not possible; use a number from 0 (least) to 1 (most)")
         if self.fs_meaning == "stride":
@@ -122,6 +140,7 @@ class ModelCard:
 
 
 _WATERMARK = "Trained on video with watermarks, which can show in the result."
+_SOME_WATERMARK = "Trained on WebVid among others, whose watermark can show in the result."
 _NO_WATERMARK = "Not trained on watermarked video."
 
 
@@ -152,16 +171,51 @@ RELEASED: Mapping[str, ModelCard] = types.MappingProxyType(
 """The cards of the published checkpoints, with the settings of the original's scripts."""
 
 
+def _videocrafter(name: str, height: int, width: int, fs_default: int | None, images: bool = False) -> ModelCard:
+    """`fs_default` None is a model that reads no frame rate. The range is that of VideoCrafter's web page."""
+    low, high, default = (16, 16, 16) if fs_default is None else (4, 32, fs_default)
+    return ModelCard(
+        name=name,
+        height=height,
+        width=width,
+        fs_meaning="none" if fs_default is None else "fps",
+        fs_min=low,
+        fs_max=high,
+        fs_default=default,
+        capabilities=("i2v",) if images else ("t2v",),
+        keeps_image=not images,
+        guidance_scale=12.0,
+        playback_fps=10,
+        notes=_SOME_WATERMARK,
+    )
+
+
+VIDEOCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
+    {
+        "vc1": _videocrafter("vc1", 320, 512, None),
+        "vc2": _videocrafter("vc2", 320, 512, 28),
+        "vc1024": _videocrafter("vc1024", 576, 1024, 28),
+        "vc-i2v": _videocrafter("vc-i2v", 320, 512, 8, images=True),
+    }
+)
+"""The cards of VideoCrafter's checkpoints, with the settings of its scripts."""
+
+CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER})
+"""The cards of all published checkpoints that can be used here."""
+
+
 def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
     """The card of the released model whose YAML this is, told by its size and, for interpolation, by its name."""
     model = tree.get("model")
     params = model.get("params") if isinstance(model, Mapping) else None
+    if isinstance(params, Mapping) and params.get("conditioning_key") == "crossattn":
+        return VIDEOCRAFTER[_videocrafter_name(params)]
     size = params.get("image_size") if isinstance(params, Mapping) else None
     if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
         for name in _released_order(params, where):
             if [RELEASED[name].height, RELEASED[name].width] == [side * 8 for side in size]:
                 return RELEASED[name]
-    names = ", ".join(RELEASED)
+    names = ", ".join(CARDS)
     raise ConfigError(f"{where} is not the YAML of a released model ({names}); add a top-level `sampling:` block to it")
 
 
@@ -169,3 +223,14 @@ def _released_order(params: Mapping[str, Any], where: str) -> list[str]:
     """Names in `RELEASED`, the one for interpolation first where the YAML is for that."""
     interpolates = bool(params.get("interp_mode")) or "interp" in Path(where).name
     return sorted(RELEASED, key=lambda name: ("interp" in name) != interpolates)
+
+
+def _videocrafter_name(params: Mapping[str, Any]) -> str:
+    """The name in `VIDEOCRAFTER` of the model with these `model.params`."""
+    if "cond_img_config" in params:
+        return "vc-i2v"
+    if params.get("image_size") == [72, 128]:
+        return "vc1024"
+    unet = params.get("unet_config")
+    options = unet.get("params") if isinstance(unet, Mapping) else None
+    return "vc2" if isinstance(options, Mapping) and options.get("temporal_conv") else "vc1"

@@ -37,6 +37,10 @@ PRESETS: Mapping[str, Preset] = {
     "1024": Preset("dynamicrafter_1024_v1", "inference_1024_v1.0.yaml"),
     "interp": Preset("dynamicrafter_512_interp_v1", "inference_512_interp_v1.0.yaml"),
     "loop": Preset("dynamicrafter_512_interp_v1", "inference_512_interp_v1.0.yaml"),
+    "vc1": Preset("base_512_v1", "inference_t2v_512_v1.0.yaml"),
+    "vc2": Preset("base_512_v2", "inference_t2v_512_v2.0.yaml"),
+    "vc1024": Preset("base_1024_v1", "inference_t2v_1024_v1.0.yaml"),
+    "vc-i2v": Preset("i2v_512_v1", "inference_i2v_512_v1.0.yaml"),
 }
 
 
@@ -110,7 +114,7 @@ def card_for(files: ModelFiles) -> ModelCard:
     """
     card = ModelCard.from_yaml(files.config)
     try:
-        GenerationSettings.from_card(card, mode="animate" if card.can("i2v") else "interpolate")
+        GenerationSettings.from_card(card, mode=card.usual_mode)
     except ValueError as error:
         raise ConfigError(f"{files.config}: sampling: {error}") from error
     interpolates = files.checkpoint.resolve().parent.name == PRESETS["interp"].folder

@@ -1,4 +1,4 @@
-"""Image and sentence in, video out: load a model once, then generate as often as wanted."""
+"""Image and sentence in, or a sentence alone, and video out: load a model once, then generate as often as wanted."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class DynamiCrafterPipeline:
 
     def __call__(
         self,
-        image: ImageSource | Sequence[ImageSource],
+        image: ImageSource | Sequence[ImageSource] | None = None,
         prompt: str | Sequence[str] = "",
         negative_prompt: str | Sequence[str] = "",
         end_image: ImageSource | Sequence[ImageSource] | None = None,
@@ -135,10 +135,10 @@ class DynamiCrafterPipeline:
         on_progress: ProgressCallback | None = None,
         **settings: Any,
     ) -> GenerationResult:
-        """Animate one image, or each of several, by its prompt.
+        """Animate one image, or each of several, by its prompt; or make a video of each prompt alone.
 
         image, end_image  path, PIL image, array or tensor, or a sequence of them; with `end_image` the video goes from
-                          the one to the other, with `loop` it ends as it begins
+                          the one to the other, with `loop` it ends as it begins; without `image` it is text-to-video
         prompt            one for all images, or one for each; the same for `negative_prompt`, `end_image`, `keep_mask`
         keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
@@ -154,10 +154,12 @@ class DynamiCrafterPipeline:
             raise ValueError(f"output_type {output_type!r} is not known; use one of {', '.join(OUTPUT_TYPES)}")
         if loop and end_image is not None:
             raise ValueError("a loop ends with its first image; leave out end_image, or loop")
+        if image is None and (loop or end_image is not None):
+            raise ValueError("a loop begins with an image and ends with it, and end_image needs a first one; give image")
         mode = "loop" if loop else "animate" if end_image is None else "interpolate"
-        chosen = self.settings(mode=mode, **settings)
-        images = [to_image(source) for source in _as_list(image)]
-        count = len(images)
+        chosen = self.settings(mode="text-to-video" if image is None else mode, **settings)
+        count = len(_as_list(prompt if image is None else image))
+        images = [None] * count if image is None else [to_image(source) for source in _as_list(image)]
         last = None if end_image is None else [to_image(source) for source in _as_list(end_image)]
         ends = _for_each(last, count, "end_image")
         prompts = _for_each(prompt, count, "prompt")
@@ -177,10 +179,11 @@ class DynamiCrafterPipeline:
         """Checked settings: those `given` (not None), and the card's for the rest. Raises `ValueError`."""
         return GenerationSettings.from_card(self.card, **given)
 
-    def size_for(self, image: Image.Image, settings: GenerationSettings) -> PaddedSize:
-        """The size of the video of `image`, see `lvdm.sizes.choose_size`."""
+    def size_for(self, image: Image.Image | None, settings: GenerationSettings) -> PaddedSize:
+        """The size of the video of `image`, see `lvdm.sizes.choose_size`; without an image, that of the training."""
         trained, multiple = (self.card.height, self.card.width), self.runtime.model.size_multiple
-        return choose_size(settings.height, settings.width, (image.height, image.width), trained, multiple)
+        shape = trained if image is None else (image.height, image.width)
+        return choose_size(settings.height, settings.width, shape, trained, multiple)
 
     def generate(
         self,
@@ -194,7 +197,7 @@ class DynamiCrafterPipeline:
         for request in requests:
             check_prompt(request.prompt)
             check_prompt(request.negative_prompt, "negative prompt")
-            check_keep_mask(request.keep_mask, request.image, settings)
+            check_keep_mask(request.keep_mask, request.image, settings, self.card)
         size = self._common_size(requests, settings)
         runtime = self.runtime
         watch = Stopwatch(runtime.device)
@@ -230,12 +233,15 @@ class DynamiCrafterPipeline:
             fs=fs,
             seconds=watch.seconds,
             peak_memory=peak_memory(runtime.device),
-            first_frame_psnr=tuple(psnr(clip[:, 0], image) for clip, image in zip(video, images, strict=True)),
+            first_frame_psnr=tuple(
+                None if request.image is None else psnr(clip[:, 0], image)
+                for request, clip, image in zip(requests, video, images, strict=True)
+            ),
         )
 
     def _common_size(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> PaddedSize:
         if not requests:
-            raise ValueError("there is nothing to generate: give at least one image")
+            raise ValueError("there is nothing to generate: give at least one image, or a prompt")
         sizes = [self.size_for(request.image, settings) for request in requests]
         if any(size != sizes[0] for size in sizes):
             raise ValueError("the images of this batch lead to videos of different sizes; give height and width")
@@ -271,10 +277,11 @@ def load_model(
     return model.to(device).eval().requires_grad_(False)
 
 
-def _fitted(images: Sequence[Image.Image], size: PaddedSize, fit: Any) -> Tensor:
-    """(b, 3, H, W) in [-1, 1] at the size of the video; b may be 0."""
+def _fitted(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:
+    """(b, 3, H, W) in [-1, 1] at the size of the video, grey in the place of no image; b may be 0."""
     height, width = size.inner.height, size.inner.width
-    fitted = [fit_image(image, height, width, fit) for image in images]
+    grey = torch.zeros(3, height, width)
+    fitted = [grey if image is None else fit_image(image, height, width, fit) for image in images]
     return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
 
 
@@ -284,6 +291,7 @@ def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, num_frames: i
         return None
     kept = []
     for request in requests:
+        assert request.image is not None, "masks without an image are refused beforehand"
         masks = request.keep_mask or (Image.new("L", request.image.size),)
         fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))
         kept.append(fitted.expand(num_frames, -1, -1))

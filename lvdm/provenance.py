@@ -31,9 +31,9 @@ class Recipe:
     """What a record says about how its video was made. `loras`: file, scale and SHA-256 of each."""
 
     video: str
-    image: Path
+    image: Path | None
     end_image: Path | None
-    image_sha256: str
+    image_sha256: str | None
     keep_mask: Path | None
     keep_mask_sha256: str | None
     prompt: str
@@ -164,7 +164,7 @@ def describe_video(
         "measured": {
             "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
             "peak_memory_bytes": result.peak_memory,
-            "first_frame_psnr_db": round(psnr, 2) if math.isfinite(psnr) else None,
+            "first_frame_psnr_db": round(psnr, 2) if psnr is not None and math.isfinite(psnr) else None,
         },
     }
 
@@ -177,11 +177,12 @@ def read_record(path: str | Path) -> Recipe:
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
-        if given["image"] is None:
+        settings = GenerationSettings(**record["settings"])
+        if given["image"] is None and settings.mode != "text-to-video":
             raise ValueError("its image came from memory, not from a file")
         return Recipe(
             video=str(record["video"]),
-            image=Path(given["image"]),
+            image=Path(given["image"]) if given["image"] else None,
             end_image=Path(given["end_image"]) if given["end_image"] else None,
             image_sha256=given["image_sha256"],
             keep_mask=Path(given["keep_mask"]) if given.get("keep_mask") else None,
@@ -190,7 +191,7 @@ def read_record(path: str | Path) -> Recipe:
             negative_prompt=given["negative_prompt"],
             seed=given["seed"],
             index=given["index"],
-            settings=GenerationSettings(**record["settings"]),
+            settings=settings,
             config=Path(model["config"]),
             checkpoint=Path(model["checkpoint"]),
             checkpoint_sha256=model["checkpoint_sha256"],

@@ -27,10 +27,11 @@ OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 class GenerationRequest:
     """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch.
 
+    image      None for text-to-video
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
     """
 
-    image: Image.Image
+    image: Image.Image | None
     prompt: str
     negative_prompt: str = ""
     end_image: Image.Image | None = None
@@ -79,7 +80,7 @@ class GenerationResult:
     frames            `video` in the output type that was asked for, see `convert_frames`
     seconds           wall clock per stage
     peak_memory       bytes, see `lvdm.device.peak_memory`
-    first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video
+    first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video; None without an image
     """
 
     video: Tensor
@@ -91,7 +92,7 @@ class GenerationResult:
     fs: int
     seconds: dict[str, float]
     peak_memory: int | None
-    first_frame_psnr: tuple[float, ...]
+    first_frame_psnr: tuple[float | None, ...]
 
 
 def convert_frames(video: Tensor, output_type: str) -> Any:

@@ -62,16 +62,19 @@ class Runtime:
     ) -> tuple[Conditioning, ...]:
         """What guidance needs, the full condition first: (cond,), (cond, uncond) or (cond, uncond, image only).
 
-        images, ends: (b, 3, H, W) in [-1, 1], the pictures at both ends, already at the size that the network runs at.
+        images, ends: (b, 3, H, W) in [-1, 1], the pictures at both ends, already at the size that the network runs at;
+        of a model that reads no image, only their size is used.
         """
         text = self._embed_texts([request.prompt for request in requests])
-        tokens = self._image_tokens(images, settings)
+        tokens = self._image_tokens(images, settings) if self.model.config.reads_images else text[:, :0]
         concat = self._concat(requests, settings, images, ends).to(self.precision.weights)
         full = Conditioning(text, tokens, concat, torch.full((len(requests),), fs, device=self.device))
         if settings.num_branches == 1:
             return (full,)
         negative = self._embed_texts([request.negative_prompt for request in requests])
-        uncond = full.with_text(negative).with_image(self._null_tokens(settings, images))
+        uncond = full.with_text(negative)
+        if self.model.config.reads_images:
+            uncond = uncond.with_image(self._null_tokens(settings, images))
         if settings.num_branches == 2:
             return full, uncond
         return full, uncond, full.with_text(negative)
@@ -85,12 +88,13 @@ class Runtime:
         on_progress: ProgressCallback | None,
         kept: Tensor | None = None,
     ) -> Tensor:
-        """Latents (b, 4, t, h, w) in float32 on the device.
+        """Latents (b, c, t, h, w) in float32 on the device.
 
         kept: (b, t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
         """
         seeds, indices = [request.seed for request in requests], [request.index for request in requests]
-        noise = initial_noise(tuple(conditions[0].concat.shape[1:]), seeds, indices).to(self.device)
+        shape = (self.model.config.channels, *conditions[0].concat.shape[2:])
+        noise = initial_noise(shape, seeds, indices).to(self.device)
         timesteps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps)
         total = len(timesteps)
         self._warn_of_lost_contrast(settings, timesteps)
@@ -123,7 +127,7 @@ class Runtime:
 
     def _warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
         """The original's last DDIM step leaves x_0 at the dynamic rescale of the last time step."""
-        kept = self.model.schedule.scale(timesteps[-1:].cpu()).item()
+        kept = self.model.schedule.scale_at_end(timesteps.cpu()).item()
         if settings.sampler == "ddim" and not settings.fix_final_step and kept < NOTICEABLE_CONTRAST:
             logger.warning(
                 "with %d steps the original's last step leaves the video with %.0f %% of its contrast; "
@@ -160,22 +164,29 @@ class Runtime:
         """(b, tokens, d), frame-major, for the settings' number of frames; each distinct image is encoded once."""
         with self._resident(self.model.embedder, self.model.image_proj_model):
             tokens = each_distinct(images, lambda image: self.model.embed_image(image.to(self.device)))
-        return build.fit_image_tokens(
-            tokens, self.model.temporal_length, settings.num_frames, settings.image_token_policy
-        )
+        return self._fit_tokens(tokens, settings)
 
     def _null_tokens(self, settings: GenerationSettings, images: Tensor) -> Tensor:
         """The tokens of a grey image (zeros), (1, tokens, d)."""
         if self._null_image is None:
             with self._resident(self.model.embedder, self.model.image_proj_model):
                 self._null_image = self.model.embed_image(torch.zeros_like(images[:1], device=self.device))
+        return self._fit_tokens(self._null_image, settings)
+
+    def _fit_tokens(self, tokens: Tensor, settings: GenerationSettings) -> Tensor:
+        """Image tokens for the settings' number of frames; those that all frames share fit any."""
+        if self.model.unet.config.shared_context:
+            return tokens
         return build.fit_image_tokens(
-            self._null_image, self.model.temporal_length, settings.num_frames, settings.image_token_policy
+            tokens, self.model.temporal_length, settings.num_frames, settings.image_token_policy
         )
 
     def _concat(
         self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, ends: Tensor
     ) -> Tensor:
+        if not self.model.reads_latents:
+            height, width = (side // self.model.vae_factor for side in images.shape[2:])
+            return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)
         first = self._latents(requests, images, "image")
         if settings.mode == "animate":
             return build.repeat_frame(first, settings.num_frames)

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
 from lvdm.models.optimization import OptimizerConfig
+from lvdm.models.video_config import LatentVisualDiffusionConfig
 from main.loggers import LoggerChoice
 from main.resume import CheckpointConfig
 from main.tuning import TuningConfig
@@ -111,8 +112,10 @@ def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
     tuning.check_precision(lightning.precision)
     optimizer, scale_lr = _parse_optimizer(tree.get("optimizer") or {}, model, lightning)
     pretrained = model.get("pretrained_checkpoint") or []
+    component = parse_component(model, "model")
+    _check_trainable(component)
     return TrainingSetup(
-        model=parse_component(model, "model"),
+        model=component,
         data=parse_component(tree["data"], "data"),
         optimizer=optimizer,
         lightning=lightning,
@@ -121,6 +124,15 @@ def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
         scale_lr=scale_lr,
         tree=tree,
     )
+
+
+def _check_trainable(model: Component) -> None:
+    """Raise `ConfigError` for a VideoCrafter model: its checkpoints are sampled, and trainings begin from them."""
+    if isinstance(model.params, LatentVisualDiffusionConfig) and model.params.conditioning_key == "crossattn":
+        raise ConfigError(
+            "model.params.conditioning_key: VideoCrafter models (crossattn) are not trained here; use a configuration of "
+            "DynamiCrafter, and name the VideoCrafter checkpoint in model.pretrained_checkpoint"
+        )
 
 
 def _parse_optimizer(

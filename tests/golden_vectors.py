@@ -33,15 +33,19 @@ class Case:
 
 
 @cache
-def _index() -> dict[str, Any]:
-    return json.loads((GOLDEN / "index.json").read_text())
+def _index(folder: str) -> dict[str, Any]:
+    return json.loads((GOLDEN / folder / "index.json").read_text())
 
 
 @cache
 def case(name: str) -> Case:
-    """The reference case `name`. Do not change its tensors in place: cases are shared between tests."""
-    entry = _index()[name]
-    tensors = load_file(GOLDEN / entry["file"])
+    """The reference case `name`, "vc/..." for one of the index in the folder `vc`.
+
+    Do not change its tensors in place: cases are shared between tests.
+    """
+    folder, _, key = name.rpartition("/")
+    entry = _index(folder)[key]
+    tensors = load_file(GOLDEN / folder / entry["file"])
     inputs = {key.removeprefix("in."): value for key, value in tensors.items() if key.startswith("in.")}
     outputs = {key.removeprefix("out."): value for key, value in tensors.items() if not key.startswith("in.")}
     atol = {key: value["suggested_atol"] for key, value in entry["outputs"].items() if "suggested_atol" in value}

@@ -17,6 +17,10 @@ from torch import Tensor
 Parameterization = Literal["eps", "v", "x0"]
 """What the network predicts: the noise, the velocity, or the (scaled) clean latents."""
 
+FinalScale = Literal["visited", "first"]
+"""Which s the original's last DDIM step arrives at: that of the last visited step (DynamiCrafter, whose latents stay
+scaled by it), or that of t = 0, which is 1 (VideoCrafter)."""
+
 
 @dataclass(frozen=True)
 class ScheduleConfig:
@@ -26,6 +30,8 @@ class ScheduleConfig:
     timesteps                  number of training steps
     rescale_betas_zero_snr     shift sqrt(abar) so that abar is exactly 0 at the last step (arXiv 2305.08891, alg. 1)
     use_dynamic_rescale        scale x_0 by s_t, which falls linearly from 1 to `base_scale` over `turning_step` steps
+    fix_scale_bug              store s_t for the training steps only, instead of `turning_step` values beyond the last
+    final_scale                see `FinalScale`
     """
 
     linear_start: float = 0.00085
@@ -36,6 +42,8 @@ class ScheduleConfig:
     use_dynamic_rescale: bool = False
     base_scale: float = 0.7
     turning_step: int = 400
+    fix_scale_bug: bool = False
+    final_scale: FinalScale = "visited"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.linear_start <= self.linear_end < 1.0:
@@ -53,6 +61,8 @@ class ScheduleConfig:
             raise ValueError(f"base_scale must be in (0, 1], it is {self.base_scale}")
         if self.use_dynamic_rescale and self.turning_step < 1:
             raise ValueError(f"turning_step must be at least 1, it is {self.turning_step}")
+        if self.fix_scale_bug and self.turning_step >= self.timesteps:
+            raise ValueError(f"turning_step {self.turning_step} must lie before the last of {self.timesteps} timesteps")
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,17 +72,19 @@ class NoiseSchedule:
     alphas_cumprod    (T,) float32, abar_t, strictly decreasing
     scale_arr         (>= T,) float32, s_t, or None for a model without dynamic rescale
     parameterization  what the network predicts
+    final_scale       where the original's DDIM ends, see `FinalScale`
     """
 
     alphas_cumprod: Tensor
     scale_arr: Tensor | None = None
     parameterization: Parameterization = "eps"
+    final_scale: FinalScale = "visited"
 
     @classmethod
     def from_config(cls, config: ScheduleConfig) -> NoiseSchedule:
         """The schedule that `config` describes, on the CPU."""
         buffers = schedule_buffers(config)
-        return cls(buffers["alphas_cumprod"], buffers.get("scale_arr"), config.parameterization)
+        return cls(buffers["alphas_cumprod"], buffers.get("scale_arr"), config.parameterization, config.final_scale)
 
     @property
     def num_train_timesteps(self) -> int:
@@ -82,7 +94,7 @@ class NoiseSchedule:
     def to(self, device: torch.device | str) -> NoiseSchedule:
         """The same schedule with its tensors on `device`."""
         scale_arr = None if self.scale_arr is None else self.scale_arr.to(device)
-        return NoiseSchedule(self.alphas_cumprod.to(device), scale_arr, self.parameterization)
+        return NoiseSchedule(self.alphas_cumprod.to(device), scale_arr, self.parameterization, self.final_scale)
 
     def scale(self, t: Tensor) -> Tensor:
         """Dynamic rescale s_t, float32, shaped like `t`; ones for a model without it."""
@@ -90,12 +102,17 @@ class NoiseSchedule:
             return torch.ones(t.shape, dtype=torch.float32, device=t.device)
         return self.scale_arr.to(t.device)[t]
 
+    def scale_at_end(self, timesteps: Tensor) -> Tensor:
+        """s that the original's DDIM ends with after descending `timesteps` (S,), shape (1,), see `FinalScale`."""
+        last = timesteps[-1:]
+        return self.scale(last if self.final_scale == "visited" else torch.zeros_like(last))
+
 
 def schedule_buffers(config: ScheduleConfig) -> dict[str, Tensor]:
     """The float32 buffers of the released checkpoints, by name and in their order.
 
-    Twelve tensors of shape (T,), and `scale_arr` of shape (turning_step + T,) with dynamic rescale. All are computed in
-    float64 and rounded once. Source: DDPM (arXiv 2006.11239), equations 4, 7 and 15.
+    Twelve tensors of shape (T,), and `scale_arr` with dynamic rescale, of shape (turning_step + T,), or (T,) under
+    `fix_scale_bug`. All are computed in float64 and rounded once. Source: DDPM (arXiv 2006.11239), equations 4, 7 and 15.
     """
     betas = _betas(config)
     alphas = 1.0 - betas
@@ -122,7 +139,8 @@ def schedule_buffers(config: ScheduleConfig) -> dict[str, Tensor]:
     }
     if config.use_dynamic_rescale:
         falling = np.linspace(1.0, config.base_scale, config.turning_step)
-        buffers["scale_arr"] = np.concatenate([falling, np.full(config.timesteps, config.base_scale)])
+        level = np.full(config.timesteps - config.turning_step * config.fix_scale_bug, config.base_scale)
+        buffers["scale_arr"] = np.concatenate([falling, level])
     return {name: torch.from_numpy(value).float() for name, value in buffers.items()}
 
 

@@ -1,4 +1,7 @@
-"""LatentVisualDiffusion: the networks of one DynamiCrafter model under their released names, and its training step."""
+"""LatentVisualDiffusion: the networks of one DynamiCrafter model under their released names, and its training step.
+
+With other options the same class is VideoCrafter's; `LatentDiffusion` is its text-to-video model.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, Part
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, QUERY_TRANSFORMER, TEXT_TOWER, Part
 from lvdm.conditioning import Conditioning, fit_image_tokens, interpolation, repeat_frame
-from lvdm.config import Component
+from lvdm.config import Component, Nothing
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
 from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
 from lvdm.diffusion.parameterization import q_sample, scale_x0
@@ -40,7 +43,7 @@ from lvdm.models.training_inputs import (
     is_cached,
     pick_frames,
 )
-from lvdm.models.video_config import LatentVisualDiffusionConfig
+from lvdm.models.video_config import LatentVisualDiffusionConfig, TextToVideoConfig
 from lvdm.modules.attention import Context
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.openaimodel3d import UNetModel
@@ -76,11 +79,11 @@ class LatentVisualDiffusion(pl.LightningModule):
         self.cond_stage_model = self._build_encoder(config.cond_stage_config, TEXT_TOWER)
         self.cond_stage_model.requires_grad_(config.cond_stage_trainable)
         self.embedder = self._build_encoder(config.img_cond_stage_config, IMAGE_TOWER).eval()
-        self.image_proj_model = config.image_proj_stage_config.build()
+        self.image_proj_model = _build(config.image_proj_stage_config, QUERY_TRANSFORMER)
         self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
 
     def _build_encoder(self, component: Component, part: Part) -> Any:
-        return LeftOut(part.name) if self.config.drop_encoders else component.build().requires_grad_(False)
+        return LeftOut(part.name) if self.config.drop_encoders else _build(component, part).requires_grad_(False)
 
     # ------------------------------------------------------------------ what the configuration implies
 
@@ -93,7 +96,12 @@ class LatentVisualDiffusion(pl.LightningModule):
     def schedule(self) -> NoiseSchedule:
         """The noise schedule in this model's buffers."""
         scale_arr = self.scale_arr if self.config.use_dynamic_rescale else None
-        return NoiseSchedule(self.alphas_cumprod, scale_arr, self.config.parameterization)
+        return NoiseSchedule(self.alphas_cumprod, scale_arr, self.config.parameterization, self.config.final_scale)
+
+    @property
+    def reads_latents(self) -> bool:
+        """Whether the image's latents are concatenated to the noise."""
+        return self.config.conditioning_key == "hybrid"
 
     @property
     def vae_factor(self) -> int:
@@ -112,7 +120,7 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     @property
     def temporal_length(self) -> int:
-        """Frames of the clips that the query transformer was made for."""
+        """Frames of the clips that the query transformer was made for; 1 if its tokens are for the image as a whole."""
         return self.image_proj_model.config.video_length or 1
 
     @property
@@ -306,3 +314,16 @@ class LatentVisualDiffusion(pl.LightningModule):
         if self.config.min_snr_gamma is None:
             return losses
         return losses * min_snr_weight(draws.t, schedule, self.config.min_snr_gamma)
+
+
+class LatentDiffusion(LatentVisualDiffusion):
+    """VideoCrafter's text-to-video model, under the name that its YAMLs give: no image tower, no query transformer."""
+
+    Config = TextToVideoConfig
+
+
+def _build(component: Component, part: Part) -> Any:
+    """The network that `component` names, or something in its place in a model that does not have one."""
+    if component.resolve() is Nothing:
+        return LeftOut(part.name, "it makes videos from text alone")
+    return component.build()

@@ -52,15 +52,19 @@ class Encoders(Protocol):
 
 
 class LeftOut(nn.Module):
-    """In the place of an encoder that a training from cached latents does without: no parameters, no keys."""
+    """In the place of an encoder that a model does without, as in a training from cached latents: no keys.
 
-    def __init__(self, name: str) -> None:
+    `way_out` ends the message of whoever runs it all the same.
+    """
+
+    def __init__(self, name: str, way_out: str = "set model.params.drop_encoders: false") -> None:
         super().__init__()
         self.name = name
+        self.way_out = way_out
 
     def forward(self, *inputs: object) -> NoReturn:
         """Raise `ValueError`: there is nothing to run."""
-        raise ValueError(f"the model was built without its {self.name}; set model.params.drop_encoders: false")
+        raise ValueError(f"the model was built without its {self.name}; {self.way_out}")
 
 
 def is_cached(batch: Mapping[str, Any]) -> bool:

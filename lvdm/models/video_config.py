@@ -5,17 +5,21 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from lvdm.config import Component, LegacyOption
-from lvdm.diffusion.schedule import Parameterization, ScheduleConfig
+from lvdm.config import Component, LegacyOption, Nothing
+from lvdm.diffusion.schedule import FinalScale, Parameterization, ScheduleConfig
 from lvdm.models.condition_noise import TimeNoiseConfig
+from lvdm.models.videocrafter import from_videocrafter
 
 
 @dataclass(frozen=True)
 class LatentVisualDiffusionConfig:
     """Keys of `model.params`. The last group is ours; its defaults are the original's behaviour.
 
+    conditioning_key           hybrid: context tokens, and the image's latents beside the noise. crossattn: tokens alone,
+                               as in VideoCrafter, whose keys are then understood as well
+    fix_scale_bug, final_scale  see `lvdm.diffusion.schedule.ScheduleConfig`
     interpolation_probability  share of clips that are given their first and last frame; `interp_mode` gives it to all
     high_noise_probability     share of clips whose time step is drawn from `high_noise_start` on only
     moving_region_weight       weight of the loss where the clip moves, see `training_draws.moving_region_weight`
@@ -42,6 +46,8 @@ class LatentVisualDiffusionConfig:
     use_dynamic_rescale: bool = False
     base_scale: float = 0.7
     turning_step: int = 400
+    fix_scale_bug: bool = False
+    conditioning_key: Literal["hybrid", "crossattn"] = "hybrid"
     scale_factor: float = 1.0
     perframe_ae: bool = False
     fps_condition_type: Literal["fs", "fps"] = "fs"
@@ -60,13 +66,13 @@ class LatentVisualDiffusionConfig:
     min_snr_gamma: float | None = None
     time_noise: TimeNoiseConfig | None = None
     drop_encoders: bool | None = None
+    final_scale: FinalScale = "visited"
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
             "num_timesteps_cond": LegacyOption((1, None), "conditions are not noised"),
             "first_stage_key": LegacyOption(("video",), "batches name the clip `video`"),
             "cond_stage_key": LegacyOption(("caption",), "batches name the sentence `caption`"),
-            "conditioning_key": LegacyOption(("hybrid",), "the model takes tokens and concatenated latents"),
             "scale_by_std": LegacyOption((False,), "set scale_factor instead"),
             "use_ema": LegacyOption((False,), "averaging weights is a callback: see configs/training_tiny"),
             "uncond_type": LegacyOption(("empty_seq",), "the null condition is the empty prompt and a grey image"),
@@ -75,6 +81,8 @@ class LatentVisualDiffusionConfig:
             "beta_schedule": LegacyOption(("linear",), "the released models use the linear schedule"),
             "monitor": LegacyOption((None, "val/loss_simple_ema"), "set it on the checkpoint callback"),
             "encoder_type": LegacyOption(("2d",), "the autoencoder works frame by frame"),
+            "scale_a": LegacyOption((1,), "the dynamic rescale begins at 1"),
+            "random_cond": LegacyOption((False,), "no released model was trained on it"),
         }
     )
 
@@ -89,7 +97,24 @@ class LatentVisualDiffusionConfig:
             )
         if self.drop_encoders and self.cond_stage_trainable:
             raise ValueError("drop_encoders leaves out the text tower: it cannot be trained, cond_stage_trainable")
+        if self.conditioning_key == "crossattn" and self.unet_config.params.in_channels != self.channels:
+            raise ValueError(
+                f"conditioning_key crossattn gives the network {self.channels} channels, its in_channels are "
+                f"{self.unet_config.params.in_channels}; use hybrid for a network that reads the image's latents"
+            )
+        if not self.reads_images and self.conditioning_key == "hybrid":
+            raise ValueError("conditioning_key hybrid needs an image tower; use crossattn for text alone")
         self.schedule_config()
+
+    @staticmethod
+    def translate(params: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """`params` with the keys of VideoCrafter's YAMLs replaced by ours, where they are for such a model."""
+        return from_videocrafter(params, where) if params.get("conditioning_key") == "crossattn" else params
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether there is an image tower; text-to-video models have none."""
+        return self.img_cond_stage_config.resolve() is not Nothing
 
     def schedule_config(self) -> ScheduleConfig:
         """The fields that define the noise schedule."""
@@ -102,4 +127,25 @@ class LatentVisualDiffusionConfig:
             self.use_dynamic_rescale,
             self.base_scale,
             self.turning_step,
+            self.fix_scale_bug,
+            self.final_scale,
         )
+
+
+@dataclass(frozen=True)
+class TextToVideoConfig(LatentVisualDiffusionConfig):
+    """Keys of `model.params` of a text-to-video model: those of the other, without image tower and query transformer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reads_images:
+            raise ValueError("a LatentDiffusion reads no images; use lvdm.models.ddpm3d.LatentVisualDiffusion")
+
+    @staticmethod
+    def translate(params: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+        """As the other's; what text-to-video models do not have need not be named."""
+        nothing = {"target": "torch.nn.Identity"}
+        without = {"conditioning_key": "crossattn", "image_proj_stage_config": nothing}
+        if "cond_img_config" not in params:
+            without["img_cond_stage_config"] = nothing
+        return from_videocrafter({**without, **params}, where)

@@ -79,22 +79,27 @@ class TemporalConv3d(nn.Conv3d):
 
 
 class TemporalConvBlock(nn.Module):
-    """Four convolutions over frames only, on a residual; statistics are shared by all frames of a clip."""
+    """Four convolutions over frames only, on a residual; statistics are shared by all frames of a clip.
 
-    def __init__(self, channels: int, dropout: float = 0.1, norm_num_groups: int = 32) -> None:
+    With `spans_pixels`, the first two see 3x3 pixels as well.
+    """
+
+    def __init__(
+        self, channels: int, dropout: float = 0.1, norm_num_groups: int = 32, spans_pixels: bool = False
+    ) -> None:
         super().__init__()
 
-        def convolution(with_dropout: bool) -> nn.Sequential:
+        def convolution(with_dropout: bool, spans_pixels: bool = False) -> nn.Sequential:
             drop = [nn.Dropout(dropout)] if with_dropout else []
             return nn.Sequential(
                 GroupNorm32(norm_num_groups, channels),
                 nn.SiLU(),
                 *drop,
-                TemporalConv3d(channels),
+                nn.Conv3d(channels, channels, 3, padding=1) if spans_pixels else TemporalConv3d(channels),
             )
 
-        self.conv1 = convolution(with_dropout=False)
-        self.conv2 = convolution(with_dropout=True)
+        self.conv1 = convolution(with_dropout=False, spans_pixels=spans_pixels)
+        self.conv2 = convolution(with_dropout=True, spans_pixels=spans_pixels)
         self.conv3 = convolution(with_dropout=True)
         self.conv4 = convolution(with_dropout=True)
         zero_module(self.conv4[-1])
@@ -117,6 +122,7 @@ class ResBlock(nn.Module):
         temporal_conv: bool = False,
         temporal_conv_dropout: float = 0.1,
         norm_num_groups: int = 32,
+        temporal_conv_spans_pixels: bool = False,
     ) -> None:
         super().__init__()
         self.use_checkpoint = use_checkpoint
@@ -133,7 +139,9 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
         # The misspelling is part of the released checkpoints' keys.
         self.temopral_conv = (
-            TemporalConvBlock(out_channels, temporal_conv_dropout, norm_num_groups) if temporal_conv else None
+            TemporalConvBlock(out_channels, temporal_conv_dropout, norm_num_groups, temporal_conv_spans_pixels)
+            if temporal_conv
+            else None
         )
 
     def forward(self, x: Tensor, emb: Tensor, temporal: bool = True) -> Tensor:

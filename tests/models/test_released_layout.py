@@ -6,14 +6,34 @@ import pytest
 import torch
 from manifests import entries, manifest
 from tiny_models import released_tree
+from tiny_videocrafter import CONFIGS
+from torch import nn
 
-from lvdm.config import parse_component
+from lvdm.config import load_model_config, parse_component
+
+VIDEOCRAFTER = {
+    "crafter_t2v_512_v1": "inference_t2v_512_v1.0.yaml",
+    "crafter_t2v_512_v2": "inference_t2v_512_v2.0.yaml",
+    "crafter_t2v_1024": "inference_t2v_1024_v1.0.yaml",
+    "crafter_i2v_512": "inference_i2v_512_v1.0.yaml",
+}
 
 
 @pytest.mark.parametrize("name", ["256", "512", "1024"])
 def test_state_dict_is_the_released_one(name: str) -> None:
     with torch.device("meta"):
         model = parse_component(released_tree(f"configs/inference_{name}_v1.0.yaml"), name).build()
+    compare(model, name)
+
+
+@pytest.mark.parametrize("name", VIDEOCRAFTER)
+def test_state_dict_is_that_of_videocrafter(name: str) -> None:
+    with torch.device("meta"):
+        model = load_model_config(CONFIGS / VIDEOCRAFTER[name]).build()
+    compare(model, name)
+
+
+def compare(model: nn.Module, name: str) -> None:
     actual, expected = entries(model), manifest(name)
     assert len(actual) == len(expected), f"{len(actual)} entries, released {len(expected)}"
     for mine, released in zip(actual, expected, strict=True):

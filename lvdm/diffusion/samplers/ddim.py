@@ -2,8 +2,9 @@
 
     x_prev = sqrt(abar_prev) s_prev x_0 + sqrt(1 - abar_prev - sigma^2) eps + sigma noise          (eq. 12)
 
-The original ends at abar_prev = abar_0 (0.99915, not 1) and s_prev = s at the last visited step (not 1), and adds noise
-there too: with few steps and dynamic rescale the latents come out too small. `fix_final_step` ends at x_0 instead.
+The original ends at abar_prev = abar_0 (0.99915, not 1) and s_prev = s at the last visited step (not 1; VideoCrafter
+mends that, see `FinalScale`), and adds noise there too: with few steps and dynamic rescale the latents come out too
+small. `fix_final_step` ends at x_0 instead.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def ddim_steps(
     one = torch.ones(1, dtype=torch.float64)
     abar = all_abar[t]
     abar_prev = torch.cat([abar[1:], one if fix_final_step else all_abar[:1]])
-    scale_prev = torch.cat([scale[1:], one if fix_final_step else scale[-1:]])
+    scale_prev = torch.cat([scale[1:], one if fix_final_step else schedule.scale_at_end(t).cpu().double()])
     # abar_prev = abar when the last visited step is t = 0: no variance is left to add.
     sigma = eta * ((1.0 - abar_prev) / (1.0 - abar) * (1.0 - abar / abar_prev).clamp(min=0.0)).sqrt()
     sigma = sigma.to(dtype)

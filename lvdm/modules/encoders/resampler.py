@@ -1,4 +1,4 @@
-"""The query transformer: from CLIP image tokens to image context tokens for every frame."""
+"""The query transformer: from CLIP image tokens to image context tokens; and the smaller layer it came after."""
 
 from __future__ import annotations
 
@@ -93,3 +93,31 @@ class Resampler(nn.Module):
             latents = attention(x, latents) + latents
             latents = ff(latents) + latents
         return self.norm_out(self.proj_out(latents))
+
+
+@dataclass(frozen=True)
+class ImageProjConfig:
+    """Sizes of an `ImageProjModel`; the defaults are those of VideoCrafter."""
+
+    embedding_dim: int = 1024
+    output_dim: int = 1024
+    num_tokens: int = 4
+
+
+class ImageProjModel(nn.Module):
+    """One pooled image feature made into a few tokens (IP-Adapter, arXiv:2308.06721, section 3.2.1).
+
+    VideoCrafter has it beside the query transformer; no released checkpoint uses it.
+    """
+
+    Config = ImageProjConfig
+
+    def __init__(self, config: ImageProjConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.proj = nn.Linear(config.embedding_dim, config.num_tokens * config.output_dim)
+        self.norm = nn.LayerNorm(config.output_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, embedding_dim) -> (b, num_tokens, output_dim)."""
+        return self.norm(rearrange(self.proj(x), "b (n d) -> b n d", n=self.config.num_tokens))

@@ -18,7 +18,12 @@ from lvdm.modules.layers import Downsample, GroupNorm32, ResBlock, Upsample, tim
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Keys of `unet_config.params`. The last group is ours; its defaults are what the original hard-codes."""
+    """Keys of `unet_config.params`. The last group is ours; its defaults are what the original hard-codes.
+
+    shared_context              every frame reads the whole context (VideoCrafter): all image tokens, or all of it where
+                                there is no image attention. Otherwise see `UNetModel.split_context`
+    temporal_conv_spans_pixels  the first two temporal convolutions of each block see 3x3 pixels as well
+    """
 
     in_channels: int
     model_channels: int
@@ -48,6 +53,8 @@ class UNetConfig:
     image_tokens_per_frame: int = 16
     init_attn_heads: int = 8
     temporal_conv_dropout: float = 0.1
+    shared_context: bool = False
+    temporal_conv_spans_pixels: bool = False
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
@@ -176,6 +183,7 @@ class UNetModel(nn.Module):
             config.temporal_conv,
             config.temporal_conv_dropout,
             config.norm_num_groups,
+            config.temporal_conv_spans_pixels,
         )
 
     def _transformers(self, channels: int) -> list[nn.Module]:
@@ -275,13 +283,16 @@ class UNetModel(nn.Module):
 
         With n == text_length + image_tokens_per_frame * t, the image tokens are frame-major and each frame gets its
         own. With any other n, every frame gets all of them: the original's silent behaviour, which its released
-        weights have seen only as 16 tokens shared by one frame; choose a token policy in the pipeline instead.
+        weights have seen only as 16 tokens shared by one frame; choose a token policy in the pipeline instead. With
+        `shared_context` that is the rule for every n, and a network without image attention reads all of `context`.
         """
         config = self.config
+        if config.shared_context and not config.image_cross_attention:
+            return Context(context, None)
         text, image = context[:, : config.text_length], context[:, config.text_length :]
         if image.shape[1] == 0:
             return Context(text, None)
-        if image.shape[1] == config.image_tokens_per_frame * num_frames:
+        if image.shape[1] == config.image_tokens_per_frame * num_frames and not config.shared_context:
             image = rearrange(image, "b (t l) c -> (b t) l c", t=num_frames)
         return Context(text, image)
 
