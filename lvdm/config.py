@@ -1,7 +1,8 @@
 """From a YAML tree of `target:` / `params:` nodes to typed, checked dataclasses, before anything heavy is built.
 
 Every class that a configuration may name has a frozen dataclass as its `Config`; the fields of that dataclass are the
-keys that the YAML may hold, after its `translate(params, where)`, if it has one, has put another program's keys into them. A wrong key, type or target is a `ConfigError` that names the place and the way out.
+keys that the YAML may hold. A `Config` with a static `translate(params, where)` first puts the keys of another program
+into its own. A wrong key, type or target is a `ConfigError` that names the place and the way out.
 """
 
 from __future__ import annotations

@@ -159,13 +159,13 @@ def check_capability(card: ModelCard, mode: str) -> None:
         return
     if needed == "t2v":
         raise ValueError(
-            f"checkpoint {card.name} needs an image and cannot make a video from text alone; use a text-to-video "
-            f"checkpoint, such as preset vc2, or {card.usual_mode}"
+            f"checkpoint {card.name} needs an image and cannot make a video from text alone; use {card.usual_mode}, or "
+            "a checkpoint for text-to-video, such as preset vc2"
         )
     if card.usual_mode == "text-to-video":
         raise ValueError(
-            f"checkpoint {card.name} makes videos from text alone and cannot {mode}; use text-to-video, or a checkpoint "
-            f"that reads images, such as preset {'512' if needed == 'i2v' else 'interp'}"
+            f"checkpoint {card.name} makes videos from text alone and cannot {mode}; use text-to-video, or another "
+            f"checkpoint, such as preset {'512' if needed == 'i2v' else 'interp'}"
         )
     if needed == "interpolation":
         raise ValueError(
@@ -182,9 +182,9 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
     if settings.motion is not None:
         return card.fs_for_motion(settings.motion)
     if card.fs_meaning == "none":
-        given = [name for name in ("fps", "frame_stride") if getattr(settings, name) is not None]
-        if given:
-            raise ValueError(f"checkpoint {card.name} reads no frame rate; leave out {given[0]}")
+        unread = [name for name in ("fps", "frame_stride") if getattr(settings, name) is not None]
+        if unread:
+            raise ValueError(f"checkpoint {card.name} reads no frame rate; leave out {unread[0]}")
         return card.fs_default
     given = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
     wrong, right = ("frame_stride", "fps") if card.fs_meaning == "fps" else ("fps", "frame_stride")

@@ -155,7 +155,9 @@ class DynamiCrafterPipeline:
         if loop and end_image is not None:
             raise ValueError("a loop ends with its first image; leave out end_image, or loop")
         if image is None and (loop or end_image is not None):
-            raise ValueError("a loop begins with an image and ends with it, and end_image needs a first one; give image")
+            raise ValueError(
+                "a loop begins with an image and ends with it, and end_image needs a first one; give image"
+            )
         mode = "loop" if loop else "animate" if end_image is None else "interpolate"
         chosen = self.settings(mode="text-to-video" if image is None else mode, **settings)
         count = len(_as_list(prompt if image is None else image))
@@ -195,6 +197,8 @@ class DynamiCrafterPipeline:
     ) -> GenerationResult:
         """The videos of `requests`, one each, as one batch. Raises `ValueError`, `OutOfMemoryError`."""
         for request in requests:
+            if (request.image is None) != (settings.mode == "text-to-video"):
+                raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
             check_prompt(request.prompt)
             check_prompt(request.negative_prompt, "negative prompt")
             check_keep_mask(request.keep_mask, request.image, settings, self.card)

@@ -130,8 +130,8 @@ def _check_trainable(model: Component) -> None:
     """Raise `ConfigError` for a VideoCrafter model: its checkpoints are sampled, and trainings begin from them."""
     if isinstance(model.params, LatentVisualDiffusionConfig) and model.params.conditioning_key == "crossattn":
         raise ConfigError(
-            "model.params.conditioning_key: VideoCrafter models (crossattn) are not trained here; use a configuration of "
-            "DynamiCrafter, and name the VideoCrafter checkpoint in model.pretrained_checkpoint"
+            "model.params.conditioning_key: VideoCrafter models (crossattn) are not trained here; use a configuration "
+            "of DynamiCrafter, and name the VideoCrafter checkpoint in model.pretrained_checkpoint"
         )
 
 

@@ -1,4 +1,7 @@
-"""The command `dynamicrafter`: animate images, join two of them, make loops, and look after checkpoints."""
+"""The command `dynamicrafter`: animate images, join two of them, make loops, and look after checkpoints.
+
+Text-to-video too, with checkpoints of VideoCrafter.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,12 @@ from scripts.commands.data_cache import cache
 from scripts.commands.data_check import check
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.evaluate import evaluate
-from scripts.commands.generate import animate, interpolate, loop
+from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
 from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, info, convert, doctor):
+for command in (animate, interpolate, loop, text_to_video, info, convert, doctor):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 

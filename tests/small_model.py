@@ -109,11 +109,38 @@ def small_yaml(capabilities: tuple[str, ...] = ("i2v", "interpolation")) -> dict
     return {"model": {"target": "lvdm.models.ddpm3d.LatentVisualDiffusion", "params": params}, "sampling": sampling}
 
 
+def small_videocrafter_yaml(images: bool = False) -> dict[str, Any]:
+    """The same for a model in VideoCrafter's layout and words: text-to-video, or with `images` image-to-video."""
+    tree = small_yaml(("i2v",) if images else ("t2v",))
+    old = tree["model"]["params"]
+    params = {key: old[key] for key in ("image_size", "scale_factor", "first_stage_config", "cond_stage_config")}
+    unet = old["unet_config"]["params"] | {"in_channels": 4, "fps_cond": True, "use_image_attention": images}
+    for key in ("fs_condition", "image_cross_attention"):
+        del unet[key]
+    params["unet_config"] = _node(old["unet_config"]["target"], **unet)
+    params |= {"conditioning_key": "crossattn", "use_scale": True, "scale_b": 0.7}
+    tree["model"]["params"] = params
+    tree["sampling"] |= {"guidance_scale": 2.0, "timestep_spacing": "uniform", "keeps_image": not images}
+    if not images:
+        tree["model"]["target"] = "lvdm.models.ddpm3d.LatentDiffusion"
+        return tree
+    resampler = old["image_proj_stage_config"]
+    del resampler["params"]["video_length"]
+    params |= {"cond_img_config": old["img_cond_stage_config"], "image_proj_stage_config": resampler}
+    params["finegrained"] = True
+    return tree
+
+
 def write_small_model(folder: Path, capabilities: tuple[str, ...] = ("i2v", "interpolation")) -> Path:
     """Write config.yaml and model.safetensors into `folder`; returns it."""
+    return write_model(folder, small_yaml(capabilities))
+
+
+def write_model(folder: Path, tree: dict[str, Any]) -> Path:
+    """Write the YAML `tree` and weights for it into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(small_yaml(capabilities)), encoding="utf-8")
+    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     model = load_model_config(config).build()
     fill_module(model, "")
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")

@@ -6,25 +6,24 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 
 from lvdm.checkpoint.converting import CARD_KEY
-from lvdm.checkpoint.difference import ALPHA, FIRST_LAYER, base_scale
+from lvdm.checkpoint.difference import ALPHA, base_scale
 from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.families import Family, family_of, videocrafter_model
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.parts import OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
+from lvdm.checkpoint.parts import IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
-from lvdm.model_card import RELEASED, ModelCard
+from lvdm.model_card import CARDS, RELEASED, ModelCard
 
-Family = Literal["dynamicrafter", "dynamicrafter, small", "videocrafter i2v", "videocrafter t2v", "unknown"]
-
-RELEASED_CHANNELS = 320
 RESCALED = {0.7: ("512", "512_interp"), 0.3: ("1024",)}
 """The released models by the base of their dynamic rescale."""
+V_MODELS = tuple(name for name in RELEASED if name != "256")
+"""The published models that predict v; the others predict the noise."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     or name tell them apart, and where none does, both stay in `candidates`. Raises `CheckpointError`, `ConfigError`.
     """
     checkpoint = read_checkpoint(path)
-    family = _family(checkpoint)
+    family = family_of(checkpoint)
     candidates = _candidates(checkpoint, family)
     notes = [f"{old} is an old name of {new}" for old, new in checkpoint.renamed.items()][:1]
     card, card_source = _card(checkpoint, config, candidates, notes)
@@ -90,7 +89,8 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
         candidates = (card.name,)
     parts = _parts(checkpoint)
     present = {part.name for part in parts}
-    missing = tuple(part.name for part in PARTS if part != OTHER and part.name not in present)
+    unneeded = (OTHER, IMAGE_TOWER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else (OTHER,)
+    missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")
     return CheckpointInfo(
@@ -111,26 +111,16 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     )
 
 
-def _family(checkpoint: CheckpointFile) -> Family:
-    if FIRST_LAYER not in checkpoint or len(checkpoint.shape(FIRST_LAYER)) != 4:
-        return "unknown"
-    width, in_channels = checkpoint.shape(FIRST_LAYER)[:2]
-    has_images = any(part_of(key) == QUERY_TRANSFORMER for key in checkpoint)
-    if in_channels == 4:
-        return "videocrafter i2v" if has_images else "videocrafter t2v"
-    image_stream = any(".attn2.to_k_ip." in key for key in checkpoint)
-    if in_channels != 8 or not image_stream:
-        return "unknown"
-    return "dynamicrafter" if width == RELEASED_CHANNELS else "dynamicrafter, small"
-
-
 def _candidates(checkpoint: CheckpointFile, family: Family) -> tuple[str, ...]:
+    if family.startswith("videocrafter"):
+        name = videocrafter_model(checkpoint)
+        return () if name is None else (name,)
     if family != "dynamicrafter":
         return ()
     if any(key.endswith(ALPHA) for key in checkpoint):
         return ("256",)
     scale = base_scale(checkpoint)
-    return tuple(name for name in RELEASED if name != "256") if scale is None else RESCALED.get(scale, ())
+    return V_MODELS if scale is None else RESCALED.get(scale, ())
 
 
 def _card(
@@ -141,13 +131,13 @@ def _card(
         return _stored_card(checkpoint), "stored in the file"
     if config is not None:
         card = ModelCard.from_yaml(config)
-        if candidates and card.name in RELEASED and card.name not in candidates:
+        if candidates and card.name in CARDS and card.name not in candidates:
             notes.append(
                 f"{config} is for {card.name}, the file is {' or '.join(candidates)}; use its own configuration"
             )
         return card, f"from {config}"
     if len(candidates) == 1:
-        return RELEASED[candidates[0]], "its keys and schedule are those of one released model"
+        return CARDS[candidates[0]], "its keys and schedule are those of one released model"
     name = _by_name(checkpoint.path, candidates)
     if name is not None:
         return RELEASED[name], "by the name of the file or its folder, since its contents fit several models"
@@ -200,7 +190,7 @@ def _parameterization(checkpoint: CheckpointFile, config: str | Path | None, can
         return str(params.get("parameterization", "eps"))
     if "sqrt_recip_alphas_cumprod" in checkpoint:
         return "eps" if bool(checkpoint["sqrt_recip_alphas_cumprod"].any()) else "v"
-    found = {"eps" if name == "256" else "v" for name in candidates}
+    found = {"v" if name in V_MODELS else "eps" for name in candidates}
     return found.pop() if len(found) == 1 else None
 
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from lvdm.checkpoint.parts import PARTS, UNET, Part, part_of
+from lvdm.checkpoint.families import FIRST_LAYER, videocrafter_model
+from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
 Shape = tuple[int, ...]
@@ -14,11 +15,17 @@ Shape = tuple[int, ...]
 SHOWN = 3
 """Keys named for each kind of difference in each component."""
 
-FIRST_LAYER = f"{UNET.prefix}input_blocks.0.0.weight"
 ALPHA = ".attn2.alpha"
 CONFIG_256 = "configs/inference_256_v1.0.yaml"
 CONFIG_512 = "configs/inference_512_v1.0.yaml"
 CONFIG_1024 = "configs/inference_1024_v1.0.yaml"
+VIDEOCRAFTER_CONFIGS: Mapping[str, str] = {
+    "vc1": "configs/inference_t2v_512_v1.0.yaml",
+    "vc2": "configs/inference_t2v_512_v2.0.yaml",
+    "vc1024": "configs/inference_t2v_1024_v1.0.yaml",
+    "vc-i2v": "configs/inference_i2v_512_v1.0.yaml",
+}
+"""The configuration of each of VideoCrafter's checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,10 @@ class Difference:
                     lines.append(f"  {part.name} ({part.prefix or 'no prefix'}): {len(keys)} {kind}: {shown}{more}")
         return "\n".join([f"{checkpoint.path} does not fit the model: {self._hint(checkpoint)}", *lines])
 
+    def _is_incomplete(self) -> bool:
+        """Whether the file differs by what it lacks alone."""
+        return not self.unexpected and not self.misshapen
+
     def _show(self, key: str, part: Part) -> str:
         name = key.removeprefix(part.prefix)
         if key not in self.misshapen:
@@ -82,8 +93,13 @@ class Difference:
         first = checkpoint.shape(FIRST_LAYER) if FIRST_LAYER in checkpoint else None
         if first is None:
             return "it holds no UNet under model.diffusion_model; use a checkpoint of the whole model"
+        name = videocrafter_model(checkpoint)
+        if name is not None and not self._is_incomplete():
+            return f"it is a VideoCrafter checkpoint ({name}); use {VIDEOCRAFTER_CONFIGS[name]}"
         if first[1] == 4 and self.model.get(FIRST_LAYER, first)[1] == 8:
             return "its UNet takes no image latents (a VideoCrafter checkpoint); use one of DynamiCrafter"
+        if first[1] == 8 and self.model.get(FIRST_LAYER, first)[1] == 4:
+            return "its UNet takes image latents (a DynamiCrafter checkpoint); use a configuration of DynamiCrafter"
         if FIRST_LAYER in self.misshapen:
             width = self.misshapen[FIRST_LAYER]
             return (
@@ -99,7 +115,7 @@ class Difference:
             return f"it is not a 256 checkpoint (it has no attn2.alpha); use {config}"
         if self.unexpected == ("scale_arr",):
             return "it was trained with a dynamic rescale; use a configuration with use_dynamic_rescale: true"
-        if not self.unexpected and not self.misshapen:
+        if self._is_incomplete():
             return "it is incomplete; use the whole checkpoint"
         if any(re.search(r"lora_|\.lora", key) for key in self.unexpected):
             return "it holds LoRA weights; merge them, or load them beside a whole checkpoint"

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lvdm.checkpoint.difference import FIRST_LAYER, Shape
+from lvdm.checkpoint.difference import Shape
 from lvdm.checkpoint.errors import CheckpointError
-from lvdm.checkpoint.parts import PARTS, QUERY_TRANSFORMER, SCHEDULE, Part, part_of
+from lvdm.checkpoint.families import FIRST_LAYER, QUERIES
+from lvdm.checkpoint.parts import PARTS, SCHEDULE, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
-QUERIES = f"{QUERY_TRANSFORMER.prefix}latents"
 POSITIONS = ".embeddings_table"
 SHOWN = 4
 """Kinds of tensors named in one line of the report."""

@@ -1,4 +1,7 @@
-"""What to animate: folders of images with a list of prompts (the original's format), CSV and JSONL tables."""
+"""What to animate: folders of images with a list of prompts (the original's format), CSV and JSONL tables.
+
+For text-to-video: a text file with one prompt per line (VideoCrafter's format), or a table without images.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from lvdm.data.tables import csv_rows, jsonl_rows
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["i2v", "interp", "loop"]
-MODES: tuple[Mode, ...] = ("i2v", "interp", "loop")
+Mode = Literal["i2v", "interp", "loop", "t2v"]
+MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
@@ -34,10 +37,10 @@ class Request:
     """One video to make. `name` is unique within its list and serves as the name of the output file, without suffix.
 
     `None` means: as chosen for the whole run. `fs` is the raw condition value of the model (a stride, or frames per
-    second).
+    second). `image` is `None` for text-to-video only.
     """
 
-    image: Path
+    image: Path | None
     prompt: str
     name: str
     end_image: Path | None = None
@@ -62,12 +65,17 @@ def read_requests(
     A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
     line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and
     last frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
     source = Path(source)
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}, choose from {', '.join(MODES)}")
-    if source.is_dir():
+    if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
+        requests = [Request(None, prompt, name_of_prompt(prompt)) for prompt in _read_lines(source) if prompt]
+    elif mode == "t2v" and source.is_dir():
+        raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
+    elif source.is_dir():
         requests = _read_folder(source, mode, Path(prompt_file) if prompt_file else None)
     elif not source.exists():
         raise PromptError(f"{source}: there is no such folder or file")
@@ -81,6 +89,11 @@ def read_requests(
     for request in requests:
         _check(request, source, check_files)
     return requests if len(requests) < 2 else _with_unique_names(requests)
+
+
+def name_of_prompt(prompt: str) -> str:
+    """A name for the video of a prompt: its first words, without characters that a file system refuses."""
+    return _safe_name("_".join(prompt.split())[:40])
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -194,9 +207,11 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
             close = difflib.get_close_matches(key, COLUMNS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COLUMNS)}"
             raise PromptError(f"{where}: unknown column {key!r}, {hint}")
-    if "image" not in row:
+    if mode == "t2v" and ("prompt" not in row or "image" in row or "end_image" in row):
+        raise PromptError(f"{where}: text-to-video needs the column 'prompt', and takes no image")
+    if mode != "t2v" and "image" not in row:
         raise PromptError(f"{where}: the column 'image' is missing or empty")
-    values: dict[str, Any] = {"prompt": ""}
+    values: dict[str, Any] = {"prompt": "", "image": None}
     for key, value in row.items():
         if key in _NUMBERS:
             values[key] = _number(value, _NUMBERS[key], f"{where}: {key}")
@@ -208,7 +223,8 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
         values.setdefault("end_image", values["image"])
     if mode == "interp" and "end_image" not in values:
         raise PromptError(f"{where}: interpolation needs the column 'end_image'")
-    values["name"] = _safe_name(values.get("name") or values["image"].stem)
+    image = values["image"]
+    values["name"] = _safe_name(values.get("name") or (image.stem if image else name_of_prompt(values["prompt"])))
     return Request(**values)
 
 

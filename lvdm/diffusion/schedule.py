@@ -112,7 +112,7 @@ def schedule_buffers(config: ScheduleConfig) -> dict[str, Tensor]:
     """The float32 buffers of the released checkpoints, by name and in their order.
 
     Twelve tensors of shape (T,), and `scale_arr` with dynamic rescale, of shape (turning_step + T,), or (T,) under
-    `fix_scale_bug`. All are computed in float64 and rounded once. Source: DDPM (arXiv 2006.11239), equations 4, 7 and 15.
+    `fix_scale_bug`. All are computed in float64 and rounded once. Source: DDPM (arXiv 2006.11239), equations 4, 7, 15.
     """
     betas = _betas(config)
     alphas = 1.0 - betas

@@ -17,8 +17,8 @@ from lvdm.models.videocrafter import from_videocrafter
 class LatentVisualDiffusionConfig:
     """Keys of `model.params`. The last group is ours; its defaults are the original's behaviour.
 
-    conditioning_key           hybrid: context tokens, and the image's latents beside the noise. crossattn: tokens alone,
-                               as in VideoCrafter, whose keys are then understood as well
+    conditioning_key           hybrid: context tokens, and the image's latents beside the noise. crossattn: tokens
+                               alone, as in VideoCrafter, whose keys are then understood as well
     fix_scale_bug, final_scale  see `lvdm.diffusion.schedule.ScheduleConfig`
     interpolation_probability  share of clips that are given their first and last frame; `interp_mode` gives it to all
     high_noise_probability     share of clips whose time step is drawn from `high_noise_start` on only
@@ -134,7 +134,7 @@ class LatentVisualDiffusionConfig:
 
 @dataclass(frozen=True)
 class TextToVideoConfig(LatentVisualDiffusionConfig):
-    """Keys of `model.params` of a text-to-video model: those of the other, without image tower and query transformer."""
+    """Keys of `model.params` of a text-to-video model, which has neither image tower nor query transformer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

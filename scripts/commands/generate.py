@@ -1,7 +1,8 @@
-"""`animate`, `interpolate` and `loop`: one video, several of one image, a list of them, or one made again."""
+"""`animate`, `interpolate`, `loop` and `text-to-video`: one video, several, a list of them, or one made again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -34,16 +35,28 @@ def loop(image: Image = None, *, options: GenerationOptions) -> None:
     _generate("loop", image, None, options)
 
 
+@with_generation_options
+def text_to_video(
+    text: Annotated[str | None, typer.Argument(help="What the video shows.", show_default=False)] = None,
+    *,
+    options: GenerationOptions,
+) -> None:
+    """Make a video from a sentence alone, with a checkpoint for it, such as --preset vc2."""
+    if text is not None and options.prompt is not None:
+        raise ValueError("the sentence was given twice; leave out --prompt")
+    if options.keep_mask or options.fit:
+        raise ValueError(f"there is no image; leave out --{'keep-mask' if options.keep_mask else 'fit'}")
+    _generate("text-to-video", None, None, replace(options, prompt=options.prompt if text is None else text))
+
+
 def _generate(mode: str, image: Path | None, end_image: Path | None, options: GenerationOptions) -> None:
     # torch and the library take seconds to import: not for --help, and not before the arguments are understood
-    sources = [
-        name
-        for name, given in (("an image", image), ("--prompts", options.prompts), ("--replay", options.replay))
-        if given
-    ]
+    first = ("a sentence", options.prompt is not None) if mode == "text-to-video" else ("an image", image)
+    candidates = (first, ("--prompts", options.prompts), ("--replay", options.replay))
+    sources = [name for name, given in candidates if given]
     if len(sources) != 1:
         given = " and ".join(sources) or "nothing"
-        raise ValueError(f"give one of: an image, --prompts or --replay; {given} was given")
+        raise ValueError(f"give one of: {first[0]}, --prompts or --replay; {given} was given")
     from scripts.commands import jobs
     from scripts.commands.progress import library_messages
 
@@ -53,6 +66,5 @@ def _generate(mode: str, image: Path | None, end_image: Path | None, options: Ge
         elif options.prompts:
             todo = jobs.list_job(options.prompts, mode, options)
         else:
-            assert image is not None
             todo = jobs.single_job(image, end_image, mode, options)
         jobs.run(todo)

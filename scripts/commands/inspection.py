@@ -54,13 +54,15 @@ def info(
 
 def _card_rows(found: CheckpointInfo) -> Iterator[tuple[str, str]]:
     """Label and text of what the card says; of every model that the file can be where several are possible."""
-    from lvdm.model_card import RELEASED
+    from lvdm.model_card import CARDS
 
-    cards = [found.card] if found.card else [RELEASED[name] for name in found.candidates]
+    cards = [found.card] if found.card else [CARDS[name] for name in found.candidates]
     source = f" ({found.card_source})" if found.card else ""
     texts: dict[str, Callable[[ModelCard], str]] = {
         "trained at": lambda card: f"{card.width}x{card.height}, {card.num_frames} frames{source}",
-        "fs": lambda card: f"{card.fs_description}; {card.fs_default} by default",
+        "fs": lambda card: (
+            card.fs_description + ("" if card.fs_meaning == "none" else f"; {card.fs_default} by default")
+        ),
         "can do": lambda card: ", ".join(card.capabilities),
         "sampling": lambda card: f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}",
     }

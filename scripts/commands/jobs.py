@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from rich.console import Console
 
 from lvdm.checkpoint import checkpoint_hash, read_checkpoint
@@ -20,7 +21,7 @@ from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
-from lvdm.data.prompts import Mode, Request, read_requests
+from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
 from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
@@ -35,7 +36,7 @@ from scripts.commands.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
-READ_MODES: dict[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop"}
+READ_MODES: dict[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
 FORMATS = {"png": "_%05d.png"}
 """Formats whose name is not their suffix."""
 
@@ -81,24 +82,25 @@ def choose_model(options: GenerationOptions) -> tuple[ModelFiles, ModelCard]:
     return files, card
 
 
-def single_job(image: Path, end_image: Path | None, mode: str, options: GenerationOptions) -> Job:
-    """One image, `--num-videos` times."""
+def single_job(image: Path | None, end_image: Path | None, mode: str, options: GenerationOptions) -> Job:
+    """One image, or one sentence for text-to-video, `--num-videos` times."""
     if not (options.prompt or "").strip():
         raise ValueError('the prompt is empty; say what should happen, e.g. --prompt "the red ball moves to the right"')
     if options.output and options.format and not options.output.name.endswith(_suffix(options)):
         raise ValueError(f"--output {options.output} is not a {options.format} file; leave out --format")
-    asked = Request(image, options.prompt or "", image.stem, end_image)
+    prompt = options.prompt or ""
+    asked = Request(image, prompt, image.stem if image else name_of_prompt(prompt), end_image)
     check_request(asked)
     check_prompt(options.negative_prompt, "negative prompt")
-    output = options.output or Path("outputs") / f"{image.stem}_{mode}_{options.seed}{_suffix(options)}"
+    output = options.output or Path("outputs") / f"{asked.name}_{mode}_{options.seed}{_suffix(options)}"
     outputs = [output] if options.num_videos == 1 else [_numbered(output, i) for i in range(options.num_videos)]
     for path in outputs:
-        if path.resolve() in (image.resolve(), end_image and end_image.resolve()):
+        if path.resolve() in [given.resolve() for given in (image, end_image) if given]:
             raise ValueError(f"--output {path} would replace the image; choose another name")
         check_output(path)
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
-    check_mask(asked, options, settings)
+    check_mask(asked, options, settings, card)
     single = replace(settings, num_videos_per_prompt=1)
     videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
     return Job(videos, files, options, _playback_fps(options, card), mode == "loop")
@@ -122,7 +124,7 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
             index = copy if asked.seed is not None else number * options.num_videos + copy
             videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
         check_request(asked)
-        check_mask(asked, options, settings)
+        check_mask(asked, options, settings, card)
     check_output(videos[0].output)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
 
@@ -149,7 +151,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     recipe = read_record(path)
     asked = Request(recipe.image, recipe.prompt, path.stem, recipe.end_image, recipe.negative_prompt, recipe.seed)
     check_request(asked)
-    if image_hash(recipe.image) != recipe.image_sha256:
+    if recipe.image and image_hash(recipe.image) != recipe.image_sha256:
         raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
     if recipe.keep_mask and image_hash(recipe.keep_mask) != recipe.keep_mask_sha256:
         raise ValueError(f"{recipe.keep_mask} is no longer the mask that {path} was made with; put the old one back")
@@ -192,7 +194,7 @@ def run(job: Job, batch_size: int = 1) -> None:
     if not todo:
         return
     first = todo[0]
-    announce_memory(job.files, options, first.settings, load_image(first.asked.image), min(batch_size, len(todo)))
+    announce_memory(job.files, options, first.settings, _load(first.asked.image), min(batch_size, len(todo)))
     pipeline = DynamiCrafterPipeline.from_pretrained(
         job.files.config,
         job.files.checkpoint,
@@ -243,7 +245,9 @@ def _save(pipeline: DynamiCrafterPipeline, result: GenerationResult, number: int
         written.append(sheet)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     seconds = sum(result.seconds.values())
-    console.print(f"{output}  ({seconds:.1f} s, frame 0 at {result.first_frame_psnr[number]:.1f} dB of the input)")
+    psnr = result.first_frame_psnr[number]
+    fidelity = "" if psnr is None else f", frame 0 at {psnr:.1f} dB of the input"
+    console.print(f"{output}  ({seconds:.1f} s{fidelity})")
     for path in written[1:]:
         console.print(str(path))
 
@@ -252,23 +256,26 @@ def check_request(asked: Request) -> None:
     """Raise `ValueError` for a prompt or an image of the request that cannot be used."""
     check_prompt(asked.prompt, f"prompt of {asked.name}")
     check_prompt(asked.negative_prompt or "", f"negative prompt of {asked.name}")
-    load_image(asked.image)
-    if asked.end_image is not None:
-        load_image(asked.end_image)
+    _load(asked.image)
+    _load(asked.end_image)
 
 
-def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings) -> None:
+def _load(image: Path | None) -> Image.Image | None:
+    return None if image is None else load_image(image)
+
+
+def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings, card: ModelCard) -> None:
     """Raise `ValueError` for a `--keep-mask` that does not fit the request."""
     if options.keep_mask is not None:
-        check_keep_mask(to_masks(options.keep_mask), load_image(asked.image), settings)
+        check_keep_mask(to_masks(options.keep_mask), _load(asked.image), settings, card)
 
 
 def _request(asked: Request, options: GenerationOptions, index: int) -> GenerationRequest:
     return GenerationRequest(
-        load_image(asked.image),
+        _load(asked.image),
         asked.prompt,
         options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt,
-        None if asked.end_image is None else load_image(asked.end_image),
+        _load(asked.end_image),
         options.seed if asked.seed is None else asked.seed,
         index,
         asked.image,
@@ -296,7 +303,7 @@ def _is_finished(video: Video, job: Job) -> bool:
         made.video == video.output.name
         and (made.prompt, made.negative_prompt, made.keep_mask) == (asked.prompt, negative, mask)
         and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
-        and made.image_sha256 == image_hash(asked.image)
+        and made.image_sha256 == (image_hash(asked.image) if asked.image else None)
         and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)
         and made.loras == tuple((path.resolve(), scale, checkpoint_hash(path)) for path, scale in options.loras())
     )

@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def announce_memory(
-    files: ModelFiles, options: GenerationOptions, settings: GenerationSettings, image: Image.Image, batch: int
+    files: ModelFiles, options: GenerationOptions, settings: GenerationSettings, image: Image.Image | None, batch: int
 ) -> None:
-    """Log about how much memory videos of `image` need, `batch` at once, and warn when there is less."""
+    """Log about how much memory videos of `image` (None: of the trained shape) need, `batch` at once; warn of less."""
     device = choose_device(options.device)
     plan = plan_for(files, options, settings, image, batch)
     parts = f"weights {in_bytes(plan.weights)}, " if plan.weights else ""
@@ -53,7 +53,7 @@ def plan_for(
     files: ModelFiles,
     options: GenerationOptions,
     settings: GenerationSettings,
-    image: Image.Image,
+    image: Image.Image | None,
     batch: int,
     low_memory: bool = False,
 ) -> MemoryPlan:
@@ -62,7 +62,8 @@ def plan_for(
     device, card, config = choose_device(options.device), card_for(files), load_model_config(files.config).params
     factor = config.first_stage_config.params.ddconfig.downsample_factor
     multiple = factor * config.unet_config.params.size_multiple
-    trained, shape = (card.height, card.width), (image.height, image.width)
+    trained = card.height, card.width
+    shape = trained if image is None else (image.height, image.width)
     size = choose_size(settings.height, settings.width, shape, trained, multiple)
     workload = Workload(
         size.height,

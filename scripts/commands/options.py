@@ -19,7 +19,7 @@ MODEL, MOTION, SAMPLING, OUTPUT, MACHINE = "Model", "Size and motion", "Sampling
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """Options of `animate`, `interpolate` and `loop`. None means: as the checkpoint's card says."""
+    """Options of the commands that make videos. None means: as the checkpoint's card says."""
 
     prompt: Annotated[str | None, Option("--prompt", "-p", help="What should happen in the video.")] = None
     negative_prompt: Annotated[str, Option(help="What to move away from.")] = ""
@@ -28,12 +28,19 @@ class GenerationOptions:
     ] = None
     prompts: Annotated[
         Path | None,
-        Option(help="Many videos: a folder of images with a prompt file, a CSV or a JSONL. Finished ones are skipped."),
+        Option(
+            help="Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a "
+            "table. Finished ones are skipped."
+        ),
     ] = None
     replay: Annotated[Path | None, Option(help="Make a video again from the .json beside it.")] = None
 
     preset: Annotated[
-        str | None, Option(help="A released model: tiny, 256, 512, 1024, interp or loop.", rich_help_panel=MODEL)
+        str | None,
+        Option(
+            help="A released model: tiny, 256, 512, 1024, interp or loop; vc1, vc2, vc1024, vc-i2v.",
+            rich_help_panel=MODEL,
+        ),
     ] = None
     checkpoint: Annotated[
         Path | None, Option(help="A weight file, or a folder with config.yaml and weights.", rich_help_panel=MODEL)
