@@ -18,7 +18,10 @@ Entries = list[tuple[str, tuple[int, ...]]]
 
 
 def manifest(model: str, prefix: str = "") -> Entries:
-    """(key, shape) of the released checkpoint `model` ("256", "512" or "1024") below `prefix`, which is cut off."""
+    """(key, shape) of the released checkpoint `model` ("256", "512", "1024" or one of `VIDEOCRAFTER`).
+
+    Only those below `prefix`, which is cut off.
+    """
     with gzip.open(GOLDEN / f"manifest_{model}.json.gz", "rt") as lines:
         entries = [json.loads(line) for line in lines]
     return [(e["key"].removeprefix(prefix), tuple(e["shape"])) for e in entries if e["key"].startswith(prefix)]
@@ -33,7 +36,18 @@ SCHEDULES = {
     "256": ScheduleConfig(),
     "512": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.7),
     "1024": ScheduleConfig(parameterization="v", rescale_betas_zero_snr=True, use_dynamic_rescale=True, base_scale=0.3),
+    "crafter_t2v_512_v1": ScheduleConfig(),
+    "crafter_t2v_512_v2": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.7),
+    "crafter_t2v_1024": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.3, fix_scale_bug=True),
+    "crafter_i2v_512": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.7),
 }
+VIDEOCRAFTER = {
+    "vc1": "crafter_t2v_512_v1",
+    "vc2": "crafter_t2v_512_v2",
+    "vc1024": "crafter_t2v_1024",
+    "vc-i2v": "crafter_i2v_512",
+}
+"""Presets -> names of their manifests."""
 
 
 def write_released(path: Path, model: str, with_schedule: bool = True, with_towers: bool = True) -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.difference import Difference
 from lvdm.checkpoint.errors import CheckpointError
+from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS, UNET, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
@@ -77,7 +78,7 @@ def load_into(
         {key: tuple(value.shape) for key, value in targets.items()},
         {key: checkpoint.shape(key) for key in checkpoint if key not in report.ignored},
     )
-    if difference.lacks_all_of(UNET):
+    if difference.lacks_all_of(UNET) or FIRST_LAYER in difference.misshapen:
         raise CheckpointError(difference.describe(checkpoint))
     borrowed = _borrow(difference, checkpoint, towers, targets)
     difference = difference.without_missing({*borrowed, *SCHEDULE_KEYS})

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from manifests import VIDEOCRAFTER as MANIFESTS
 from manifests import write_released
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lvdm.checkpoint import convert, describe
-from lvdm.model_card import RELEASED
+from lvdm.checkpoint import CheckpointError, convert, describe, load_into, read_checkpoint
+from lvdm.config import load_model_config
+from lvdm.model_card import RELEASED, VIDEOCRAFTER
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -35,6 +37,39 @@ def test_the_released_layouts(model: str, candidates: tuple[str, ...], parameter
     assert counts["image tower"] == (398, 683_800_065)
     assert info.card == (RELEASED[model] if len(candidates) == 1 else None)
     assert len(info.notes) == (0 if len(candidates) == 1 else 1)
+
+
+@pytest.mark.parametrize("name", VIDEOCRAFTER)
+def test_videocrafters_layouts_prove_which_model_it_is(name: str, tmp_path: Path) -> None:
+    path = write_released(tmp_path / "f" / "model.safetensors", MANIFESTS[name])
+    info = describe(path, with_hash=False)
+    assert info.family == ("videocrafter i2v" if name == "vc-i2v" else "videocrafter t2v")
+    assert info.candidates == (name,)
+    assert info.card == VIDEOCRAFTER[name]
+    assert (info.parameterization, info.zero_terminal_snr) == ("eps", False)
+    assert info.base_scale == {"vc1": None, "vc1024": 0.3}.get(name, 0.7)
+    assert (info.missing, info.notes) == ((), ())
+    pruned = write_released(tmp_path / "p" / "model.safetensors", MANIFESTS[name], False, False)
+    assert describe(pruned, with_hash=False).candidates == (name,), "no schedule and no towers are needed"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "config", "expected"),
+    [
+        ("crafter_t2v_512_v2", "inference_512_v1.0.yaml", r"\(vc2\); use configs/inference_t2v_512_v2\.0\.yaml"),
+        ("crafter_i2v_512", "inference_512_v1.0.yaml", r"\(vc-i2v\); use configs/inference_i2v_512_v1\.0\.yaml"),
+        ("crafter_t2v_1024", "inference_t2v_512_v2.0.yaml", r"\(vc1024\); use configs/inference_t2v_1024_v1\.0\.yaml"),
+        ("512", "inference_i2v_512_v1.0.yaml", "a DynamiCrafter checkpoint"),
+    ],
+)
+def test_a_file_of_the_other_family_names_its_configuration(
+    manifest: str, config: str, expected: str, tmp_path: Path
+) -> None:
+    path = write_released(tmp_path / "f" / "model.safetensors", manifest)
+    with torch.device("meta"):
+        model = load_model_config(CONFIGS / config).build()
+    with pytest.raises(CheckpointError, match=expected):
+        load_into(model, read_checkpoint(path))
 
 
 def test_a_pruned_file_leaves_three_candidates(tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def saved(path: Path, tensors: dict[str, torch.Tensor]) -> CheckpointFile:
         ("512", set(), set(), set()),
         ("256", set(), set(), {"alpha"}),
         ("crafter_i2v_512", {FIRST, QUERIES}, set(), set()),
+        (
+            "crafter_t2v_512_v1",
+            {FIRST},
+            {"to_k_ip", "to_v_ip", "temopral_conv", "fps_embedding", IMAGE_TOWER, QUERY_TRANSFORMER},
+            {"relative_position_k", "relative_position_v"},
+        ),
         ("crafter_t2v_512_v2", {FIRST}, {"to_k_ip", "to_v_ip", IMAGE_TOWER, QUERY_TRANSFORMER}, set()),
         (
             "crafter_t2v_1024",

@@ -54,6 +54,15 @@ def test_what_the_two_512_models_do_not_share_is_told_of_both(tmp_path: Path) ->
     assert f"it can be {BOTH}, whose contents cannot be told apart" in found["note"]
 
 
+def test_a_videocrafter_file_is_told_by_its_layout(tmp_path: Path) -> None:
+    found = rows(write_released(tmp_path / "downloads" / "good.safetensors", "crafter_t2v_512_v1"))
+    assert found["family"] == "videocrafter t2v: vc1"
+    assert found["predicts"] == "eps, zero terminal SNR: no"
+    assert found["trained at"].startswith("512x320, 16 frames")
+    assert (found["fs"], found["can do"]) == ("not read by this model", "t2v")
+    assert "image tower" not in found, "a text-to-video model has none"
+
+
 def test_a_file_without_schedule_leaves_the_size_open(tmp_path: Path) -> None:
     path = write_released(tmp_path / "downloads" / "pruned.safetensors", "1024", with_schedule=False)
     found = rows(path)

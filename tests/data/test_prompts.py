@@ -179,3 +179,20 @@ def test_shipped_examples(preset: str) -> None:
         for image in {request.image, request.end_image} - {None}:
             assert Image.open(image).size == SIZES[preset], f"{image} has another size than its preset"
             assert image.stat().st_size < 60_000, f"{image} is too large to ship"
+
+
+def test_sentences_alone_come_from_a_text_file_or_a_table(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red/blue ball\n\na red/blue ball\n", encoding="utf-8")
+    requests = read_requests(tmp_path / "prompts.txt", mode="t2v")
+    assert [request.prompt for request in requests] == ["a red/blue ball"] * 2
+    assert [request.name for request in requests] == ["a_red_blue_ball", "a_red_blue_ball_2"]
+    assert all(request.image is None for request in requests)
+    (tmp_path / "table.csv").write_text("prompt,seed\na red ball,7\n", encoding="utf-8")
+    assert read_requests(tmp_path / "table.csv", mode="t2v")[0].seed == 7
+    (tmp_path / "table.jsonl").write_text('{"prompt": "a", "image": "a.png"}\n', encoding="utf-8")
+    with pytest.raises(PromptError, match="takes no image"):
+        read_requests(tmp_path / "table.jsonl", mode="t2v")
+    with pytest.raises(PromptError, match="is a folder"):
+        read_requests(tmp_path, mode="t2v")
+    with pytest.raises(PromptError, match="the column 'image' is missing"):
+        read_requests(tmp_path / "table.csv")

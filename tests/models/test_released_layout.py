@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from manifests import entries, manifest
+from manifests import VIDEOCRAFTER, entries, manifest
 from tiny_models import released_tree
 from tiny_videocrafter import CONFIGS
 from torch import nn
 
 from lvdm.config import load_model_config, parse_component
-
-VIDEOCRAFTER = {
-    "crafter_t2v_512_v1": "inference_t2v_512_v1.0.yaml",
-    "crafter_t2v_512_v2": "inference_t2v_512_v2.0.yaml",
-    "crafter_t2v_1024": "inference_t2v_1024_v1.0.yaml",
-    "crafter_i2v_512": "inference_i2v_512_v1.0.yaml",
-}
+from lvdm.model_files import PRESETS
 
 
 @pytest.mark.parametrize("name", ["256", "512", "1024"])
@@ -29,8 +23,8 @@ def test_state_dict_is_the_released_one(name: str) -> None:
 @pytest.mark.parametrize("name", VIDEOCRAFTER)
 def test_state_dict_is_that_of_videocrafter(name: str) -> None:
     with torch.device("meta"):
-        model = load_model_config(CONFIGS / VIDEOCRAFTER[name]).build()
-    compare(model, name)
+        model = load_model_config(CONFIGS / str(PRESETS[name].config)).build()
+    compare(model, VIDEOCRAFTER[name])
 
 
 def compare(model: nn.Module, name: str) -> None:
