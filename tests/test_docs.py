@@ -19,7 +19,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 TEST_NAME = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 FILE_NAME = re.compile(r"`((?:configs|scripts|docs|prompts|benchmarks|lvdm|main|checkpoints)/[\w./-]+\.\w+)`")
-ABSENT_BY_NATURE = re.compile(r"checkpoints/dynamicrafter_\w+/.*|.*_example\..*")
+ABSENT_BY_NATURE = re.compile(r"checkpoints/(dynamicrafter|base|i2v)_\w+/.*|.*_example\..*")
 """Files that a reader puts there: downloaded checkpoints and what an example writes."""
 
 
