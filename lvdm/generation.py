@@ -100,6 +100,8 @@ class GenerationSettings:
             _whole("vae_tile", self.vae_tile, MIN_TILE, MAX_SIDE)
         _within("guidance_scale", self.guidance_scale, 0, 100)
         _within("image_guidance_scale", self.image_guidance_scale, 0, 100)
+        if self.mode == "text-to-video" and self.image_guidance_scale is not None:
+            raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance)")
         _within("guidance_rescale", self.guidance_rescale, 0, 1)
         _within("eta", self.eta, 0, 1)
         _known("sampler", self.sampler, SAMPLERS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from lvdm.checkpoint.difference import VIDEOCRAFTER_CONFIGS
 from lvdm.config import ConfigError, load_model_config, load_yaml, parse_component
 from lvdm.model_card import VIDEOCRAFTER, ModelCard
 from lvdm.model_files import PRESETS
@@ -26,6 +27,7 @@ FILES = {
 
 def test_presets_have_these_files() -> None:
     assert {name: PRESETS[name].config for name in FILES} == FILES
+    assert {name: Path(path).name for name, path in VIDEOCRAFTER_CONFIGS.items()} == FILES
 
 
 @pytest.mark.parametrize(("name", "base_scale"), [("vc1", None), ("vc2", 0.7), ("vc1024", 0.3), ("vc-i2v", 0.7)])

@@ -10,7 +10,7 @@ import torch
 from golden_vectors import fill_module, rand
 from manifests import manifest
 from safetensors.torch import save_file
-from small_model import small_yaml
+from small_model import small_videocrafter_yaml, small_yaml, write_model
 from tiny_models import unet_config
 from torch import nn
 
@@ -125,6 +125,23 @@ def test_the_schedule_stays_the_models_own(tmp_path: Path) -> None:
     assert torch.equal(model.alphas_cumprod, own)
     assert not plan.initial
     assert all(torch.equal(value, tensors[key]) for key, value in model.named_parameters())
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["text", "images"])
+def test_a_training_begins_from_a_videocrafter_model(images: bool, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "crafter", small_videocrafter_yaml(images))
+    file = read_checkpoint(folder / "model.safetensors")
+    model = parse_component(small_yaml()["model"], "model").build()
+    plan = warm_start(model, file)
+    assert set(plan.adapted) == ({FIRST, QUERIES} if images else {FIRST})
+    assert not plan.unused, "all that the file holds has a place"
+    initial = {part_of(key) for key in plan.initial}
+    assert initial == (set() if images else {UNET, IMAGE_TOWER, QUERY_TRANSFORMER})
+    assert unfilled_frozen_parts(model, [plan]) == ([] if images else [IMAGE_TOWER])
+    weights = model.state_dict()
+    assert all(torch.equal(weights[key], file[key]) for key in plan.matched)
+    assert torch.equal(weights[FIRST][:, :4], file[FIRST])
+    assert not weights[FIRST][:, 4:].any(), "the added channels are read at once"
 
 
 def test_a_part_of_a_model_fills_that_part(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_the_image_model_animates(here):
         (("text-to-video", PROMPT, "--preset", "vc2", "--keep-mask", "cat.png"), "there is no image; leave out --keep"),
         (("text-to-video", PROMPT, "--preset", "vc2", "--fit", "crop"), "there is no image; leave out --fit"),
         (("text-to-video", PROMPT, "--preset", "vc2", "--frame-stride", 3), "small does not take frame_stride"),
+        (("text-to-video", PROMPT, "--preset", "vc2", "--image-guidance", 2), "there is no image to guide by"),
         (("text-to-video", PROMPT, "--preset", "vc1"), "base_512_v1"),
         (
             ("animate", "cat.png", "-p", PROMPT, "--preset", "vc-i2v", "--keep-mask", "cat.png"),
