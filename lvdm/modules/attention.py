@@ -6,9 +6,9 @@ Module and parameter names are those of the released checkpoints. einops letters
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -16,32 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lvdm.modules.attention_processors import (
+    AttentionKind,
+    AttentionMeta,
+    AttentionProcessor,
+    FrameOrder,
+    RelativePosition,
+    attend,
+)
 from lvdm.modules.layers import GroupNorm32, zero_module
-
-MAX_ATTENTION_BATCH = 65535
-"""Fused kernels index the batch with 16 bits; larger batches (temporal attention at huge sizes) run in slices."""
-
-AttentionKind = Literal["self", "text", "image"]
-
-
-@dataclass(frozen=True)
-class AttentionMeta:
-    """What an attention processor may want to know: which attention calls it, and how many frames are folded in."""
-
-    kind: AttentionKind
-    num_frames: int
-
-
-AttentionProcessor = Callable[[Tensor, Tensor, Tensor, AttentionMeta], Tensor]
-"""`(q, k, v, meta) -> out`, each (batch, heads, tokens, d). Set as `processor` on a `CrossAttention`."""
-
-
-def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v with torch's fused kernels; all (batch, heads, tokens, d)."""
-    if q.shape[0] <= MAX_ATTENTION_BATCH:
-        return F.scaled_dot_product_attention(q, k, v)
-    parts = zip(*(tensor.split(MAX_ATTENTION_BATCH) for tensor in (q, k, v)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
 
 
 @dataclass(frozen=True)
@@ -59,29 +42,15 @@ class Context:
     text   (b, n, c), shared by all frames
     image  (b t, l, c) when every frame has its own tokens, (b, m, c) when all frames share them, None without any
     projected  keys and values of each layer, when they were computed beforehand (they do not change between steps)
+    elsewhere  layers that read other tokens than these, and the tokens
+
+    Text may also be (b t, n, c), for frames with sentences of their own.
     """
 
     text: Tensor
     image: Tensor | None
     projected: Mapping[nn.Module, KeysValues] = field(default_factory=dict)
-
-
-class RelativePosition(nn.Module):
-    """Learned embedding of the clipped distance between frames (Shaw et al. 2018, arXiv:1803.02155)."""
-
-    def __init__(self, num_units: int, max_relative_position: int) -> None:
-        super().__init__()
-        self.max_relative_position = max_relative_position
-        self.embeddings_table = nn.Parameter(torch.empty(2 * max_relative_position + 1, num_units))
-        nn.init.xavier_uniform_(self.embeddings_table)
-
-    def forward(self, length: int) -> Tensor:
-        """Embeddings of key position minus query position, (length, length, num_units)."""
-        position = torch.arange(length, device=self.embeddings_table.device)
-        distance = (position[None, :] - position[:, None]).clamp(
-            -self.max_relative_position, self.max_relative_position
-        )
-        return self.embeddings_table[distance + self.max_relative_position]
+    elsewhere: Mapping[nn.Module, Context] = field(default_factory=dict)
 
 
 class CrossAttention(nn.Module):
@@ -101,13 +70,14 @@ class CrossAttention(nn.Module):
         temporal_length: int | None = None,
         image_cross_attention: bool = False,
         image_cross_attention_scale_learnable: bool = False,
+        temporal: bool = False,
     ) -> None:
         super().__init__()
         inner_dim = heads * dim_head
         context_dim = query_dim if context_dim is None else context_dim
         self.heads = heads
-        self.scale = dim_head**-0.5
-        self.processor: AttentionProcessor = scaled_dot_product
+        self.temporal = temporal
+        self.processor: AttentionProcessor = attend
         self.to_q = nn.Linear(query_dim, inner_dim, bias=False)
         self.to_k = nn.Linear(context_dim, inner_dim, bias=False)
         self.to_v = nn.Linear(context_dim, inner_dim, bias=False)
@@ -133,10 +103,7 @@ class CrossAttention(nn.Module):
             out = self._attend_to_context(q, context, num_frames)
         else:
             k, v = self._split_heads(self.to_k(x)), self._split_heads(self.to_v(x))
-            if self.relative_position or causal:
-                out = self._attend_in_order(q, k, v, causal)
-            else:
-                out = self.processor(q, k, v, AttentionMeta("self", num_frames))
+            out = self.processor(q, k, v, self._meta(num_frames, causal))
         return self.to_out(rearrange(out, "b nh n d -> b n (nh d)"))
 
     def project(self, context: Context) -> KeysValues:
@@ -148,10 +115,18 @@ class CrossAttention(nn.Module):
             text, (self._split_heads(self.to_k_ip(context.image)), self._split_heads(self.to_v_ip(context.image)))
         )
 
+    def _meta(self, num_frames: int, causal: bool) -> AttentionMeta:
+        kind: AttentionKind = "temporal" if self.temporal else "self"
+        if self.relative_position:
+            order = FrameOrder(causal, self.relative_position_k, self.relative_position_v)
+            return AttentionMeta(kind, num_frames, order)
+        return AttentionMeta(kind, num_frames, FrameOrder(causal))
+
     def _split_heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b n (nh d) -> b nh n d", nh=self.heads)
 
     def _attend_to_context(self, q: Tensor, context: Context, num_frames: int) -> Tensor:
+        context = context.elsewhere.get(self, context)
         keys_values = context.projected[self] if self in context.projected else self.project(context)
         out = self._attend_shared(q, keys_values.text, AttentionMeta("text", num_frames))
         if keys_values.image is not None:
@@ -167,22 +142,6 @@ class CrossAttention(nn.Module):
         batch = k.shape[0]
         out = self.processor(rearrange(q, "(b t) nh n d -> b nh (t n) d", b=batch), k, v, meta)
         return rearrange(out, "b nh (t n) d -> (b t) nh n d", n=q.shape[2])
-
-    def _attend_in_order(self, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-        """Explicit softmax, for relative positions and the causal mask of temporal attention."""
-        length = q.shape[2]
-        q = q * self.scale  # before the products, which could overflow in half precision
-        scores = q @ k.transpose(-1, -2)  # b nh t s
-        if self.relative_position:
-            scores = scores + torch.einsum("b n t d, t s d -> b n t s", q, self.relative_position_k(length))
-        if causal:
-            future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-            scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1)
-        out = weights @ v
-        if self.relative_position:
-            out = out + torch.einsum("b n t s, t s d -> b n t d", weights, self.relative_position_v(length))
-        return out
 
 
 class GEGLU(nn.Module):
@@ -222,9 +181,11 @@ class BasicTransformerBlock(nn.Module):
         temporal_length: int | None = None,
         image_cross_attention: bool = False,
         image_cross_attention_scale_learnable: bool = False,
+        temporal: bool = False,
     ) -> None:
         super().__init__()
         order: dict[str, Any] = {"relative_position": relative_position, "temporal_length": temporal_length}
+        order["temporal"] = temporal
         self.attn1 = CrossAttention(dim, None, heads, dim_head, **order)
         self.ff = FeedForward(dim)
         self.attn2 = CrossAttention(
@@ -340,6 +301,7 @@ class TemporalTransformer(nn.Module):
                 use_checkpoint=use_checkpoint,
                 relative_position=relative_position,
                 temporal_length=temporal_length,
+                temporal=True,
             )
             for _ in range(depth)
         )
@@ -349,13 +311,17 @@ class TemporalTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, c, t, h, w) -> the same shape."""
-        _, _, num_frames, height, width = x.shape
-        h = rearrange(self.norm(x), "b c t h w -> (b h w) t c")
+        height, width = x.shape[3:]
+        h = self.transform(rearrange(self.norm(x), "b c t h w -> (b h w) t c"))
+        return rearrange(h, "(b h w) t c -> b c t h w", h=height, w=width) + x
+
+    def transform(self, h: Tensor) -> Tensor:
+        """What is added to the input: normalised activations (pixels, t, c) -> the same shape; pixels do not meet."""
+        num_frames = h.shape[1]
         h = self._project(self.proj_in, h)
         for block in self.transformer_blocks:
             h = block(h, None, num_frames, self.causal_attention)
-        h = self._project(self.proj_out, h)
-        return rearrange(h, "(b h w) t c -> b c t h w", h=height, w=width) + x
+        return self._project(self.proj_out, h)
 
     def _project(self, layer: nn.Module, x: Tensor) -> Tensor:
         return layer(x) if self.use_linear else layer(x.transpose(1, 2)).transpose(1, 2)
