@@ -35,7 +35,7 @@ class KeysValues:
     image: tuple[Tensor, Tensor] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """Tokens that the spatial cross-attention reads.
 

@@ -1,0 +1,208 @@
+"""The video UNet in pieces, so that memory hardly grows with the length of the video.
+
+Layers over pixels see a few frames at a time, layers over frames see a few rows of pixels. What they share, the
+statistics of group normalisation over the whole clip, is computed beforehand, so that the result is that of the network
+in one piece up to rounding. Samples of a batch, and branches of guidance, run one after the other.
+
+What still grows is one activation per layer that waits for the decoder half (the skips), and the one at work; with a
+`shelf` the skips wait elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
+from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
+from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
+from lvdm.plugins.seams import Samples, Seams, replaced_methods
+from lvdm.plugins.shelves import SHELVES, Fetch, Shelf
+
+Piece = Tensor
+"""Activations of a few frames, (n, c, h, w)."""
+
+
+@dataclass(frozen=True)
+class Chunked:
+    """The method as a plug-in.
+
+    frames  how many frames layers over pixels see at once; layers over frames see as many activations
+    shelf   where skips wait, see `lvdm.plugins.shelves`: device, host or disk
+    """
+
+    frames: int = 4
+    shelf: str = "device"
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ValueError(f"chunks of {self.frames} frames are not possible; use 1 or more")
+        if self.shelf not in SHELVES:
+            raise ValueError(f"shelf {self.shelf!r} is not known; use one of {', '.join(SHELVES)}")
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Run `unet` in pieces; see `Plugin`."""
+        runner = ChunkedUNet(unet, self.frames, SHELVES[self.shelf])
+        # keys and values of all frames' tokens, computed once for all steps, would grow with the length
+        with replaced_methods(unet, {"forward": runner.forward, "project_context": unet.split_context}):
+            yield seams
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What the layers read besides activations: one sample's time embedding (1, 1 or t, c), tokens, and length."""
+
+    emb: Tensor
+    context: Context | None
+    num_frames: int
+
+
+class ChunkedUNet:
+    """Evaluates `unet` on pieces of at most `frames` frames."""
+
+    def __init__(self, unet: UNetModel, frames: int, shelf: Shelf) -> None:
+        self._unet, self._frames, self._shelf = unet, frames, shelf
+
+    def forward(
+        self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
+    ) -> Tensor:
+        """The arguments and result of `UNetModel.forward`."""
+        unet, batch, num_frames = self._unet, x.shape[0], x.shape[2]
+        if isinstance(context, Tensor):
+            context = unet.split_context(context, num_frames)
+        emb = unet.embed_time(timesteps, fs).to(x.dtype)
+        outputs = []
+        for number in range(batch):
+            own = context and context_of(context, number, batch, range(num_frames), num_frames)
+            outputs.append(self._denoise(x[number], Step(emb[number : number + 1], own, num_frames)))
+        return torch.stack(outputs)
+
+    def _denoise(self, x: Tensor, step: Step) -> Tensor:
+        """x (c, t, h, w) -> (out_channels, t, h, w)."""
+        unet = self._unet
+        h: list[Piece] = list(rearrange(x, "c t h w -> t c h w").split(self._frames))
+        skips: list[list[Fetch]] = []
+        with self._shelf() as keep:
+            for index, block in enumerate(unet.input_blocks):
+                self._run(cast(TimestepEmbedSequential, block), h, step)
+                if index == 0 and unet.config.addition_attention:
+                    self._run(unet.init_attn, h, step)
+                skips.append([keep(piece) for piece in h])
+            self._run(unet.middle_block, h, step)
+            for block in unet.output_blocks:
+                self._run(cast(TimestepEmbedSequential, block), h, step, skips.pop())
+        return rearrange(torch.cat([unet.out(piece) for piece in h]), "t c h w -> c t h w")
+
+    def _run(self, block: TimestepEmbedSequential, h: list[Piece], step: Step, skip: list[Fetch] | None = None) -> None:
+        """Put `h` through the block in place; `skip` gives pieces of channels to append to those of `h`."""
+        for layer in block:
+            if isinstance(layer, TemporalTransformer):
+                add_temporal_attention(layer, h, self._rows(h))
+                continue
+            for index in range(len(h)):
+                piece = h[index] if skip is None else torch.cat([h[index], skip.pop(0)()], dim=1)
+                h[index] = self._spatial(layer, piece, index * self._frames, step)
+            skip = None
+            if isinstance(layer, ResBlock) and layer.temopral_conv is not None:
+                add_temporal_convolution(layer.temopral_conv, h, self._rows(h))
+
+    def _spatial(self, layer: nn.Module, piece: Piece, begin: int, step: Step) -> Piece:
+        """One layer over pixels, of the frames from `begin`."""
+        count = piece.shape[0]
+        if isinstance(layer, ResBlock):
+            shared = step.emb.shape[1] == 1
+            return layer(piece, step.emb if shared else step.emb[:, begin : begin + count], temporal=False)
+        if isinstance(layer, SpatialTransformer):
+            context = step.context and context_of(step.context, 0, 1, range(begin, begin + count), step.num_frames)
+            return layer(piece, context, count)
+        return layer(piece)
+
+    def _rows(self, h: Sequence[Piece]) -> int:
+        """Rows of pixels that, over all frames, hold as many activations as `frames` frames."""
+        num_frames = sum(piece.shape[0] for piece in h)
+        return max(1, h[0].shape[2] * self._frames // num_frames)
+
+
+def context_of(context: Context, number: int, batch: int, frames: range, num_frames: int) -> Context:
+    """The tokens that `frames` of sample `number` read, of a context for `batch` samples of `num_frames`."""
+
+    def own(tokens: Tensor) -> Tensor:
+        if tokens.shape[0] != batch * num_frames:  # (b, n, c), shared by the frames of a sample
+            return tokens[number : number + 1]
+        return tokens[number * num_frames + frames.start : number * num_frames + frames.stop]
+
+    cut = {id(other): context_of(other, number, batch, frames, num_frames) for other in set(context.elsewhere.values())}
+    return Context(
+        own(context.text),
+        None if context.image is None else own(context.image),
+        elsewhere={layer: cut[id(other)] for layer, other in context.elsewhere.items()},
+    )
+
+
+def add_temporal_attention(layer: TemporalTransformer, h: Sequence[Piece], rows: int) -> None:
+    """`layer` on whole clips in pieces, in place."""
+    affine = clip_normalization(layer.norm, h)
+    for begin in range(0, h[0].shape[2], rows):
+        x = gather_rows(h, begin, rows)  # t c r w
+        out = layer.transform(rearrange(affine(x), "t c r w -> (r w) t c"))
+        scatter_rows(h, begin, x + rearrange(out, "(r w) t c -> t c r w", w=x.shape[3]))
+
+
+def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int) -> None:
+    """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before."""
+    source: Sequence[Piece] = h
+    work = [torch.empty_like(piece) for piece in h]
+    for stage in (block.conv1, block.conv2, block.conv3, block.conv4):
+        norm, rest = stage[0], stage[1:]
+        affine = clip_normalization(norm, source)
+        for begin in range(0, h[0].shape[2], rows):
+            x = rearrange(affine(gather_rows(source, begin, rows)), "t c r w -> 1 c t r w")
+            scatter_rows(work, begin, rearrange(rest(x), "1 c t r w -> t c r w"))
+        source = work
+    for piece, added in zip(h, work, strict=True):
+        piece += added
+
+
+def gather_rows(h: Sequence[Piece], begin: int, rows: int) -> Tensor:
+    """Rows from `begin` of all frames, (t, c, rows, w)."""
+    return torch.cat([piece[:, :, begin : begin + rows] for piece in h])
+
+
+def scatter_rows(h: Sequence[Piece], begin: int, values: Tensor) -> None:
+    """Write (t, c, rows, w) into the rows from `begin` of all frames."""
+    for piece, part in zip(h, values.split([piece.shape[0] for piece in h]), strict=True):
+        piece[:, :, begin : begin + part.shape[2]] = part
+
+
+def clip_normalization(norm: nn.Module, h: Sequence[Piece]) -> Callable[[Tensor], Tensor]:
+    """`norm` with the statistics of all frames together, for parts (t, c, rows, w) of them.
+
+    Means and variances of the pieces are put together in float64.
+    """
+    assert isinstance(norm, GroupNorm32)
+    groups = norm.num_groups
+    moments, weights = [], []
+    for piece in h:
+        values = rearrange(piece.float(), "n (g c) h w -> g (n c h w)", g=groups)
+        moments.append(torch.stack(torch.var_mean(values, dim=1, correction=0)).double())  # 2 g
+        weights.append(values.shape[1])
+    share = torch.tensor(weights, dtype=torch.float64, device=h[0].device)[:, None] / sum(weights)
+    variances, means = torch.stack(moments, dim=1)  # pieces g
+    mean = (share * means).sum(0)
+    variance = (share * (variances + (means - mean).square())).sum(0)
+    per_channel = norm.num_channels // groups
+    deviation = (variance + norm.eps).rsqrt().repeat_interleave(per_channel)
+    scale = (norm.weight.double() * deviation).float()[:, None, None]  # c 1 1
+    shift = (norm.bias.double() - mean.repeat_interleave(per_channel) * norm.weight.double() * deviation).float()
+
+    def affine(x: Tensor) -> Tensor:
+        return torch.addcmul(shift[:, None, None], x.float(), scale).to(x.dtype)
+
+    return affine

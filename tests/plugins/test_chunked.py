@@ -1,0 +1,116 @@
+"""The network in pieces gives what it gives in one piece."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from golden_vectors import rand
+from tiny_freenoise import videocrafter_unet
+from tiny_models import reference_unet
+from torch import Tensor
+
+from lvdm.modules.attention import CrossAttention
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.seams import Samples, attached, plain_seams
+from lvdm.plugins.shelves import SHELVES
+
+FRAMES, SAMPLES = 18, Samples((1,), (0,))
+SEAMS = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+
+
+@cache
+def unet() -> UNetModel:
+    return reference_unet("256", 16)
+
+
+@cache
+def inputs(tokens: int, per_frame_time: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    t = torch.tensor([601, 33]) if not per_frame_time else torch.arange(2 * FRAMES).reshape(2, FRAMES) * 20
+    return rand("x", (2, 8, FRAMES, 8, 16)), t, rand("context", (2, tokens, 64)), torch.tensor([3, 9])
+
+
+@cache
+def whole(tokens: int, per_frame_time: bool = False) -> Tensor:
+    with torch.no_grad(), FreeNoise().attach(unet(), SEAMS, SAMPLES):
+        return unet()(*inputs(tokens, per_frame_time))
+
+
+@pytest.mark.parametrize(
+    ("frames", "tokens", "per_frame_time"),
+    [(4, 77 + 16 * FRAMES, False), (5, 77 + 16, False), (1, 77, True), (64, 77 + 16 * FRAMES, True)],
+)
+@torch.no_grad()
+def test_pieces_equal_the_whole(frames: int, tokens: int, per_frame_time: bool) -> None:
+    with attached([FreeNoise(), Chunked(frames)], unet(), SEAMS, SAMPLES):
+        y = unet()(*inputs(tokens, per_frame_time))
+    expected = whole(tokens, per_frame_time)
+    assert (y - expected).abs().max() <= 2e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("shelf", [name for name in SHELVES if name != "device"])
+@torch.no_grad()
+def test_where_skips_wait_changes_no_bit(shelf: str) -> None:
+    x, t, context, fs = (value[:1] for value in inputs(77))
+    results = []
+    for name in ("device", shelf):
+        with Chunked(8, name).attach(unet(), SEAMS, SAMPLES):
+            results.append(unet()(x, t, context, fs))
+    assert torch.equal(*results)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shelves_give_back_what_they_got(dtype: torch.dtype) -> None:
+    tensors = [torch.randn(3, 2, 5).to(dtype), torch.randn(4, 1).to(dtype)[::2]]
+    for name, shelf in SHELVES.items():
+        with shelf() as keep:
+            fetches = [keep(tensor) for tensor in tensors]
+            for tensor, fetch in reversed(list(zip(tensors, fetches, strict=True))):
+                assert torch.equal(fetch(), tensor), name
+
+
+@torch.no_grad()
+def test_half_precision() -> None:
+    half = reference_unet("256", 16).to(torch.bfloat16)
+    x, t, context, fs = (value[:1] for value in inputs(77))
+    with Chunked(4).attach(half, SEAMS, SAMPLES):
+        y = half(x.bfloat16(), t, context.bfloat16(), fs)
+    assert y.dtype == torch.bfloat16
+    expected = half(x.bfloat16(), t, context.bfloat16(), fs)
+    assert (y - expected).abs().mean() <= 0.02 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_text_to_video_with_text_only() -> None:
+    network = videocrafter_unet()
+    x, context = rand("x", (1, 4, 20, 8, 8)), rand("context", (1, 77, 64))
+    expected = network(x, torch.tensor([7]), context)
+    with Chunked(6).attach(network, SEAMS, SAMPLES):
+        y = network(x, torch.tensor([7]), context)
+    assert (y - expected).abs().max() <= 2e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_taken_off_again_even_after_an_error() -> None:
+    def fail() -> None:
+        with Chunked(4).attach(unet(), SEAMS, SAMPLES):
+            assert "forward" in unet().__dict__
+            raise RuntimeError
+
+    before = whole(77)
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not {"forward", "project_context"} & set(unet().__dict__)
+    with FreeNoise().attach(unet(), SEAMS, SAMPLES):
+        assert torch.equal(unet()(*inputs(77)), before)
+    assert any(isinstance(module, CrossAttention) for module in unet().modules())
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="chunks of 0 frames are not possible; use 1 or more"):
+        Chunked(0)
+    with pytest.raises(ValueError, match="shelf 'attic' is not known; use one of device, host, disk"):
+        Chunked(4, "attic")
