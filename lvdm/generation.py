@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,11 +17,15 @@ from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
+from lvdm.plugins.choosing import LONG_VIDEO
 from lvdm.sizes import check_side
 
 logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 1024
+CHUNK_FRAMES = 4
+"""Frames that the network works on at once in a video longer than the trained clips, unless settings say otherwise."""
+
 MIN_TILE = 8
 """Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
 FROM_CARD = (
@@ -49,6 +53,9 @@ class GenerationSettings:
                            text-to-video (no image)
     height, width          pixels of the video; None follows the image and the trained size (`lvdm.sizes`)
     num_frames             length of the clip; the image tokens follow by `image_token_policy`
+    long_video             for clips longer than the trained ones, see `lvdm.plugins.choosing.LONG_VIDEO`
+    chunk_frames           frames that the network works on at once; None is all of them; up to rounding no effect on
+                           the result
     fps, frame_stride      the model's own `fs` input, in the unit its card names; at most one of these and `motion`
     motion                 0 (as calm as the model knows) to 1 (as lively), the same direction for every checkpoint
     num_inference_steps    1 to 1000
@@ -86,6 +93,8 @@ class GenerationSettings:
     decode_chunk_size: int | None = 4
     vae_tile: int | None = None
     num_videos_per_prompt: int = 1
+    long_video: str = "plain"
+    chunk_frames: int | None = None
 
     def __post_init__(self) -> None:
         _known("mode", self.mode, MODES)
@@ -96,6 +105,9 @@ class GenerationSettings:
         _whole("num_videos_per_prompt", self.num_videos_per_prompt, 1, 1000)
         if self.decode_chunk_size is not None:
             _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
+        if self.chunk_frames is not None:
+            _whole("chunk_frames", self.chunk_frames, 1, MAX_FRAMES)
+        _known("long_video", self.long_video, LONG_VIDEO)
         if self.vae_tile is not None:
             _whole("vae_tile", self.vae_tile, MIN_TILE, MAX_SIDE)
         _within("guidance_scale", self.guidance_scale, 0, 100)
@@ -134,6 +146,7 @@ class GenerationSettings:
         values = {name: getattr(card, name) for name in FROM_CARD}
         if chosen.get("sampler", "ddim") != "ddim":
             values["eta"] = 0.0  # a card's eta is meant for DDIM
+        values |= _long_video(card, {**values, **chosen})
         settings = cls(**{**values, **chosen})
         check_capability(card, settings.mode)
         problem = card.check_fs(choose_fs(card, settings))
@@ -152,6 +165,24 @@ class GenerationSettings:
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
         return dataclasses.asdict(self)
+
+
+def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`long_video` and `chunk_frames` for clips longer than those of the training, where `values` leave them open.
+
+    Clips between two images stay plain: windows in their middle would see neither of them.
+    """
+    num_frames, method = values["num_frames"], values.get("long_video")
+    if not isinstance(num_frames, int) or num_frames <= card.num_frames:
+        return {}
+    if method is None and values.get("mode", "animate") in ("animate", "text-to-video"):
+        method = "freenoise"
+        logger.info(
+            "%d frames are more than the %d that %s was trained on: using FreeNoise; long_video plain (--long plain) "
+            "leaves it",
+            *(num_frames, card.num_frames, card.name),
+        )
+    return {} if method in (None, "plain") else {"long_video": method, "chunk_frames": CHUNK_FRAMES}
 
 
 def check_capability(card: ModelCard, mode: str) -> None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,10 +17,12 @@ from lvdm import conditioning as build
 from lvdm.conditioning import Conditioning
 from lvdm.device import Precision, empty_cache
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
-from lvdm.diffusion.noise import initial_noise, make_step_noise, sample_noise
+from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
 from lvdm.results import GenerationRequest, Progress
 
 logger = logging.getLogger(__name__)
@@ -87,17 +90,16 @@ class Runtime:
         on_step: StepCallback | None,
         on_progress: ProgressCallback | None,
         kept: Tensor | None = None,
+        plugins: Sequence[Plugin] = (),
     ) -> Tensor:
         """Latents (b, c, t, h, w) in float32 on the device.
 
         kept: (b, t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
+        plugins: methods besides those that the settings ask for.
         """
-        seeds, indices = [request.seed for request in requests], [request.index for request in requests]
-        shape = (self.model.config.channels, *conditions[0].concat.shape[2:])
-        noise = initial_noise(shape, seeds, indices).to(self.device)
-        timesteps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps)
-        total = len(timesteps)
-        self._warn_of_lost_contrast(settings, timesteps)
+        total = settings.num_inference_steps
+        samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
+        seams = plain_seams(samples, partial(self.model.branches, batched=not self.low_memory))
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
@@ -105,19 +107,30 @@ class Runtime:
             report(on_progress, "sample", step + 1, total)
             return changed
 
-        with self._resident(self.model.model):
-            branches = self.model.branches(conditions, batched=not self.low_memory)
+        methods = [*self._plugins(settings), *plugins]
+        with self._resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
+            schedule, full = self.model.schedule, conditions[0]
+            start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
+            last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
+            timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
+            self._warn_of_lost_contrast(settings, timesteps)
+            noise = start.latents.to(self.device)
             return SAMPLERS[settings.sampler](
-                guide(branches, settings),
+                guide(seams.branches(conditions), settings),
                 noise,
-                self.model.schedule,
+                schedule,
                 timesteps,
                 eta=settings.eta,
-                step_noise=make_step_noise(seeds, indices),
+                step_noise=seams.step_noise,
                 fix_final_step=settings.fix_final_step,
-                inpaint=None if kept is None else self._inpainting(kept, conditions[0], noise),
+                inpaint=None if kept is None else self._inpainting(kept, full, noise),
                 callback=after_step,
             )
+
+    def _plugins(self, settings: GenerationSettings) -> list[Plugin]:
+        return long_video_plugins(
+            settings.long_video, self.model.temporal_length, settings.chunk_frames, self.low_memory
+        )
 
     def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
         """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""

@@ -66,6 +66,13 @@ class GenerationOptions:
         str | None, Option(help="An image of another shape: crop, pad or stretch.", rich_help_panel=MOTION)
     ] = None
     frames: Annotated[int | None, Option(help="Number of frames.", rich_help_panel=MOTION)] = None
+    long: Annotated[
+        str | None,
+        Option(
+            help="More frames than the model was trained on: freenoise or plain; freenoise where it is left out.",
+            rich_help_panel=MOTION,
+        ),
+    ] = None
     image_token_policy: Annotated[
         str | None,
         Option(
@@ -117,6 +124,9 @@ class GenerationOptions:
     low_memory: Annotated[bool, Option("--low-memory", help="Slower, with less memory.", rich_help_panel=MACHINE)] = (
         False
     )
+    chunk_frames: Annotated[
+        int | None, Option(help="Frames of a long video that the network works on at once.", rich_help_panel=MACHINE)
+    ] = None
     decode_chunk_size: Annotated[int | None, Option(help="Frames decoded at once.", rich_help_panel=MACHINE)] = None
     vae_tile: Annotated[
         int | None,
@@ -132,9 +142,10 @@ class GenerationOptions:
     def settings(self) -> dict[str, Any]:
         """The options that are fields of `lvdm.generation.GenerationSettings`, by their names there."""
         same = ["height", "width", "fit", "image_token_policy", "motion", "frame_stride", "guidance_rescale", "eta"]
-        same += ["sampler", "timestep_spacing", "fix_final_step", "decode_chunk_size", "vae_tile"]
+        same += ["sampler", "timestep_spacing", "fix_final_step", "decode_chunk_size", "vae_tile", "chunk_frames"]
         return {name: getattr(self, name) for name in same} | {
             "num_frames": self.frames,
+            "long_video": self.long,
             "fps": self.condition_fps,
             "num_inference_steps": self.steps,
             "guidance_scale": self.guidance,

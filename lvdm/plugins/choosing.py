@@ -1,0 +1,29 @@
+"""From settings to the methods that they ask for."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.seams import Plugin
+
+LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise})
+"""How videos longer than the trained clips are made, by the name that settings give. plain: as if they were not."""
+
+
+def long_video_plugins(method: str, trained_frames: int, chunk_frames: int | None, low_memory: bool) -> list[Plugin]:
+    """The methods for a long video.
+
+    method          a name in `LONG_VIDEO`
+    trained_frames  frames of the trained clips: the length of attention windows, of which four overlap
+    chunk_frames    frames that the network works on at once, None for all
+    low_memory      let skips wait in the host's memory
+    """
+    plugins: list[Plugin] = []
+    make = LONG_VIDEO[method]
+    if make is not None:
+        plugins.append(make(trained_frames, max(1, trained_frames // 4)))
+    if chunk_frames is not None:
+        plugins.append(Chunked(chunk_frames, "host" if low_memory else "device"))
+    return plugins
