@@ -18,14 +18,12 @@ from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.choosing import LONG_VIDEO
+from lvdm.plugins.prompt_travel import check_starts
 from lvdm.sizes import check_side
 
 logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 1024
-CHUNK_FRAMES = 4
-"""Frames that the network works on at once in a video longer than the trained clips, unless settings say otherwise."""
-
 MIN_TILE = 8
 """Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
 FROM_CARD = (
@@ -182,7 +180,7 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
             "leaves it",
             *(num_frames, card.num_frames, card.name),
         )
-    return {} if method in (None, "plain") else {"long_video": method, "chunk_frames": CHUNK_FRAMES}
+    return {} if method in (None, "plain") else {"long_video": method, "chunk_frames": card.num_frames}
 
 
 def check_capability(card: ModelCard, mode: str) -> None:
@@ -236,6 +234,14 @@ def check_prompt(prompt: str, name: str = "prompt") -> None:
             f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
             "characters or fewer"
         )
+
+
+def check_prompts_at(prompts_at: Sequence[tuple[int, str]], num_frames: int) -> None:
+    """Raise `ValueError` unless the sentences of later frames can be used in a video of `num_frames`."""
+    if prompts_at:
+        check_starts([0, *(frame for frame, _ in prompts_at)], num_frames)
+    for frame, prompt in prompts_at:
+        check_prompt(prompt, f"prompt at frame {frame}")
 
 
 def check_keep_mask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -30,7 +30,7 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, choose_fs
+from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
@@ -128,6 +128,7 @@ class DynamiCrafterPipeline:
         *,
         loop: bool = False,
         keep_mask: MaskSource | Sequence[MaskSource] | None = None,
+        prompts_at: Mapping[int, str] | None = None,
         seed: int | Sequence[int] = 123,
         sample_index: int = 0,
         output_type: str = "pt",
@@ -142,6 +143,7 @@ class DynamiCrafterPipeline:
         prompt            one for all images, or one for each; the same for `negative_prompt`, `end_image`, `keep_mask`
         keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
+        prompts_at        frames, and the sentence that has taken over there, for all images
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
@@ -173,7 +175,11 @@ class DynamiCrafterPipeline:
         for i, copy in itertools.product(range(count), range(copies)):
             index = sample_index + copy + (i * copies if isinstance(seed, int) else 0)
             requests.append(
-                GenerationRequest(images[i], prompts[i], negatives[i], ends[i], seeds[i], index, keep_mask=masks[i])
+                GenerationRequest(
+                    *(images[i], prompts[i], negatives[i], ends[i], seeds[i], index),
+                    keep_mask=masks[i],
+                    prompts_at=tuple(sorted((prompts_at or {}).items())),
+                )
             )
         return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress)
 
@@ -202,6 +208,7 @@ class DynamiCrafterPipeline:
             check_prompt(request.prompt)
             check_prompt(request.negative_prompt, "negative prompt")
             check_keep_mask(request.keep_mask, request.image, settings, self.card)
+            check_prompts_at(request.prompts_at, settings.num_frames)
         size = self._common_size(requests, settings)
         runtime = self.runtime
         watch = Stopwatch(runtime.device)

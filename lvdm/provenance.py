@@ -38,6 +38,7 @@ class Recipe:
     keep_mask_sha256: str | None
     prompt: str
     negative_prompt: str
+    prompts_at: tuple[tuple[int, str], ...]
     seed: int
     index: int
     settings: GenerationSettings
@@ -128,6 +129,7 @@ def describe_video(
             "keep_mask_sha256": image_hash(request.keep_mask_path) if request.keep_mask_path else None,
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
+            "prompts_at": request.prompts_at,
             "seed": request.seed,
             "index": request.index,
         },
@@ -189,6 +191,7 @@ def read_record(path: str | Path) -> Recipe:
             keep_mask_sha256=given.get("keep_mask_sha256"),
             prompt=given["prompt"],
             negative_prompt=given["negative_prompt"],
+            prompts_at=tuple((frame, prompt) for frame, prompt in given.get("prompts_at", ())),
             seed=given["seed"],
             index=given["index"],
             settings=settings,

@@ -28,6 +28,7 @@ class GenerationRequest:
     """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch.
 
     image      None for text-to-video
+    prompts_at  frames from 1 and the sentences that take over there, ascending; `prompt` is that of the beginning
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
     """
 
@@ -41,6 +42,7 @@ class GenerationRequest:
     end_image_path: Path | None = None
     keep_mask: tuple[Image.Image, ...] = ()
     keep_mask_path: Path | None = None
+    prompts_at: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
 from lvdm.results import GenerationRequest, Progress
 
@@ -107,7 +108,7 @@ class Runtime:
             report(on_progress, "sample", step + 1, total)
             return changed
 
-        methods = [*self._plugins(settings), *plugins]
+        methods = [*self._plugins(requests, settings), *plugins]
         with self._resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
             schedule, full = self.model.schedule, conditions[0]
             start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
@@ -127,10 +128,19 @@ class Runtime:
                 callback=after_step,
             )
 
-    def _plugins(self, settings: GenerationSettings) -> list[Plugin]:
-        return long_video_plugins(
+    def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
+        """The methods that requests and settings ask for."""
+        plugins = long_video_plugins(
             settings.long_video, self.model.temporal_length, settings.chunk_frames, self.low_memory
         )
+        if any(request.prompts_at for request in requests):
+            tokens = []
+            for request in requests:
+                frames, prompts = zip((0, request.prompt), *request.prompts_at, strict=True)
+                tokens.append(travel_tokens(self._embed_texts(prompts), frames, settings.num_frames))
+            mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
+            plugins.append(PromptTravel(self.model, mixed, target))
+        return plugins
 
     def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
         """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
@@ -154,13 +164,16 @@ class Runtime:
         num_frames = latents.shape[2]
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         report(on_progress, "decode", 0, num_frames)
-        frames = []
+        video = torch.empty(0)
         with self._resident(self.model.first_stage_model):
             for begin in range(0, num_frames, chunk):
                 part = latents[:, :, begin : begin + chunk].to(self.precision.vae)
-                frames.append(self.model.decode_first_stage(part, tile=settings.vae_tile).float().cpu())
+                frames = self.model.decode_first_stage(part, tile=settings.vae_tile)  # b 3 n H W
+                if not len(video):
+                    video = torch.empty(*frames.shape[:2], num_frames, *frames.shape[3:])
+                video[:, :, begin : begin + chunk] = frames
                 report(on_progress, "decode", min(begin + chunk, num_frames), num_frames)
-        return torch.cat(frames, dim=2)
+        return video
 
     def _embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """(b, n, d); each distinct prompt is encoded once, the empty one once for all calls."""

@@ -171,9 +171,13 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     # ------------------------------------------------------------------ denoising
 
-    def denoiser(self, conditioning: Conditioning) -> Denoiser:
-        """The UNet under one condition; keys and values of its context are computed once, here."""
-        context = self.unet.project_context(conditioning.context, conditioning.concat.shape[2])
+    def denoiser(self, conditioning: Conditioning, context: Context | None = None) -> Denoiser:
+        """The UNet under one condition; keys and values of its context are computed once, here.
+
+        `context` stands in for the tokens of `conditioning`.
+        """
+        if context is None:
+            context = self.unet.project_context(conditioning.context, conditioning.concat.shape[2])
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.apply_model(x_t, t, context, conditioning.concat, conditioning.fps)

@@ -184,25 +184,21 @@ def scatter_rows(h: Sequence[Piece], begin: int, values: Tensor) -> None:
 def clip_normalization(norm: nn.Module, h: Sequence[Piece]) -> Callable[[Tensor], Tensor]:
     """`norm` with the statistics of all frames together, for parts (t, c, rows, w) of them.
 
-    Means and variances of the pieces are put together in float64.
+    Means and variances of the frames, which have as many pixels each, are put together in float64.
     """
     assert isinstance(norm, GroupNorm32)
-    groups = norm.num_groups
-    moments, weights = [], []
-    for piece in h:
-        values = rearrange(piece.float(), "n (g c) h w -> g (n c h w)", g=groups)
-        moments.append(torch.stack(torch.var_mean(values, dim=1, correction=0)).double())  # 2 g
-        weights.append(values.shape[1])
-    share = torch.tensor(weights, dtype=torch.float64, device=h[0].device)[:, None] / sum(weights)
-    variances, means = torch.stack(moments, dim=1)  # pieces g
-    mean = (share * means).sum(0)
-    variance = (share * (variances + (means - mean).square())).sum(0)
-    per_channel = norm.num_channels // groups
-    deviation = (variance + norm.eps).rsqrt().repeat_interleave(per_channel)
-    scale = (norm.weight.double() * deviation).float()[:, None, None]  # c 1 1
-    shift = (norm.bias.double() - mean.repeat_interleave(per_channel) * norm.weight.double() * deviation).float()
+    groups, per_channel = norm.num_groups, norm.num_channels // norm.num_groups
+    frames = [
+        torch.stack(torch.var_mean(piece.reshape(len(piece), groups, -1).float(), dim=2, correction=0)) for piece in h
+    ]
+    variances, means = torch.cat(frames, dim=1).double()  # t g
+    mean = means.mean(0)
+    deviation = (variances.mean(0) + means.var(0, correction=0) + norm.eps).sqrt()
+    scale = norm.weight.double() / deviation.repeat_interleave(per_channel)
+    shift = norm.bias.double() - mean.repeat_interleave(per_channel) * scale
+    scale, shift = (value.float()[:, None, None] for value in (scale, shift))  # c 1 1
 
     def affine(x: Tensor) -> Tensor:
-        return torch.addcmul(shift[:, None, None], x.float(), scale).to(x.dtype)
+        return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
     return affine

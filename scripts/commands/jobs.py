@@ -24,7 +24,7 @@ from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
-from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt
+from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.pipeline import DynamiCrafterPipeline, choose_schedule
@@ -101,6 +101,7 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
     check_mask(asked, options, settings, card)
+    check_prompts_at(options.prompts_at(), settings.num_frames)
     single = replace(settings, num_videos_per_prompt=1)
     videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
     return Job(videos, files, options, _playback_fps(options, card), mode == "loop")
@@ -125,6 +126,7 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
             videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
         check_request(asked)
         check_mask(asked, options, settings, card)
+        check_prompts_at(options.prompts_at(), settings.num_frames)
     check_output(videos[0].output)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
 
@@ -177,6 +179,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
         low_memory=recipe.low_memory,
         schedule=recipe.schedule,
         keep_mask=recipe.keep_mask,
+        prompt_at=[f"{frame}={prompt}" for frame, prompt in recipe.prompts_at],
         lora=[f"{file}:{scale}" for file, scale, _ in recipe.loras],
     )
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
@@ -282,6 +285,7 @@ def _request(asked: Request, options: GenerationOptions, index: int) -> Generati
         asked.end_image,
         () if options.keep_mask is None else to_masks(options.keep_mask),
         options.keep_mask,
+        options.prompts_at(),
     )
 
 
@@ -302,6 +306,7 @@ def _is_finished(video: Video, job: Job) -> bool:
     return (
         made.video == video.output.name
         and (made.prompt, made.negative_prompt, made.keep_mask) == (asked.prompt, negative, mask)
+        and made.prompts_at == options.prompts_at()
         and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
         and made.image_sha256 == (image_hash(asked.image) if asked.image else None)
         and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)

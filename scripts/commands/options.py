@@ -22,6 +22,10 @@ class GenerationOptions:
     """Options of the commands that make videos. None means: as the checkpoint's card says."""
 
     prompt: Annotated[str | None, Option("--prompt", "-p", help="What should happen in the video.")] = None
+    prompt_at: Annotated[
+        list[str] | None,
+        Option(help="Another prompt from a frame on: FRAME=PROMPT, such as 32='it stops'. May be given often."),
+    ] = None
     negative_prompt: Annotated[str, Option(help="What to move away from.")] = ""
     keep_mask: Annotated[
         Path | None, Option(help="An image as large as the first one: where it is white, nothing changes.")
@@ -138,6 +142,16 @@ class GenerationOptions:
         from lvdm.checkpoint.lora import parse_lora_option  # torch takes a second to import
 
         return [parse_lora_option(text) for text in self.lora or ()]
+
+    def prompts_at(self) -> tuple[tuple[int, str], ...]:
+        """Frames and sentences of `--prompt-at`, ascending. Raises `ValueError` for one that cannot be read."""
+        found = {}
+        for text in self.prompt_at or ():
+            frame, equals, prompt = text.partition("=")
+            if not equals or not frame.strip().isdecimal() or not prompt.strip():
+                raise ValueError(f"--prompt-at {text!r} should be FRAME=PROMPT, such as 32='the ball stops'")
+            found[int(frame)] = prompt
+        return tuple(sorted(found.items()))
 
     def settings(self) -> dict[str, Any]:
         """The options that are fields of `lvdm.generation.GenerationSettings`, by their names there."""

@@ -1,0 +1,127 @@
+"""Several sentences over time, with FreeNoise's motion injection (arXiv 2310.15169, section 3.3).
+
+Each frame reads a blend of the sentences around it. Motion and layout are decided by encoder and middle of the network:
+early and late in the sampling those read only the sentence that a frame is on its way to, so that the picture stays the
+same while the motion changes; in between, where motion is decided, every layer reads the blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches
+from lvdm.modules.attention import Context, SpatialTransformer
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.seams import Samples, Seams
+
+BLEND_SHARE = 0.25
+"""Part of a video in which one sentence turns into the next."""
+INJECTED_BEFORE, INJECTED_AFTER = 0.1, 0.3
+"""Shares of the diffusion time, from pure noise on, between which nothing is injected: steps 5 to 15 of 50."""
+
+
+@dataclass(frozen=True, eq=False)
+class PromptTravel:
+    """The method as a plug-in.
+
+    model   whose `denoiser` takes a context of its own (`lvdm.models.ddpm3d`)
+    mixed   (b, t, n, d) the tokens that each frame reads
+    target  (b, t, n, d) those of the sentence that each frame is on its way to
+    """
+
+    model: Any
+    mixed: Tensor
+    target: Tensor
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Give the full condition its sentences; the other branches stay. They run one after the other."""
+
+        def branches(conditions: Sequence[Conditioning]) -> Branches:
+            full = conditions[0]
+            mixed, injected = self.contexts(unet, full)
+            plain = self.model.denoiser(full, mixed)
+            early_and_late = self.model.denoiser(full, injected)
+            others = [self.model.denoiser(condition) for condition in conditions[1:]]
+
+            def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+                first = early_and_late if is_injected(int(t.flatten()[0]), self.model.schedule) else plain
+                return first(x_t, t), *(other(x_t, t) for other in others)
+
+            return denoise
+
+        yield replace(seams, branches=branches)
+
+    def contexts(self, unet: UNetModel, conditioning: Conditioning) -> tuple[Context, Context]:
+        """The tokens without and with motion injection."""
+        image = unet.split_context(conditioning.context, self.mixed.shape[1]).image
+        mixed, target = (
+            Context(rearrange(text, "b t n d -> (b t) n d").to(conditioning.text), image)
+            for text in (self.mixed, self.target)
+        )
+        layers = [*_text_layers(unet.input_blocks), *_text_layers(unet.middle_block)]
+        return mixed, replace(mixed, elsewhere=dict.fromkeys(layers, target))
+
+
+def _text_layers(part: nn.Module) -> Iterator[nn.Module]:
+    for module in part.modules():
+        if isinstance(module, SpatialTransformer):
+            for block in module.transformer_blocks:
+                yield block.get_submodule("attn2")
+
+
+def is_injected(t: int, schedule: Any) -> bool:
+    """Whether encoder and middle read the target at the training step `t`."""
+    total = schedule.num_train_timesteps
+    passed = total - 1 - t
+    return passed < INJECTED_BEFORE * total or passed > INJECTED_AFTER * total
+
+
+def prompt_weights(num_frames: int, starts: Sequence[int], blend: int | None = None) -> Tensor:
+    """Share of each sentence (k) in each frame, (t, k) float32: at starts[i] the i-th has fully taken over.
+
+    starts  ascending, the first is 0
+    blend   frames over which a sentence fades in, at most back to where the one before took over; None: a quarter
+    """
+    check_starts(starts, num_frames)
+    blend = max(1, round(BLEND_SHARE * num_frames)) if blend is None else blend
+    weights = torch.zeros(num_frames, len(starts))
+    weights[:, 0] = 1.0
+    frames = torch.arange(num_frames)
+    for number in range(1, len(starts)):
+        length = min(blend, starts[number] - starts[number - 1])
+        share = ((frames - (starts[number] - length)) / length).clamp(0, 1)
+        weights *= 1 - share[:, None]
+        weights[:, number] = share
+    return weights
+
+
+def prompt_targets(num_frames: int, starts: Sequence[int]) -> list[int]:
+    """For each frame the number of the sentence that it is on its way to: the next one, at the end the last."""
+    check_starts(starts, num_frames)
+    last = len(starts) - 1
+    return [min(sum(start <= frame for start in starts), last) for frame in range(num_frames)]
+
+
+def check_starts(starts: Sequence[int], num_frames: int) -> None:
+    """Raise `ValueError` unless sentences start at 0 and then one after the other within the video."""
+    ascending = all(before < after for before, after in pairwise(starts))
+    if not starts or starts[0] != 0 or not ascending or starts[-1] >= num_frames:
+        raise ValueError(
+            f"sentences should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
+        )
+
+
+def travel_tokens(embedded: Tensor, starts: Sequence[int], num_frames: int) -> tuple[Tensor, Tensor]:
+    """Tokens (k, n, d) of sentences to `mixed` and `target` of one video, (t, n, d) each."""
+    weights = prompt_weights(num_frames, starts).to(embedded)
+    return torch.einsum("t k, k n d -> t n d", weights, embedded), embedded[prompt_targets(num_frames, starts)]

@@ -1,0 +1,105 @@
+"""Several sentences over time, against the original for two of them, and the rules for more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_vectors import assert_close, case
+from tiny_freenoise import videocrafter_unet
+from torch import Tensor
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
+from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.prompt_travel import (
+    PromptTravel,
+    is_injected,
+    prompt_targets,
+    prompt_weights,
+)
+from lvdm.plugins.seams import Samples, attached, plain_seams
+
+SCHEDULE = NoiseSchedule.from_config(ScheduleConfig())
+SAMPLES = Samples((1,), (0,))
+
+
+def of_the_original(emb: Tensor, num_frames: int, held: int, blended: int) -> tuple[Tensor, Tensor]:
+    """The original holds each of two sentences at its end of the video and blends them in the middle quarter."""
+    starts = (0, num_frames - held - 1)
+    weights = prompt_weights(num_frames, starts, blended - 1)
+    return torch.einsum("t k, k n d -> t n d", weights, emb), emb[prompt_targets(num_frames, starts)]
+
+
+@pytest.mark.parametrize("num_frames", [16, 20, 24, 26, 64])
+def test_two_sentences_as_in_the_original(num_frames: int) -> None:
+    reference = case("fn/mp_context")
+    held, blended, _ = reference.meta[f"len_{num_frames}"]
+    contexts = of_the_original(reference.inputs["emb"], num_frames, held, blended)
+    assert_close(reference, f"ctx_{num_frames}", torch.stack(contexts))
+
+
+class Model:
+    """What `PromptTravel` needs of a model."""
+
+    schedule = SCHEDULE
+
+    def __init__(self, fps: Tensor) -> None:
+        self.unet, self.fps = videocrafter_unet(), fps
+
+    def denoiser(self, conditioning: Conditioning, context: object = None) -> object:
+        return lambda x_t, t: self.unet(x_t, t, conditioning.text if context is None else context, self.fps)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@torch.no_grad()
+def test_injection_reaches_encoder_and_middle(chunked: bool) -> None:
+    reference = case("fn/unet_mp_F20")
+    x = reference.inputs
+    held, blended, _ = case("fn/mp_context").meta["len_20"]
+    mixed, target = of_the_original(x["emb"], 20, held, blended)
+    model = Model(x["fps"])
+    travel = PromptTravel(model, mixed[None], target[None])
+    condition = Conditioning(x["emb"][:1], torch.zeros(1, 0, 64), torch.zeros(1, 0, 20, 8, 8), x["fps"])
+    plain = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+    methods = [FreeNoise(), travel, *([Chunked(7)] if chunked else [])]
+    with attached(methods, model.unet, plain, SAMPLES) as seams:
+        without, injected = travel.contexts(model.unet, condition)
+        assert_close(reference, "y_inject", model.unet(x["x"], x["timesteps"], injected, x["fps"]))
+        assert_close(reference, "y_noinject", model.unet(x["x"], x["timesteps"], without, x["fps"]))
+        denoise = seams.branches([condition, condition])
+        early, uncond = denoise(x["x"], torch.tensor([950]))
+        assert torch.equal(early, model.unet(x["x"], torch.tensor([950]), injected, x["fps"]))
+        assert torch.equal(uncond, model.unet(x["x"], torch.tensor([950]), condition.text, x["fps"]))
+        middle, _ = denoise(x["x"], torch.tensor([800]))
+        assert torch.equal(middle, model.unet(x["x"], torch.tensor([800]), without, x["fps"]))
+
+
+@pytest.mark.parametrize("steps", [50, 100, 20, 10])
+def test_injected_steps_scale_with_their_number(steps: int) -> None:
+    injected = [is_injected(int(t), SCHEDULE) for t in make_timesteps("uniform_trailing", steps)]
+    assert injected == [i < steps / 10 or i > 3 * steps / 10 for i in range(steps)]
+
+
+def test_three_sentences() -> None:
+    weights = prompt_weights(40, (0, 12, 30), 10)
+    assert torch.allclose(weights.sum(1), torch.ones(40))
+    assert weights[2].tolist() == [1, 0, 0]
+    assert weights[12].tolist() == [0, 1, 0]
+    assert weights[20].tolist() == [0, 1, 0]
+    assert weights[25].tolist() == [0, 0.5, 0.5]
+    assert weights[30:].tolist() == [[0, 0, 1]] * 10
+    assert prompt_targets(40, (0, 12, 30)) == [1] * 12 + [2] * 28
+
+
+def test_close_sentences_blend_no_longer_than_to_the_one_before() -> None:
+    weights = prompt_weights(20, (0, 2, 4), 10)
+    assert weights[2].tolist() == [0, 1, 0]
+    assert weights[1].tolist() == [0.5, 0.5, 0]
+
+
+@pytest.mark.parametrize("starts", [(0, 20), (0, 5, 5), (0, 7, 3), (1, 4), ()])
+def test_impossible_frames_are_refused(starts: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="sentences should take over at ascending frames from 1 to 19"):
+        prompt_weights(20, starts)
