@@ -175,6 +175,11 @@ class Runtime:
                 report(on_progress, "decode", min(begin + chunk, num_frames), num_frames)
         return video
 
+    def encode_video(self, video: Tensor) -> Tensor:
+        """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode."""
+        with self._resident(self.model.first_stage_model), torch.inference_mode():
+            return self.model.encode_first_stage(video.to(self.device)).float()
+
     def _embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """(b, n, d); each distinct prompt is encoded once, the empty one once for all calls."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]

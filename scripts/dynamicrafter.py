@@ -12,12 +12,13 @@ from scripts.commands.data_cache import cache
 from scripts.commands.data_check import check
 from scripts.commands.errors import OneLineErrors
 from scripts.commands.evaluate import evaluate
+from scripts.commands.extend import extend
 from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
 from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, text_to_video, info, convert, doctor):
+for command in (animate, interpolate, loop, text_to_video, extend, info, convert, doctor):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 

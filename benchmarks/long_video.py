@@ -1,0 +1,145 @@
+"""What a video costs as it gets longer: peak memory and seconds per frame, each length in a process of its own.
+
+    python -m benchmarks.long_video                 # the embedded model on the CPU
+    python -m benchmarks.long_video --model mid     # a random model, in between the embedded and the released ones
+    python -m benchmarks.long_video --device cuda
+
+`memory` is what the process (on a GPU: torch) held at most; `activations` is what one evaluation of the network took
+beyond its inputs. Seconds are of the process, not of the clock, on the CPU: others on the machine do not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from benchmarks.allocator_peak import allocator_peak
+from lvdm.config import load_model_config, load_yaml
+from lvdm.model_files import find_preset
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.seams import Samples, attached, plain_seams
+
+LENGTHS = (16, 64, 256)
+MID = {"model_channels": 64, "num_head_channels": 64}
+MID_SIDE = 192
+"""Pixels: three times the sides of the embedded model, four times its activations for each pixel."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured length. Bytes, and seconds for each frame and step."""
+
+    num_frames: int
+    method: str
+    memory: int
+    activations: int | None
+    sampling: float
+    decoding: float
+
+
+def measure(folder: Path, num_frames: int, method: str, device: str, side: int | None, steps: int) -> Row:
+    """Generate one video in this process."""
+    torch.set_num_threads(1)
+    pipe = DynamiCrafterPipeline.from_pretrained(folder, device=device)
+    image = torch.rand(3, side or 64, side or 64, generator=torch.Generator().manual_seed(0))
+    clock, seconds = time.process_time if device == "cpu" else time.perf_counter, {}
+
+    def note(progress: object) -> None:
+        stage, done, total = progress.stage, progress.done, progress.total  # type: ignore[attr-defined]
+        seconds.setdefault(stage, clock())
+        if done == total:
+            seconds[stage] = clock() - seconds[stage]
+
+    result = pipe(
+        image,
+        "a red disc moves to the left",
+        num_frames=num_frames,
+        long_video=method,
+        num_inference_steps=steps,
+        height=side,
+        width=side,
+        on_progress=note,
+    )
+    per_frame = seconds["sample"] / num_frames / steps, seconds["decode"] / num_frames
+    activations = network_peak(pipe, num_frames, method, result.latents.shape[-1]) if device == "cpu" else None
+    return Row(num_frames, method, result.peak_memory or 0, activations, *per_frame)
+
+
+@torch.inference_mode()
+def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side: int) -> int:
+    """Most bytes of activations in one guided evaluation of the network."""
+    model, settings = pipe.runtime.model, pipe.settings(num_frames=num_frames, long_video=method)
+    config, samples = model.unet.config, Samples((1,), (0,))
+    plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, low_memory=False)
+    x = torch.randn(2, config.in_channels, num_frames, side, side)
+    tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)
+    with attached(plugins, model.unet, plain_seams(samples, model.branches), samples):
+        return allocator_peak(lambda: model.unet(x, torch.tensor([500, 500]), tokens))
+
+
+def mid_size_model(folder: Path) -> None:
+    """A model of the embedded one's layout with twice its channels and random weights."""
+    tree = load_yaml(find_preset("tiny").config)
+    tree["model"]["params"]["unet_config"]["params"] |= MID
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    torch.manual_seed(0)
+    model = load_model_config(folder / "config.yaml").build()
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table, compared with the first."""
+    lines = ["| frames | method | memory | activations | sampling | decoding |", "|---|---|---|---|---|---|"]
+    first = rows[0]
+    for row in rows:
+        activations = "" if row.activations is None else f"{row.activations / 1e6:.1f} MB"
+        lines.append(
+            f"| {row.num_frames} | {row.method} | {row.memory / 1e6:.0f} MB ({row.memory / first.memory - 1:+.0%}) | "
+            f"{activations} | {1e3 * row.sampling:.1f} ms ({row.sampling / first.sampling - 1:+.0%}) | "
+            f"{1e3 * row.decoding:.1f} ms |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure all lengths, or one in this process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("tiny", "mid"), default="tiny")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--one", nargs=3, metavar=("FOLDER", "FRAMES", "METHOD"), help="measure this one here")
+    args = parser.parse_args()
+    side = MID_SIDE if args.model == "mid" else None
+    if args.one:
+        folder, num_frames, method = args.one
+        print(json.dumps(asdict(measure(Path(folder), int(num_frames), method, args.device, side, args.steps))))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = find_preset("tiny").config.parent
+        if args.model == "mid":
+            folder = Path(temporary)
+            mid_size_model(folder)
+        rows = []
+        for num_frames, method in [(n, m) for m in ("plain", "freenoise") for n in args.lengths]:
+            command = [sys.executable, "-m", "benchmarks.long_video", "--model", args.model, "--device", args.device]
+            command += ["--steps", str(args.steps), "--one", str(folder), str(num_frames), method]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows.append(Row(**json.loads(done.stdout.splitlines()[-1])))
+            print(rows[-1], flush=True)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

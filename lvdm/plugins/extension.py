@@ -1,0 +1,186 @@
+"""Going on with a video from its last frames, segment by segment.
+
+Each segment begins with the last frames of what is there. They are shown to the network at every step (as in RePaint,
+arXiv 2201.09865), so that the segment takes over position and speed; their first one is its image. Segments wander off
+in tone and contrast: each new frame gets back those of the video that was given, and how far it was off is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lvdm.data.images import fit_image
+from lvdm.data.video_writer import to_uint8
+from lvdm.diffusion.noise import sample_noise
+from lvdm.diffusion.samplers import Inpainting
+from lvdm.diffusion.schedule import NoiseSchedule
+from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.generation import GenerationSettings
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.results import GenerationRequest
+from lvdm.runtime import ProgressCallback
+
+LEVELS = 127.5
+"""Grey levels (0 to 255) in one unit of a video in [-1, 1]."""
+MAX_CONTRAST_CHANGE = 2.0
+"""A frame without contrast is not blown up to noise."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What is added to a video.
+
+    num_frames  new frames
+    overlap     frames at the end of the video that a segment begins with, at least 1
+    color_lock  0 (as the network makes them) to 1 (mean and contrast of each channel as in the given video)
+    """
+
+    num_frames: int
+    overlap: int = 4
+    color_lock: float = 1.0
+
+    def check(self, settings: GenerationSettings) -> None:
+        """Raise `ValueError` for what cannot be made with segments of `settings`."""
+        if self.num_frames < 1:
+            raise ValueError(f"{self.num_frames} new frames are not possible; use 1 or more")
+        if not 1 <= self.overlap < settings.num_frames:
+            raise ValueError(
+                f"an overlap of {self.overlap} is not possible with segments of {settings.num_frames} frames; "
+                f"use 1 to {settings.num_frames - 1}"
+            )
+        if not 0 <= self.color_lock <= 1:
+            raise ValueError(f"color lock {self.color_lock} is not possible; use a number from 0 to 1")
+        if settings.mode != "animate":
+            raise ValueError(f"a video goes on from its end: mode {settings.mode!r} is not possible, use 'animate'")
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the new frames of a segment were from the given video, before colours were locked.
+
+    brightness  difference of the means of the channels, the largest, in grey levels (0 to 255)
+    contrast    ratio of the standard deviations, mean over channels
+    sharpness   ratio of the mean differences between neighbouring pixels, after locking
+    seam        step from the last frame to the first new one, over the median step of the segment, after locking
+    """
+
+    brightness: float
+    contrast: float
+    sharpness: float
+    seam: float
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """New frames (3, t, H, W) in [-1, 1], and their drift."""
+
+    frames: Tensor
+    drift: Drift
+
+
+def extend_video(
+    pipe: DynamiCrafterPipeline,
+    video: Tensor,
+    prompt: str,
+    extension: Extension,
+    settings: GenerationSettings,
+    seed: int = 123,
+    negative_prompt: str = "",
+    on_progress: ProgressCallback | None = None,
+) -> Iterator[Segment]:
+    """Segments that go on from `video` (3, t, H, W) in [-1, 1], which has the size of `settings`.
+
+    Each is given as soon as it is made. Segment i has the noise of sample i of `seed`. Raises `ValueError`.
+    """
+    extension.check(settings)
+    if video.shape[1] < extension.overlap:
+        raise ValueError(f"the video has {video.shape[1]} frames, fewer than the overlap of {extension.overlap}")
+    known, reference, missing, index = video[:, -extension.overlap :], video, extension.num_frames, 0
+    statistics = channel_statistics(reference)
+    while missing > 0:
+        request = GenerationRequest(_picture(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
+        size = pipe.size_for(request.image, settings)
+        latents = pipe.runtime.encode_video(size.pad(known.transpose(0, 1)).transpose(0, 1)[None])
+        callback = show_known_frames(latents, settings, pipe.runtime.model.schedule, request)
+        made = pipe.generate([request], settings, "pt", callback, on_progress).video[0]
+        new = made[:, extension.overlap :][:, :missing]
+        locked = lock_colors(new, statistics, extension.color_lock)
+        yield Segment(locked, measure_drift(reference, known[:, -1], new, locked))
+        known = torch.cat([known, locked], dim=1)[:, -extension.overlap :]
+        missing -= new.shape[1]
+        index += 1
+
+
+def show_known_frames(
+    known: Tensor, settings: GenerationSettings, schedule: NoiseSchedule, request: GenerationRequest
+) -> Callable[[int, int, Tensor, Tensor], Tensor]:
+    """An on-step callback: the first frames stay at the latents `known` (1, 4, k, h, w), noisy as the step asks."""
+    steps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps, schedule.num_train_timesteps)
+    noise = sample_noise(tuple(known.shape[1:]), [request.seed], [request.index], "known frames").to(known)
+    keep = Inpainting(torch.ones_like(known[:, :1]), known, noise)
+
+    def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor:
+        count = known.shape[2]
+        begin = x_t[:, :, :count]
+        last = step == len(steps) - 1
+        shown = keep.finish(begin) if last else keep.apply(begin, steps[step + 1 : step + 2].to(begin.device), schedule)
+        return torch.cat([shown.to(x_t), x_t[:, :, count:]], dim=2)
+
+    return after_step
+
+
+def fitted_video(frames: Tensor, height: int, width: int, fit: str) -> Tensor:
+    """Frames uint8 (t, H, W, 3) of any size as a video (3, t, height, width) in [-1, 1]."""
+    pictures = [Image.fromarray(frame.numpy()) for frame in frames]
+    return torch.stack([fit_image(picture, height, width, fit) for picture in pictures], dim=1)  # type: ignore[arg-type]
+
+
+def channel_statistics(video: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel within a frame, over all frames: (3, 1, 1, 1) each."""
+    mean = video.mean(dim=(2, 3)).mean(1)
+    deviation = video.std(dim=(2, 3)).mean(1)
+    return mean[:, None, None, None], deviation[:, None, None, None]
+
+
+def lock_colors(video: Tensor, statistics: tuple[Tensor, Tensor], strength: float) -> Tensor:
+    """`video` (3, t, H, W), mean and contrast of each channel of each frame moved to `statistics`; 0 is unchanged."""
+    if strength == 0:
+        return video
+    mean, deviation = video.mean(dim=(2, 3), keepdim=True), video.std(dim=(2, 3), keepdim=True)
+    limit = MAX_CONTRAST_CHANGE
+    factor = (statistics[1] / deviation.clamp(min=1e-6)).clamp(1 / limit, limit)
+    locked = (video - mean) * factor + statistics[0]
+    return torch.lerp(video, locked, strength).clamp(-1, 1)
+
+
+def measure_drift(reference: Tensor, last: Tensor, new: Tensor, locked: Tensor) -> Drift:
+    """Drift of a segment's frames `new`, and `locked`, from `reference`; all (3, t, H, W), `last` (3, H, W)."""
+    mean, deviation = channel_statistics(reference)
+    own_mean, own_deviation = channel_statistics(new)
+    steps = torch.cat([last[:, None], locked], dim=1).diff(dim=1).abs().mean(dim=(0, 2, 3)).tolist()
+    return Drift(
+        brightness=LEVELS * (own_mean - mean).abs().max().item(),
+        contrast=(own_deviation / deviation.clamp(min=1e-6)).mean().item(),
+        sharpness=_roughness(locked) / max(_roughness(reference), 1e-6),
+        seam=steps[0] / max(median(steps), 1e-6),
+    )
+
+
+def segment_settings(settings: GenerationSettings, height: int, width: int) -> GenerationSettings:
+    """`settings` for segments of a video of this size."""
+    return replace(settings, height=height, width=width, num_videos_per_prompt=1)
+
+
+def _roughness(video: Tensor) -> float:
+    return (video.diff(dim=2).abs().mean() + video.diff(dim=3).abs().mean()).item()
+
+
+def _picture(frame: Tensor) -> Image.Image:
+    """A frame (3, H, W) in [-1, 1] as an image."""
+    return Image.fromarray(to_uint8(frame[:, None])[0].numpy())
