@@ -19,6 +19,7 @@ from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.choosing import LONG_VIDEO
 from lvdm.plugins.prompt_travel import check_starts
+from lvdm.plugins.settings import PluginSettings
 from lvdm.sizes import check_side
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,10 @@ MAX_PROMPT = 2000
 
 
 @dataclass(frozen=True)
-class GenerationSettings:
+class GenerationSettings(PluginSettings):
     """The settings of one generation; those of a checkpoint's card replace the defaults here.
+
+    Those of the plug-ins are in `PluginSettings`.
 
     mode                   animate (one image), interpolate (first and last image), loop (the image at both ends) or
                            text-to-video (no image)
@@ -67,7 +70,7 @@ class GenerationSettings:
     fit                    how an image of another shape meets the canvas: crop, pad or stretch
     decode_chunk_size      frames decoded at once; None is all of them; no effect on the result
     vae_tile               side of the tiles that frames are decoded in, latent pixels (of 8 image pixels); saves
-                           memory and changes pixels slightly, as the VAE sees one tile at a time; None: whole frames
+                           memory and changes nothing but rounding; None: whole frames
     num_videos_per_prompt  videos for each image and prompt, with different noise
     """
 
@@ -120,6 +123,7 @@ class GenerationSettings:
         _known("timestep_spacing", self.timestep_spacing, get_args(Spacing))
         _known("fit", self.fit, FIT_MODES)
         self._check_speed()
+        self.check_plugins()
         check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
 
     def _check_speed(self) -> None:

@@ -101,16 +101,19 @@ def unet_activations(config: UNetConfig, positions: int) -> int:
 
 
 def decoder_activations(networks: AutoencoderNetworkConfig, workload: Workload) -> int:
-    """Most values alive while the VAE decodes one frame, or one tile of it.
+    """Most values alive while the VAE decodes one frame.
 
     A residual block holds its input, the normalised input, its activation and the result, at the width that enters the
-    level: four maps, of which those at full resolution are the largest.
+    level: four maps, of which those at full resolution are the largest. In tiles (`lvdm.models.decoding`) they are as
+    large as a tile, and beside them lie the map before the up-sampling and two at the level's own width.
     """
     factor, tile = networks.downsample_factor, workload.vae_tile
-    sides = [workload.height, workload.width]
-    height, width = sides if tile is None else (min(side, tile * factor) for side in sides)
-    entering = (*networks.widths[1:], networks.widths[-1])
-    return max(4 * channels * (height * width) // 4**level for level, channels in enumerate(entering))
+    area, entering = workload.height * workload.width, (*networks.widths[1:], networks.widths[-1])
+    if tile is None or tile * factor >= max(workload.height, workload.width):
+        return max(4 * channels * area // 4**level for level, channels in enumerate(entering))
+    part = min(workload.height, tile * factor) * min(workload.width, tile * factor)
+    held = (channels // 4 + 2 * own for channels, own in zip(entering, networks.widths, strict=True))
+    return max((h * area + 4 * c * part) // 4**level for level, (h, c) in enumerate(zip(held, entering, strict=True)))
 
 
 def count_parameters(*checkpoints: CheckpointFile) -> dict[Part, int]:

@@ -34,6 +34,7 @@ from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, c
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
+from lvdm.plugins.scalecrafter import ScalePlan, plan_scale, scale_plugins
 from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
 from lvdm.runtime import ProgressCallback, Runtime, report
 from lvdm.sizes import choose_size, explain_size
@@ -210,6 +211,7 @@ class DynamiCrafterPipeline:
             check_keep_mask(request.keep_mask, request.image, settings, self.card)
             check_prompts_at(request.prompts_at, settings.num_frames)
         size = self._common_size(requests, settings)
+        scale = self._scale_plan(size, settings)
         runtime = self.runtime
         watch = Stopwatch(runtime.device)
         reset_peak_memory(runtime.device)
@@ -224,7 +226,9 @@ class DynamiCrafterPipeline:
                 report(on_progress, "encode", 1, 1)
                 with watch.stage("sample"):
                     kept = _kept(requests, size, settings.num_frames, settings.fit)
-                    latents = runtime.sample(requests, settings, conditions, callback_on_step_end, on_progress, kept)
+                    latents = runtime.sample(
+                        requests, settings, conditions, callback_on_step_end, on_progress, kept, scale_plugins(scale)
+                    )
                 _check_finite(latents, runtime.precision)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
@@ -242,6 +246,7 @@ class DynamiCrafterPipeline:
             settings=settings,
             size=size,
             fs=fs,
+            scale=scale.text if scale else "off",
             seconds=watch.seconds,
             peak_memory=peak_memory(runtime.device),
             first_frame_psnr=tuple(
@@ -249,6 +254,12 @@ class DynamiCrafterPipeline:
                 for request, clip, image in zip(requests, video, images, strict=True)
             ),
         )
+
+    def _scale_plan(self, size: PaddedSize, settings: GenerationSettings) -> ScalePlan | None:
+        plan = plan_scale(settings.scale, (size.height, size.width), (self.card.height, self.card.width))
+        if plan is not None:
+            logger.info("for a video larger than those of the training: --scale %s; --scale off leaves it", plan.text)
+        return plan
 
     def _common_size(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> PaddedSize:
         if not requests:

@@ -28,7 +28,10 @@ PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a record says about how its video was made. `loras`: file, scale and SHA-256 of each."""
+    """What a record says about how its video was made. `loras`: file, scale and SHA-256 of each.
+
+    scale  what the setting `scale` came to; off in records from before there was one
+    """
 
     video: str
     image: Path | None
@@ -42,6 +45,7 @@ class Recipe:
     seed: int
     index: int
     settings: GenerationSettings
+    scale: str
     config: Path
     checkpoint: Path
     checkpoint_sha256: str
@@ -143,6 +147,7 @@ def describe_video(
             "playback_fps": playback_fps,
             "drop_last_frame": drop_last_frame,
             "fs": result.fs,
+            "scale": result.scale,
         },
         "model": {
             "config": _absolute(pipeline.files.config),
@@ -195,6 +200,7 @@ def read_record(path: str | Path) -> Recipe:
             seed=given["seed"],
             index=given["index"],
             settings=settings,
+            scale=output.get("scale", "off"),
             config=Path(model["config"]),
             checkpoint=Path(model["checkpoint"]),
             checkpoint_sha256=model["checkpoint_sha256"],

@@ -81,6 +81,8 @@ class GenerationResult:
     latents           (n, 4, t, h, w) float32 on the CPU, before decoding
     frames            `video` in the output type that was asked for, see `convert_frames`
     seconds           wall clock per stage
+    fs                the model's `fs` input
+    scale             how the network was re-dilated, as the setting `scale` says it with every value; or off
     peak_memory       bytes, see `lvdm.device.peak_memory`
     first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video; None without an image
     """
@@ -92,6 +94,7 @@ class GenerationResult:
     settings: GenerationSettings
     size: PaddedSize
     fs: int
+    scale: str
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]

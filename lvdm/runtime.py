@@ -100,10 +100,11 @@ class Runtime:
         """
         total = settings.num_inference_steps
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
-        seams = plain_seams(samples, partial(self.model.branches, batched=not self.low_memory))
+        seams = plain_seams(samples, partial(self.model.branches, batched=not self.low_memory), total)
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
+            seams.clock.step = step + 1
             changed = on_step(step, t, x_t, pred_x0) if on_step else None
             report(on_progress, "sample", step + 1, total)
             return changed

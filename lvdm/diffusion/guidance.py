@@ -66,6 +66,22 @@ def text_image_guidance(
     return denoiser
 
 
+def noise_damped(branches: Branches, base: Denoiser) -> Branches:
+    """Branches shifted so that the unconditional output is that of `base`; the differences between them stay.
+
+    Under any guidance of this file that is b + s (c - u), with b the output of `base`: noise-damped classifier-free
+    guidance (ScaleCrafter, arXiv 2310.07702, section 3.4). Where `base` and u are equal, nothing changes to the bit.
+    """
+
+    def shifted(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        outputs = branches(x_t, t)
+        _check_count(outputs, 2, "noise-damped guidance", "(cond, uncond)")
+        shift = base(x_t, t).to(x_t.dtype) - outputs[1].to(x_t.dtype)
+        return tuple(output.to(x_t.dtype) + shift for output in outputs)
+
+    return shifted
+
+
 def rescale_guidance(guided: Tensor, cond: Tensor, guidance_rescale: float) -> Tensor:
     """Pull the deviation of each guided sample towards that of the conditional output (arXiv 2305.08891, eq. 15-16).
 

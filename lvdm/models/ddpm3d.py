@@ -25,7 +25,7 @@ from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule, schedule_buffers
 from lvdm.models.condition_noise import add_time_noise
-from lvdm.models.decoding import decode_tiled
+from lvdm.models.decoding import decode_in_tiles
 from lvdm.models.lora import check_same_adapters
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.models.training_draws import (
@@ -146,15 +146,18 @@ class LatentVisualDiffusion(pl.LightningModule):
     def decode_first_stage(self, latents: Tensor, chunk_size: int | None = None, tile: int | None = None) -> Tensor:
         """latents (b, c, t, h, w) -> video (b, 3, t, H, W), about [-1, 1], decoding `chunk_size` frames at a time.
 
-        `tile` splits frames larger than that many latent pixels a side, see `lvdm.models.decoding`.
+        `tile` runs frames larger than that many latent pixels a side through the decoder in tiles, which saves memory
+        and changes nothing but rounding, see `lvdm.models.decoding`.
         """
         frames = rearrange(latents / self.config.scale_factor, "b c t h w -> (b t) c h w")
         chunks = frames.split(chunk_size or frames.shape[0])
         side = tile or max(frames.shape[-2:])
-        video = torch.cat([decode_tiled(self._decode_frames, chunk, side, self.vae_factor) for chunk in chunks])
+        video = torch.cat([self._decode_frames(chunk, side) for chunk in chunks])
         return rearrange(video, "(b t) c h w -> b c t h w", b=latents.shape[0])
 
-    def _decode_frames(self, frames: Tensor) -> Tensor:
+    def _decode_frames(self, frames: Tensor, tile: int) -> Tensor:
+        if max(frames.shape[-2:]) > tile:
+            return decode_in_tiles(self.first_stage_model, frames, tile)
         # torch's CPU convolutions round differently for a single image: decoding it beside a copy of itself keeps
         # the result independent of the chunks.
         if len(frames) == 1 and frames.device.type == "cpu":

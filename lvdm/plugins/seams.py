@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -56,6 +56,18 @@ BranchMaker = Callable[[Sequence[Conditioning]], Branches]
 """From the conditions that guidance needs, the full one first, to the network under them."""
 
 
+@dataclass
+class StepClock:
+    """The number of the step that is being taken, from 0, and of how many; whoever runs the sampler moves it on."""
+
+    total: int = 1
+    step: int = 0
+
+    def before(self, share: float) -> bool:
+        """Whether the current step is among the first `share` (0 to 1) of all steps."""
+        return self.step < round(share * self.total)
+
+
 @dataclass(frozen=True)
 class Seams:
     """What one sampling is made of, besides the network and its attention."""
@@ -63,6 +75,7 @@ class Seams:
     initial_noise: NoiseInitializer
     step_noise: StepNoise
     branches: BranchMaker
+    clock: StepClock = field(default_factory=StepClock)
 
 
 class Plugin(Protocol):
@@ -76,9 +89,9 @@ def plain_start(shape: tuple[int, ...], samples: Samples, conditioning: Conditio
     return Start(initial_noise(shape, samples.seeds, samples.indices))
 
 
-def plain_seams(samples: Samples, branches: BranchMaker) -> Seams:
+def plain_seams(samples: Samples, branches: BranchMaker, steps: int = 1) -> Seams:
     """Sampling without methods."""
-    return Seams(plain_start, make_step_noise(samples.seeds, samples.indices), branches)
+    return Seams(plain_start, make_step_noise(samples.seeds, samples.indices), branches, StepClock(steps))
 
 
 @contextmanager

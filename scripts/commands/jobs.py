@@ -171,7 +171,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     check_output(output)
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device
-    video = Video(asked, recipe.index, recipe.settings, output)
+    video = Video(asked, recipe.index, replace(recipe.settings, scale=recipe.scale), output)
     same = replace(
         options,
         device=device,

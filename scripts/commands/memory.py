@@ -34,7 +34,7 @@ def announce_memory(
         return
     ways = ["a smaller --height and --width", "fewer --frames"]
     if plan.decoding > plan.sampling:
-        ways.insert(0, "--decode-chunk-size 1, with --vae-tile 64 if that is not enough")
+        ways.insert(0, "--decode-chunk-size 1, with --vae-tile 16 if that is not enough")
     if not options.low_memory:
         smaller = plan_for(files, options, settings, image, batch, low_memory=True)
         ways.insert(0, f"--low-memory (about {in_bytes(smaller.total)})")

@@ -13,12 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
+from scripts.commands.plugin_options import PluginOptions
+
 Option = typer.Option
 MODEL, MOTION, SAMPLING, OUTPUT, MACHINE = "Model", "Size and motion", "Sampling", "Output", "Machine"
 
 
 @dataclass(frozen=True)
-class GenerationOptions:
+class GenerationOptions(PluginOptions):
     """Options of the commands that make videos. None means: as the checkpoint's card says."""
 
     prompt: Annotated[str | None, Option("--prompt", "-p", help="What should happen in the video.")] = None
@@ -134,7 +136,7 @@ class GenerationOptions:
     decode_chunk_size: Annotated[int | None, Option(help="Frames decoded at once.", rich_help_panel=MACHINE)] = None
     vae_tile: Annotated[
         int | None,
-        Option(help="Decode in tiles of this many latent pixels; pixels change a little.", rich_help_panel=MACHINE),
+        Option(help="Decode in tiles of this many latent pixels, to save memory.", rich_help_panel=MACHINE),
     ] = None
 
     def loras(self) -> list[tuple[Path, float]]:
@@ -165,6 +167,7 @@ class GenerationOptions:
             "guidance_scale": self.guidance,
             "image_guidance_scale": self.image_guidance,
             "num_videos_per_prompt": self.num_videos,
+            **self.plugin_settings(),
         }
 
 

@@ -1,0 +1,234 @@
+"""ScaleCrafter (arXiv 2310.07702): pictures larger than a checkpoint was trained on, without training.
+
+In the first part of the steps, where the layout of a video is decided, the convolutions of the UNet are re-dilated by
+how much longer the sides are than in training. Which layers get how much, and for how long, follows the settings that
+its authors published for Stable Diffusion at 2, 2.5 and 4 times the trained side, as a rule by depth:
+
+    side       levels, the first being full resolution                           steps            guidance
+    up to 2    all but the first: the factor                                     40 %             plain
+    up to 2.5  all but the first: the factor                                     60 %             plain
+    beyond     encoder, from the deepest up: the factor, 3/4 of it, 1, 1;        74 %,            noise-damped
+               decoder: the factor, the factor, 3/4 of it, and half in the first  progressive
+
+The middle counts with the deepest level, and a convolution that changes the resolution with the deeper one of its two.
+Convolutions over frames, and those at both ends of the network, stay as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import cast
+
+from torch import Tensor, nn
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches, noise_damped
+from lvdm.modules.layers import Downsample, ResBlock, Upsample
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.dispersion import DispersedKernels
+from lvdm.plugins.redilation import progressive_factor, redilated
+from lvdm.plugins.scaled_attention import ScaledAttention
+from lvdm.plugins.seams import Plugin, Samples, Seams, StepClock
+from lvdm.plugins.specs import parse_spec, write_options
+
+logger = logging.getLogger(__name__)
+
+MAX_FACTOR = 8.0
+"""No published setting goes beyond 4; taps that are farther apart than this leave the picture (trained sides)."""
+
+
+@dataclass(frozen=True)
+class ScaleOptions:
+    """What a user says of ScaleCrafter; None follows the size of the video.
+
+    factor       how much longer the sides are than in training, 1 to `MAX_FACTOR`; 1 changes nothing
+    until        share of the steps that are re-dilated, 0 to 1
+    progressive  the factor falls to 2 over these steps; fractional factors become whole
+    damped       noise-damped guidance: the unconditional part comes from a network that is re-dilated less
+    dispersed    5x5 kernels made from the 3x3 ones, at half the factor
+    attention    sharpen the attention between pixels by the logarithm of their number
+    """
+
+    factor: float | None = None
+    until: float | None = None
+    progressive: bool | None = None
+    damped: bool | None = None
+    dispersed: bool | None = None
+    attention: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.factor is not None and not 1 <= self.factor <= MAX_FACTOR:
+            raise ValueError(f"factor {self.factor:g} is not possible; use a number from 1 to {MAX_FACTOR:g}")
+        if self.until is not None and not 0 <= self.until <= 1:
+            raise ValueError(f"until {self.until:g} is not possible; use a share of the steps from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Off:
+    """No options: the network runs as it was trained."""
+
+
+@dataclass(frozen=True)
+class Auto:
+    """No options: the settings recommended for the size."""
+
+
+KINDS = {"auto": Auto, "off": Off, "scalecrafter": ScaleOptions}
+
+
+@dataclass(frozen=True)
+class ScalePlan:
+    """`ScaleOptions` with every value chosen."""
+
+    factor: float
+    until: float
+    progressive: bool
+    damped: bool
+    dispersed: bool
+    attention: bool
+
+    @property
+    def text(self) -> str:
+        """The setting that gives this plan at any size."""
+        return f"scalecrafter:{write_options(self)}"
+
+
+def parse_scale(text: str) -> ScaleOptions | Off | Auto:
+    """The setting `scale`: auto, off, scalecrafter, or scalecrafter:factor=2,until=0.4,... Raises `ValueError`."""
+    options: ScaleOptions | Off | Auto = parse_spec(text, KINDS, "scale")
+    return options
+
+
+def recommended(factor: float) -> ScalePlan:
+    """The published settings for sides `factor` times those of the training."""
+    until = 0.4 if factor <= 2 else 0.6 if factor <= 2.5 else 0.74
+    return ScalePlan(factor, until, factor > 2.5, factor > 2.5, False, False)
+
+
+def plan_scale(text: str, size: tuple[int, int], trained_size: tuple[int, int]) -> ScalePlan | None:
+    """What the setting `text` means for a video of `size` from a checkpoint of `trained_size`; None: nothing to do.
+
+    Sizes are (height, width). The factor is the root of the ratio of the areas in steps of 1/2.
+    """
+    options = parse_scale(text)
+    if isinstance(options, Off):
+        return None
+    ratio = math.sqrt(size[0] * size[1] / (trained_size[0] * trained_size[1]))
+    factor = min(max(math.floor(2 * ratio + 0.5) / 2, 1.0), MAX_FACTOR)
+    if isinstance(options, Auto):
+        return recommended(factor) if factor > 1 else None
+    plan = recommended(factor if options.factor is None else options.factor)
+    given = {name: getattr(options, name) for name in ScaleOptions.__dataclass_fields__}
+    plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
+    if plan.factor == 1 and not plan.dispersed and not plan.attention:
+        logger.info("the video is not larger than in the training: scale %s changes nothing", text)
+        return None
+    return plan
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution of the UNet, its level (0 is full resolution, `deepest` the last) and its side of the network."""
+
+    module: nn.Conv2d
+    level: int
+    deepest: int
+    decodes: bool
+
+    def factor(self, plan: ScalePlan) -> float:
+        """How far apart the taps of this layer are under `plan`."""
+        if plan.factor <= 2.5:
+            return plan.factor if self.level else 1.0
+        if self.level == 0:
+            return max(plan.factor / 2, 1.0) if self.decodes else 1.0
+        above = self.deepest - self.level
+        shares = (1.0, 1.0, 0.75) if self.decodes else (1.0, 0.75, 0.0)
+        return max(plan.factor * shares[min(above, 2)], 1.0)
+
+    def base_factor(self, plan: ScalePlan) -> float:
+        """The same in the weaker network of noise-damped guidance."""
+        stays = self.level > 0 if plan.factor > 2.5 else self.level == self.deepest
+        return self.factor(plan) if stays else 1.0
+
+
+def layers_of(unet: UNetModel) -> Iterator[Layer]:
+    """The 3x3 convolutions of the UNet over pixels, without those at both ends."""
+    deepest = len(unet.config.channel_mult) - 1
+    level = 0
+    encoder = cast(Sequence[nn.Sequential], [*unet.input_blocks[1:], unet.middle_block])
+    for block in encoder:
+        for layer in block:
+            level += isinstance(layer, Downsample)
+            yield from (Layer(module, level, deepest, False) for module in _convolutions(layer))
+    for block in cast(Sequence[nn.Sequential], unet.output_blocks):
+        for layer in block:
+            yield from (Layer(module, level, deepest, True) for module in _convolutions(layer))
+            level -= isinstance(layer, Upsample)
+
+
+def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
+    if isinstance(layer, ResBlock):
+        return [m for part in (layer.in_layers, layer.out_layers) for m in part if isinstance(m, nn.Conv2d)]
+    if isinstance(layer, Downsample):
+        return [layer.op]
+    return [layer.conv] if isinstance(layer, Upsample) else []
+
+
+@dataclass(frozen=True)
+class ScaleCrafter:
+    """The method as a plug-in: the UNet is patched for each evaluation, and as it was in between."""
+
+    plan: ScalePlan
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Re-dilate `unet` in the first steps; see `Plugin`."""
+        layers, kernels = list(layers_of(unet)), DispersedKernels() if self.plan.dispersed else None
+
+        def patched(conditions: Sequence[Conditioning], base: bool) -> Branches:
+            plain = seams.branches(conditions)
+
+            def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+                with redilated(self.factors(layers, seams.clock, base), kernels):
+                    return plain(x_t, t)
+
+            return branches
+
+        def make(conditions: Sequence[Conditioning]) -> Branches:
+            strong = patched(conditions, base=False)
+            if not self.plan.damped or len(conditions) == 1:
+                return strong
+            weak = patched(conditions[1:2], base=True)
+            damped = noise_damped(strong, lambda x_t, t: weak(x_t, t)[0])
+
+            def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+                found = [self.factors(layers, seams.clock, base) for base in (False, True)]
+                return strong(x_t, t) if found[0] == found[1] else damped(x_t, t)
+
+            return branches
+
+        yield replace(seams, branches=make)
+
+    def factors(self, layers: Sequence[Layer], clock: StepClock, base: bool = False) -> dict[nn.Conv2d, float]:
+        """How far apart the taps of `layers` are now, where it is not 1; `base`: in the weaker network."""
+        if not clock.before(self.plan.until):
+            return {}
+        last, found = round(self.plan.until * clock.total), {}
+        for layer in layers:
+            factor = layer.base_factor(self.plan) if base else layer.factor(self.plan)
+            if factor > 1 and self.plan.progressive:
+                factor = progressive_factor(factor, clock.step, last)
+            if factor > 1:
+                found[layer.module] = max(factor / 2, 1.0) if self.plan.dispersed else factor
+        return found
+
+
+def scale_plugins(plan: ScalePlan | None) -> list[Plugin]:
+    """The methods of a plan; none without one."""
+    if plan is None:
+        return []
+    return [ScaleCrafter(plan), *([ScaledAttention(plan.factor)] if plan.attention else [])]
