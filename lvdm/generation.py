@@ -18,6 +18,7 @@ from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.choosing import LONG_VIDEO
+from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.prompt_travel import check_starts
 from lvdm.plugins.settings import PluginSettings
 from lvdm.sizes import check_side
@@ -123,7 +124,7 @@ class GenerationSettings(PluginSettings):
         _known("timestep_spacing", self.timestep_spacing, get_args(Spacing))
         _known("fit", self.fit, FIT_MODES)
         self._check_speed()
-        self.check_plugins()
+        self.check_plugins(self.mode)
         check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
 
     def _check_speed(self) -> None:
@@ -155,6 +156,8 @@ class GenerationSettings(PluginSettings):
         if problem:
             logger.warning("%s", problem)
         check_image_token_policy(settings.image_token_policy, card.num_frames, settings.num_frames)
+        if settings.start_statistics is not None:
+            read_statistics(settings.start_statistics)
         return settings
 
     @property

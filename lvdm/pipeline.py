@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,7 +35,10 @@ from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, c
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.plugins.scalecrafter import ScalePlan, plan_scale, scale_plugins
+from lvdm.plugins.anchor import correct_pixels, hold_first_frame
+from lvdm.plugins.assembly import sample_repeatedly
+from lvdm.plugins.color_lock import lock_colors
+from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
 from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
 from lvdm.runtime import ProgressCallback, Runtime, report
 from lvdm.sizes import choose_size, explain_size
@@ -222,16 +226,23 @@ class DynamiCrafterPipeline:
                 report(on_progress, "encode", 0, 1)
                 with watch.stage("encode"):
                     fs = choose_fs(self.card, settings)
-                    conditions = runtime.conditions(requests, settings, size.pad(images), size.pad(ends), fs)
+                    padded = size.pad(images), size.pad(ends)
+                    conditions = runtime.conditions(requests, settings, *padded, fs)
+                    plugins = runtime.plugins(requests, settings, *padded, scale)
                 report(on_progress, "encode", 1, 1)
                 with watch.stage("sample"):
                     kept = _kept(requests, size, settings.num_frames, settings.fit)
-                    latents = runtime.sample(
-                        requests, settings, conditions, callback_on_step_end, on_progress, kept, scale_plugins(scale)
+                    shape = len(requests), settings.num_frames, size.height, size.width
+                    kept = hold_first_frame(kept, settings.anchor, shape)
+                    sample = partial(
+                        runtime.sample, requests, settings, conditions, callback_on_step_end, on_progress, kept
                     )
+                    latents = sample_repeatedly(settings, plugins, sample)
                 _check_finite(latents, runtime.precision)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
+                    video = lock_colors(video, images, settings.color_lock)
+                    video = correct_pixels(video, images, settings.anchor)
         except torch.OutOfMemoryError as error:
             empty_cache(runtime.device)
             raise OutOfMemoryError(

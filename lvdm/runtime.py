@@ -21,8 +21,11 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.plugins.assembly import sampling_plugins
 from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
+from lvdm.plugins.scalecrafter import ScalePlan
 from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
 from lvdm.results import GenerationRequest, Progress
 
@@ -142,6 +145,31 @@ class Runtime:
             mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
             plugins.append(PromptTravel(self.model, mixed, target))
         return plugins
+
+    def plugins(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        images: Tensor,
+        ends: Tensor,
+        scale: ScalePlan | None,
+    ) -> list[Plugin]:
+        """The methods that need the pictures, at the size that the network runs at, or what `scale` came to."""
+
+        def encode_concat(strength: float) -> Tensor:
+            soft = [without_details(pictures, strength) for pictures in (images, ends)]
+            return self._concat(requests, settings, *soft).to(self.precision.weights)
+
+        return sampling_plugins(settings, scale, images, settings.num_frames, self._encode_video, encode_concat)
+
+    def _encode_video(self, video: Tensor) -> Tensor:
+        """Latents (b, c, t, h, w) in float32 of videos (b, 3, t, H, W): the modes of their posteriors."""
+        with self._resident(self.model.first_stage_model):
+            frames = [
+                self.model.encode_first_stage(video[:, :, i : i + 1].to(self.device, self.precision.vae))
+                for i in range(video.shape[2])
+            ]
+        return torch.cat(frames, dim=2).float()
 
     def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
         """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from lvdm.plugins.anchor import ANCHORS
+from lvdm.plugins.camera import parse_camera
+from lvdm.plugins.free_init import parse_free_init
+from lvdm.plugins.free_u import parse_free_u
 from lvdm.plugins.scalecrafter import parse_scale
 
 
@@ -11,12 +16,62 @@ from lvdm.plugins.scalecrafter import parse_scale
 class PluginSettings:
     """Plug-ins that are off, or neutral, change no bit.
 
-    scale  what to do beyond the trained area: auto, off, or scalecrafter, alone or with `ScaleOptions` as in
-           scalecrafter:factor=2,until=0.4
+    scale             what to do beyond the trained area: auto, off, or scalecrafter, alone or with `ScaleOptions` as in
+                      scalecrafter:factor=2,until=0.4
+    anchor            whether frame 0 is the image: free, soft or exact, see `lvdm.plugins.anchor`
+    color_lock        0 (off) to 1: hold the colour statistics of all frames to those of the image
+    camera            a name in `lvdm.plugins.camera.DIRECTIONS`, alone or with options as in zoom_in:amount=0.5
+    low_pass          0 (off) to 1: how much of the picture's detail the network is not shown in the first steps
+    low_pass_until    the share of the steps for which that is so
+    start_time        where sampling begins, as a share of the training's time steps; below 1 is more motion
+    start_statistics  file of `dynamicrafter stats analytic-init` for the noise that it begins with; None: plain noise
+    free_init         options of `lvdm.plugins.free_init`, such as iterations=2,level=0.9
+    free_u            options of `lvdm.plugins.free_u`, such as b1=1.1,s1=0.9
     """
 
     scale: str = "auto"
+    anchor: str = "free"
+    color_lock: float = 0.0
+    camera: str | None = None
+    low_pass: float = 0.0
+    low_pass_until: float = 0.1
+    start_time: float = 1.0
+    start_statistics: str | None = None
+    free_init: str | None = None
+    free_u: str | None = None
 
-    def check_plugins(self) -> None:
-        """Raise `ValueError` for options that are not possible, alone or together."""
+    def check_plugins(self, mode: str) -> None:
+        """Raise `ValueError` for options that are not possible, alone, together or in `mode`."""
         parse_scale(self.scale)
+        if self.anchor not in ANCHORS:
+            raise ValueError(f"anchor {self.anchor!r} is not known; use one of {', '.join(ANCHORS)}")
+        for name in ("color_lock", "low_pass", "low_pass_until", "start_time"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and 0 <= value <= 1):
+                raise ValueError(f"{name} {value} is not possible; use a number from 0 to 1")
+        if self.start_time == 0:
+            raise ValueError("start_time 0 leaves nothing to sample; use a number up to 1, such as 0.94")
+        if self.start_statistics is not None and self.start_time == 1:
+            raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
+        if self.free_u is not None:
+            parse_free_u(self.free_u)
+        self._check_beginnings(mode)
+
+    def _check_beginnings(self, mode: str) -> None:
+        """Each of these decides what sampling begins with."""
+        given = []
+        if self.camera is not None:
+            parse_camera(self.camera)
+            if mode != "animate":
+                raise ValueError(
+                    f"a camera move leaves the picture that the video ends with; leave out camera to {mode}"
+                )
+            given.append("camera")
+        if self.start_statistics is not None:
+            given.append("start_statistics")
+        if self.free_init is not None and parse_free_init(self.free_init).iterations > 1:
+            given.append("free_init")
+            if self.start_time != 1:
+                raise ValueError("free_init and start_time both say where sampling begins; give only one of them")
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} both make the noise that sampling begins with; give only one")

@@ -18,10 +18,10 @@ def selftest_command(
 ) -> None:
     """Check the metrics against values known from outside this program. Exit code 1 if any is off."""
     import torch
-    from lvdm.evaluation.features.registry import build_extractor
     from torch import Tensor
 
     from lvdm.evaluation.features.protocol import LoadedClip
+    from lvdm.evaluation.features.registry import build_extractor
     from lvdm.evaluation.selftest import run_selftest
 
     logits = None

@@ -22,6 +22,41 @@ class PluginOptions:
             rich_help_panel=PLUGINS,
         ),
     ] = None
+    anchor: Annotated[
+        str | None,
+        Option(help="Is frame 0 the image? free, soft (its latents) or exact (its pixels).", rich_help_panel=PLUGINS),
+    ] = None
+    color_lock: Annotated[
+        float | None, Option(help="0 to 1: hold all frames to the colours of the image.", rich_help_panel=PLUGINS)
+    ] = None
+    camera: Annotated[
+        str | None,
+        Option(
+            help="hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5.",
+            rich_help_panel=PLUGINS,
+        ),
+    ] = None
+    low_pass: Annotated[
+        float | None,
+        Option(help="0 to 1: blur the picture in the first steps, for more motion.", rich_help_panel=PLUGINS),
+    ] = None
+    low_pass_until: Annotated[
+        float | None, Option(help="The share of the steps that see it blurred.", rich_help_panel=PLUGINS)
+    ] = None
+    start_time: Annotated[
+        float | None,
+        Option(help="Begin below the last time step, such as 0.94, for more motion.", rich_help_panel=PLUGINS),
+    ] = None
+    start_statistics: Annotated[
+        str | None, Option(help="A file of `stats analytic-init`, for that beginning.", rich_help_panel=PLUGINS)
+    ] = None
+    free_init: Annotated[
+        str | None,
+        Option(help="Sample again from the low frequencies: iterations=2,level=0.9.", rich_help_panel=PLUGINS),
+    ] = None
+    free_u: Annotated[
+        str | None, Option(help="Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9.", rich_help_panel=PLUGINS)
+    ] = None
 
     def plugin_settings(self) -> dict[str, Any]:
         """The options by the names of the settings."""

@@ -1,0 +1,62 @@
+"""From settings to the methods of one generation that need more than settings: pictures, latents, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from lvdm.plugins.camera import FrameInit, parse_camera, seen_by_camera
+from lvdm.plugins.early_start import EarlyStart
+from lvdm.plugins.free_init import FreeInit, parse_free_init
+from lvdm.plugins.free_u import parse_free_u
+from lvdm.plugins.latent_statistics import read_statistics
+from lvdm.plugins.low_pass import LowPass
+from lvdm.plugins.scalecrafter import ScalePlan, scale_plugins
+from lvdm.plugins.seams import Plugin
+from lvdm.plugins.settings import PluginSettings
+
+EncodeConcat = Callable[[float], Tensor]
+"""From the strength of a low-pass filter to the concatenated latents (b, c, t, h, w) of the filtered pictures."""
+
+
+def sampling_plugins(
+    settings: PluginSettings,
+    scale: ScalePlan | None,
+    images: Tensor,
+    num_frames: int,
+    encode_video: Callable[[Tensor], Tensor],
+    encode_concat: EncodeConcat,
+) -> list[Plugin]:
+    """The methods that the settings ask for.
+
+    images         (b, 3, H, W) in [-1, 1] at the size that the network runs at
+    encode_video   videos (b, 3, t, H, W) -> latents (b, c, t, h, w)
+    """
+    plugins: list[Plugin] = []
+    if settings.start_time < 1:
+        path = settings.start_statistics
+        plugins.append(EarlyStart(settings.start_time, None if path is None else read_statistics(path)))
+    if settings.camera is not None:
+        move, camera = parse_camera(settings.camera)
+        layout = encode_video(seen_by_camera(images, move, camera.amount, num_frames))
+        plugins.append(FrameInit(layout, camera))
+    if settings.low_pass > 0 and settings.low_pass_until > 0:
+        plugins.append(LowPass(encode_concat(settings.low_pass), settings.low_pass_until))
+    if settings.free_u is not None:
+        plugins.append(parse_free_u(settings.free_u))
+    return [*plugins, *scale_plugins(scale)]
+
+
+def sample_repeatedly(
+    settings: PluginSettings, plugins: Sequence[Plugin], sample: Callable[[Sequence[Plugin]], Any]
+) -> Any:
+    """The latents of `sample`, which is called again with those of the call before if FreeInit is asked for."""
+    latents = sample(plugins)
+    if settings.free_init is None:
+        return latents
+    options = parse_free_init(settings.free_init)
+    for iteration in range(1, options.iterations):
+        latents = sample([*plugins, FreeInit(options, iteration, latents)])
+    return latents

@@ -1,0 +1,92 @@
+"""FreeInit (arXiv 2312.07537): sample, noise the result again, and sample anew from its low frequencies.
+
+What the first pass found moves over a clip in its low frequencies, and real clips have more of that in their noise than
+pure noise has. At the last time step of a model with zero terminal SNR nothing of the first pass would be left, so the
+latents are noised to a time below it, with the dynamic rescale, and sampling begins there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.noise import sample_noise
+from lvdm.diffusion.parameterization import q_sample, scale_x0
+from lvdm.diffusion.schedule import NoiseSchedule
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.early_start import start_step
+from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
+from lvdm.plugins.seams import Samples, Seams, Start
+from lvdm.plugins.specs import parse_options
+
+
+@dataclass(frozen=True)
+class FreeInitOptions:
+    """How often, and from where.
+
+    iterations         samplings in all; 1 is the plain one
+    level              where later samplings begin, as a share of the time steps: above 0 and below 1
+    spatial, temporal  how much of the frequencies is taken over, 0 (none) to 1
+    """
+
+    iterations: int = 2
+    level: float = 0.9
+    spatial: float = 0.25
+    temporal: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.iterations <= 10:
+            raise ValueError(f"iterations {self.iterations} is not possible; use 1 to 10")
+        if not 0 < self.level < 1:
+            raise ValueError(
+                f"level {self.level:g} is not possible; use a number between 0 and 1: at the last time step nothing "
+                "of the first sampling is left"
+            )
+        for name in ("spatial", "temporal"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 1")
+
+
+def parse_free_init(text: str) -> FreeInitOptions:
+    """The setting `free_init`, such as iterations=3,level=0.9. Raises `ValueError`."""
+    options: FreeInitOptions = parse_options(text, FreeInitOptions, "free_init")
+    return options
+
+
+@dataclass(frozen=True, eq=False)
+class FreeInit:
+    """One further sampling as a plug-in: the `iteration`-th, from 1, after the one that gave `latents`."""
+
+    options: FreeInitOptions
+    iteration: int
+    latents: Tensor
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Begin with the low frequencies of the latents; see `Plugin`."""
+
+        def start(
+            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
+        ) -> Start:
+            noise = seams.initial_noise(shape, samples, conditioning, schedule).latents
+            fresh = sample_noise(shape, samples.seeds, samples.indices, f"free init/{self.iteration}")
+            first = start_step(self.options.level, schedule)
+            return Start(self.noise_again(noise, fresh, first, schedule), first)
+
+        yield replace(seams, initial_noise=start)
+
+    def noise_again(self, noise: Tensor, fresh: Tensor, first: int, schedule: NoiseSchedule) -> Tensor:
+        """What sampling begins with at time step `first`, (b, c, t, h, w).
+
+        Low frequencies are those of the latents under the noise they came from, high ones those of `fresh` noise.
+        """
+        schedule, latents = schedule.to(noise.device), self.latents.to(noise)
+        t = torch.full((noise.shape[0],), first, device=noise.device)
+        scaled = scale_x0(latents, t, schedule)
+        weights = low_pass_filter(tuple(noise.shape[2:]), self.options.spatial, self.options.temporal)  # type: ignore[arg-type]
+        return mix_frequencies(q_sample(scaled, noise, t, schedule), fresh, weights)

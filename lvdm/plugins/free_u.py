@@ -1,0 +1,108 @@
+"""FreeU (arXiv 2309.11497): a decoder that listens more to the features from below and less to the skips.
+
+The features from below carry the shapes and are strengthened where they are strong; the skips carry texture and lose
+some of their lowest frequencies. It acts on the two deepest levels of the decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lvdm.modules.layers import ResBlock, Upsample
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.seams import Samples, Seams
+from lvdm.plugins.specs import parse_options
+
+
+@dataclass(frozen=True)
+class FreeU:
+    """The method as a plug-in; with every factor 1 nothing changes.
+
+    b1, b2  strength of the features from below, in the deepest level and in the one above it
+    s1, s2  what is left of the lowest frequencies of the skips there
+    """
+
+    b1: float = 1.1
+    b2: float = 1.2
+    s1: float = 0.9
+    s2: float = 0.9
+
+    def __post_init__(self) -> None:
+        for name in ("b1", "b2", "s1", "s2"):
+            if not 0 <= getattr(self, name) <= 2:
+                raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 2")
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Weigh what the decoder's blocks are given; see `Plugin`."""
+        factors = ((self.b1, self.s1), (self.b2, self.s2))
+        hooks = []
+        for depth, blocks in enumerate(decoder_levels(unet)[: len(factors)]):
+            backbone, skip = factors[depth]
+            for block, width in blocks:
+                if (backbone, skip) != (1, 1):
+                    hooks.append(block.register_forward_pre_hook(_weigh(width, backbone, skip)))
+        try:
+            yield seams
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def parse_free_u(text: str) -> FreeU:
+    """The setting `free_u`, such as b1=1.1,s1=0.9. Raises `ValueError`."""
+    options: FreeU = parse_options(text, FreeU, "free_u")
+    return options
+
+
+def decoder_levels(unet: UNetModel) -> list[list[tuple[nn.Module, int]]]:
+    """The blocks of the decoder by level, the deepest first, each with how many of its input channels come from below.
+
+    The rest are those of the skip beside it.
+    """
+    levels: list[list[tuple[nn.Module, int]]] = [[]]
+    width = unet.config.channel_mult[-1] * unet.config.model_channels
+    for block in cast(Sequence[Sequence[nn.Module]], unet.output_blocks):
+        levels[-1].append((cast(nn.Module, block), width))
+        convolution = cast(ResBlock, block[0]).in_layers[-1]
+        width = cast(nn.Conv2d, convolution).out_channels
+        if isinstance(block[-1], Upsample):
+            levels.append([])
+    return levels
+
+
+def strengthen(features: Tensor, factor: float) -> Tensor:
+    """Half of the channels of (n, c, h, w) times 1 to `factor`, by how active each pixel is in its picture."""
+    if factor == 1:
+        return features
+    half = features.shape[1] // 2
+    activity = features.float().mean(dim=1, keepdim=True)  # n 1 h w
+    low, high = activity.amin((-2, -1), keepdim=True), activity.amax((-2, -1), keepdim=True)
+    weight = 1 + (factor - 1) * (activity - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)
+    return torch.cat([features[:, :half] * weight.to(features.dtype), features[:, half:]], dim=1)
+
+
+def damp_low_frequencies(features: Tensor, factor: float) -> Tensor:
+    """The frequencies of (n, c, h, w) below one cycle per picture, the mean included, times `factor`."""
+    if factor == 1:
+        return features
+    spectrum = torch.fft.fftn(features.float(), dim=(-2, -1))
+    rows, columns = (torch.fft.fftfreq(size, 1 / size, device=features.device).abs() for size in features.shape[-2:])
+    low = (rows[:, None] < 1) & (columns < 1)
+    weights = torch.where(low, factor, 1.0)
+    return torch.fft.ifftn(spectrum * weights, dim=(-2, -1)).real.to(features.dtype)
+
+
+def _weigh(width: int, backbone: float, skip: float) -> Any:
+    def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, *rest = inputs
+        features, passed = strengthen(x[:, :width], backbone), damp_low_frequencies(x[:, width:], skip)
+        return (torch.cat([features, passed], dim=1), *rest)
+
+    return hook

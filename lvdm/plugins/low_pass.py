@@ -1,0 +1,56 @@
+"""Adaptive low-pass guidance (ALG, arXiv 2506.08456): livelier videos from a first look at a blurred picture.
+
+An image-to-video model that is shown every detail of the picture in the first steps copies it and moves little. Shown
+a picture without details until the motion is decided, it moves more; the sharp picture then brings the details back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.seams import Samples, Seams
+
+
+def without_details(images: Tensor, strength: float) -> Tensor:
+    """Images (b, 3, H, W) reduced to 1 - `strength` of their sides and enlarged again; at 0 the images themselves."""
+    if strength == 0:
+        return images
+    size = images.shape[-2:]
+    small = [max(1, round(side * (1 - strength))) for side in size]
+    reduced = F.interpolate(images, small, mode="bilinear", antialias=True)
+    return F.interpolate(reduced, tuple(size), mode="bilinear")
+
+
+@dataclass(frozen=True, eq=False)
+class LowPass:
+    """The method as a plug-in.
+
+    concat  (b, c, t, h, w) the concatenated latents of the picture without details
+    until   share of the steps that see them, 0 to 1
+    """
+
+    concat: Tensor
+    until: float
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Show the network the blurred picture first; see `Plugin`."""
+
+        def make(conditions: Sequence[Conditioning]) -> Branches:
+            sharp = seams.branches(conditions)
+            soft = seams.branches([replace(condition, concat=self.concat) for condition in conditions])
+
+            def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+                return soft(x_t, t) if seams.clock.before(self.until) else sharp(x_t, t)
+
+            return branches
+
+        yield replace(seams, branches=make)

@@ -1,0 +1,73 @@
+"""A video that begins with its picture and keeps its colours."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from small_model import FRAMES, SIDE, picture, write_small_model
+
+from lvdm.data.images import fit_image
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.anchor import correct_pixels, hold_first_frame
+from lvdm.plugins.color_lock import lock_colors
+
+PROMPT = "a red ball moves to the right"
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    folder = write_small_model(tmp_path_factory.mktemp("checkpoints") / "small")
+    return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
+
+
+@pytest.mark.parametrize("mode", [{}, {"loop": True}, {"height": 30, "width": 44}], ids=str)
+def test_an_exact_anchor_makes_frame_0_the_image(pipe, mode) -> None:
+    result = pipe(picture(), PROMPT, anchor="exact", **mode)
+    assert result.first_frame_psnr[0] == math.inf
+    assert torch.isfinite(result.video).all()
+
+
+def test_a_soft_anchor_gives_frame_0_the_latents_of_the_image(pipe) -> None:
+    soft, held = pipe(picture(), PROMPT, anchor="soft"), pipe(picture(), PROMPT, keep_mask=torch.ones(SIDE, SIDE))
+    assert torch.equal(soft.latents[:, :, 0], held.latents[:, :, 0])
+    assert not torch.equal(soft.latents[:, :, 1], held.latents[:, :, 1]), "other frames are free"
+
+
+def test_an_anchor_leaves_a_mask_in_force() -> None:
+    mask = torch.zeros(1, 3, 4, 4)
+    mask[..., 0] = 1
+    held = hold_first_frame(mask, "soft", (1, 3, 4, 4))
+    assert held is not None
+    assert held[:, 0].eq(1).all()
+    assert torch.equal(held[:, 1:], mask[:, 1:])
+    assert hold_first_frame(mask, "free", (1, 3, 4, 4)) is mask
+    assert hold_first_frame(None, "free", (1, 3, 4, 4)) is None
+
+
+def test_the_correction_falls_off_by_the_same_share_each_frame() -> None:
+    video, image = torch.zeros(1, 3, FRAMES, 4, 4), torch.full((1, 3, 4, 4), 0.4)
+    corrected = correct_pixels(video, image, "exact", 0.5)
+    torch.testing.assert_close(corrected[0, 0, :, 0, 0], 0.4 * 0.5 ** torch.arange(FRAMES), rtol=0, atol=1e-6)
+    alone = correct_pixels(video, image, "exact", 0.0)
+    assert alone[:, :, 0].eq(0.4).all()
+    assert alone[:, :, 1:].eq(0).all()
+    assert correct_pixels(video, image, "soft") is video
+
+
+def test_locked_colours_are_those_of_the_image() -> None:
+    image = fit_image(picture(), SIDE, SIDE)[None]
+    drifting = torch.stack([image * (1 - 0.1 * i) + 0.05 * i for i in range(FRAMES)], dim=2)
+    assert lock_colors(drifting, image, 0.0) is drifting
+    locked = lock_colors(drifting, image, 1.0)
+    for i in range(FRAMES):
+        torch.testing.assert_close(locked[:, :, i], image, rtol=0, atol=1e-5)
+    half = lock_colors(drifting, image, 0.5)
+    torch.testing.assert_close(half, (drifting + locked) / 2, rtol=0, atol=1e-5)
+
+
+def test_frames_of_one_colour_stay_so() -> None:
+    locked = lock_colors(torch.zeros(1, 3, 2, 4, 4), torch.rand(1, 3, 4, 4), 1.0)
+    assert torch.isfinite(locked).all()
+    assert locked.std((-2, -1)).max() < 1e-6
