@@ -39,6 +39,7 @@ class Recipe:
     image_sha256: str | None
     keep_mask: Path | None
     keep_mask_sha256: str | None
+    start_statistics_sha256: str | None
     prompt: str
     negative_prompt: str
     prompts_at: tuple[tuple[int, str], ...]
@@ -60,7 +61,7 @@ class Recipe:
 
 
 def image_hash(path: Path) -> str:
-    """SHA-256 of an image file, in hexadecimal."""
+    """SHA-256 of an image or another input, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -120,7 +121,7 @@ def describe_video(
 ) -> dict[str, Any]:
     """The record of video `number` of `result`, ready for JSON."""
     request, runtime, size = result.requests[number], pipeline.runtime, result.size
-    psnr = result.first_frame_psnr[number]
+    psnr, statistics = result.first_frame_psnr[number], result.settings.start_statistics
     return {
         "format": FORMAT,
         "video": path.name,
@@ -131,6 +132,7 @@ def describe_video(
             "end_image_sha256": image_hash(request.end_image_path) if request.end_image_path else None,
             "keep_mask": _absolute(request.keep_mask_path),
             "keep_mask_sha256": image_hash(request.keep_mask_path) if request.keep_mask_path else None,
+            "start_statistics_sha256": image_hash(Path(statistics)) if statistics else None,
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "prompts_at": request.prompts_at,
@@ -194,6 +196,7 @@ def read_record(path: str | Path) -> Recipe:
             image_sha256=given["image_sha256"],
             keep_mask=Path(given["keep_mask"]) if given.get("keep_mask") else None,
             keep_mask_sha256=given.get("keep_mask_sha256"),
+            start_statistics_sha256=given.get("start_statistics_sha256"),
             prompt=given["prompt"],
             negative_prompt=given["negative_prompt"],
             prompts_at=tuple((frame, prompt) for frame, prompt in given.get("prompts_at", ())),

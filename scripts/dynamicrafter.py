@@ -15,10 +15,12 @@ from scripts.commands.evaluate import evaluate
 from scripts.commands.extend import extend
 from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
+from scripts.commands.merge import merge
+from scripts.commands.statistics import analytic_init
 from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, text_to_video, extend, info, convert, doctor):
+for command in (animate, interpolate, loop, text_to_video, extend, info, convert, merge, doctor):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 
@@ -27,6 +29,10 @@ data.command()(check)
 data.command()(cache)
 app.add_typer(data, name="data")
 app.add_typer(evaluate, name="evaluate")
+
+stats = typer.Typer(no_args_is_help=True, help="Measure data for generations.")
+stats.command("analytic-init")(analytic_init)
+app.add_typer(stats, name="stats")
 
 
 @app.callback()

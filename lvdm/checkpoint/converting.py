@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvdm.checkpoint.blending import Blend, BlendedCheckpoint
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.errors import CheckpointError
@@ -71,6 +72,7 @@ def convert(
     loras: Sequence[tuple[Path, float]] = (),
     weights: Weights = "auto",
     encoders: str | Path | None = None,
+    blend_with: tuple[str | Path, Blend] | None = None,
 ) -> ConversionReport:
     """Write `source` to `destination`, as safetensors or as .ckpt by its suffix; keys are the released ones.
 
@@ -83,6 +85,7 @@ def convert(
     loras      files and scales that are added to the weights
     weights    of a run that averaged them: the averaged, the trained, or the averaged where there are any
     encoders   a checkpoint that supplies the autoencoder and the towers that a training from cached latents left out
+    blend_with  another checkpoint, and how its weights are blended in
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
     """
@@ -90,6 +93,8 @@ def convert(
     averaged, in_pieces = checkpoint.averaged, checkpoint.format in SHARDED
     if encoders is not None:
         checkpoint = complete(checkpoint, read_checkpoint(encoders))
+    if blend_with is not None:
+        checkpoint = BlendedCheckpoint(checkpoint, read_checkpoint(blend_with[0], weights), blend_with[1])
     if loras or adapters_in(checkpoint):
         checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
     destination = Path(destination)

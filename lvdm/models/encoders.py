@@ -57,7 +57,19 @@ def load_encoders(
 
     Raises `CheckpointError` if none of them does.
     """
+    return _filled(FrozenEncoders(config), files, device)
+
+
+def load_first_stage(
+    config: LatentVisualDiffusionConfig, files: Sequence[CheckpointFile], device: torch.device | str = "cpu"
+) -> FrozenEncoders:
+    """The same with the encoder of the autoencoder alone: only `moments` can be used."""
     encoders = FrozenEncoders(config)
+    del encoders.cond_stage_model, encoders.embedder
+    return _filled(encoders, files, device)
+
+
+def _filled(encoders: FrozenEncoders, files: Sequence[CheckpointFile], device: torch.device | str) -> FrozenEncoders:
     tensors = _find(encoders, files)
     weights = {key: file[key].to(device, torch.float32, copy=True) for key, file in tensors.items()}
     encoders.load_state_dict(weights, assign=True)

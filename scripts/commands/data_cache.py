@@ -55,7 +55,7 @@ def cache(
     options = CachingOptions(batch_frames, _parse_shard(shard), verify)
     stored, every = _parse_dtype(dtype), _parse_tokens(image_tokens)
     setup = load_training_setup(config, overrides or [])
-    model = _model_config(setup)
+    model = model_config(setup)
     where = choose_device(device)
     files = [read_checkpoint(path) for path in setup.pretrained]
     with library_messages():
@@ -114,7 +114,8 @@ def _items(setup: TrainingSetup, source: str, hashes: ContentHashes) -> tuple[Cl
     return videos, cache_items(videos, setup.data.params.sizes(), hashes)
 
 
-def _model_config(setup: TrainingSetup) -> Any:
+def model_config(setup: TrainingSetup) -> Any:
+    """The configuration of the video model of a training. Raises `ValueError` for one of another kind."""
     from lvdm.models.video_config import LatentVisualDiffusionConfig
 
     if not isinstance(setup.model.params, LatentVisualDiffusionConfig):

@@ -157,6 +157,9 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
         raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
     if recipe.keep_mask and image_hash(recipe.keep_mask) != recipe.keep_mask_sha256:
         raise ValueError(f"{recipe.keep_mask} is no longer the mask that {path} was made with; put the old one back")
+    statistics = recipe.settings.start_statistics
+    if statistics and image_hash(Path(statistics)) != recipe.start_statistics_sha256:
+        raise ValueError(f"{statistics} is no longer the statistics that {path} was made with; put the old ones back")
     source = options.config or options.preset or options.checkpoint
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:

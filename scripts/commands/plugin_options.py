@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
@@ -60,4 +61,7 @@ class PluginOptions:
 
     def plugin_settings(self) -> dict[str, Any]:
         """The options by the names of the settings."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(PluginOptions)}
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(PluginOptions)}
+        if self.start_statistics is not None:
+            given["start_statistics"] = str(Path(self.start_statistics).resolve())
+        return given
