@@ -18,6 +18,7 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import write_json
 from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
+from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline, Schedule
 from lvdm.results import GenerationResult
@@ -28,9 +29,12 @@ PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a record says about how its video was made. `loras`: file, scale and SHA-256 of each.
+    """What a record says about how its video was made.
 
-    scale  what the setting `scale` came to; off in records from before there was one
+    loras    file, scale and SHA-256 of each
+    scale    what the setting `scale` came to; off in records from before there was one
+    best_of  of how many videos this one was kept as the best; 1 if it had no rival
+    quality  None where it was not measured
     """
 
     video: str
@@ -58,6 +62,8 @@ class Recipe:
     threads: int
     playback_fps: float
     drop_last_frame: bool
+    best_of: int
+    quality: QualityReport | None
 
 
 def image_hash(path: Path) -> str:
@@ -72,15 +78,20 @@ def save_video(
     path: Path,
     playback_fps: float,
     drop_last_frame: bool = False,
+    quality: QualityReport | None = None,
 ) -> Path:
     """Write video `number` of `result` to `path` and its record to `record_path(path)`; returns the latter.
 
-    `drop_last_frame` leaves out the last frame, which in a loop is the first one again. Raises `OutputError`.
+    `drop_last_frame` leaves out the last frame, which in a loop is the first one again. `quality` goes into the record.
+    Raises `OutputError`.
     """
     clip = result.video[number]
     write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps)
     beside = record_path(path)
-    write_json(beside, describe_video(pipeline, result, number, path, playback_fps, drop_last_frame))
+    record = describe_video(pipeline, result, number, path, playback_fps, drop_last_frame)
+    if quality is not None:
+        record["quality"] = quality.as_dict()
+    write_json(beside, record)
     return beside
 
 
@@ -215,6 +226,8 @@ def read_record(path: str | Path) -> Recipe:
             threads=runtime["threads"],
             playback_fps=output["playback_fps"],
             drop_last_frame=output["drop_last_frame"],
+            best_of=record.get("chosen", {}).get("of", 1),
+            quality=_quality(record),
         )
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file") from error
@@ -222,6 +235,14 @@ def read_record(path: str | Path) -> Recipe:
         raise ValueError(
             f"{path} is not the record of a video made here ({error}); give the .json beside a video"
         ) from error
+
+
+def _quality(record: dict[str, Any]) -> QualityReport | None:
+    """The measures of a record; None where there are none, or those of another version."""
+    try:
+        return QualityReport.from_dict(record["quality"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _absolute(path: Path | None) -> str | None:

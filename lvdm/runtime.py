@@ -209,6 +209,22 @@ class Runtime:
         with self._resident(self.model.first_stage_model), torch.inference_mode():
             return self.model.encode_first_stage(video.to(self.device)).float()
 
+    @torch.inference_mode()
+    def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:
+        """Mean cosine, over the frames of a video (3, t, H, W) in [-1, 1], of frame and prompt in the model's CLIP.
+
+        None for a model whose two towers have features of different lengths.
+        """
+        with self._resident(self.model.cond_stage_model):
+            text = self.model.cond_stage_model.pooled([prompt]).float()  # 1 d
+        with self._resident(self.model.embedder):
+            frames = [
+                self.model.embedder.pooled(frame.to(self.device)).float() for frame in video.transpose(0, 1)[:, None]
+            ]
+        if text.shape[1] != frames[0].shape[1]:
+            return None
+        return F.cosine_similarity(torch.cat(frames), text).mean().item()
+
     def _embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """(b, n, d); each distinct prompt is encoded once, the empty one once for all calls."""
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]

@@ -38,8 +38,9 @@ class ClipFeatures(pl.LightningModule):
             self.writer.add(self.jobs[prepared.index], prepared)
 
     def on_predict_epoch_end(self) -> None:
-        """Write what waited for a full batch."""
+        """Write what waited for a full batch, and wait until the other processes have."""
         self.writer.flush()
+        self.trainer.strategy.barrier()
 
 
 def local_device(device: str, devices: int) -> str:

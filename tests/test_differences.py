@@ -18,7 +18,7 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.runtime import Runtime
-from scripts.commands import jobs
+from scripts.commands import jobs, running
 from scripts.commands.options import GenerationOptions
 from scripts.dynamicrafter import app
 
@@ -103,7 +103,7 @@ def test_images_are_loaded_one_batch_at_a_time(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(jobs, "load_image", load)
     monkeypatch.setattr(DynamiCrafterPipeline, "generate", count)
     options = GenerationOptions(checkpoint=folder, output=tmp_path / "made", dtype="fp32", format="gif")
-    jobs.run(jobs.list_job(tmp_path / "list.jsonl", "animate", options))
+    running.run(jobs.list_job(tmp_path / "list.jsonl", "animate", options))
     assert len(counts) == 3
     assert max(counts) <= 2, f"images held when each video starts: {counts}"  # the one before may still be referenced
 

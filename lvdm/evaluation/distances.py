@@ -21,7 +21,7 @@ from lvdm.evaluation.results import Curve, MetricRow
 Rows = NDArray[np.float64]
 Resampled = Callable[[Rows, Rows, int, int], Rows]
 
-LEAST = 4
+LEAST = 2
 """Clips a side, without which there is no distance at all."""
 
 _REPEATS = 2

@@ -172,17 +172,16 @@ def stills_of(fake: Manifest, real: Manifest | None) -> list[ClipSpec]:
     """The input image of each generated clip, as a clip that stands still.
 
     It is the image of the generated clip's line, else that of the real clip of this id, else the first frame of that
-    real clip, else the generated clip's own first frame.
+    real clip, else the generated clip's own first frame. Size and rate are those of the real clip where there is one,
+    so that the stills of several models are the same.
     """
     partners: Mapping[str, Entry] = {entry.id: entry for entry in real.entries} if real else {}
     specs = []
     for entry in fake.entries:
         own = fake.spec(entry)
-        partner = real.spec(partners[entry.id]) if real and entry.id in partners else None
-        image = own.image or (partner.image if partner else None)
-        base = own if own.image is not None or partner is None else partner
-        still = dataclasses.replace(base, id=own.id, frames=own.frames, prompt=own.prompt, image=image, still=True)
-        specs.append(still)
+        base = real.spec(partners[entry.id]) if real and entry.id in partners else own
+        image = own.image or base.image
+        specs.append(dataclasses.replace(base, frames=own.frames, prompt=own.prompt, image=image, still=True))
     return specs
 
 

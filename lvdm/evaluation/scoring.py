@@ -112,12 +112,11 @@ def set_note(name: str, manifest: Manifest, records: Records, listed: Sequence[s
 
 
 def _set_notes(evaluation: Evaluation, wanted: Sequence[Wanted], records: Records) -> list[SetNote]:
-    manifests = {FAKE: evaluation.fake, STILL: evaluation.fake}
-    if evaluation.real is not None:
-        manifests[REAL] = evaluation.real
+    manifests = {FAKE: evaluation.fake, REAL: evaluation.real, STILL: evaluation.fake}
     return [
         set_note(name, manifest, records, [record.spec.id for record in wanted if record.set == name])
         for name, manifest in manifests.items()
+        if manifest is not None
     ]
 
 

@@ -57,7 +57,7 @@ def _generate(mode: str, image: Path | None, end_image: Path | None, options: Ge
     if len(sources) != 1:
         given = " and ".join(sources) or "nothing"
         raise ValueError(f"give one of: {first[0]}, --prompts or --replay; {given} was given")
-    from scripts.commands import jobs
+    from scripts.commands import jobs, running
     from scripts.commands.progress import library_messages
 
     with library_messages():
@@ -67,4 +67,4 @@ def _generate(mode: str, image: Path | None, end_image: Path | None, options: Ge
             todo = jobs.list_job(options.prompts, mode, options)
         else:
             todo = jobs.single_job(image, end_image, mode, options)
-        jobs.run(todo)
+        running.run(todo)

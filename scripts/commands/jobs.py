@@ -1,24 +1,19 @@
-"""From options to videos on the disk: everything is checked first, only then the weights are loaded."""
+"""From options to a list of videos to make: everything is checked here, before the weights are loaded."""
 
 from __future__ import annotations
 
-import itertools
 import logging
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from rich.console import Console
 
 from lvdm.checkpoint import checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
-from lvdm.data.contact_sheet import write_contact_sheet
-from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
@@ -27,12 +22,10 @@ from lvdm.device import choose_device, choose_precision
 from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
-from lvdm.pipeline import DynamiCrafterPipeline, choose_schedule
-from lvdm.provenance import image_hash, read_record, record_path, record_stem, save_video
-from lvdm.results import GenerationRequest, GenerationResult
-from scripts.commands.memory import announce_memory
+from lvdm.pipeline import choose_schedule
+from lvdm.provenance import image_hash, read_record, record_stem
+from scripts.commands.contests import Contest, contest
 from scripts.commands.options import GenerationOptions
-from scripts.commands.progress import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +36,16 @@ FORMATS = {"png": "_%05d.png"}
 
 @dataclass(frozen=True)
 class Video:
-    """One video to make, and where to. Its images have been looked at, and are read again when it is its turn."""
+    """One video to make, and where to. Its images have been looked at, and are read again when it is its turn.
+
+    `contest` has the other videos of the same image and prompt, if there are any.
+    """
 
     asked: Request
     index: int
     settings: GenerationSettings
     output: Path
+    contest: Contest | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,8 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     check_request(asked)
     check_prompt(options.negative_prompt, "negative prompt")
     output = options.output or Path("outputs") / f"{asked.name}_{mode}_{options.seed}{_suffix(options)}"
-    outputs = [output] if options.num_videos == 1 else [_numbered(output, i) for i in range(options.num_videos)]
+    count = options.num_videos
+    outputs = [output] if count == 1 or options.keep == "best" else [_numbered(output, i) for i in range(count)]
     for path in outputs:
         if path.resolve() in [given.resolve() for given in (image, end_image) if given]:
             raise ValueError(f"--output {path} would replace the image; choose another name")
@@ -103,8 +101,8 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     check_mask(asked, options, settings, card)
     check_prompts_at(options.prompts_at(), settings.num_frames)
     single = replace(settings, num_videos_per_prompt=1)
-    videos = tuple(Video(asked, i, single, path) for i, path in enumerate(outputs))
-    return Job(videos, files, options, _playback_fps(options, card), mode == "loop")
+    videos = _videos(asked, single, output, [_numbered(output, i) for i in range(count)], range(count), options)
+    return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop")
 
 
 def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
@@ -119,16 +117,33 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
     videos = []
     for number, asked in enumerate(requests):
         settings = replace(_settings_of(asked, common, card, options.settings()), num_videos_per_prompt=1)
-        for copy in range(options.num_videos):
-            name = asked.name if options.num_videos == 1 else f"{asked.name}_{copy + 1:02d}"
-            # a request with a seed of its own means the same in any list
-            index = copy if asked.seed is not None else number * options.num_videos + copy
-            videos.append(Video(asked, index, settings, folder / f"{name}{_suffix(options)}"))
+        count, suffix = options.num_videos, _suffix(options)
+        numbered = [folder / f"{asked.name}_{copy + 1:02d}{suffix}" for copy in range(count)]
+        # a request with a seed of its own means the same in any list
+        first = 0 if asked.seed is not None else number * count
+        output = folder / f"{asked.name}{suffix}"
+        videos += _videos(asked, settings, output, numbered, range(first, first + count), options)
         check_request(asked)
         check_mask(asked, options, settings, card)
         check_prompts_at(options.prompts_at(), settings.num_frames)
-    check_output(videos[0].output)
+    rivals = videos[0].contest
+    check_output(rivals.output if rivals else videos[0].output)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
+
+
+def _videos(
+    asked: Request,
+    settings: GenerationSettings,
+    output: Path,
+    numbered: Sequence[Path],
+    indices: Sequence[int],
+    options: GenerationOptions,
+) -> list[Video]:
+    """The videos of one request: a single one as `output`, several as `numbered` or as --keep says."""
+    rivals = contest(output, tuple(numbered), tuple(indices), options)
+    if len(indices) == 1:
+        return [Video(asked, indices[0], settings, output)]
+    return [Video(asked, i, settings, path, rivals) for i, path in zip(indices, rivals.entries, strict=True)]
 
 
 def _settings_of(
@@ -188,133 +203,23 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
 
 
-def run(job: Job, batch_size: int = 1) -> None:
-    """Load the model and make the videos, `batch_size` at a time.
-
-    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding.
-    """
-    options = job.options
-    todo = [video for video in job.videos if not (job.skip_finished and _is_finished(video, job))]
-    if len(todo) < len(job.videos):
-        logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
-    if not todo:
-        return
-    first = todo[0]
-    announce_memory(job.files, options, first.settings, _load(first.asked.image), min(batch_size, len(todo)))
-    pipeline = DynamiCrafterPipeline.from_pretrained(
-        job.files.config,
-        job.files.checkpoint,
-        options.device,
-        options.dtype,
-        options.low_memory,
-        options.towers,
-        options.schedule,
-    )
-    for path, scale in options.loras():
-        pipeline.load_lora(path, scale)
-    done = 0
-    for batch in _batches(todo, batch_size):
-        requests = [_request(video.asked, options, video.index) for video in batch]
-        for group in _same_size(pipeline, requests, batch[0].settings):
-            title = batch[group[0]].output.name
-            title = title if len(todo) == 1 else f"{done + 1}/{len(todo)} {title}"
-            with progress_bar(title) as show:
-                result = pipeline.generate([requests[i] for i in group], batch[0].settings, on_progress=show)
-            for number, i in enumerate(group):
-                _save(pipeline, result, number, batch[i].output, job)
-            done += len(group)
-
-
-def _batches(videos: Sequence[Video], batch_size: int) -> Iterator[list[Video]]:
-    """Runs of at most `batch_size` videos under the same settings."""
-    for _, same in itertools.groupby(videos, key=lambda video: video.settings):
-        rest = list(same)
-        for begin in range(0, len(rest), batch_size):
-            yield rest[begin : begin + batch_size]
-
-
-def _same_size(
-    pipeline: DynamiCrafterPipeline, requests: Sequence[GenerationRequest], settings: GenerationSettings
-) -> list[list[int]]:
-    """The numbers of the requests, those whose videos have the same size together."""
-    groups: dict[PaddedSize, list[int]] = {}
-    for number, request in enumerate(requests):
-        groups.setdefault(pipeline.size_for(request.image, settings), []).append(number)
-    return list(groups.values())
-
-
-def _save(pipeline: DynamiCrafterPipeline, result: GenerationResult, number: int, output: Path, job: Job) -> None:
-    written = [output, save_video(pipeline, result, number, output, job.playback_fps, job.drop_last_frame)]
-    if job.options.contact_sheet:
-        sheet = written[1].with_name(f"{written[1].stem}_sheet.png")
-        write_contact_sheet(result.video[number], sheet)
-        written.append(sheet)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    seconds = sum(result.seconds.values())
-    psnr = result.first_frame_psnr[number]
-    fidelity = "" if psnr is None else f", frame 0 at {psnr:.1f} dB of the input"
-    console.print(f"{output}  ({seconds:.1f} s{fidelity})")
-    for path in written[1:]:
-        console.print(str(path))
-
-
 def check_request(asked: Request) -> None:
     """Raise `ValueError` for a prompt or an image of the request that cannot be used."""
     check_prompt(asked.prompt, f"prompt of {asked.name}")
     check_prompt(asked.negative_prompt or "", f"negative prompt of {asked.name}")
-    _load(asked.image)
-    _load(asked.end_image)
+    load_if_given(asked.image)
+    load_if_given(asked.end_image)
 
 
-def _load(image: Path | None) -> Image.Image | None:
+def load_if_given(image: Path | None) -> Image.Image | None:
+    """The image; None for none."""
     return None if image is None else load_image(image)
 
 
 def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings, card: ModelCard) -> None:
     """Raise `ValueError` for a `--keep-mask` that does not fit the request."""
     if options.keep_mask is not None:
-        check_keep_mask(to_masks(options.keep_mask), _load(asked.image), settings, card)
-
-
-def _request(asked: Request, options: GenerationOptions, index: int) -> GenerationRequest:
-    return GenerationRequest(
-        _load(asked.image),
-        asked.prompt,
-        options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt,
-        _load(asked.end_image),
-        options.seed if asked.seed is None else asked.seed,
-        index,
-        asked.image,
-        asked.end_image,
-        () if options.keep_mask is None else to_masks(options.keep_mask),
-        options.keep_mask,
-        options.prompts_at(),
-    )
-
-
-def _is_finished(video: Video, job: Job) -> bool:
-    """Whether the video lies there as it is asked for. Its record is written last, and so tells of a whole file."""
-    record, options = record_path(video.output), job.options
-    first_file = video.output.with_name(re.sub(r"%\d*d", lambda counter: counter[0] % 0, video.output.name))
-    if not (record.is_file() and first_file.exists()):
-        return False
-    try:
-        made, asked = read_record(record), video.asked
-    except ValueError as error:
-        logger.warning("%s; the video is made again", error)
-        return False
-    seed = options.seed if asked.seed is None else asked.seed
-    mask = None if options.keep_mask is None else options.keep_mask.resolve()
-    negative = options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt
-    return (
-        made.video == video.output.name
-        and (made.prompt, made.negative_prompt, made.keep_mask) == (asked.prompt, negative, mask)
-        and made.prompts_at == options.prompts_at()
-        and (made.seed, made.index, made.settings) == (seed, video.index, video.settings)
-        and made.image_sha256 == (image_hash(asked.image) if asked.image else None)
-        and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)
-        and made.loras == tuple((path.resolve(), scale, checkpoint_hash(path)) for path, scale in options.loras())
-    )
+        check_keep_mask(to_masks(options.keep_mask), load_if_given(asked.image), settings, card)
 
 
 def _playback_fps(options: GenerationOptions, card: ModelCard) -> float:

@@ -113,6 +113,9 @@ class GenerationOptions(PluginOptions):
     ] = None
     seed: Annotated[int, Option(help="The same seed gives the same video.", rich_help_panel=SAMPLING)] = 123
     num_videos: Annotated[int, Option(help="Videos for each image and prompt.", rich_help_panel=SAMPLING)] = 1
+    keep: Annotated[
+        str, Option(help="Of --num-videos: all, or best, which removes the others.", rich_help_panel=SAMPLING)
+    ] = "all"
 
     output: Annotated[
         Path | None, Option("--output", "-o", help="File to write; a folder for --prompts.", rich_help_panel=OUTPUT)

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
     from lvdm.data.prompts import read_requests
     from lvdm.data.video_writer import check_output
     from lvdm.generation import GenerationSettings
-    from scripts.commands import jobs
+    from scripts.commands import jobs, running
 
     mode = "loop" if args.loop else "interpolate" if args.interp else "animate"
     requests = read_requests(args.prompt_dir, mode=jobs.READ_MODES[mode])
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
             videos.append(jobs.Video(request, index, settings, output))
     check_output(videos[0].output)
     mine = tuple(videos[rank::world_size])
-    jobs.run(jobs.Job(mine, files, options, card.playback_fps, args.loop, args.resume), args.bs)
+    running.run(jobs.Job(mine, files, options, card.playback_fps, args.loop, args.resume), args.bs)
 
 
 def _share(args: argparse.Namespace) -> tuple[int, int]:

@@ -1,0 +1,118 @@
+"""Several videos of one image and prompt: where they lie, which is best and why, and what becomes of the others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvdm.data.atomic import output_error, write_json
+from lvdm.evaluation.quality import Ranking, rank
+from lvdm.provenance import read_record, record_path
+from scripts.commands.options import GenerationOptions
+
+KEEP = ("all", "best")
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Videos that differ in their noise only.
+
+    output   the name that was asked for
+    entries  where each video is written to
+    indices  of their noise, see `GenerationRequest`
+    best     whether only the best one is kept, as `output`; the others are then removed
+    """
+
+    output: Path
+    entries: tuple[Path, ...]
+    indices: tuple[int, ...]
+    best: bool
+
+    def place(self, entry: Path) -> str:
+        """Which of them `entry` is, such as 3 of 8."""
+        return f"{self.entries.index(entry) + 1} of {len(self.entries)}"
+
+    def settle(self) -> list[str]:
+        """Rank the videos, which all lie there, and keep what is to be kept; the lines that tell about it.
+
+        Nothing is ranked where a record of keep all has no measures. Raises `OutputError`, `ValueError`.
+        """
+        found = [read_record(record_path(entry)).quality for entry in self.entries]
+        reports = [report for report in found if report is not None]
+        if len(reports) < len(found):
+            if self.best:
+                raise ValueError(f"{self._folder}: a record there has no measures; remove the folder and start again")
+            return []
+        ranking = rank(reports)
+        numbers = ", ".join(str(i + 1) for i in ranking.order)
+        if not self.best:
+            return [f"best first: {numbers}; {self.entries[ranking.best].name} has {ranking.reasons[0]}"]
+        record = self._keep(ranking)
+        lines = [f"{self.output}  (number {ranking.best + 1} of {len(found)}: {ranking.reasons[0]})", str(record)]
+        remarks = reports[ranking.best].remarks
+        return lines + ([f"the best one is {'; '.join(remarks)}"] if remarks else [])
+
+    def remove_entries(self) -> None:
+        """Remove the folder of the videos that were not kept, if there is one."""
+        if self.best and self._folder.is_dir():
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _folder(self) -> Path:
+        return _folder(self.output)
+
+    def _keep(self, ranking: Ranking) -> Path:
+        """Move the best video to its name, its record last, and remove the others; returns the record."""
+        winner, record = self.entries[ranking.best], record_path(self.output)
+        old_record = record_path(winner)
+        chosen = {
+            "of": len(self.entries),
+            "number": ranking.best + 1,
+            "ranking": [
+                {"number": i + 1, "reason": reason} for i, reason in zip(ranking.order, ranking.reasons, strict=True)
+            ],
+        }
+        made = json.loads(old_record.read_text(encoding="utf-8"))
+        sheet = f"{old_record.stem}_sheet.png"  # named after the record
+        try:
+            for path in sorted(winner.parent.iterdir()):
+                name = f"{record.stem}_sheet.png" if path.name == sheet else path.name
+                if path != old_record:
+                    _move(path, self.output.with_name(name))
+        except OSError as error:
+            raise output_error(self.output, error) from error
+        write_json(record, made | {"chosen": chosen})
+        self.remove_entries()
+        return record
+
+
+def contest(output: Path, entries: tuple[Path, ...], indices: tuple[int, ...], options: GenerationOptions) -> Contest:
+    """The contest for `output`: with --keep best in a folder of its own, else of the files `entries`.
+
+    Raises `ValueError` for an unknown --keep, and for the best of one.
+    """
+    if options.keep not in KEEP:
+        raise ValueError(f"--keep {options.keep!r} is not known; use {' or '.join(KEEP)}")
+    if options.keep == "all":
+        return Contest(output, entries, indices, False)
+    if len(entries) < 2:
+        raise ValueError("--keep best needs several videos to choose from; add --num-videos 4, or more")
+    folder = _folder(output)
+    return Contest(output, tuple(folder / f"{i + 1:02d}" / output.name for i in range(len(entries))), indices, True)
+
+
+def _folder(output: Path) -> Path:
+    return output.with_name(f"{output.name}.candidates")
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file, or the files of a folder into one that may be there already."""
+    if not source.is_dir():
+        os.replace(source, target)
+        return
+    target.mkdir(exist_ok=True)
+    for file in sorted(source.iterdir()):
+        os.replace(file, target / file.name)

@@ -1,0 +1,188 @@
+"""Jobs at work: videos are made, measured and written; of several, the best is told or kept."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.data.contact_sheet import write_contact_sheet
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.masks import to_masks
+from lvdm.data.prompts import Request
+from lvdm.evaluation.quality import QualityReport, assess_videos
+from lvdm.generation import GenerationSettings
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.provenance import image_hash, read_record, record_path, save_video
+from lvdm.results import GenerationRequest, GenerationResult
+from scripts.commands.contests import Contest
+from scripts.commands.jobs import Job, Video, load_if_given
+from scripts.commands.memory import announce_memory
+from scripts.commands.options import GenerationOptions
+from scripts.commands.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+def run(job: Job, batch_size: int = 1) -> None:
+    """Load the model and make the videos, `batch_size` at a time.
+
+    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding.
+    """
+    options = job.options
+    todo = [video for video in job.videos if not (job.skip_finished and _is_finished(video, job))]
+    if len(todo) < len(job.videos):
+        logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
+    waiting = _waiting(todo, job)
+    _settle(waiting)
+    if not todo:
+        return
+    first = todo[0]
+    announce_memory(job.files, options, first.settings, load_if_given(first.asked.image), min(batch_size, len(todo)))
+    pipeline = DynamiCrafterPipeline.from_pretrained(
+        job.files.config,
+        job.files.checkpoint,
+        options.device,
+        options.dtype,
+        options.low_memory,
+        options.towers,
+        options.schedule,
+    )
+    for path, scale in options.loras():
+        pipeline.load_lora(path, scale)
+    done = 0
+    for batch in _batches(todo, batch_size):
+        requests = [_request(video.asked, options, video.index) for video in batch]
+        for group in _same_size(pipeline, requests, batch[0].settings):
+            title = batch[group[0]].output.name
+            title = title if len(todo) == 1 else f"{done + 1}/{len(todo)} {title}"
+            with progress_bar(title) as show:
+                result = pipeline.generate([requests[i] for i in group], batch[0].settings, on_progress=show)
+            reports = assess_videos(pipeline, result, job.playback_fps)
+            for number, i in enumerate(group):
+                _save(pipeline, result, number, batch[i], reports[number], job)
+                _settle(waiting, batch[i])
+            done += len(group)
+
+
+def _batches(videos: Sequence[Video], batch_size: int) -> Iterator[list[Video]]:
+    """Runs of at most `batch_size` videos under the same settings."""
+    for _, same in itertools.groupby(videos, key=lambda video: video.settings):
+        rest = list(same)
+        for begin in range(0, len(rest), batch_size):
+            yield rest[begin : begin + batch_size]
+
+
+def _same_size(
+    pipeline: DynamiCrafterPipeline, requests: Sequence[GenerationRequest], settings: GenerationSettings
+) -> list[list[int]]:
+    """The numbers of the requests, those whose videos have the same size together."""
+    groups: dict[PaddedSize, list[int]] = {}
+    for number, request in enumerate(requests):
+        groups.setdefault(pipeline.size_for(request.image, settings), []).append(number)
+    return list(groups.values())
+
+
+def _waiting(todo: Sequence[Video], job: Job) -> dict[Contest, set[Path]]:
+    """The contests that are not decided yet, with the files that they wait for."""
+    waiting: dict[Contest, set[Path]] = {}
+    for video in job.videos if job.skip_finished else ():
+        rivals = video.contest
+        if rivals and rivals.best and all(record_path(entry).is_file() for entry in rivals.entries):
+            waiting[rivals] = set()  # the last run ended between making the last one and choosing
+    for video in todo:
+        if video.contest:
+            waiting.setdefault(video.contest, set()).add(video.output)
+    return waiting
+
+
+def _settle(waiting: dict[Contest, set[Path]], made: Video | None = None) -> None:
+    """Decide the contests that wait for nothing, now that `made` is there."""
+    if made and made.contest:
+        waiting[made.contest].discard(made.output)
+    for rivals in [rivals for rivals, files in waiting.items() if not files]:
+        del waiting[rivals]
+        _print(rivals.settle())
+
+
+def _print(lines: Sequence[str]) -> None:
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for line in lines:
+        console.print(line)
+
+
+def _save(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    video: Video,
+    report: QualityReport,
+    job: Job,
+) -> None:
+    output = video.output
+    written = [output, save_video(pipeline, result, number, output, job.playback_fps, job.drop_last_frame, report)]
+    if job.options.contact_sheet:
+        sheet = written[1].with_name(f"{written[1].stem}_sheet.png")
+        write_contact_sheet(result.video[number], sheet)
+        written.append(sheet)
+    told = f"({sum(result.seconds.values()):.1f} s, {report.line()})"
+    if video.contest and video.contest.best:  # its files will not stay where they are
+        _print([f"{video.contest.place(output)}  {told}"])
+    else:
+        _print([f"{output}  {told}", *map(str, written[1:])])
+
+
+def _request(asked: Request, options: GenerationOptions, index: int) -> GenerationRequest:
+    return GenerationRequest(
+        load_if_given(asked.image),
+        asked.prompt,
+        options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt,
+        load_if_given(asked.end_image),
+        options.seed if asked.seed is None else asked.seed,
+        index,
+        asked.image,
+        asked.end_image,
+        () if options.keep_mask is None else to_masks(options.keep_mask),
+        options.keep_mask,
+        options.prompts_at(),
+    )
+
+
+def _is_finished(video: Video, job: Job) -> bool:
+    """Whether the video lies there as it is asked for, or has lost to one that does."""
+    rivals = video.contest
+    if rivals and rivals.best and _lies_there(video, rivals.output, rivals.indices, len(rivals.entries), job):
+        return True
+    return _lies_there(video, video.output, (video.index,), None, job)
+
+
+def _lies_there(video: Video, output: Path, indices: Sequence[int], best_of: int | None, job: Job) -> bool:
+    """Whether the video is `output`, with one of `indices`. A record is written last, and so tells of a whole file."""
+    record, options = record_path(output), job.options
+    first_file = output.with_name(re.sub(r"%\d*d", lambda counter: counter[0] % 0, output.name))
+    if not (record.is_file() and first_file.exists()):
+        return False
+    try:
+        made, asked = read_record(record), video.asked
+    except ValueError as error:
+        logger.warning("%s; the video is made again", error)
+        return False
+    seed = options.seed if asked.seed is None else asked.seed
+    mask = None if options.keep_mask is None else options.keep_mask.resolve()
+    negative = options.negative_prompt if asked.negative_prompt is None else asked.negative_prompt
+    return (
+        made.video == output.name
+        and made.best_of == (best_of or made.best_of)
+        and (made.prompt, made.negative_prompt, made.keep_mask) == (asked.prompt, negative, mask)
+        and made.prompts_at == options.prompts_at()
+        and made.index in indices
+        and (made.seed, made.settings) == (seed, video.settings)
+        and made.image_sha256 == (image_hash(asked.image) if asked.image else None)
+        and made.checkpoint_sha256 == checkpoint_hash(job.files.checkpoint)
+        and made.loras == tuple((path.resolve(), scale, checkpoint_hash(path)) for path, scale in options.loras())
+    )
