@@ -11,15 +11,14 @@ from scripts.commands.options import GenerationOptions, with_generation_options
 
 Source = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
 Overlap = Annotated[int, typer.Option(help="Last frames of the video that each segment begins with.")]
-ColorLock = Annotated[float, typer.Option(help="0 to 1: keep mean and contrast of the colours as in the video.")]
 
 
 @with_generation_options
-def extend(video: Source, overlap: Overlap = 4, color_lock: ColorLock = 1.0, *, options: GenerationOptions) -> None:
-    """Go on with a video from its last frames; --frames says how many new ones."""
+def extend(video: Source, overlap: Overlap = 4, *, options: GenerationOptions) -> None:
+    """Go on with a video from its last frames; --frames says how many new ones. Its colours are kept: --color-lock 1."""
     # torch and the library take seconds to import: not for --help, and not before the arguments are understood
     from scripts.commands.extending import extend_file
     from scripts.commands.progress import library_messages
 
     with library_messages():
-        extend_file(video, overlap, color_lock, options)
+        extend_file(video, overlap, options)

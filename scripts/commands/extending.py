@@ -26,7 +26,7 @@ from scripts.commands.progress import progress_bar
 FORMAT = "dynamicrafter-extension/1"
 
 
-def extend_file(source: Path, overlap: int, color_lock: float, options: GenerationOptions) -> None:
+def extend_file(source: Path, overlap: int, options: GenerationOptions) -> None:
     """Write `source` with new frames after its own to `--output`, and print the drift of each segment."""
     prompt = (options.prompt or "").strip()
     if not prompt:
@@ -36,7 +36,9 @@ def extend_file(source: Path, overlap: int, color_lock: float, options: Generati
     check_prompt(prompt)
     check_prompt(options.negative_prompt, "negative prompt")
     files, card = choose_model(options)
-    settings = GenerationSettings.from_card(card, **options.settings() | {"num_frames": None})
+    # the colours are those of the whole video, not of the first frame of a segment
+    settings = GenerationSettings.from_card(card, **options.settings() | {"num_frames": None, "color_lock": None})
+    color_lock = Extension.color_lock if options.color_lock is None else options.color_lock
     extension = Extension(options.frames or settings.num_frames - overlap, overlap, color_lock)
     extension.check(settings)
     output = options.output or Path("outputs") / f"{source.stem}_extended_{options.seed}.mp4"
