@@ -25,6 +25,8 @@ from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetMod
 from lvdm.plugins.seams import Samples, Seams, replaced_methods
 from lvdm.plugins.shelves import SHELVES, Fetch, Shelf
 
+TINY = 1e-12
+"""Keeps the inverse of a frame's deviation finite."""
 Piece = Tensor
 """Activations of a few frames, (n, c, h, w)."""
 
@@ -188,10 +190,8 @@ def clip_normalization(norm: nn.Module, h: Sequence[Piece]) -> Callable[[Tensor]
     """
     assert isinstance(norm, GroupNorm32)
     groups, per_channel = norm.num_groups, norm.num_channels // norm.num_groups
-    frames = [
-        torch.stack(torch.var_mean(piece.reshape(len(piece), groups, -1).float(), dim=2, correction=0)) for piece in h
-    ]
-    variances, means = torch.cat(frames, dim=1).double()  # t g
+    frames = [frame_moments(piece.float(), groups) for piece in h]
+    means, variances = (torch.cat(moments).double() for moments in zip(*frames, strict=True))  # t g
     mean = means.mean(0)
     deviation = (variances.mean(0) + means.var(0, correction=0) + norm.eps).sqrt()
     scale = norm.weight.double() / deviation.repeat_interleave(per_channel)
@@ -202,3 +202,13 @@ def clip_normalization(norm: nn.Module, h: Sequence[Piece]) -> Callable[[Tensor]
         return torch.addcmul(shift, x.float(), scale).to(x.dtype)
 
     return affine
+
+
+def frame_moments(piece: Piece, groups: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of the groups of channels of each frame, (n, groups) each.
+
+    They are a by-product of torch's normalisation, which is three times faster on CPUs than asking for them.
+    """
+    count, channels, height, width = piece.shape
+    _, mean, inverse = torch.native_group_norm(piece, None, None, count, channels, height * width, groups, TINY)
+    return mean, inverse.double().pow(-2) - TINY

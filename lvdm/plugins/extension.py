@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lvdm.data.images import fit_image
 from lvdm.data.video_writer import to_uint8
-from lvdm.diffusion.noise import sample_noise
+from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.samplers import Inpainting
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
@@ -122,7 +122,8 @@ def show_known_frames(
 ) -> Callable[[int, int, Tensor, Tensor], Tensor]:
     """An on-step callback: the first frames stay at the latents `known` (1, 4, k, h, w), noisy as the step asks."""
     steps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps, schedule.num_train_timesteps)
-    noise = sample_noise(tuple(known.shape[1:]), [request.seed], [request.index], "known frames").to(known)
+    shape = (known.shape[1], settings.num_frames, *known.shape[3:])
+    noise = initial_noise(shape, [request.seed], [request.index])[:, :, : known.shape[2]].to(known)
     keep = Inpainting(torch.ones_like(known[:, :1]), known, noise)
 
     def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor:
