@@ -1,8 +1,8 @@
 """What a video costs as it gets longer: peak memory and seconds per frame, each length in a process of its own.
 
-    python -m benchmarks.long_video                 # the embedded model on the CPU
-    python -m benchmarks.long_video --model mid     # a random model, in between the embedded and the released ones
-    python -m benchmarks.long_video --device cuda
+    python benchmarks/long_video.py                 # the embedded model on the CPU
+    python benchmarks/long_video.py --model mid     # a random model, in between the embedded and the released ones
+    python benchmarks/long_video.py --device cuda
 
 `memory` is what the process (on a GPU: torch) held at most; `activations` is what one evaluation of the network took
 beyond its inputs. Seconds are of the process, not of the clock, on the CPU: others on the machine do not count.
@@ -23,7 +23,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from benchmarks.allocator_peak import allocator_peak
+from allocator_peak import allocator_peak
 from lvdm.config import load_model_config, load_yaml
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -133,7 +133,7 @@ def main() -> None:
             mid_size_model(folder)
         rows = []
         for num_frames, method in [(n, m) for m in ("plain", "freenoise") for n in args.lengths]:
-            command = [sys.executable, "-m", "benchmarks.long_video", "--model", args.model, "--device", args.device]
+            command = [sys.executable, __file__, "--model", args.model, "--device", args.device]
             command += ["--steps", str(args.steps), "--one", str(folder), str(num_frames), method]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             rows.append(Row(**json.loads(done.stdout.splitlines()[-1])))

@@ -21,7 +21,8 @@ from lvdm.modules.networks.openaimodel3d import UNetConfig
 class Workload:
     """What is to run: `height` and `width` are those of the network, in pixels; `branches` are those of guidance.
 
-    `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None.
+    `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None; the
+    network works on `chunk_frames` at once if that is not None.
     """
 
     height: int
@@ -31,6 +32,7 @@ class Workload:
     branches: int = 2
     decode_chunk: int = 4
     vae_tile: int | None = None
+    chunk_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,7 @@ def plan_memory(
     if low_memory:
         workload = replace(workload, branches=1, decode_chunk=1)
     area = workload.height * workload.width // networks.downsample_factor**2
-    sampling = (
-        workload.batch
-        * workload.branches
-        * precision.weights.itemsize
-        * (unet_activations(config.unet_config.params, workload.num_frames * area))
-    )
+    sampling = precision.weights.itemsize * sampling_activations(config.unet_config.params, workload, area)
     frames = workload.batch * min(workload.decode_chunk, workload.num_frames)
     decoding = frames * precision.vae.itemsize * decoder_activations(networks, workload)
     size = {
@@ -82,6 +79,24 @@ def plan_memory(
         return MemoryPlan(sum(size.values()), sampling, decoding)
     towers = max((size.get(part, 0) for part in TOWERS), default=0)
     return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)
+
+
+def sampling_activations(config: UNetConfig, workload: Workload, area: int) -> int:
+    """Most values alive while the UNet is evaluated at `area` latent pixels for each frame.
+
+    In pieces, samples and branches run one after the other; beside the piece at work there are the skips of all frames
+    and, at full resolution, what the layer at work has made and what it has not yet read.
+    """
+    positions = workload.num_frames * area
+    if workload.chunk_frames is None or workload.chunk_frames >= workload.num_frames:
+        return workload.batch * workload.branches * unet_activations(config, positions)
+    waiting, channels = 2 * config.model_channels + config.model_channels, config.model_channels
+    for level, factor in enumerate(config.channel_mult):
+        if level:
+            waiting += channels // 4**level  # the resampled copy
+        channels = factor * config.model_channels
+        waiting += config.num_res_blocks * channels // 4**level
+    return unet_activations(config, workload.chunk_frames * area) + positions * waiting
 
 
 def unet_activations(config: UNetConfig, positions: int) -> int:

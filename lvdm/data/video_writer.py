@@ -121,10 +121,12 @@ def to_uint8(video: Tensor) -> Tensor:
         return video
     if not video.is_floating_point() or video.ndim != 4 or video.shape[0] != 3 or 0 in video.shape:
         raise OutputError(f"a video should be float (3, t, H, W), it is {video.dtype} {tuple(video.shape)}")
-    if not bool(torch.isfinite(video).all()):
+    if not all(bool(torch.isfinite(frame).all()) for frame in video.unbind(1)):
         raise OutputError("the video holds values that are not finite (NaN or infinite): it cannot be written")
-    levels = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return levels.permute(1, 2, 3, 0).contiguous()  # (t, H, W, 3)
+    levels = torch.empty((*video.shape[1:], 3), dtype=torch.uint8, device=video.device)
+    for number, frame in enumerate(video.unbind(1)):  # a long video is not there a second time in float
+        levels[number] = ((frame.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return levels
 
 
 def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:

@@ -10,11 +10,14 @@ import typer
 from scripts.commands.options import GenerationOptions, with_generation_options
 
 Source = Annotated[Path, typer.Argument(help="The video.", show_default=False)]
-Overlap = Annotated[int, typer.Option(help="Last frames of the video that each segment begins with.")]
+Overlap = Annotated[
+    int | None,
+    typer.Option(help="Last frames of the video that each segment begins with; a quarter of it when left out."),
+]
 
 
 @with_generation_options
-def extend(video: Source, overlap: Overlap = 4, *, options: GenerationOptions) -> None:
+def extend(video: Source, overlap: Overlap = None, *, options: GenerationOptions) -> None:
     """Go on with a video from its last frames; --frames says how many new ones. Its colours are kept: --color-lock 1."""
     # torch and the library take seconds to import: not for --help, and not before the arguments are understood
     from scripts.commands.extending import extend_file

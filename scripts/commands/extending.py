@@ -26,7 +26,7 @@ from scripts.commands.progress import progress_bar
 FORMAT = "dynamicrafter-extension/1"
 
 
-def extend_file(source: Path, overlap: int, options: GenerationOptions) -> None:
+def extend_file(source: Path, overlap: int | None, options: GenerationOptions) -> None:
     """Write `source` with new frames after its own to `--output`, and print the drift of each segment."""
     prompt = (options.prompt or "").strip()
     if not prompt:
@@ -39,7 +39,9 @@ def extend_file(source: Path, overlap: int, options: GenerationOptions) -> None:
     # the colours are those of the whole video, not of the first frame of a segment
     settings = GenerationSettings.from_card(card, **options.settings() | {"num_frames": None, "color_lock": None})
     color_lock = Extension.color_lock if options.color_lock is None else options.color_lock
-    extension = Extension(options.frames or settings.num_frames - overlap, overlap, color_lock)
+    overlap = max(1, settings.num_frames // 4) if overlap is None else overlap
+    new = max(1, settings.num_frames - overlap) if options.frames is None else options.frames
+    extension = Extension(new, overlap, color_lock)
     extension.check(settings)
     output = options.output or Path("outputs") / f"{source.stem}_extended_{options.seed}.mp4"
     if output.resolve() == source.resolve():

@@ -73,6 +73,7 @@ def plan_for(
         settings.num_branches,
         settings.decode_chunk_size or settings.num_frames,
         settings.vae_tile,
+        settings.chunk_frames,
     )
     sources = [files.checkpoint, *([options.towers] if options.towers else [])]
     return plan_memory(

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from allocator_peak import allocator_peak
 from golden_vectors import GOLDEN
 from safetensors.torch import save_file
 from small_model import small_yaml
@@ -16,8 +17,10 @@ from lvdm.checkpoint import Part, read_checkpoint
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, UNET
 from lvdm.config import parse_component
 from lvdm.device import Precision, free_memory
-from lvdm.memory import Workload, count_parameters, plan_memory
+from lvdm.memory import Workload, count_parameters, plan_memory, sampling_activations
 from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.seams import Samples, attached, plain_seams
 
 MEASURED = json.loads((GOLDEN / "memory.json").read_text())
 """Live activations in bytes at the busiest moment, float16, 16 frames."""
@@ -95,3 +98,15 @@ def test_parts_that_a_file_lacks_come_from_the_other(tmp_path) -> None:
 def test_free_memory_of_the_cpu_is_plausible() -> None:
     free = free_memory(torch.device("cpu"))
     assert free is None or 2**24 < free < 2**50, f"{free} bytes"
+
+
+@pytest.mark.parametrize("frames", [32, 256])
+def test_the_network_in_pieces_takes_what_the_plan_says(frames) -> None:
+    network, side = parse_component(small_yaml()["model"], "small").build().unet.eval(), 16
+    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16)
+    planned = 4 * sampling_activations(network.config, workload, side * side)
+    x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
+    samples = Samples((1,), (0,))
+    with torch.inference_mode(), attached([Chunked(16)], network, plain_seams(samples, None), samples):
+        measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
+    assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"

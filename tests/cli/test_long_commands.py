@@ -1,0 +1,117 @@
+"""Long videos, sentences at later frames and `extend`, from the command line to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_model import FRAMES, SIDE, picture, write_small_model
+from typer.testing import CliRunner
+
+import lvdm.pipeline
+from lvdm.data.video_reader import VideoReader
+from lvdm.model_files import CHECKPOINTS_VARIABLE
+from scripts.dynamicrafter import app
+
+PROMPT = "a red ball moves to the right"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_small_model(folder / "tiny")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, checkpoints):
+    """A working folder with an image in it; the small model is the embedded one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
+    picture().save("cat.png")
+    return tmp_path
+
+
+def succeed(*args: object):
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == 0, f"exit {result.exit_code}: {result.output}"
+    return result
+
+
+def fail(*args: object) -> str:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == 2, f"exit {result.exit_code}: {result.output} {result.exception!r}"
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
+    return line
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    def load(*args: object) -> None:
+        raise AssertionError("weights were loaded before the input was checked")
+
+    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
+
+
+def test_a_long_video_says_its_method_and_can_be_made_again(here):
+    frames = 2 * FRAMES + 1
+    result = succeed(
+        *("animate", "cat.png", "-p", PROMPT, "--frames", frames, "--prompt-at", "5=it stops", "-o", "a.mp4")
+    )
+    assert "FreeNoise" in result.stderr
+    record = json.loads(Path("a.json").read_text())
+    assert record["settings"]["long_video"] == "freenoise"
+    assert record["settings"]["chunk_frames"] == FRAMES
+    assert record["input"]["prompts_at"] == [[5, "it stops"]]
+    succeed("animate", "--replay", "a.json")
+    assert Path("a_replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
+    succeed("animate", "cat.png", "-p", PROMPT, "--frames", frames, "--long", "plain", "-o", "plain.mp4")
+    assert json.loads(Path("plain.json").read_text())["settings"]["chunk_frames"] is None
+    assert Path("plain.mp4").read_bytes() != Path("a.mp4").read_bytes()
+
+
+@pytest.mark.usefixtures("here", "no_weights")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--long", "freenois"), "long_video 'freenois' is not known; did you mean 'freenoise'?"),
+        (("--frames", 10000), "num_frames 10000 is not possible"),
+        (("--prompt-at", "it stops"), "--prompt-at 'it stops' should be FRAME=PROMPT"),
+        (("--frames", 9, "--prompt-at", "9=it stops"), "ascending frames from 1 to 8, these do at [9]"),
+        (("--frames", 9, "--prompt-at", "0=it stops"), "ascending frames from 1 to 8"),
+        (("--chunk-frames", 0), "chunk_frames 0 is not possible"),
+    ],
+)
+def test_what_makes_no_sense_is_said_beforehand(options, message):
+    assert message in fail("animate", "cat.png", "-p", PROMPT, *options)
+
+
+def test_a_video_goes_on(here):
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4")
+    output = succeed(
+        *("extend", "a.mp4", "-p", "it goes on", "--frames", 5, "--overlap", 2, "-o", "b.mp4", "--contact-sheet")
+    ).stdout
+    assert "brightness" in output, "drift is printed"
+    with VideoReader("b.mp4") as reader, VideoReader("a.mp4") as given:
+        assert (reader.num_frames, reader.height, reader.width) == (FRAMES + 5, SIDE, SIDE)
+        assert reader.fps == given.fps
+    record = json.loads(Path("b.json").read_text())
+    assert len(record["drift"]) == 3, "segments of 2 new frames each, the last of 1"
+    assert record["extension"] == {"num_frames": 5, "overlap": 2, "color_lock": 1.0}
+    assert Path("b_sheet.png").is_file()
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("a.mp4",), "the prompt is empty"),
+        (("a.mp4", "-p", PROMPT, "--overlap", FRAMES), f"an overlap of {FRAMES} is not possible"),
+        (("a.mp4", "-p", PROMPT, "-o", "a.mp4"), "--output a.mp4 would replace the video"),
+        (("none.mp4", "-p", PROMPT), "none.mp4"),
+        (("a.mp4", "-p", PROMPT, "--num-videos", 2), "extend takes one video and one prompt"),
+    ],
+)
+def test_what_cannot_be_extended_is_said_beforehand(here, options, message):
+    assert message in fail("extend", *options)
