@@ -78,6 +78,7 @@ def settings_from(args: argparse.Namespace, fs_unit: str) -> dict[str, Any]:
         "eta": args.ddim_eta,
         "timestep_spacing": args.timestep_spacing,
         "decode_chunk_size": 1 if args.perframe_ae else None,
+        "scale": "off",  # the original runs the network as it was trained at any size
     }
 
 
