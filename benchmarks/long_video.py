@@ -21,9 +21,9 @@ from pathlib import Path
 
 import torch
 import yaml
+from allocator_peak import allocator_peak
 from safetensors.torch import save_file
 
-from allocator_peak import allocator_peak
 from lvdm.config import load_model_config, load_yaml
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline

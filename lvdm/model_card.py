@@ -39,6 +39,8 @@ class ModelCard:
     fs_default                   the `fs` that the preset uses
     capabilities                 see `Capability`
     keeps_image                  whether the image is seen as it is; False: only what it shows (VideoCrafter)
+    towers_agree                 whether text and image tower have like features for what belongs together; False where
+                                 the text tower was trained on with the network, without the image tower
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
     fix_final_step               end at the clean latents, see `lvdm.diffusion.samplers`
@@ -56,6 +58,7 @@ class ModelCard:
     num_frames: int = 16
     capabilities: tuple[Capability, ...] = ("i2v",)
     keeps_image: bool = True
+    towers_agree: bool = True
     guidance_scale: float = 7.5
     guidance_rescale: float = 0.0
     eta: float = 1.0

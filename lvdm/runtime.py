@@ -21,6 +21,7 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.models.training_inputs import LeftOut
 from lvdm.plugins.assembly import sampling_plugins
 from lvdm.plugins.choosing import long_video_plugins
 from lvdm.plugins.low_pass import without_details
@@ -135,7 +136,7 @@ class Runtime:
     def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that requests and settings ask for."""
         plugins = long_video_plugins(
-            settings.long_video, self.model.temporal_length, settings.chunk_frames, self.low_memory
+            settings.long_video, self.model.trained_frames, settings.chunk_frames, self.low_memory
         )
         if any(request.prompts_at for request in requests):
             tokens = []
@@ -213,8 +214,10 @@ class Runtime:
     def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:
         """Mean cosine, over the frames of a video (3, t, H, W) in [-1, 1], of frame and prompt in the model's CLIP.
 
-        None for a model whose two towers have features of different lengths.
+        None for a model without an image tower, or whose towers have features of different lengths.
         """
+        if isinstance(self.model.embedder, LeftOut):
+            return None
         with self._resident(self.model.cond_stage_model):
             text = self.model.cond_stage_model.pooled([prompt]).float()  # 1 d
         with self._resident(self.model.embedder):

@@ -27,6 +27,7 @@ CARD: dict[str, Any] = {
     "fs_max": 3,
     "fs_default": 2,
     "capabilities": ["i2v"],
+    "towers_agree": False,
     "guidance_scale": 2.0,
     "guidance_rescale": 0.7,
     "eta": 0.0,

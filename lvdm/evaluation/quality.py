@@ -122,10 +122,14 @@ def reach(video: Tensor, flow: Flow) -> float:
 
 
 def assess_videos(pipeline: DynamiCrafterPipeline, result: GenerationResult, fps: float) -> list[QualityReport]:
-    """The reports on all videos of a result, played at `fps`; prompts are judged by the pipeline's own CLIP towers."""
+    """The reports on all videos of a result, played at `fps`.
+
+    Prompts are judged by the pipeline's own CLIP towers, or not at all where its card says that they do not agree.
+    """
     reports = []
     for video, request, psnr in zip(result.video, result.requests, result.first_frame_psnr, strict=True):
-        agreement = pipeline.runtime.prompt_agreement(video, request.prompt) if request.prompt.strip() else None
+        judged = pipeline.card.towers_agree and request.prompt.strip()
+        agreement = pipeline.runtime.prompt_agreement(video, request.prompt) if judged else None
         reports.append(assess(video, psnr, fps, agreement))
     return reports
 

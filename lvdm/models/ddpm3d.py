@@ -124,6 +124,11 @@ class LatentVisualDiffusion(pl.LightningModule):
         return self.image_proj_model.config.video_length or 1
 
     @property
+    def trained_frames(self) -> int:
+        """Frames of the clips that the network was trained on."""
+        return self.unet.config.temporal_length or self.temporal_length
+
+    @property
     def text_length(self) -> int:
         """Tokens of a sentence."""
         return self.unet.config.text_length

@@ -18,7 +18,7 @@ Overlap = Annotated[
 
 @with_generation_options
 def extend(video: Source, overlap: Overlap = None, *, options: GenerationOptions) -> None:
-    """Go on with a video from its last frames; --frames says how many new ones. Its colours are kept: --color-lock 1."""
+    """Go on with a video from its last frames: --frames new ones, in the colours of the old ones (--color-lock 1)."""
     # torch and the library take seconds to import: not for --help, and not before the arguments are understood
     from scripts.commands.extending import extend_file
     from scripts.commands.progress import library_messages

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from moving_pictures import flickering, jittering, translating
+from small_model import picture, write_small_model
 from torch import Tensor
 
 from lvdm.evaluation.flow import ClassicalFlow
-from lvdm.evaluation.quality import QualityReport, assess, rank, reach
+from lvdm.evaluation.quality import QualityReport, assess, assess_videos, rank, reach
+from lvdm.pipeline import DynamiCrafterPipeline
 
 MOVING = translating(1.0, 0.5, frames=8)
 GOOD = QualityReport(first_frame_psnr=30, motion=0.1, flicker=1, warping_error=1e-4, prompt_agreement=0.3, static=False)
@@ -105,3 +108,13 @@ def test_a_respect_that_one_lacks_is_left_out() -> None:
     assert "prompt" not in found.reasons[0]
     with pytest.raises(ValueError, match="no videos"):
         rank([])
+
+
+def test_towers_that_do_not_agree_judge_no_prompt(tmp_path: Path) -> None:
+    """The embedded model's text tower was trained on with the network: its cosines with images are chance."""
+    pipe = DynamiCrafterPipeline.from_pretrained(write_small_model(tmp_path / "small"), device="cpu", dtype="fp32")
+    result = pipe(picture(), "a cat", num_inference_steps=1)
+    assert assess_videos(pipe, result, 8)[0].prompt_agreement is not None
+    pipe.card = dataclasses.replace(pipe.card, towers_agree=False)
+    assert assess_videos(pipe, result, 8)[0].prompt_agreement is None, "judged by towers that do not agree"
+    assert not DynamiCrafterPipeline.from_pretrained("tiny").card.towers_agree
