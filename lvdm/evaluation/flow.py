@@ -17,7 +17,6 @@ COARSEST = 16
 """Pixels that the shorter side of the smallest level of the pyramid has, or up to twice as many."""
 
 _PIXELS_AT_ONCE = 2**18
-_WINDOW, _NEIGHBOURHOOD = 2, 2  # radii of the boxes over which evidence is summed and flow is averaged
 _WARPS, _FINEST_WARPS = 5, 2
 _SWEEPS = 4
 _SMOOTHNESS = 0.016
@@ -93,14 +92,14 @@ def _refined(first: Tensor, second: Tensor, flow: Tensor, warps: int) -> Tensor:
     """The flow (n, 2, h, w) of one level, from that of the coarser one at the same size."""
     gradient_x, gradient_y = _gradients(first)  # n 3 h w
     products = ((gradient_x, gradient_x), (gradient_x, gradient_y), (gradient_y, gradient_y))
-    structure = _box_mean(torch.stack([(a * b).sum(dim=1) for a, b in products], dim=1), _WINDOW)  # n 3 h w
+    structure = _box_mean(torch.stack([_over_colours(a * b) for a, b in products], dim=1))  # n 3 h w
     for _ in range(warps):
         warped, inside = look_up(second, flow)
         error = (warped - first) * inside
-        slope = torch.stack([(gradient_x * error).sum(dim=1), (gradient_y * error).sum(dim=1)], dim=1)
+        slope = torch.stack([_over_colours(gradient_x * error), _over_colours(gradient_y * error)], dim=1)
         # Places whose window has left the frame have no evidence: they follow their neighbours.
-        evidence = structure * _box_mean(inside, _WINDOW)
-        flow = _solved(evidence, _box_mean(slope, _WINDOW), flow)
+        evidence = structure * _box_mean(inside)
+        flow = _solved(evidence, _box_mean(slope), flow)
     return flow
 
 
@@ -117,7 +116,7 @@ def _solved(evidence: Tensor, slope: Tensor, flow: Tensor) -> Tensor:
     scale = 1 / (xx * yy - xy * xy)
     xx, xy, yy = yy * scale, xy * scale, xx * scale  # the inverse, but for the sign of xy
     for _ in range(_SWEEPS):
-        pull = _SMOOTHNESS * _box_mean(flow, _NEIGHBOURHOOD)
+        pull = _SMOOTHNESS * _box_mean(flow)
         x, y = wanted_x + pull[:, 0], wanted_y + pull[:, 1]
         flow = torch.stack([xx * x - xy * y, yy * y - xy * x], dim=1)
     return flow
@@ -127,7 +126,7 @@ def _moved(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
     """(n, 1, H, W): 1 where the flow explains a window better than rest does, by more than noise; else 0."""
     warped, inside = look_up(second, flow)
     gain = (second - first).square() - (warped - first).square() * inside
-    return (_box_mean(gain.mean(dim=1, keepdim=True), _WINDOW) > _NOISE**2).to(flow)
+    return (_box_mean(_over_colours(gain)[:, None] / 3) > _NOISE**2).to(flow)
 
 
 def _pyramid(frames: Tensor) -> list[Tensor]:
@@ -156,17 +155,21 @@ def _blurred(frames: Tensor) -> Tensor:
     return (rows[..., :-2, :] + 2 * rows[..., 1:-1, :] + rows[..., 2:, :]) / 16
 
 
-def _box_mean(planes: Tensor, radius: int) -> Tensor:
-    """Mean over (2 radius + 1)^2 pixels, the border repeated; sums of slices, ten times as fast as pooling on CPUs."""
-    side = 2 * radius + 1
-    rows = _running_sum(F.pad(planes, (radius, radius, 0, 0), mode="replicate"), -1, side)
-    return _running_sum(F.pad(rows, (0, 0, radius, radius), mode="replicate"), -2, side).mul_(1 / side**2)
+def _over_colours(planes: Tensor) -> Tensor:
+    """(n, 3, H, W) -> (n, H, W): the sum, several times as fast as a reduction along that axis."""
+    red, green, blue = planes.unbind(1)
+    return red + green + blue
 
 
-def _running_sum(planes: Tensor, dim: int, count: int) -> Tensor:
-    """Sums of `count` neighbours along a dimension, which gets shorter by `count` - 1."""
-    size = planes.shape[dim] - count + 1
-    total = planes.narrow(dim, 0, size) + planes.narrow(dim, 1, size)
-    for start in range(2, count):
-        total += planes.narrow(dim, start, size)
-    return total
+def _box_mean(planes: Tensor) -> Tensor:
+    """Mean over 5x5 pixels, the border repeated; sums of slices, ten times as fast as pooling on CPUs."""
+    rows = _sum_of_five(F.pad(planes, (2, 2, 0, 0), mode="replicate"), -1)
+    return _sum_of_five(F.pad(rows, (0, 0, 2, 2), mode="replicate"), -2).mul_(1 / 25)
+
+
+def _sum_of_five(planes: Tensor, dim: int) -> Tensor:
+    """Sums of five neighbours along a dimension, which gets shorter by 4: three additions for five terms."""
+    size = planes.shape[dim]
+    two = planes.narrow(dim, 0, size - 1) + planes.narrow(dim, 1, size - 1)
+    total = two.narrow(dim, 0, size - 4) + two.narrow(dim, 2, size - 4)
+    return total.add_(planes.narrow(dim, 4, size - 4))

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from lvdm.evaluation.warping import lengths
+
 LEAST_DISTANCE = 1e-6
 
 
@@ -46,6 +48,6 @@ def flow_continuity(flows: Tensor, seam: Tensor) -> float:
 
 def _agreement(first: Tensor, second: Tensor) -> Tensor:
     """(n, 2, H, W) and (n, 2, H, W) -> (n,) from 0 to 1; 1 where both rest everywhere."""
-    apart = (first - second).norm(dim=1).double().flatten(1).sum(dim=1)
-    total = (first.norm(dim=1) + second.norm(dim=1)).double().flatten(1).sum(dim=1)
+    apart = lengths(first - second).double().flatten(1).sum(dim=1)
+    total = (lengths(first) + lengths(second)).double().flatten(1).sum(dim=1)
     return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_DISTANCE), torch.ones_like(total))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lvdm.evaluation.flow import Flow
-from lvdm.evaluation.warping import look_up, visible
+from lvdm.evaluation.warping import lengths, look_up, visible
 
 DYNAMIC_FPS = 8
 """Frames per second at which VBench looks for motion."""
@@ -29,14 +29,14 @@ def flow_magnitude(flows: Tensor, fps: float) -> float:
     if len(flows) == 0:
         return 0.0
     diagonal = math.hypot(*flows.shape[-2:])
-    return flows.norm(dim=1).double().mean().item() * fps / diagonal
+    return lengths(flows).double().mean().item() * fps / diagonal
 
 
 def fastest_motion(flows: Tensor) -> Tensor:
     """(pairs,): mean length, in pixels, of the 5 % of each pair's flow that are longest."""
-    lengths = flows.norm(dim=1).flatten(1)
-    count = max(1, int(_FASTEST_SHARE * lengths.shape[1]))
-    return lengths.topk(count, dim=1).values.double().mean(dim=1)
+    pixels = lengths(flows).flatten(1)
+    count = max(1, int(_FASTEST_SHARE * pixels.shape[1]))
+    return pixels.topk(count, dim=1).values.double().mean(dim=1)
 
 
 def dynamic_step(fps: float) -> int:
