@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--methods", nargs="+", default=("plain", "freenoise"))
     parser.add_argument("--one", nargs=3, metavar=("FOLDER", "FRAMES", "METHOD"), help="measure this one here")
     args = parser.parse_args()
     side = MID_SIDE if args.model == "mid" else None
@@ -132,7 +133,7 @@ def main() -> None:
             folder = Path(temporary)
             mid_size_model(folder)
         rows = []
-        for num_frames, method in [(n, m) for m in ("plain", "freenoise") for n in args.lengths]:
+        for num_frames, method in [(n, m) for m in args.methods for n in args.lengths]:
             command = [sys.executable, __file__, "--model", args.model, "--device", args.device]
             command += ["--steps", str(args.steps), "--one", str(folder), str(num_frames), method]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
