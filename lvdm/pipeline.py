@@ -242,7 +242,8 @@ class DynamiCrafterPipeline:
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
                     video = lock_colors(video, images, settings.color_lock)
-                    video = correct_pixels(video, images, settings.anchor)
+                    last = images if settings.mode == "loop" else ends if len(ends) else None
+                    video = correct_pixels(video, images, settings.anchor, last)
         except torch.OutOfMemoryError as error:
             empty_cache(runtime.device)
             raise OutOfMemoryError(

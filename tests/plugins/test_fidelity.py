@@ -48,12 +48,34 @@ def test_an_anchor_leaves_a_mask_in_force() -> None:
 
 def test_the_correction_falls_off_by_the_same_share_each_frame() -> None:
     video, image = torch.zeros(1, 3, FRAMES, 4, 4), torch.full((1, 3, 4, 4), 0.4)
-    corrected = correct_pixels(video, image, "exact", 0.5)
+    corrected = correct_pixels(video, image, "exact", decay=0.5)
     torch.testing.assert_close(corrected[0, 0, :, 0, 0], 0.4 * 0.5 ** torch.arange(FRAMES), rtol=0, atol=1e-6)
-    alone = correct_pixels(video, image, "exact", 0.0)
+    alone = correct_pixels(video, image, "exact", decay=0.0)
     assert alone[:, :, 0].eq(0.4).all()
     assert alone[:, :, 1:].eq(0).all()
     assert correct_pixels(video, image, "soft") is video
+
+
+def test_both_ends_are_exact_in_loops_and_between_two_images(pipe) -> None:
+    first, last = (fit_image(picture(seed=seed), SIDE, SIDE) for seed in (0, 1))
+    loop = pipe(picture(), PROMPT, anchor="exact", loop=True).video[0]
+    assert torch.equal(loop[:, 0], first)
+    assert torch.equal(loop[:, -1], first)
+    between = pipe(picture(), PROMPT, end_image=picture(seed=1), anchor="exact").video[0]
+    assert torch.equal(between[:, 0], first)
+    assert torch.equal(between[:, -1], last)
+
+
+def test_the_correction_leaves_no_jump_after_frame_0() -> None:
+    """A video in even steps whose every frame lacks the same detail: the first step stays near the median one."""
+    generator = torch.Generator().manual_seed(0)
+    detail = 0.2 * torch.randn(1, 3, 16, 16, generator=generator)
+    image = 0.3 * torch.randn(1, 3, 16, 16, generator=generator)
+    drift = 0.05 * torch.randn(1, 3, 16, 16, generator=generator)
+    video = torch.stack([image - detail + i * drift for i in range(16)], dim=2)
+    corrected = correct_pixels(video, image, "exact")
+    steps = corrected.diff(dim=2).abs().mean((0, 1, 3, 4))
+    assert steps[0] < 1.3 * steps[1:].median(), f"the first step is {steps[0] / steps[1:].median():.2f} of the median"
 
 
 def test_locked_colours_are_those_of_the_image() -> None:
