@@ -35,9 +35,8 @@ from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, c
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.plugins.anchor import correct_pixels, hold_first_frame
-from lvdm.plugins.assembly import sample_repeatedly
-from lvdm.plugins.color_lock import lock_colors
+from lvdm.plugins.anchor import hold_first_frame
+from lvdm.plugins.assembly import finish_video, sample_repeatedly
 from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
 from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
 from lvdm.runtime import ProgressCallback, Runtime, report
@@ -231,19 +230,13 @@ class DynamiCrafterPipeline:
                     plugins = runtime.plugins(requests, settings, *padded, scale)
                 report(on_progress, "encode", 1, 1)
                 with watch.stage("sample"):
-                    kept = _kept(requests, size, settings.num_frames, settings.fit)
-                    shape = len(requests), settings.num_frames, size.height, size.width
-                    kept = hold_first_frame(kept, settings.anchor, shape)
-                    sample = partial(
-                        runtime.sample, requests, settings, conditions, callback_on_step_end, on_progress, kept
-                    )
-                    latents = sample_repeatedly(settings, plugins, sample)
+                    kept = _kept(requests, size, settings)
+                    common = requests, settings, conditions, callback_on_step_end, on_progress, kept
+                    latents = sample_repeatedly(settings, plugins, partial(runtime.sample, *common))
                 _check_finite(latents, runtime.precision)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
-                    video = lock_colors(video, images, settings.color_lock)
-                    last = images if settings.mode == "loop" else ends if len(ends) else None
-                    video = correct_pixels(video, images, settings.anchor, last)
+                    video = finish_video(settings, settings.mode, video, images, ends)
         except torch.OutOfMemoryError as error:
             empty_cache(runtime.device)
             raise OutOfMemoryError(
@@ -319,17 +312,16 @@ def _fitted(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) ->
     return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
 
 
-def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, num_frames: int, fit: Any) -> Tensor | None:
+def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings) -> Tensor | None:
     """(b, t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change everywhere."""
-    if not any(request.keep_mask for request in requests):
-        return None
-    kept = []
-    for request in requests:
+    kept, num_frames, fit = [], settings.num_frames, settings.fit
+    for request in requests if any(request.keep_mask for request in requests) else ():
         assert request.image is not None, "masks without an image are refused beforehand"
         masks = request.keep_mask or (Image.new("L", request.image.size),)
-        fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))
+        fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))  # type: ignore[arg-type]
         kept.append(fitted.expand(num_frames, -1, -1))
-    return torch.stack(kept)
+    shape = len(requests), num_frames, size.height, size.width
+    return hold_first_frame(torch.stack(kept) if kept else None, settings.anchor, shape)
 
 
 def _check_finite(latents: Tensor, precision: Precision) -> None:

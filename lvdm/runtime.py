@@ -161,16 +161,7 @@ class Runtime:
             soft = [without_details(pictures, strength) for pictures in (images, ends)]
             return self._concat(requests, settings, *soft).to(self.precision.weights)
 
-        return sampling_plugins(settings, scale, images, settings.num_frames, self._encode_video, encode_concat)
-
-    def _encode_video(self, video: Tensor) -> Tensor:
-        """Latents (b, c, t, h, w) in float32 of videos (b, 3, t, H, W): the modes of their posteriors."""
-        with self._resident(self.model.first_stage_model):
-            frames = [
-                self.model.encode_first_stage(video[:, :, i : i + 1].to(self.device, self.precision.vae))
-                for i in range(video.shape[2])
-            ]
-        return torch.cat(frames, dim=2).float()
+        return sampling_plugins(settings, scale, images, settings.num_frames, self.encode_video, encode_concat)
 
     def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
         """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
@@ -208,7 +199,8 @@ class Runtime:
     def encode_video(self, video: Tensor) -> Tensor:
         """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode."""
         with self._resident(self.model.first_stage_model), torch.inference_mode():
-            return self.model.encode_first_stage(video.to(self.device)).float()
+            frames = video.to(self.device).split(1, dim=2)  # one at a time, to save memory
+            return torch.cat([self.model.encode_first_stage(frame) for frame in frames], dim=2).float()
 
     @torch.inference_mode()
     def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
+from lvdm.plugins.anchor import correct_pixels
 from lvdm.plugins.camera import FrameInit, parse_camera, seen_by_camera
+from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.early_start import EarlyStart
 from lvdm.plugins.free_init import FreeInit, parse_free_init
 from lvdm.plugins.free_u import parse_free_u
@@ -60,3 +62,14 @@ def sample_repeatedly(
     for iteration in range(1, options.iterations):
         latents = sample([*plugins, FreeInit(options, iteration, latents)])
     return latents
+
+
+def finish_video(settings: PluginSettings, mode: str, video: Tensor, images: Tensor, ends: Tensor) -> Tensor:
+    """Decoded videos (b, 3, t, H, W) with the colours and the frames that the settings hold to the pictures.
+
+    images, ends  (b, 3, H, W) in [-1, 1], the pictures at both ends; no ends but in interpolation
+    """
+    if settings.color_lock > 0:
+        video = lock_colors(video, ColorStatistics.of(images[:, :, None]), settings.color_lock)
+    last = images if mode == "loop" else ends if len(ends) else None
+    return correct_pixels(video, images, settings.anchor, last)

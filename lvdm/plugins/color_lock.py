@@ -1,23 +1,39 @@
-"""Colours that do not drift: mean and contrast of each frame's channels are held to those of the first picture."""
+"""Colours that do not drift: mean and contrast of each frame's channels are held to those of a picture or a video."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
-FLAT = 1e-3
-"""A channel with less contrast than this is one colour, and its contrast is left alone."""
+MAX_CONTRAST_CHANGE = 2.0
+"""A frame without contrast is not blown up to noise."""
 
 
-def lock_colors(video: Tensor, images: Tensor, strength: float) -> Tensor:
-    """Videos (b, 3, t, H, W) in [-1, 1] with the colour statistics of `images` (b, 3, H, W).
+@dataclass(frozen=True, eq=False)
+class ColorStatistics:
+    """Mean and standard deviation of each channel within a frame, (..., 3, 1, 1, 1) each."""
 
-    strength 0 returns the video itself, 1 gives every frame the image's mean and standard deviation, per channel.
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, video: Tensor) -> ColorStatistics:
+        """Those of a video (..., 3, t, H, W), as means over its frames."""
+        mean, deviation = video.mean((-2, -1)).mean(-1), video.std((-2, -1)).mean(-1)
+        return cls(mean[..., None, None, None], deviation[..., None, None, None])
+
+
+def lock_colors(video: Tensor, statistics: ColorStatistics, strength: float) -> Tensor:
+    """Videos (..., 3, t, H, W) in [-1, 1], mean and contrast of each channel of each frame moved to `statistics`.
+
+    strength  0 returns the video itself, 1 moves all the way
     """
     if strength == 0:
         return video
-    mean, std = video.mean((-2, -1), keepdim=True), video.std((-2, -1), keepdim=True)  # b 3 t 1 1
-    wanted_mean = images.mean((-2, -1), keepdim=True)[:, :, None]  # b 3 1 1 1
-    wanted_std = images.std((-2, -1), keepdim=True)[:, :, None]
-    gain = (wanted_std / std.clamp(min=FLAT)).where(std > FLAT, std.new_ones(()))
-    locked = (video - mean) * gain + wanted_mean
-    return video + strength * (locked - video)
+    mean, deviation = video.mean((-2, -1), keepdim=True), video.std((-2, -1), keepdim=True)
+    limit = MAX_CONTRAST_CHANGE
+    factor = (statistics.deviation / deviation.clamp(min=1e-6)).clamp(1 / limit, limit)
+    locked = (video - mean) * factor + statistics.mean
+    return torch.lerp(video, locked, strength).clamp(-1, 1)

@@ -23,13 +23,12 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.results import GenerationRequest
 from lvdm.runtime import ProgressCallback
 
 LEVELS = 127.5
 """Grey levels (0 to 255) in one unit of a video in [-1, 1]."""
-MAX_CONTRAST_CHANGE = 2.0
-"""A frame without contrast is not blown up to noise."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class Extension:
             )
         if not 0 <= self.color_lock <= 1:
             raise ValueError(f"color lock {self.color_lock} is not possible; use a number from 0 to 1")
+        if settings.start_time != 1 or settings.free_init is not None:
+            raise ValueError("known frames are shown at the usual steps only; leave out start_time and free_init")
         if settings.mode != "animate":
             raise ValueError(f"a video goes on from its end: mode {settings.mode!r} is not possible, use 'animate'")
 
@@ -102,7 +103,7 @@ def extend_video(
     if video.shape[1] < extension.overlap:
         raise ValueError(f"the video has {video.shape[1]} frames, fewer than the overlap of {extension.overlap}")
     known, reference, missing, index = video[:, -extension.overlap :], video, extension.num_frames, 0
-    statistics = channel_statistics(reference)
+    statistics = ColorStatistics.of(reference)
     while missing > 0:
         request = GenerationRequest(_picture(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
         size = pipe.size_for(request.image, settings)
@@ -142,40 +143,21 @@ def fitted_video(frames: Tensor, height: int, width: int, fit: str) -> Tensor:
     return torch.stack([fit_image(picture, height, width, fit) for picture in pictures], dim=1)  # type: ignore[arg-type]
 
 
-def channel_statistics(video: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel within a frame, over all frames: (3, 1, 1, 1) each."""
-    mean = video.mean(dim=(2, 3)).mean(1)
-    deviation = video.std(dim=(2, 3)).mean(1)
-    return mean[:, None, None, None], deviation[:, None, None, None]
-
-
-def lock_colors(video: Tensor, statistics: tuple[Tensor, Tensor], strength: float) -> Tensor:
-    """`video` (3, t, H, W), mean and contrast of each channel of each frame moved to `statistics`; 0 is unchanged."""
-    if strength == 0:
-        return video
-    mean, deviation = video.mean(dim=(2, 3), keepdim=True), video.std(dim=(2, 3), keepdim=True)
-    limit = MAX_CONTRAST_CHANGE
-    factor = (statistics[1] / deviation.clamp(min=1e-6)).clamp(1 / limit, limit)
-    locked = (video - mean) * factor + statistics[0]
-    return torch.lerp(video, locked, strength).clamp(-1, 1)
-
-
 def measure_drift(reference: Tensor, last: Tensor, new: Tensor, locked: Tensor) -> Drift:
     """Drift of a segment's frames `new`, and `locked`, from `reference`; all (3, t, H, W), `last` (3, H, W)."""
-    mean, deviation = channel_statistics(reference)
-    own_mean, own_deviation = channel_statistics(new)
+    wanted, own = ColorStatistics.of(reference), ColorStatistics.of(new)
     steps = torch.cat([last[:, None], locked], dim=1).diff(dim=1).abs().mean(dim=(0, 2, 3)).tolist()
     return Drift(
-        brightness=LEVELS * (own_mean - mean).abs().max().item(),
-        contrast=(own_deviation / deviation.clamp(min=1e-6)).mean().item(),
+        brightness=LEVELS * (own.mean - wanted.mean).abs().max().item(),
+        contrast=(own.deviation / wanted.deviation.clamp(min=1e-6)).mean().item(),
         sharpness=_roughness(locked) / max(_roughness(reference), 1e-6),
         seam=steps[0] / max(median(steps), 1e-6),
     )
 
 
 def segment_settings(settings: GenerationSettings, height: int, width: int) -> GenerationSettings:
-    """`settings` for segments of a video of this size."""
-    return replace(settings, height=height, width=width, num_videos_per_prompt=1)
+    """`settings` for segments of a video of this size, whose colours are locked to the whole video's afterwards."""
+    return replace(settings, height=height, width=width, num_videos_per_prompt=1, color_lock=0.0)
 
 
 def _roughness(video: Tensor) -> float:

@@ -11,11 +11,10 @@ from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.extension import (
     Extension,
-    channel_statistics,
     extend_video,
-    lock_colors,
     measure_drift,
     segment_settings,
     show_known_frames,
@@ -42,8 +41,9 @@ def test_segments_make_as_many_frames_as_asked_and_each_can_be_made_again(pipe, 
     assert torch.equal(again[0].frames, segments[0].frames)
     assert torch.equal(again[1].frames, segments[1].frames[:, :1])
     for segment in segments:
-        for own, given in zip(channel_statistics(segment.frames), channel_statistics(video), strict=True):
-            assert (own - given).abs().max() < 0.25, "colours are not locked"
+        own, given = ColorStatistics.of(segment.frames), ColorStatistics.of(video)
+        for name in ("mean", "deviation"):
+            assert (getattr(own, name) - getattr(given, name)).abs().max() < 0.25, "colours are not locked"
 
 
 def test_known_frames_are_shown_as_the_next_step_expects_them_and_end_clean(pipe, settings):
@@ -63,12 +63,12 @@ def test_known_frames_are_shown_as_the_next_step_expects_them_and_end_clean(pipe
 
 def test_locked_colours_have_the_given_mean_and_contrast():
     video, reference = 0.2 * rand("a", (3, 4, 9, 9)), 0.3 * rand("b", (3, 5, 9, 9)) + 0.1
-    statistics = channel_statistics(reference)
+    statistics = ColorStatistics.of(reference)
     locked = lock_colors(video, statistics, 1.0)
     for frame in locked.unbind(1):
-        mean, deviation = channel_statistics(frame[:, None])
-        assert torch.allclose(mean, statistics[0], atol=0.02)  # values beyond [-1, 1] are cut off
-        assert torch.allclose(deviation, statistics[1], atol=0.02)
+        own = ColorStatistics.of(frame[:, None])
+        assert torch.allclose(own.mean, statistics.mean, atol=0.02)  # values beyond [-1, 1] are cut off
+        assert torch.allclose(own.deviation, statistics.deviation, atol=0.02)
     assert torch.equal(lock_colors(video, statistics, 0.0), video)
 
 

@@ -11,7 +11,7 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.data.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.anchor import correct_pixels, hold_first_frame
-from lvdm.plugins.color_lock import lock_colors
+from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 
 PROMPT = "a red ball moves to the right"
 
@@ -80,16 +80,17 @@ def test_the_correction_leaves_no_jump_after_frame_0() -> None:
 
 def test_locked_colours_are_those_of_the_image() -> None:
     image = fit_image(picture(), SIDE, SIDE)[None]
+    statistics = ColorStatistics.of(image[:, :, None])
     drifting = torch.stack([image * (1 - 0.1 * i) + 0.05 * i for i in range(FRAMES)], dim=2)
-    assert lock_colors(drifting, image, 0.0) is drifting
-    locked = lock_colors(drifting, image, 1.0)
+    assert lock_colors(drifting, statistics, 0.0) is drifting
+    locked = lock_colors(drifting, statistics, 1.0)
     for i in range(FRAMES):
         torch.testing.assert_close(locked[:, :, i], image, rtol=0, atol=1e-5)
-    half = lock_colors(drifting, image, 0.5)
+    half = lock_colors(drifting, statistics, 0.5)
     torch.testing.assert_close(half, (drifting + locked) / 2, rtol=0, atol=1e-5)
 
 
 def test_frames_of_one_colour_stay_so() -> None:
-    locked = lock_colors(torch.zeros(1, 3, 2, 4, 4), torch.rand(1, 3, 4, 4), 1.0)
+    locked = lock_colors(torch.zeros(1, 3, 2, 4, 4), ColorStatistics.of(torch.rand(1, 3, 1, 4, 4)), 1.0)
     assert torch.isfinite(locked).all()
     assert locked.std((-2, -1)).max() < 1e-6
