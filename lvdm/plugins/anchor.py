@@ -1,11 +1,11 @@
 """A video that begins with its picture: frame 0 is held to the input image.
 
 `soft` shows the network the image's own latents at frame 0 in every step, as in inpainting. `exact` leaves the network
-alone and adds to frame 0 what it lacks of the image, and to each next frame a share of that: what is lacking is mostly
-detail that the autoencoder cannot tell, and the frames after lack it as well.
+alone and adds to frame 0 what it lacks of the image, and to each next frame a share of that, wherever it still shows
+what frame 0 showed: what is lacking is mostly detail that the autoencoder cannot tell, and later frames lack it too.
 
 The two are not combined: on the embedded model frame 0 under known latents moved away from frame 1, which then looked
-like a jump (`benchmarks/plugins.md`), while the correction alone leaves the first step as long as the others.
+like a jump (`benchmarks/plugins.md`), while the correction alone leaves the first step among the others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 Anchor = Literal["free", "soft", "exact"]
 ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
@@ -21,6 +22,11 @@ ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 
 DECAY = 0.9
 """The share of the correction of a frame that the next one gets: less shows as a jump, more as a stain that stays."""
+CHANGED = 0.2
+"""A change of pixels (of a range of 2) at which the correction is down to 1/e: without it, a sprite that leaves would
+leave its outline behind."""
+NEIGHBOURHOOD = 1 / 16
+"""Side of the square over which changes are averaged, as a share of the shorter side of the picture."""
 
 
 def hold_first_frame(kept: Tensor | None, anchor: str, shape: tuple[int, int, int, int]) -> Tensor | None:
@@ -32,23 +38,33 @@ def hold_first_frame(kept: Tensor | None, anchor: str, shape: tuple[int, int, in
     return held
 
 
-def correct_pixels(
-    video: Tensor, images: Tensor, anchor: str, ends: Tensor | None = None, decay: float = DECAY
-) -> Tensor:
+def correct_pixels(video: Tensor, images: Tensor, anchor: str, ends: Tensor | None = None) -> Tensor:
     """Videos (b, 3, t, H, W) that begin with `images` (b, 3, H, W), all in [-1, 1], if `anchor` is exact.
 
-    ends   (b, 3, H, W) pictures that they end with, in the same way; None: none
-    decay  frame i moves by decay^i of what frame 0 lacks; 0 corrects frame 0 alone
+    ends  (b, 3, H, W) pictures that they end with, in the same way; None: none
     """
     if anchor != "exact":
         return video
     video, count = video.clamp(-1, 1), video.shape[2]
-    weights = decay ** torch.arange(count, dtype=video.dtype)  # 0^0 is 1
+    weights = DECAY ** torch.arange(count, dtype=video.dtype)
     if ends is not None:
         weights = weights * torch.linspace(1, 0, count)  # nothing is left of it at the other end
-    corrected = video + (images - video[:, :, 0])[:, :, None] * weights[:, None, None]
+    weights = weights[:, None, None]
+    corrected = video + (images - video[:, :, 0])[:, :, None] * weights * unchanged(video)
     if ends is not None:
-        corrected += (ends - video[:, :, -1])[:, :, None] * weights.flip(0)[:, None, None]
+        backwards = unchanged(video.flip(2)).flip(2)
+        corrected += (ends - video[:, :, -1])[:, :, None] * weights.flip(0) * backwards
         corrected[:, :, -1] = ends
     corrected[:, :, 0] = images  # without rounding
     return corrected.clamp(-1, 1)
+
+
+def unchanged(video: Tensor) -> Tensor:
+    """How far each pixel shows what frame 0 shows: (b, 3, t, H, W) -> (b, 1, t, H, W), from 1 down to 0.
+
+    Where a frame has changed, later ones count as changed as well.
+    """
+    margin = round(NEIGHBOURHOOD * min(video.shape[-2:]) / 2)
+    change = (video - video[:, :, :1]).abs().mean(dim=1)  # b t H W
+    change = F.avg_pool2d(F.pad(change, (margin,) * 4, mode="replicate"), 2 * margin + 1, stride=1)
+    return torch.exp(-((change / CHANGED) ** 2)).cummin(dim=1).values[:, None]

@@ -68,6 +68,8 @@ def test_neutral_settings_change_no_bit(pipe, plain, neutral) -> None:
         {"free_init": "iterations=2"},
         {"free_u": "b1=1.2,b2=1.2,s1=0.9,s2=0.9"},
         {"camera": "zoom_in", "low_pass": 0.5, "low_pass_until": 0.4, "free_u": "b1=1.2", "anchor": "exact"},
+        {"num_frames": 7, "camera": "pan_left", "anchor": "exact", "chunk_frames": 2},
+        {"num_frames": 7, "height": 2 * SIDE, "width": 2 * SIDE, "start_time": 0.9, "free_u": "s1=0.9"},
         {"free_init": "iterations=2", "low_pass": 0.5, "color_lock": 0.5, "height": 2 * SIDE, "width": 2 * SIDE},
     ],
     ids=str,
