@@ -39,6 +39,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "camera hold": {"camera": "hold"},
     "camera pan_left": {"camera": "pan_left"},
     "camera zoom_in": {"camera": "zoom_in"},
+    "camera pan_left, all frequencies": {"camera": "pan_left:spatial=1,temporal=1,level=0.7"},
     "free_init 2": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},
@@ -92,17 +93,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("outputs/plugins"))
     parser.add_argument("--videos", type=int, default=6)
     parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--statistics", help="a file of `dynamicrafter stats analytic-init` for a row of its own")
+    parser.add_argument("--rows", nargs="*")
     options = parser.parse_args()
+    rows = dict(ROWS)
+    if options.statistics:
+        rows["start_time 0.86, statistics"] = {"start_time": 0.86, "start_statistics": options.statistics}
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "plugins.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     pipe = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu")
-    for name in options.rows:
+    for name in options.rows or rows:
         if name not in found:
             sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
-            found[name] = measure(pipe, ROWS[name], options.videos, options.steps, sheet)
+            found[name] = measure(pipe, rows[name], options.videos, options.steps, sheet)
             file.write_text(json.dumps(found, indent=1))
         row = found[name]
         figures = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
