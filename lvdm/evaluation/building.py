@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
-from lvdm.evaluation.flow import ClassicalFlow
+from lvdm.evaluation.features.weights import hash_of_tensors
+from lvdm.evaluation.flow import ClassicalFlow, Flow
 from lvdm.evaluation.measures import measure, measures_id
-from lvdm.evaluation.protocols import Protocol
+from lvdm.evaluation.protocols import Family, Protocol
 from lvdm.evaluation.reconstruction import reconstruction
+
+if TYPE_CHECKING:  # LPIPS imports torchmetrics, which takes seconds
+    from lvdm.evaluation.lpips import Lpips, Trunk
+
+FLOWS = ("raft-large", "raft-small")
+LPIPS: Mapping[str, Trunk] = {"lpips-alex": "alex", "lpips-vgg": "vgg", "lpips-squeeze": "squeeze"}
+DREAMSIM = "dreamsim"
+
+USES: Mapping[str, tuple[Family, ...]] = {
+    **dict.fromkeys(FLOWS, ("motion",)),
+    **dict.fromkeys(LPIPS, ("similarity", "reconstruction")),
+    DREAMSIM: ("similarity",),
+}
+"""Weights that are for no extractor of a protocol, but for groups of metrics: for one of those named."""
+
+_PAIRS = "v2-inner-frames"
+"""Changes whenever a number of `reconstruction` changes."""
 
 
 class ExtractorError(ValueError):
@@ -35,24 +55,86 @@ def build_extractors(
 ) -> Extractors:
     """Everything that the protocol's metrics need.
 
-    `weights` are files by the name of the extractor that they are for; `model` is the configuration or checkpoint that
-    CLIP towers are taken from. Raises `ValueError` for what cannot be built.
+    `weights` are files by the name of the extractor that they are for, or of what `USES` names; `model` is the
+    configuration or checkpoint that CLIP towers are taken from. Raises `ValueError` for what cannot be built.
     """
-    unused = sorted(set(weights) - set(protocol.extractors))
-    if unused:
-        known = ", ".join(protocol.extractors)
-        raise ExtractorError(f"{', '.join(unused)}: {protocol.name} has no extractor of this name; it has {known}")
+    _check_uses(protocol, weights)
     common: list[FeatureExtractor] = [
         build_extractor(name, weights=weights.get(name), model=model, device=device) for name in protocol.extractors
     ]
+    lpips = _load_lpips(weights)
+    if "similarity" in protocol.metrics:
+        common += _conformities(lpips, weights.get(DREAMSIM), device)
     if "motion" in protocol.metrics:
-        flow = ClassicalFlow()
+        flow = _flow(weights)
         own = functools.partial(measure, flow=flow)
         common.append(Measures(own, measures_id(flow), weights_sha256=flow.weights_sha256))
-    pairs = Reconstruction(_frames_between, "inner-frames") if "reconstruction" in protocol.metrics else None
+    pairs = _pairs(lpips) if "reconstruction" in protocol.metrics else None
     return Extractors(tuple(common), pairs)
 
 
-def _frames_between(made: Tensor, real: Tensor) -> dict[str, float]:
+def _check_uses(protocol: Protocol, weights: Mapping[str, Path]) -> None:
+    for name in sorted(set(weights) - set(protocol.extractors)):
+        if name not in USES:
+            raise ExtractorError(
+                f"{name}: {protocol.name} has no extractor of this name; it has "
+                f"{', '.join(protocol.extractors) or 'none'}; other weights are {', '.join(USES)}"
+            )
+        if not set(USES[name]) & set(protocol.metrics):
+            wanted = " or ".join(USES[name])
+            raise ExtractorError(
+                f"{name}: {protocol.name} has no metrics of the group {wanted}, for which these weights are; "
+                f"its groups are {', '.join(protocol.metrics)} (--set metrics=[...] changes them)"
+            )
+    flows = [name for name in FLOWS if name in weights]
+    if len(flows) > 1:
+        raise ExtractorError(f"{' and '.join(flows)}: motion is measured by one flow, give one of them")
+
+
+def _flow(weights: Mapping[str, Path]) -> Flow:
+    """The RAFT whose weights were given, which runs where clips are read; else the classical flow."""
+    name = next((name for name in FLOWS if name in weights), None)
+    if name is None:
+        return ClassicalFlow()
+    from lvdm.evaluation.raft import RaftFlow
+
+    flow = RaftFlow(weights[name])
+    if flow.id != name:
+        raise ExtractorError(f"{weights[name]} holds {flow.id}: give it as --weights {flow.id}={weights[name]}")
+    return flow
+
+
+def _load_lpips(weights: Mapping[str, Path]) -> list[Lpips]:
+    """Networks on the CPU, in the order of `LPIPS`."""
+    if not any(name in weights for name in LPIPS):
+        return []
+    from lvdm.evaluation.lpips import load_lpips
+
+    return [load_lpips(trunk, weights[name]) for name, trunk in LPIPS.items() if name in weights]
+
+
+def _conformities(lpips: Sequence[Lpips], dreamsim: Path | None, device: str) -> list[FeatureExtractor]:
+    """Every perceptual distance to the input image; that of CLIP comes with its features."""
+    found: list[FeatureExtractor] = []
+    if lpips:
+        from lvdm.evaluation.perceptual import lpips_conformity
+
+        found += [lpips_conformity(network, device) for network in lpips]
+    if dreamsim is not None:
+        from lvdm.evaluation.dreamsim_distance import dreamsim_conformity
+
+        found.append(dreamsim_conformity(dreamsim, device))
+    return found
+
+
+def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
+    """PSNR, SSIM and LPIPS of the frames that were not given, on the CPU where clips are read."""
+    names = "".join(f"-{network.name}" for network in lpips)
+    hashes = [hash_of_tensors(network.state_dict()) for network in lpips]
+    digest = hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else None
+    return Reconstruction(functools.partial(_frames_between, distances=tuple(lpips)), f"{_PAIRS}{names}", digest)
+
+
+def _frames_between(made: Tensor, real: Tensor, distances: Sequence[Lpips]) -> dict[str, float]:
     """Of the frames that were not given, uint8 (t, H, W, 3)."""
-    return reconstruction(made, real)
+    return reconstruction(made, real, distances=distances)

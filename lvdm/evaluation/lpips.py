@@ -20,6 +20,9 @@ from lvdm.checkpoint.reading import read_checkpoint
 
 Trunk = Literal["alex", "vgg", "squeeze"]
 
+SHORTEST = 32
+"""Pixels that pictures should have on each side: the trunks shrink smaller ones to nothing."""
+
 _CHUNK = 8
 """Pictures that go through the trunk at a time: its first layers have many channels at full size."""
 

@@ -18,13 +18,10 @@ from lvdm.evaluation.motion_quality import (
     smoothness,
     warping_error,
 )
-from lvdm.evaluation.reconstruction import WINDOW, psnr, ssim
+from lvdm.evaluation.reconstruction import MAX_PSNR, WINDOW, psnr, ssim
 
 VERSION = "v1"
 """Changes whenever a number changes."""
-
-MAX_PSNR = 100.0
-"""Decibels that equal pictures get: a mean over clips would otherwise lose them."""
 
 
 def measures_id(flow: Flow) -> str:

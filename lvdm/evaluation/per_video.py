@@ -78,6 +78,8 @@ def similarities_to_image(group: SetRecords) -> dict[str, np.ndarray]:
 def _numbers(extractor: str, values: Values) -> dict[str, float]:
     if extractor.startswith(MEASURES_PREFIX):
         return {name: float(value) for name, value in values.items()}
+    if "distances" in values:
+        return {f"PIC[{extractor}]": perceptual_input_conformity(values["distances"])}
     if "frames" not in values:
         return {}
     frames, numbers = values["frames"], {}

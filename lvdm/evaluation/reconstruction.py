@@ -18,6 +18,9 @@ GIVEN = (0, -1)
 """The frames that an interpolation starts and ends at."""
 
 PEAK = 255.0
+MAX_PSNR = 100.0
+"""Decibels that equal pictures get: a mean over frames or clips would otherwise be infinite."""
+
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
@@ -32,16 +35,17 @@ class PairedDistance(Protocol):
 
 
 def reconstruction(
-    made: Tensor, real: Tensor, given: Sequence[int] = GIVEN, distance: PairedDistance | None = None
+    made: Tensor, real: Tensor, given: Sequence[int] = GIVEN, distances: Sequence[PairedDistance] = ()
 ) -> dict[str, float]:
-    """Means over the frames that were not given: `PSNR[dB]`, `SSIM`, and the distance under its own name.
+    """Means over the frames that were not given: `PSNR[dB]`, `SSIM`, and the distances under their own names.
 
-    made, real: uint8 (t, H, W, 3). PSNR is infinite where a frame is equal.
+    made, real: uint8 (t, H, W, 3). A frame that is equal counts as `MAX_PSNR` decibels.
     Raises `ValueError` for other frames, different shapes, and where all frames were given.
     """
     inner_made, inner_real = interior(made, given), interior(real, given)
-    values = {"PSNR[dB]": psnr(inner_made, inner_real), "SSIM": ssim(inner_made, inner_real)}
-    if distance is not None:
+    decibels = psnr(inner_made, inner_real).clamp(max=MAX_PSNR)
+    values = {"PSNR[dB]": decibels, "SSIM": ssim(inner_made, inner_real)}
+    for distance in distances:
         values[distance.name] = distance(_signed(inner_made), _signed(inner_real)).double()
     return {name: float(value.mean()) for name, value in values.items()}
 

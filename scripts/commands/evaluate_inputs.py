@@ -25,7 +25,12 @@ FakeClips = Annotated[Path, typer.Option("--fake", help="Generated clips: a mani
 RealClips = Annotated[Path | None, typer.Option("--real", help="Real clips: a manifest, a list or a folder of videos.")]
 CacheFolder = Annotated[Path, typer.Option("--cache", help="Folder of the extracted features.")]
 Weights = Annotated[
-    list[str] | None, typer.Option("--weights", help="EXTRACTOR=FILE, such as i3d-logits=i3d.safetensors.")
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="NAME=FILE: of an extractor, as i3d-logits=i3d.safetensors; raft-large or raft-small for the flow; "
+        "lpips-alex, -vgg or -squeeze (the trunk's); dreamsim=FOLDER.",
+    ),
 ]
 ModelFile = Annotated[Path | None, typer.Option("--model", help="A model whose CLIP towers are taken, if not ours.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]

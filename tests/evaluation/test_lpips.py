@@ -6,30 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
-from torch import Tensor, nn
+from random_trunks import convolutions, trunk_weights
+from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from lvdm.evaluation.lpips import load_lpips, trunk_file
 from lvdm.evaluation.reconstruction import reconstruction
-
-NETWORKS = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1"}
-
-
-def convolutions(network: str, pretrained: bool = False) -> nn.Module:
-    """The part of a classifier that is used, without values: the rest takes seconds to fill with random ones."""
-    with torch.device("meta"):
-        return getattr(torchvision.models, network)(weights=None).features
-
-
-def trunk_weights(trunk: str) -> dict[str, Tensor]:
-    """Random weights of the convolutions of a classifier, under the names of its published file."""
-    features = convolutions(NETWORKS[trunk])
-    generator = torch.Generator().manual_seed(0)
-    return {
-        f"features.{key}": torch.randn(tensor.shape, generator=generator) * tensor[0].numel() ** -0.5
-        for key, tensor in features.state_dict().items()
-    }
 
 
 @pytest.fixture
@@ -72,7 +54,7 @@ def test_laws(alexnet: Path) -> None:
 
 def test_it_measures_interpolations(alexnet: Path) -> None:
     pictures = torch.randint(0, 256, (4, 64, 64, 3), generator=torch.Generator().manual_seed(0)).byte()
-    values = reconstruction(pictures, pictures.flip(0), distance=load_lpips("alex", alexnet))
+    values = reconstruction(pictures, pictures.flip(0), distances=[load_lpips("alex", alexnet)])
     assert list(values) == ["PSNR[dB]", "SSIM", "LPIPS[alex]"]
     assert values["LPIPS[alex]"] > 0
 

@@ -14,6 +14,7 @@ FACTS = {
     "stylegan-v-fvd2048-16f": {"resize": "none", "frames": 16, "stride": 1, "clips": 2048, "ddof": 0},
     "lvdm-2022": {"height": 256, "width": 256, "frames": 16, "clips": 2048, "ddof": 1},
     "procedural-v1": {"height": 64, "width": 64, "frames": 16, "stride": 1, "extractors": ("stpyr-v1", "tiny-clip")},
+    "interpolation-v1": {"height": 320, "width": 512, "frames": 16, "paired": True, "extractors": ()},
 }
 
 
@@ -78,5 +79,5 @@ def test_wrong_settings_are_refused(setting: str) -> None:
 
 
 def test_an_unknown_protocol_names_those_there_are() -> None:
-    with pytest.raises(ProtocolError, match="choose dynamicrafter-2023, lvdm-2022"):
+    with pytest.raises(ProtocolError, match="choose dynamicrafter-2023, interpolation-v1, lvdm-2022"):
         load_protocol("fvd")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lvdm.evaluation.reconstruction import interior, psnr, reconstruction, ssim
+from lvdm.evaluation.reconstruction import MAX_PSNR, interior, psnr, reconstruction, ssim
 
 
 def frames(value: int, count: int = 4, side: int = 16) -> Tensor:
@@ -63,6 +63,13 @@ def test_given_frames_are_not_counted() -> None:
     assert reconstruction(made, real, given=())["PSNR[dB]"] != values["PSNR[dB]"]
 
 
+def test_an_equal_frame_does_not_make_the_mean_infinite() -> None:
+    real, made = frames(100), frames(105)
+    made[1] = 100
+    assert reconstruction(made, real)["PSNR[dB]"] == pytest.approx((MAX_PSNR + 20 * math.log10(255 / 5)) / 2)
+    assert reconstruction(real, real)["PSNR[dB]"] == MAX_PSNR
+
+
 def test_interior() -> None:
     video = torch.arange(6)
     assert interior(video).tolist() == [1, 2, 3, 4]
@@ -83,7 +90,7 @@ def test_a_distance_is_called_by_its_name() -> None:
             assert a.dtype == torch.float32
             return (a - b)[:, 0].abs().mean(dim=(1, 2))
 
-    values = reconstruction(frames(0), frames(255), distance=FirstChannel())
+    values = reconstruction(frames(0), frames(255), distances=[FirstChannel()])
     assert values["FirstChannel[toy]"] == pytest.approx(2)
 
 
