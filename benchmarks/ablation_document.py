@@ -1,0 +1,99 @@
+"""The ablation as a document: one table of values, one of paired differences, and what they do and do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Difference, MetricRow, Results
+from lvdm.generation import GenerationSettings
+
+INTRODUCTION = """\
+# What the two ways in for the image are worth
+
+DynamiCrafter shows the image to its network twice: as *context tokens* beside those of the sentence (a query
+transformer over CLIP's image tokens), and as its *latent*, concatenated to the noise. Here the embedded model animates
+the same held-out clips with one of them taken away, or both, in every branch of the guidance: tokens become those of a
+grey image, latents become zeros.
+"""
+
+LIMITS = """\
+## What this shows, and what not
+
+- The parts are taken away from a finished model that was never without its latent (and seldom without its tokens)
+  while it learned. The numbers say what *this* model uses, not how good a model would be that was trained without the
+  part; the paper trains anew for each variant.
+- Zeros for the latent are an input that the model has not seen at every frame: part of the loss is the shock of it.
+- The clips are generated ones of 64x64 pixels. Nothing here carries over to photographs or to the released models.
+- `FD[stpyr-v1]` is a distance of hand-made statistics, not FVD, and has no scale that compares with published numbers.
+- Similarities by `tiny-clip` are as good as that small CLIP: read its card before reading anything into them.
+- A video that stands still has a perfect similarity to its image: read fidelity together with motion.
+"""
+
+
+def render_document(
+    results: Mapping[str, Results],
+    comparisons: Mapping[str, Comparison],
+    sampling: GenerationSettings,
+    checkpoint_sha256: str,
+) -> str:
+    """Markdown; equal inputs give equal text."""
+    first = next(iter(results.values()))
+    names = list(dict.fromkeys(row.name for row in first.metrics if row.set == FAKE))
+    lines = [INTRODUCTION, "```bash", "python benchmarks/ablation.py --document benchmarks/ablation.md", "```", ""]
+    lines += [
+        f"Protocol `{first.protocol.name}`, {first.sets[0].listed} clips; checkpoint `{checkpoint_sha256[:12]}`; "
+        f"{sampling.num_inference_steps} {sampling.sampler.upper()} steps, guidance {sampling.guidance_scale:g}, "
+        f"rescale {sampling.guidance_rescale:g}, eta {sampling.eta:g}.",
+        "",
+        "## Values",
+        "",
+        "Mean or distance with its 95 % interval. `still` is the first frame repeated, `real` the clips; for",
+        "distances, one half of them against the other.",
+        "",
+        *_table(["metric", *results, "still", "real"], [_values(name, results, first) for name in names]),
+        "",
+        "## Against the full model",
+        "",
+        "Paired difference to the full model on the same clips, with its 95 % interval. *Not separated*: the interval",
+        "holds 0.",
+        "",
+        *_table(["metric", *comparisons], [_differences(name, comparisons) for name in names]),
+        "",
+        LIMITS,
+    ]
+    return "\n".join(lines)
+
+
+def _values(name: str, results: Mapping[str, Results], first: Results) -> list[str]:
+    rows = [found.metric(name, FAKE) for found in results.values()]
+    return [name, *map(_cell, rows), _cell(first.metric(name, STILL)), _cell(first.metric(name, REAL))]
+
+
+def _cell(row: MetricRow | None) -> str:
+    if row is None or row.value is None:
+        return "-"
+    interval = "" if row.low is None or row.high is None else f" ({_number(row.low)} .. {_number(row.high)})"
+    return f"{_number(row.value)}{interval}"
+
+
+def _differences(name: str, comparisons: Mapping[str, Comparison]) -> list[str]:
+    return [name, *(_difference(_find(name, comparison)) for comparison in comparisons.values())]
+
+
+def _find(name: str, comparison: Comparison) -> Difference | None:
+    return next((own for own in comparison.differences if own.name == name), None)
+
+
+def _difference(own: Difference | None) -> str:
+    if own is None or own.low is None or own.high is None:
+        return "-"
+    verdict = {"A is better": "worse", "B is better": "better"}.get(own.verdict, own.verdict)
+    return f"{own.difference:+.3g} ({_number(own.low)} .. {_number(own.high)}), {verdict}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}", *(f"| {' | '.join(row)} |" for row in rows)]

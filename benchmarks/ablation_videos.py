@@ -1,0 +1,127 @@
+"""Videos of the embedded model with the ways in for the image taken away, one by one and together."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from lvdm.conditioning import Conditioning
+from lvdm.data.video_writer import write_video
+from lvdm.evaluation.manifest import Manifest
+from lvdm.evaluation.manifest_making import REQUESTS_FILE
+from lvdm.generation import GenerationSettings
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.results import GenerationRequest
+from lvdm.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What the denoiser is told: `tokens` of the image beside the sentence, and its latents, concatenated."""
+
+    name: str
+    tokens: bool
+    latents: bool
+
+    @property
+    def folder(self) -> str:
+        """A name for files."""
+        return self.name.replace(" ", "-")
+
+
+FULL = Variant("full", tokens=True, latents=True)
+ABLATIONS = (
+    Variant("no context tokens", tokens=False, latents=True),
+    Variant("no concatenated latent", tokens=True, latents=False),
+    Variant("neither", tokens=False, latents=False),
+)
+
+
+class AblatedRuntime(Runtime):
+    """A runtime whose conditions lack what the variant takes away, in every branch of the guidance."""
+
+    variant: Variant = FULL
+
+    @classmethod
+    def of(cls, runtime: Runtime, variant: Variant) -> AblatedRuntime:
+        """The same model on the same device."""
+        ablated = cls(runtime.model, runtime.device, runtime.precision, runtime.low_memory)
+        ablated.variant = variant
+        return ablated
+
+    def conditions(
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, ends: Tensor, fs: int
+    ) -> tuple[Conditioning, ...]:
+        """Those of the full model, with the tokens of a grey image or with empty latents."""
+        full, *others = super().conditions(requests, settings, images, ends, fs)
+        if not others:
+            raise ValueError("an ablation takes the tokens of the grey image from the guidance; use a guidance above 1")
+        grey = others[0].image
+        branches = []
+        for condition in (full, *others):
+            tokens = condition.image if self.variant.tokens else grey
+            latents = condition.concat if self.variant.latents else torch.zeros_like(condition.concat)
+            branches.append(dataclasses.replace(condition, image=tokens, concat=latents))
+        return tuple(branches)
+
+
+def generate_missing(
+    pipe: DynamiCrafterPipeline, variant: Variant, clips: Manifest, folder: Path, batch_size: int, steps: int
+) -> None:
+    """`ID.mp4` in `folder` for every clip, from its first frame, caption, seed and stride; those that are there stay.
+
+    A video depends on its clip and its place in the manifest alone, up to the rounding of batches.
+    """
+    requests = read_requests(clips.folder / REQUESTS_FILE)
+    rates = {entry.id: entry.fps for entry in clips.entries}
+    runtime, pipe.runtime = pipe.runtime, AblatedRuntime.of(pipe.runtime, variant)
+    try:
+        missing = [row for row in requests if not (folder / f"{row.name}.mp4").exists()]
+        for batch in track(batches(missing, batch_size), description=variant.name):
+            result = pipe(
+                [clips.folder / row.image for row in batch],
+                [row.prompt for row in batch],
+                seed=[row.seed for row in batch],
+                frame_stride=batch[0].stride,
+                num_inference_steps=steps,
+            )
+            for row, video in zip(batch, result.video, strict=True):
+                write_video(video, folder / f"{row.name}.mp4", rates[row.name] or pipe.card.playback_fps)
+    finally:
+        pipe.runtime = runtime
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the list of procedural inputs."""
+
+    name: str
+    image: str
+    prompt: str
+    seed: int
+    stride: int
+
+
+def read_requests(path: Path) -> list[Row]:
+    """The inputs that were written beside the procedural clips."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Row(row["name"], row["image"], row["prompt"], int(row["seed"]), int(row["fs"]))
+            for row in csv.DictReader(file)
+        ]
+
+
+def batches(rows: Sequence[Row], size: int) -> list[list[Row]]:
+    """At most `size` rows of one stride together: a batch has one value of it."""
+    found = []
+    for stride in sorted({row.stride for row in rows}):
+        same = [row for row in rows if row.stride == stride]
+        found += [same[start : start + size] for start in range(0, len(same), size)]
+    return found

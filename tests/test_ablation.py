@@ -1,0 +1,84 @@
+"""The ablation takes away what it says, and nothing else; its document says the same for the same results."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from ablation_document import render_document
+from ablation_videos import ABLATIONS, FULL, AblatedRuntime, Row, batches
+from small_model import picture, write_small_model
+
+from lvdm.evaluation.results import (
+    FAKE,
+    Comparison,
+    Difference,
+    MetricRow,
+    ProtocolNote,
+    Results,
+    SetNote,
+)
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.results import GenerationRequest
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory: pytest.TempPathFactory) -> DynamiCrafterPipeline:
+    folder = write_small_model(tmp_path_factory.mktemp("model") / "small")
+    return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
+
+
+@pytest.mark.parametrize("variant", [FULL, *ABLATIONS], ids=lambda variant: variant.folder)
+def test_a_variant_lacks_what_it_says(pipe: DynamiCrafterPipeline, variant) -> None:
+    settings = pipe.settings(guidance_scale=2.0)
+    requests = [GenerationRequest(picture(), "a cat", seed=1)]
+    size = pipe.card.height, pipe.card.width
+    images, ends = torch.rand(1, 3, *size), torch.zeros(0, 3, *size)
+    plain = pipe.runtime.conditions(requests, settings, images, ends, 3)
+    ablated = AblatedRuntime.of(pipe.runtime, variant).conditions(requests, settings, images, ends, 3)
+    assert len(ablated) == len(plain) == 2
+    for name, own, other in zip(("conditional", "unconditional"), ablated, plain, strict=True):
+        assert torch.equal(own.text, other.text), f"{name}: the sentence changed"
+        tokens = other.image if variant.tokens else plain[1].image
+        assert torch.equal(own.image, tokens), f"{name}: {variant.name} has other image tokens"
+        latents = other.concat if variant.latents else torch.zeros_like(other.concat)
+        assert torch.equal(own.concat, latents), f"{name}: {variant.name} has other latents"
+    if variant != FULL:
+        assert not torch.equal(ablated[0].image, plain[0].image) or not torch.equal(ablated[0].concat, plain[0].concat)
+
+
+def test_batches_hold_one_stride_and_every_row() -> None:
+    rows = [Row(f"{i}", "x.png", "left", i, stride=i % 3 + 1) for i in range(10)]
+    found = batches(rows, 2)
+    assert sorted(row.seed for batch in found for row in batch) == list(range(10))
+    assert all(len({row.stride for row in batch}) == 1 and len(batch) <= 2 for batch in found)
+
+
+def test_the_document_says_what_separates(pipe: DynamiCrafterPipeline) -> None:
+    protocol, note = ProtocolNote("procedural-v1", {}), SetNote(FAKE, "f", "0", 4, 4, 0, 0)
+    row = MetricRow("CLIPSIM[tiny-clip]", FAKE, 0.25, 0.2, 0.3, 4, 4)
+    results = Results(protocol, (note,), (), (row,), (), (), (), (), {}, {})
+    difference = Difference(row.name, 0.25, 0.05, -0.2, -0.3, -0.1, 4, True, "A is better")
+    comparison = Comparison(protocol, note, note, (difference,), {}, {})
+    settings = pipe.settings()
+    text = render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32)
+    assert "| CLIPSIM[tiny-clip] | 0.25 (0.2 .. 0.3) | - | - |" in text
+    assert "-0.2 (-0.3 .. -0.1), worse" in text
+    assert text == render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32)
+    unclear = dataclasses.replace(difference, low=-0.3, high=0.1, verdict="not separated")
+    text = render_document(
+        {"full": results}, {"neither": dataclasses.replace(comparison, differences=(unclear,))}, settings, "ab"
+    )
+    assert "not separated" in text
+
+
+def test_without_guidance_there_are_no_grey_tokens(pipe: DynamiCrafterPipeline, tmp_path: Path) -> None:
+    runtime = AblatedRuntime.of(pipe.runtime, ABLATIONS[0])
+    size = pipe.card.height, pipe.card.width
+    request = GenerationRequest(picture(), "a cat", seed=1)
+    with pytest.raises(ValueError, match="guidance above 1"):
+        runtime.conditions(
+            [request], pipe.settings(guidance_scale=1.0), torch.rand(1, 3, *size), torch.zeros(0, 3, *size), 3
+        )
