@@ -61,7 +61,7 @@ class ClipFeatures:
         self.id = _name(files, config)
         self.dim = self.towers.dim
         self.device = choose_device(device)
-        tensors = _tower_tensors(self.towers, read_checkpoint(files.checkpoint))
+        tensors = tower_tensors(self.towers, read_checkpoint(files.checkpoint))
         self.weights_sha256: str | None = hash_of_tensors(tensors)
         self.towers.load_state_dict({key: value.to(self.device) for key, value in tensors.items()}, assign=True)
 
@@ -111,7 +111,7 @@ def _name(files: ModelFiles, config: LatentVisualDiffusionConfig) -> str:
     return f"{name or files.config.resolve().parent.name}-clip"
 
 
-def _tower_tensors(towers: ClipTowers, checkpoint: CheckpointFile) -> dict[str, Tensor]:
+def tower_tensors(towers: ClipTowers, checkpoint: CheckpointFile) -> dict[str, Tensor]:
     """The towers' tensors in float32, on the CPU."""
     wanted = towers.state_dict()
     absent = [part.name for part in (TEXT_TOWER, IMAGE_TOWER) if not any(k.startswith(part.prefix) for k in checkpoint)]

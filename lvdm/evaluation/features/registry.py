@@ -7,6 +7,7 @@ A package adds one by an entry point of the group `dynamicrafter.features`, whos
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,14 +15,19 @@ from pathlib import Path
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
 
+logger = logging.getLogger(__name__)
+
 GROUP = "dynamicrafter.features"
+
+TOWERS_FILE = "clip.safetensors"
+"""Beside the embedded model: its towers as they were trained together, before the text tower followed the videos."""
 
 EXTRACTORS: Mapping[str, str] = {
     "stpyr-v1": "energies of gradients and changes over three scales; needs no weights",
     "i3d-logits": "the logits of I3D, by which FVD is defined; needs its weights",
     "i3d-logits[center-crop]": "the same of a square cut from the middle, as VideoGPT does",
     "clip": "CLIP features of frames and prompts from the towers in a DynamiCrafter model; needs the model",
-    "tiny-clip": "the same from the embedded model",
+    "tiny-clip": "the same from the towers of the embedded model, as they were trained together where these are there",
 }
 """Ours, with what they are."""
 
@@ -67,10 +73,18 @@ def build_extractor(
 
 def _clip(name: str, weights: str | Path | None, model: str | Path | None, device: str) -> FeatureExtractor:
     from lvdm.evaluation.features.clip_towers import ClipFeatures  # imports open_clip, which takes seconds
-    from lvdm.model_files import EMBEDDED
+    from lvdm.model_files import EMBEDDED, find_preset
 
     if name == "tiny-clip":
-        return ClipFeatures(EMBEDDED, device=device)
+        towers = find_preset(EMBEDDED).config.parent / TOWERS_FILE
+        if not towers.is_file():
+            logger.warning(
+                "tiny-clip: %s is not there, so that the model's own towers are taken; its text tower was trained on "
+                "with the videos and agrees no more with the image tower: CLIPSIM tells nothing",
+                towers,
+            )
+            return ClipFeatures(EMBEDDED, device=device)
+        return ClipFeatures(EMBEDDED, towers, device)
     source = model if model is not None else weights
     if source is None:
         raise UnknownExtractorError(

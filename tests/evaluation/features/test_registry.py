@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -9,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from small_model import write_small_model
 
 from lvdm.checkpoint import CheckpointError
 from lvdm.evaluation.features import registry
 from lvdm.evaluation.features.registry import EXTRACTORS, UnknownExtractorError, build_extractor, extractor_names
+from lvdm.model_files import CHECKPOINTS_VARIABLE, find_preset
+from scripts.publish_clip import publish
 
 
 def test_ours_are_built_by_name(tmp_path: Path) -> None:
@@ -77,3 +82,35 @@ def test_the_pyramid_needs_no_clip_library() -> None:
         "assert 'open_clip' not in sys.modules and 'kornia' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the embedded model in a folder of checkpoints of its own, without a file of towers."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name in ("config.yaml", "model.safetensors"):
+        shutil.copy(find_preset("tiny").config.parent / name, folder / name)
+    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(tmp_path))
+    return folder
+
+
+def test_tiny_clip_takes_the_towers_that_were_trained_together(
+    embedded: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = build_extractor("tiny-clip", device="cpu")
+    assert "clip.safetensors is not there" in caplog.text
+    caplog.clear()
+    training = {key: value.float() for key, value in load_file(embedded / "model.safetensors").items()}
+    training = {key: value for key, value in training.items() if key.startswith(("cond_stage_model.", "embedder."))}
+    training["cond_stage_model.model.text_projection"] += 0.5
+    save_file(training | {"change.weight": torch.ones(2, 4)}, tmp_path / "weights.safetensors")
+    count = publish(tmp_path / "weights.safetensors", embedded / "config.yaml", embedded / "clip.safetensors")
+    written = load_file(embedded / "clip.safetensors")
+    assert len(written) == count
+    assert {value.dtype for value in written.values()} == {torch.float16}
+    assert not any(key.startswith("change") for key in written)
+    found = build_extractor("tiny-clip", device="cpu")
+    assert not caplog.text
+    assert found.id == own.id == "tiny-clip"
+    assert found.weights_sha256 != own.weights_sha256, "the cache could not tell them apart"
