@@ -81,7 +81,7 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     """Most bytes of activations in one guided evaluation of the network."""
     model, settings = pipe.runtime.model, pipe.settings(num_frames=num_frames, long_video=method)
     config, samples = model.unet.config, Samples((1,), (0,))
-    plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, low_memory=False)
+    plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, "device")
     x = torch.randn(2, config.in_channels, num_frames, side, side)
     tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)
     with attached(plugins, model.unet, plain_seams(samples, model.branches), samples):

@@ -135,8 +135,12 @@ class Runtime:
 
     def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that requests and settings ask for."""
+        elsewhere = "disk" if self.device.type == "cpu" else "host"
         plugins = long_video_plugins(
-            settings.long_video, self.model.trained_frames, settings.chunk_frames, self.low_memory
+            settings.long_video,
+            self.model.trained_frames,
+            settings.chunk_frames,
+            elsewhere if self.low_memory else "device",
         )
         if any(request.prompts_at for request in requests):
             tokens = []

@@ -12,18 +12,18 @@ LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise})
 """How videos longer than the trained clips are made, by the name that settings give. plain: as if they were not."""
 
 
-def long_video_plugins(method: str, trained_frames: int, chunk_frames: int | None, low_memory: bool) -> list[Plugin]:
+def long_video_plugins(method: str, trained_frames: int, chunk_frames: int | None, shelf: str) -> list[Plugin]:
     """The methods for a long video.
 
     method          a name in `LONG_VIDEO`
     trained_frames  frames of the trained clips: the length of attention windows, of which four overlap
     chunk_frames    frames that the network works on at once, None for all
-    low_memory      let skips wait in the host's memory
+    shelf           where skips wait then, see `lvdm.plugins.shelves`
     """
     plugins: list[Plugin] = []
     make = LONG_VIDEO[method]
     if make is not None:
         plugins.append(make(trained_frames, max(1, trained_frames // 4)))
     if chunk_frames is not None:
-        plugins.append(Chunked(chunk_frames, "host" if low_memory else "device"))
+        plugins.append(Chunked(chunk_frames, shelf))
     return plugins
