@@ -62,10 +62,13 @@ class DreamSimDistance:
         return 1 - F.cosine_similarity(first, second, dim=-1)
 
     def _embedded(self, pictures: Tensor) -> Tensor:
-        """One at a time: the package drops axes of length 1, and so a batch of one."""
-        scaled = F.interpolate(pictures, (SIDE, SIDE), mode="bicubic", antialias=True)
-        unit = ((scaled + 1) / 2).clamp(0, 1)
-        return torch.stack([self.network.embed(picture[None]).flatten() for picture in unit])
+        """One at a time: the package drops axes of length 1, and so a batch of one.
+
+        Scaled as whole grey levels on the CPU, which is within one level of what the package's pictures become there.
+        """
+        levels = ((pictures + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+        scaled = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).to(pictures.device) / 255
+        return torch.stack([self.network.embed(picture[None]).flatten() for picture in scaled])
 
 
 def dreamsim_conformity(folder: Path, device: str = "auto") -> InputConformity:
