@@ -40,6 +40,8 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "camera pan_left": {"camera": "pan_left"},
     "camera zoom_in": {"camera": "zoom_in"},
     "camera pan_left, all frequencies": {"camera": "pan_left:spatial=1,temporal=1,level=0.7"},
+    "camera pan_left, begin at 0.7": {"camera": "pan_left:begin=yes,spatial=1,temporal=1,level=0.7"},
+    "camera zoom_in, begin at 0.7": {"camera": "zoom_in:begin=yes,spatial=1,temporal=1,level=0.7"},
     "free_init 2": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},

@@ -20,6 +20,7 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.seams import Samples, Seams, Start
 from lvdm.plugins.specs import parse_spec
@@ -32,12 +33,14 @@ class Camera:
     amount    how far: share of the picture's width or height for pans and tilts, growth of the picture for zooms
     level     noise of the latents that the layout is taken from, 0 (none) to 1 (nothing but noise)
     spatial, temporal  how much of the frequencies is taken, 0 (none: the plain noise) to 1
+    begin     start sampling at that level, where the layout is as strong as it should be, instead of at the last step
     """
 
     amount: float = 0.25
     level: float = 0.85
     spatial: float = 0.25
     temporal: float = 0.25
+    begin: bool = False
 
     def __post_init__(self) -> None:
         for name, highest in (("amount", 2.0), ("level", 1.0), ("spatial", 1.0), ("temporal", 1.0)):
@@ -93,15 +96,16 @@ class FrameInit:
             shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
         ) -> Start:
             begin = seams.initial_noise(shape, samples, conditioning, schedule)
-            return replace(begin, latents=self.shape_noise(begin.latents, schedule))
+            latents = self.shape_noise(begin.latents, schedule)
+            first = start_step(self.camera.level, schedule)
+            return Start(latents, first) if self.camera.begin else replace(begin, latents=latents)
 
         yield replace(seams, initial_noise=start)
 
     def shape_noise(self, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
         """Noise (b, c, t, h, w) whose low frequencies are those of the noised layout, dynamic rescale included."""
         schedule, layout = schedule.to(noise.device), self.layout.to(noise)
-        last = max(round(self.camera.level * schedule.num_train_timesteps) - 1, 0)
-        t = torch.full((noise.shape[0],), last, device=noise.device)
+        t = torch.full((noise.shape[0],), start_step(self.camera.level, schedule), device=noise.device)
         noisy = q_sample(scale_x0(layout, t, schedule), noise, t, schedule)
         weights = low_pass_filter(tuple(noise.shape[2:]), self.camera.spatial, self.camera.temporal)  # type: ignore[arg-type]
         return mix_frequencies(noisy, noise, weights)

@@ -61,7 +61,9 @@ class PluginSettings:
         """Each of these decides what sampling begins with."""
         given = []
         if self.camera is not None:
-            parse_camera(self.camera)
+            begins = parse_camera(self.camera)[1].begin
+            if begins and self.start_time != 1:
+                raise ValueError("start_time and begin=yes of camera both say where sampling begins; give only one")
             if mode != "animate":
                 raise ValueError(
                     f"a camera move leaves the picture that the video ends with; leave out camera to {mode}"

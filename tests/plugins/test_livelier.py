@@ -86,6 +86,7 @@ def test_every_plug_in_acts_alone_and_with_others_and_leaves_no_trace(pipe, plai
     [
         ({"camera": "pan_lft"}, "camera 'pan_lft' is not known; did you mean 'pan_left'"),
         ({"camera": "hold:amount=5"}, "amount 5 is not possible"),
+        ({"camera": "hold:begin=yes", "start_time": 0.9}, "both say where sampling begins"),
         ({"camera": "hold", "mode": "loop"}, "leave out camera to loop"),
         ({"camera": "hold", "free_init": "iterations=2"}, "camera and free_init both make the noise"),
         ({"free_init": "level=1"}, "at the last time step nothing"),
@@ -247,3 +248,13 @@ def test_the_picture_without_details_is_what_the_first_steps_see(pipe, monkeypat
     assert not torch.equal(seen[1], seen[2])
     assert fit_image(picture(), SIDE, SIDE).shape == (3, SIDE, SIDE)
     assert seen[0].shape[2] == FRAMES
+
+
+def test_a_camera_may_begin_where_its_layout_is_as_strong_as_it_should_be(pipe) -> None:
+    seen: list[int] = []
+
+    def watch(step: int, t: int, *_: object) -> None:
+        seen.append(t)
+
+    pipe(picture(), PROMPT, num_inference_steps=2, camera="pan_left:begin=yes,level=0.7", callback_on_step_end=watch)
+    assert seen == [699, 349]
