@@ -55,7 +55,16 @@ class PluginSettings:
             raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
         if self.free_u is not None:
             parse_free_u(self.free_u)
+        if mode == "text-to-video":
+            self._check_without_image()
         self._check_beginnings(mode)
+
+    def _check_without_image(self) -> None:
+        """These work on the picture that the video begins with."""
+        neutral = {"anchor": "free", "color_lock": 0.0, "camera": None, "low_pass": 0.0}
+        given = [name for name, value in neutral.items() if getattr(self, name) != value]
+        if given:
+            raise ValueError(f"{' and '.join(given)} need an image, and text-to-video has none; leave out {given[0]}")
 
     def _check_beginnings(self, mode: str) -> None:
         """Each of these decides what sampling begins with."""

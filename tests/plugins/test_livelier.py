@@ -258,3 +258,12 @@ def test_a_camera_may_begin_where_its_layout_is_as_strong_as_it_should_be(pipe) 
 
     pipe(picture(), PROMPT, num_inference_steps=2, camera="pan_left:begin=yes,level=0.7", callback_on_step_end=watch)
     assert seen == [699, 349]
+
+
+@pytest.mark.parametrize(
+    "given", [{"anchor": "exact"}, {"color_lock": 0.5}, {"camera": "pan_left"}, {"low_pass": 0.5}], ids=str
+)
+def test_what_needs_an_image_is_refused_without_one(given) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(given))} need an image"):
+        GenerationSettings(mode="text-to-video", **given)
+    assert GenerationSettings(mode="text-to-video", free_u="b1=1.1", start_time=0.9).mode == "text-to-video"
