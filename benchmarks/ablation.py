@@ -11,6 +11,7 @@ protocol's gives a first impression, and the protocol another name.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,8 +25,8 @@ from lvdm.evaluation.building import Extractors, build_extractors
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_sets import Evaluation
 from lvdm.evaluation.comparison import Contest, compare
-from lvdm.evaluation.manifest import Manifest, read_manifest, write_manifest
-from lvdm.evaluation.manifest_making import make_manifest, make_procedural
+from lvdm.evaluation.manifest import Manifest, read_manifest, relative_path, write_manifest
+from lvdm.evaluation.manifest_making import make_procedural
 from lvdm.evaluation.protocols import Protocol, load_protocol
 from lvdm.evaluation.report.writing import Findings, write_report
 from lvdm.evaluation.results import Comparison, Results, write_comparison, write_results
@@ -55,14 +56,16 @@ def main() -> None:
     for variant in (FULL, *ABLATIONS):
         folder = place / variant.folder
         generate_missing(pipe, variant, real, folder, args.batch_size, sampling.num_inference_steps)
-        sets[variant] = make_manifest(folder, folder / "manifest.jsonl", protocol, "fake", like=real)
+        sets[variant] = made_clips(real, folder)
         write_manifest(sets[variant], folder / "manifest.jsonl")
     results, comparisons = measure(protocol, real, sets, args.output / "cache", place)
-    text = render_document(results, comparisons, sampling, checkpoint_hash(pipe.files.checkpoint))
+    given = [f"--{name} {value}" for name in ("count", "steps") if (value := getattr(args, name)) is not None]
+    command = " ".join(["python benchmarks/ablation.py", *given, "--document benchmarks/ablation.md"])
+    text = render_document(results, comparisons, sampling, checkpoint_hash(pipe.files.checkpoint), command)
     for path in filter(None, (place / "ablation.md", args.document)):
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="\n")
-    Console(highlight=False, markup=False).print(text)
+    Console(highlight=False, markup=False, soft_wrap=True).print(text)
 
 
 def procedural_clips(path: Path, protocol: Protocol) -> Manifest:
@@ -72,6 +75,15 @@ def procedural_clips(path: Path, protocol: Protocol) -> Manifest:
     manifest = make_procedural(path, protocol, protocol.clips)
     write_manifest(manifest, path)
     return manifest
+
+
+def made_clips(real: Manifest, folder: Path) -> Manifest:
+    """The videos in `folder` that were made of the clips of `real`; it may hold others, of a run with more clips."""
+    entries = (
+        dataclasses.replace(entry, video=f"{entry.id}.mp4", image=relative_path(real.folder / entry.image, folder))
+        for entry in real.entries
+    )
+    return Manifest("manifest.jsonl", folder, tuple(entries))
 
 
 def measure(

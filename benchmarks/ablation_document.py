@@ -35,11 +35,12 @@ def render_document(
     comparisons: Mapping[str, Comparison],
     sampling: GenerationSettings,
     checkpoint_sha256: str,
+    command: str,
 ) -> str:
-    """Markdown; equal inputs give equal text."""
+    """Markdown; equal inputs give equal text. `command` is how it was made."""
     first = next(iter(results.values()))
     names = list(dict.fromkeys(row.name for row in first.metrics if row.set == FAKE))
-    lines = [INTRODUCTION, "```bash", "python benchmarks/ablation.py --document benchmarks/ablation.md", "```", ""]
+    lines = [INTRODUCTION, "```bash", command, "```", ""]
     lines += [
         f"Protocol `{first.protocol.name}`, {first.sets[0].listed} clips; checkpoint `{checkpoint_sha256[:12]}`; "
         f"{sampling.num_inference_steps} {sampling.sampler.upper()} steps, guidance {sampling.guidance_scale:g}, "

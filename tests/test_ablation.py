@@ -63,10 +63,10 @@ def test_the_document_says_what_separates(pipe: DynamiCrafterPipeline) -> None:
     difference = Difference(row.name, 0.25, 0.05, -0.2, -0.3, -0.1, 4, True, "A is better")
     comparison = Comparison(protocol, note, note, (difference,), {}, {})
     settings = pipe.settings()
-    text = render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32)
+    text = render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32, "python x.py")
     assert "| CLIPSIM[tiny-clip] | 0.25 (0.2 .. 0.3) | - | - |" in text
     assert "-0.2 (-0.3 .. -0.1), worse" in text
-    assert text == render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32)
+    assert text == render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32, "python x.py")
     unclear = dataclasses.replace(difference, low=-0.3, high=0.1, verdict="not separated")
     text = render_document(
         {"full": results}, {"neither": dataclasses.replace(comparison, differences=(unclear,))}, settings, "ab"
