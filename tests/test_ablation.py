@@ -68,9 +68,8 @@ def test_the_document_says_what_separates(pipe: DynamiCrafterPipeline) -> None:
     assert "-0.2 (-0.3 .. -0.1), worse" in text
     assert text == render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32, "python x.py")
     unclear = dataclasses.replace(difference, low=-0.3, high=0.1, verdict="not separated")
-    text = render_document(
-        {"full": results}, {"neither": dataclasses.replace(comparison, differences=(unclear,))}, settings, "ab"
-    )
+    comparison = dataclasses.replace(comparison, differences=(unclear,))
+    text = render_document({"full": results}, {"neither": comparison}, settings, "ab", "python x.py")
     assert "not separated" in text
 
 
