@@ -405,6 +405,15 @@ def test_interrupting_leaves_no_file(here, monkeypatch):
     assert not [p for p in here.rglob("*") if p.is_file() and p.name != "cat.png"], "a file was left"
 
 
+@pytest.fixture
+def heard_interrupts():
+    """SIGINT raises KeyboardInterrupt also where the tests were started in the background, where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupts")
 @pytest.mark.parametrize("moment", ["encoded", "moved", "recorded"])
 def test_interrupting_while_writing_leaves_no_half_file(here, monkeypatch, moment):
     replace = os.replace
