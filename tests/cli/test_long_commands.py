@@ -6,31 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from small_model import FRAMES, SIDE, picture, write_small_model
+from small_model import FRAMES, SIDE
 from typer.testing import CliRunner
 
 import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
-from lvdm.model_files import CHECKPOINTS_VARIABLE
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_small_model(folder / "tiny")
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, checkpoints):
-    """A working folder with an image in it; the small model is the embedded one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
-    picture().save("cat.png")
-    return tmp_path
 
 
 def succeed(*args: object):

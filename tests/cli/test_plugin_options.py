@@ -7,11 +7,10 @@ import json
 import pytest
 import torch
 from cached_clips import write_training
-from small_model import SIDE, picture, write_small_model
+from small_model import SIDE
 from typer.testing import CliRunner
 
 import lvdm.pipeline
-from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.plugins.early_start import LatentStatistics
 from lvdm.plugins.latent_statistics import read_statistics, write_statistics
 from scripts.dynamicrafter import app
@@ -19,20 +18,10 @@ from scripts.dynamicrafter import app
 PROMPT = "a red ball moves to the right"
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_small_model(folder / "tiny")
-    return folder
-
-
 @pytest.fixture
-def here(tmp_path, monkeypatch, checkpoints):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
-    picture().save("cat.png")
+def here(here):
     write_statistics("stats.safetensors", LatentStatistics(torch.ones(4, 4, 8, 8), 0.5), 3, "a test")
-    return tmp_path
+    return here
 
 
 def run(*args: object):

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from small_model import FRAMES, picture, small_videocrafter_yaml, write_model, write_small_model
+from small_model import FRAMES, small_videocrafter_yaml, write_model, write_small_model
 from typer.testing import CliRunner
 
 import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
-from lvdm.model_files import CHECKPOINTS_VARIABLE
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
@@ -24,15 +23,6 @@ def checkpoints(tmp_path_factory):
     write_model(folder / "base_512_v2", small_videocrafter_yaml())
     write_model(folder / "i2v_512_v1", small_videocrafter_yaml(images=True))
     return folder
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch, checkpoints):
-    """An empty working folder with an image in it; small models lie where the presets look for them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
-    picture().save("cat.png")
-    return tmp_path
 
 
 @pytest.fixture
