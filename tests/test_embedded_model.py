@@ -41,14 +41,14 @@ def test_info_knows_it() -> None:
 
 
 def test_it_keeps_the_image_and_obeys_the_sentence(pipe: DynamiCrafterPipeline) -> None:
-    scenes = held_out_scenes(tuple(DIRECTIONS), 8, seed=1)
+    scenes = held_out_scenes(tuple(DIRECTIONS)[::2], 4, seed=1)
     truth = list(render(scenes, HELD_OUT))
-    videos = animate(pipe, truth, scenes, [caption(scene) for scene in scenes], Settings(steps=10))
+    videos = animate(pipe, truth, scenes, [caption(scene) for scene in scenes], Settings(steps=8))
     first = fmean(psnr(video[:, 0], own[:, 0]) for video, own in zip(videos, truth, strict=True))
     assert first >= 23, f"frame 0 has {first:.1f} dB against the input image"
     errors = [direction_error(video, scene, HELD_OUT)[0] for video, scene in zip(videos, scenes, strict=True)]
     right = fmean(error <= 45 for error in errors)
-    assert right >= 0.6, f"only {right:.0%} of 8 sprites move within 45 degrees of the prompt"
+    assert right >= 0.75, f"only {right:.0%} of 4 sprites move within 45 degrees of the prompt"
 
 
 def test_the_sentence_decides(pipe: DynamiCrafterPipeline) -> None:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lvdm.device import trains_attention_in_float32
+
 MAX_ATTENTION_BATCH = 65535
 """Fused kernels index the batch with 16 bits; larger batches (temporal attention at huge sizes) run in slices."""
 
@@ -79,6 +81,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
 
 def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v with torch's fused kernels; all (batch, heads, tokens, d)."""
+    if q.dtype.itemsize == 2 and q.requires_grad and trains_attention_in_float32(q.device):
+        with torch.autocast(q.device.type, enabled=False):
+            return scaled_dot_product(q.float(), k.float(), v.float()).to(q.dtype)
     if q.shape[0] <= MAX_ATTENTION_BATCH:
         return F.scaled_dot_product_attention(q, k, v)
     parts = zip(*(tensor.split(MAX_ATTENTION_BATCH) for tensor in (q, k, v)), strict=True)

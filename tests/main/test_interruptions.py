@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
-from processes import fresh_environment
+from processes import start_trainer
 from small_model import FRAMES, SIDE, small_yaml
 
 from main.checkpoints import CheckpointStore
@@ -60,17 +60,14 @@ class Run:
         (folder / "config.yaml").write_text(yaml.safe_dump(tree()))
         self.store = CheckpointStore(folder / "run" / "checkpoints")
 
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "main.trainer", "--base", str(self.folder / "config.yaml"), "--train"]
-        command += ["--auto_resume", "--name", "run", "--logdir", str(self.folder), "--devices", "1"]
-        log = (self.folder / "log.txt").open("a")
-        return subprocess.Popen(
-            [*command, *self.arguments, *more], stdout=log, stderr=log, env=fresh_environment(), text=True
-        )
+    def start(self, *more: str) -> ForkServerProcess:
+        command = ["--base", str(self.folder / "config.yaml"), "--train", "--auto_resume", "--name", "run"]
+        command += ["--logdir", str(self.folder), "--devices", "1"]
+        return start_trainer([*command, *self.arguments, *more], self.folder / "log.txt")
 
     def finish(self, *more: str) -> dict[str, Any]:
         """Go on to the end; returns the last checkpoint."""
-        code = self.start(*more).wait(timeout=300)
+        code = ended(self.start(*more))
         assert code == 0, f"exit code {code}:\n{self.log()}"
         return self.newest()
 
@@ -86,15 +83,23 @@ class Run:
         process = self.start()
         deadline = time.monotonic() + 300
         while not wanted.exists() and not any(path > wanted for path in self.store.existing()):
-            assert process.poll() is None, f"ended with {process.returncode} before {wanted.name}:\n{self.log()}"
+            assert process.is_alive(), f"ended with {process.exitcode} before {wanted.name}:\n{self.log()}"
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.005)
         time.sleep(delay)
-        process.send_signal(signum)
-        return process.wait(timeout=300)
+        assert process.pid is not None
+        os.kill(process.pid, signum)
+        return ended(process)
 
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()[-4000:]
+
+
+def ended(process: ForkServerProcess) -> int:
+    """The exit code, once the process has ended."""
+    process.join(timeout=300)
+    assert process.exitcode is not None, "still running after 300 seconds"
+    return process.exitcode
 
 
 def difference(actual: dict[str, Any], expected: dict[str, Any], *parts: str) -> float:
