@@ -5,8 +5,8 @@
 `--size full` is the released 512 model and wants a GPU. Variants take turns within one run. On a CPU, set
 OMP_NUM_THREADS=1: steps are timed by the CPU time of the process.
 
-steps     the same step live, with gradient checkpointing, from precomputed latents, and with `--compile CLASS` with
-          blocks of that class compiled; samples per second, shares of the time, peak memory
+steps     the same step live, with gradient checkpointing, from precomputed latents, in mixed bf16, and with
+          `--compile CLASS` with blocks of that class compiled; samples per second, shares of the time, peak memory
 pipeline  clips per second of the data loader, procedural and from a folder of small mp4 files, with 0 and 2 workers,
           against what the live step eats
 growth    memory of the process over 1,000 steps of a very small model under Lightning, by the trainer's data module
@@ -47,6 +47,7 @@ def main() -> None:
     eaten = None
     if {"steps", "pipeline"} & set(arguments.parts):
         variants = [Variant("live"), Variant("checkpointing", checkpointing=True), Variant("precomputed", cached=True)]
+        variants.append(Variant("bf16", bf16=True))
         if arguments.compile:
             variants.append(Variant(f"compiled {arguments.compile}", compiled=arguments.compile))
         chosen = variants if "steps" in arguments.parts else variants[:1]

@@ -27,6 +27,7 @@ class Variant:
     checkpointing: bool = False
     cached: bool = False
     compiled: str = ""
+    bf16: bool = False
 
 
 class Stopwatch:
@@ -85,7 +86,8 @@ class TimedModel:
         watch.start("data")
         batch = self.cached or self._move(clips(self.size, self.batch))
         watch.stop("data")
-        loss = self.model._step(batch, "train")["loss"]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.variant.bf16):
+            loss = self.model._step(batch, "train")["loss"]
         self.optimizer.zero_grad(set_to_none=True)
         watch.start("backward")
         loss.backward()
