@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from lvdm.evaluation.distances import LEAST
 from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure
 from lvdm.evaluation.report.number_format import format_number
-from lvdm.evaluation.report.tables import clips_label, reasons
-from lvdm.evaluation.results import FAKE, STILL, Comparison, Results
+from lvdm.evaluation.report.tables import clips_label, reasons, set_label
+from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Results
 
 
 def cautions(results: Results) -> list[str]:
     """Values that should not be published, clips without numbers, and what a still image would score."""
-    return [*_unreliable(results), *_lost(results), *_still(results)]
+    return [*_without_distances(results), *_unreliable(results), *_lost(results), *_still(results)]
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -26,6 +27,18 @@ def verdicts(comparison: Comparison) -> list[str]:
     if comparison.differences and all(row.verdict == "not separated" for row in comparison.differences):
         sentences.append("Nothing separates the two: do not rank them.")
     return sentences
+
+
+def _without_distances(results: Results) -> list[str]:
+    """Why distances that the protocol asks for are not there."""
+    asked = [metric for metric in ("frechet", "kernel") if metric in results.protocol.fields.get("metrics", ())]
+    counts = {note.name: note.read for note in results.sets}
+    if not asked or min(counts.get(FAKE, 0), counts.get(REAL, 0)) >= LEAST:
+        return []
+    if REAL not in counts:
+        return ["There is no distance: give real clips (--real) to measure from."]
+    there = ", ".join(f"{set_label(name)} {counts[name]:,}" for name in (FAKE, REAL))
+    return [f"There is no distance: it takes {LEAST} clips on each side, there are: {there}."]
 
 
 def _unreliable(results: Results) -> list[str]:

@@ -13,6 +13,7 @@ from lvdm.evaluation.report.markdown import render_markdown
 from lvdm.evaluation.report.meaning import fidelity_measure, motion_measure, prompt_measure, sentence
 from lvdm.evaluation.report.number_format import DASH, format_interval, format_number, format_signed
 from lvdm.evaluation.report.tables import comparison_table, glance_table, metric_table, origin_table
+from lvdm.evaluation.results import ProtocolNote, SetNote
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,24 @@ def test_what_a_reader_must_know_is_said_in_sentences() -> None:
     assert f"B is better: {FD}." in verdicts(COMPARISON)
     unclear = dataclasses.replace(COMPARISON, differences=COMPARISON.differences[1:2])
     assert verdicts(unclear)[-1] == "Nothing separates the two: do not rank them."
+
+
+@pytest.mark.parametrize(
+    ("read", "sentence"),
+    [
+        (
+            {"fake": 1, "real": 6},
+            "There is no distance: it takes 2 clips on each side, there are: evaluated 1, real 6.",
+        ),
+        ({"fake": 6}, "There is no distance: give real clips (--real) to measure from."),
+    ],
+)
+def test_distances_that_could_not_be_measured_are_missed(read: dict[str, int], sentence: str) -> None:
+    fields = {**RESULTS.protocol.fields, "metrics": ["frechet", "motion"]}
+    sets = tuple(SetNote(name, f"{name}.jsonl", "ab" * 32, n, n, 0, 0) for name, n in read.items())
+    results = dataclasses.replace(RESULTS, protocol=ProtocolNote("procedural-v1", fields), sets=sets)
+    assert cautions(results)[0] == sentence
+    assert not any("no distance" in said for said in cautions(RESULTS)), "its protocol asks for none"
 
 
 def test_measures_are_known_by_the_beginning_of_their_names() -> None:
