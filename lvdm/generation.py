@@ -51,8 +51,8 @@ class GenerationSettings(PluginSettings):
 
     Those of the plug-ins are in `PluginSettings`.
 
-    mode                   animate (one image), interpolate (first and last image), loop (the image at both ends) or
-                           text-to-video (no image)
+    mode                   animate (one image), interpolate (first and last image), loop (the image at both ends),
+                           keyframes (images at any frames) or text-to-video (no image)
     height, width          pixels of the video; None follows the image and the trained size (`lvdm.sizes`)
     num_frames             length of the clip; the image tokens follow by `image_token_policy`
     long_video             for clips longer than the trained ones, see `lvdm.plugins.choosing.LONG_VIDEO`
@@ -195,6 +195,7 @@ def check_capability(card: ModelCard, mode: str) -> None:
     needed = MODES[mode]
     if card.can(needed):
         return
+    wish = "show key frames" if mode == "keyframes" else mode
     if needed == "t2v":
         raise ValueError(
             f"checkpoint {card.name} needs an image and cannot make a video from text alone; use {card.usual_mode}, or "
@@ -202,13 +203,13 @@ def check_capability(card: ModelCard, mode: str) -> None:
         )
     if card.usual_mode == "text-to-video":
         raise ValueError(
-            f"checkpoint {card.name} makes videos from text alone and cannot {mode}; use text-to-video, or another "
+            f"checkpoint {card.name} makes videos from text alone and cannot {wish}; use text-to-video, or another "
             f"checkpoint, such as preset {'512' if needed == 'i2v' else 'interp'}"
         )
     if needed == "interpolation":
         raise ValueError(
-            f"checkpoint {card.name} animates one image and cannot {mode} (it would give grey flashes); use one "
-            "made for two images, such as preset interp, or leave out the second image"
+            f"checkpoint {card.name} animates one image and cannot {wish} (it would give grey flashes); use one "
+            "made for two images, such as preset interp, or leave out the other images"
         )
     raise ValueError(
         f"checkpoint {card.name} needs a first and a last image; use interpolate or loop, or another checkpoint"
@@ -251,6 +252,21 @@ def check_prompts_at(prompts_at: Sequence[tuple[int, str]], num_frames: int) -> 
         check_prompt(prompt, f"prompt at frame {frame}")
 
 
+def check_keyframes(frames: Sequence[int], settings: GenerationSettings) -> None:
+    """Raise `ValueError` unless pictures can be shown at these frames besides 0, in the mode for that only."""
+    if bool(frames) != (settings.mode == "keyframes"):
+        raise ValueError(f"mode {settings.mode} takes {'no key frames' if frames else 'key frames: give one or more'}")
+    last = settings.num_frames - 1
+    for frame in frames:
+        if not 1 <= frame <= last:
+            raise ValueError(
+                f"key frame {frame} is not among frames 1 to {last} that follow the first; choose another, or more "
+                "frames (num_frames, --frames)"
+            )
+    if len(set(frames)) < len(frames):
+        raise ValueError(f"key frames {list(frames)} name a frame twice; give one picture for each")
+
+
 def check_keep_mask(
     masks: Sequence[Image.Image], image: Image.Image | None, settings: GenerationSettings, card: ModelCard
 ) -> None:
@@ -261,8 +277,8 @@ def check_keep_mask(
         raise ValueError("there is no image of which a region could be kept; leave out the mask")
     if not card.keeps_image:
         raise ValueError(f"checkpoint {card.name} does not show the image itself; leave out the mask, or use another")
-    if settings.mode == "interpolate":
-        raise ValueError("a kept region stays as in one image; leave out the mask, or the second image")
+    if settings.mode in ("interpolate", "keyframes"):
+        raise ValueError("a kept region stays as in one image; leave out the mask, or the other images")
     if len(masks) not in (1, settings.num_frames):
         raise ValueError(f"there are {len(masks)} masks for {settings.num_frames} frames; give one, or one for each")
     for mask in masks:

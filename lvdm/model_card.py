@@ -24,7 +24,13 @@ Capability = Literal["i2v", "interpolation", "t2v"]
 t2v: a sentence alone is enough."""
 
 MODES: Mapping[str, Capability] = types.MappingProxyType(
-    {"animate": "i2v", "interpolate": "interpolation", "loop": "interpolation", "text-to-video": "t2v"}
+    {
+        "animate": "i2v",
+        "interpolate": "interpolation",
+        "loop": "interpolation",
+        "keyframes": "interpolation",
+        "text-to-video": "t2v",
+    }
 )
 """What can be asked of a model, and the capability that it takes."""
 

@@ -31,7 +31,14 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at, choose_fs
+from lvdm.generation import (
+    GenerationSettings,
+    check_keep_mask,
+    check_keyframes,
+    check_prompt,
+    check_prompts_at,
+    choose_fs,
+)
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
@@ -133,6 +140,7 @@ class DynamiCrafterPipeline:
         loop: bool = False,
         keep_mask: MaskSource | Sequence[MaskSource] | None = None,
         prompts_at: Mapping[int, str] | None = None,
+        keyframes: Mapping[int, ImageSource] | None = None,
         seed: int | Sequence[int] = 123,
         sample_index: int = 0,
         output_type: str = "pt",
@@ -148,6 +156,7 @@ class DynamiCrafterPipeline:
         keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
         prompts_at        frames, and the sentence that has taken over there, for all images
+        keyframes         frames from 1, and the pictures that they show, for all images; `image` is frame 0
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
@@ -164,7 +173,10 @@ class DynamiCrafterPipeline:
             raise ValueError(
                 "a loop begins with an image and ends with it, and end_image needs a first one; give image"
             )
-        mode = "loop" if loop else "animate" if end_image is None else "interpolate"
+        if keyframes and (loop or end_image is not None or image is None):
+            raise ValueError("key frames come after an image, and make end_image and loop needless; give these alone")
+        later = [(frame, to_image(source)) for frame, source in sorted((keyframes or {}).items())]
+        mode = "keyframes" if later else "loop" if loop else "animate" if end_image is None else "interpolate"
         chosen = self.settings(mode="text-to-video" if image is None else mode, **settings)
         count = len(_as_list(prompt if image is None else image))
         images = [None] * count if image is None else [to_image(source) for source in _as_list(image)]
@@ -183,6 +195,7 @@ class DynamiCrafterPipeline:
                     *(images[i], prompts[i], negatives[i], ends[i], seeds[i], index),
                     keep_mask=masks[i],
                     prompts_at=tuple(sorted((prompts_at or {}).items())),
+                    keyframes=tuple(later),
                 )
             )
         return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress)
@@ -213,6 +226,7 @@ class DynamiCrafterPipeline:
             check_prompt(request.negative_prompt, "negative prompt")
             check_keep_mask(request.keep_mask, request.image, settings, self.card)
             check_prompts_at(request.prompts_at, settings.num_frames)
+            check_keyframes([frame for frame, _ in request.keyframes], settings)
         size = self._common_size(requests, settings)
         scale = self._scale_plan(size, settings)
         runtime = self.runtime
@@ -221,13 +235,13 @@ class DynamiCrafterPipeline:
         try:
             with torch.inference_mode():
                 images = _fitted([request.image for request in requests], size, settings.fit)
-                ends = _fitted([r.end_image for r in requests if r.end_image is not None], size, settings.fit)
+                pictures = {0: images, **_later_pictures(requests, size, settings)}
                 report(on_progress, "encode", 0, 1)
                 with watch.stage("encode"):
                     fs = choose_fs(self.card, settings)
-                    padded = size.pad(images), size.pad(ends)
-                    conditions = runtime.conditions(requests, settings, *padded, fs)
-                    plugins = runtime.plugins(requests, settings, *padded, scale)
+                    padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
+                    conditions = runtime.conditions(requests, settings, padded, fs)
+                    plugins = runtime.plugins(requests, settings, padded, scale)
                 report(on_progress, "encode", 1, 1)
                 with watch.stage("sample"):
                     kept = _kept(requests, size, settings)
@@ -236,7 +250,7 @@ class DynamiCrafterPipeline:
                 _check_finite(latents, runtime.precision)
                 with watch.stage("decode"):
                     video = size.crop(runtime.decode(latents, settings, on_progress))
-                    video = finish_video(settings, settings.mode, video, images, ends)
+                    video = finish_video(settings, video, pictures)
         except torch.OutOfMemoryError as error:
             empty_cache(runtime.device)
             raise OutOfMemoryError(
@@ -310,6 +324,16 @@ def _fitted(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) ->
     grey = torch.zeros(3, height, width)
     fitted = [grey if image is None else fit_image(image, height, width, fit) for image in images]
     return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+
+
+def _later_pictures(
+    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
+) -> dict[int, Tensor]:
+    """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
+    given = [request.later_pictures(settings) for request in requests]
+    if any(list(some) != list(given[0]) for some in given):
+        raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
+    return {frame: _fitted([some[frame] for some in given], size, settings.fit) for frame in given[0]}
 
 
 def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings) -> Tensor | None:

@@ -31,6 +31,7 @@ PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 class Recipe:
     """What a record says about how its video was made.
 
+    keyframes  frame, picture and SHA-256 of each
     loras    file, scale and SHA-256 of each
     scale    what the setting `scale` came to; off in records from before there was one
     best_of  of how many videos this one was kept as the best; 1 if it had no rival
@@ -47,6 +48,7 @@ class Recipe:
     prompt: str
     negative_prompt: str
     prompts_at: tuple[tuple[int, str], ...]
+    keyframes: tuple[tuple[int, Path, str], ...]
     seed: int
     index: int
     settings: GenerationSettings
@@ -147,6 +149,10 @@ def describe_video(
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "prompts_at": request.prompts_at,
+            "keyframes": [
+                {"frame": frame, "image": _absolute(path), "sha256": image_hash(path)}
+                for frame, path in request.keyframe_paths
+            ],
             "seed": request.seed,
             "index": request.index,
         },
@@ -198,6 +204,8 @@ def read_record(path: str | Path) -> Recipe:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
         settings = GenerationSettings(**record["settings"])
+        if settings.mode == "keyframes" and not given.get("keyframes"):
+            raise ValueError("its key frames came from memory, not from files")
         if given["image"] is None and settings.mode != "text-to-video":
             raise ValueError("its image came from memory, not from a file")
         return Recipe(
@@ -211,6 +219,7 @@ def read_record(path: str | Path) -> Recipe:
             prompt=given["prompt"],
             negative_prompt=given["negative_prompt"],
             prompts_at=tuple((frame, prompt) for frame, prompt in given.get("prompts_at", ())),
+            keyframes=tuple((key["frame"], Path(key["image"]), key["sha256"]) for key in given.get("keyframes", ())),
             seed=given["seed"],
             index=given["index"],
             settings=settings,

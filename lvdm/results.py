@@ -28,6 +28,8 @@ class GenerationRequest:
     """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch.
 
     image      None for text-to-video
+    end_image  the picture of the last frame
+    keyframes  frames from 1 and their pictures
     prompts_at  frames from 1 and the sentences that take over there, ascending; `prompt` is that of the beginning
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
     """
@@ -43,6 +45,18 @@ class GenerationRequest:
     keep_mask: tuple[Image.Image, ...] = ()
     keep_mask_path: Path | None = None
     prompts_at: tuple[tuple[int, str], ...] = ()
+    keyframes: tuple[tuple[int, Image.Image], ...] = ()
+    keyframe_paths: tuple[tuple[int, Path], ...] = ()
+
+    def later_pictures(self, settings: GenerationSettings) -> dict[int, Image.Image]:
+        """The pictures after that of frame 0 by the number of their frame, ascending."""
+        last = settings.num_frames - 1
+        found = dict(self.keyframes)
+        if settings.mode == "loop" and self.image is not None:
+            found[last] = self.image
+        elif self.end_image is not None:
+            found[last] = self.end_image
+        return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)

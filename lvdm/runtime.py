@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -66,16 +66,21 @@ class Runtime:
                 empty_cache(self.device)
 
     def conditions(
-        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, ends: Tensor, fs: int
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        pictures: Mapping[int, Tensor],
+        fs: int,
     ) -> tuple[Conditioning, ...]:
         """What guidance needs, the full condition first: (cond,), (cond, uncond) or (cond, uncond, image only).
 
-        images, ends: (b, 3, H, W) in [-1, 1], the pictures at both ends, already at the size that the network runs at;
+        pictures: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
         of a model that reads no image, only their size is used.
         """
+        images = pictures[0]
         text = self._embed_texts([request.prompt for request in requests])
         tokens = self._image_tokens(images, settings) if self.model.config.reads_images else text[:, :0]
-        concat = self._concat(requests, settings, images, ends).to(self.precision.weights)
+        concat = self._concat(requests, settings, pictures).to(self.precision.weights)
         full = Conditioning(text, tokens, concat, torch.full((len(requests),), fs, device=self.device))
         if settings.num_branches == 1:
             return (full,)
@@ -155,17 +160,16 @@ class Runtime:
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        images: Tensor,
-        ends: Tensor,
+        pictures: Mapping[int, Tensor],
         scale: ScalePlan | None,
     ) -> list[Plugin]:
         """The methods that need the pictures, at the size that the network runs at, or what `scale` came to."""
 
         def encode_concat(strength: float) -> Tensor:
-            soft = [without_details(pictures, strength) for pictures in (images, ends)]
-            return self._concat(requests, settings, *soft).to(self.precision.weights)
+            soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
+            return self._concat(requests, settings, soft).to(self.precision.weights)
 
-        return sampling_plugins(settings, scale, images, settings.num_frames, self.encode_video, encode_concat)
+        return sampling_plugins(settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat)
 
     def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
         """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
@@ -257,8 +261,9 @@ class Runtime:
         )
 
     def _concat(
-        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, ends: Tensor
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, pictures: Mapping[int, Tensor]
     ) -> Tensor:
+        images, last = pictures[0], settings.num_frames - 1
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)
@@ -267,7 +272,11 @@ class Runtime:
             return build.repeat_frame(first, settings.num_frames)
         if settings.mode == "loop":
             return build.loop(first, settings.num_frames)
-        return build.interpolation(first, self._latents(requests, ends, "end_image"), settings.num_frames)
+        latents = {0: first}
+        for frame in sorted(pictures)[1:]:
+            stream = "end_image" if frame == last else f"keyframe {frame}"
+            latents[frame] = self._latents(requests, pictures[frame], stream)
+        return build.place_keyframes(latents, settings.num_frames)
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:
         """Posterior samples (b, 4, h, w) of images (b, 3, H, W): each distinct image meets the encoder once."""

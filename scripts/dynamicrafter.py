@@ -16,11 +16,13 @@ from scripts.commands.extend import extend
 from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
 from scripts.commands.merge import merge
+from scripts.commands.repeated_values import RepeatedKeyframes
 from scripts.commands.statistics import analytic_init
 from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, text_to_video, extend, info, convert, merge, doctor):
+app.command(cls=RepeatedKeyframes)(animate)
+for command in (interpolate, loop, text_to_video, extend, info, convert, merge, doctor):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 

@@ -10,6 +10,7 @@ like a jump (`benchmarks/plugins.md`), while the correction alone leaves the fir
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -38,25 +39,36 @@ def hold_first_frame(kept: Tensor | None, anchor: str, shape: tuple[int, int, in
     return held
 
 
-def correct_pixels(video: Tensor, images: Tensor, anchor: str, ends: Tensor | None = None) -> Tensor:
-    """Videos (b, 3, t, H, W) that begin with `images` (b, 3, H, W), all in [-1, 1], if `anchor` is exact.
+def correct_pixels(video: Tensor, pictures: Mapping[int, Tensor], anchor: str) -> Tensor:
+    """Videos (b, 3, t, H, W) whose frames are `pictures` (b, 3, H, W) at their numbers, if `anchor` is exact.
 
-    ends  (b, 3, H, W) pictures that they end with, in the same way; None: none
+    All are in [-1, 1]. What a picture corrects fades in both directions of time, to nothing at the next picture.
     """
     if anchor != "exact":
         return video
     video, count = video.clamp(-1, 1), video.shape[2]
-    weights = DECAY ** torch.arange(count, dtype=video.dtype)
-    if ends is not None:
-        weights = weights * torch.linspace(1, 0, count)  # nothing is left of it at the other end
-    weights = weights[:, None, None]
-    corrected = video + (images - video[:, :, 0])[:, :, None] * weights * unchanged(video)
-    if ends is not None:
-        backwards = unchanged(video.flip(2)).flip(2)
-        corrected += (ends - video[:, :, -1])[:, :, None] * weights.flip(0) * backwards
-        corrected[:, :, -1] = ends
-    corrected[:, :, 0] = images  # without rounding
+    corrected = video.clone()
+    frames = sorted(pictures)
+    for before, frame, after in zip([None, *frames], frames, [*frames[1:], None], strict=False):
+        lacking = (pictures[frame] - video[:, :, frame])[:, :, None]
+        later = video[:, :, frame : count if after is None else after + 1]
+        corrected[:, :, frame : frame + later.shape[2]] += lacking * _faded(later, after is not None)
+        earlier = video[:, :, 0 if before is None else before : frame + 1].flip(2)
+        corrected[:, :, frame + 1 - earlier.shape[2] : frame] += (lacking * _faded(earlier, before is not None)).flip(
+            2
+        )[:, :, :-1]
+    for frame, picture in pictures.items():
+        corrected[:, :, frame] = picture  # without rounding
     return corrected.clamp(-1, 1)
+
+
+def _faded(video: Tensor, to_nothing: bool) -> Tensor:
+    """The share of the correction of frame 0 that each frame gets, (b, 1, t, H, W); none for the last one if asked."""
+    count = video.shape[2]
+    weights = DECAY ** torch.arange(count, dtype=video.dtype)
+    if to_nothing:
+        weights = weights * torch.linspace(1, 0, count)
+    return weights[:, None, None] * unchanged(video)
 
 
 def unchanged(video: Tensor) -> Tensor:

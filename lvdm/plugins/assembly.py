@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -64,12 +64,11 @@ def sample_repeatedly(
     return latents
 
 
-def finish_video(settings: PluginSettings, mode: str, video: Tensor, images: Tensor, ends: Tensor) -> Tensor:
+def finish_video(settings: PluginSettings, video: Tensor, pictures: Mapping[int, Tensor]) -> Tensor:
     """Decoded videos (b, 3, t, H, W) with the colours and the frames that the settings hold to the pictures.
 
-    images, ends  (b, 3, H, W) in [-1, 1], the pictures at both ends; no ends but in interpolation
+    pictures  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
     """
     if settings.color_lock > 0:
-        video = lock_colors(video, ColorStatistics.of(images[:, :, None]), settings.color_lock)
-    last = images if mode == "loop" else ends if len(ends) else None
-    return correct_pixels(video, images, settings.anchor, last)
+        video = lock_colors(video, ColorStatistics.of(pictures[0][:, :, None]), settings.color_lock)
+    return correct_pixels(video, pictures, settings.anchor)

@@ -108,10 +108,10 @@ class Drawer:
         """
         video = clip["video"].to(self.model.device).float()  # 3 t H W
         request = GenerationRequest(_image(video), clip["caption"], seed=seed, index=index)
+        last = {video.shape[1] - 1: video[None, :, -1]} if self.settings.mode == "interpolate" else {}
         with self._autocast():
-            conditions = self._runtime.conditions(
-                [request], self.settings, video[None, :, 0], video[None, :, -1], self._fs(clip)
-            )
+            pictures = {0: video[None, :, 0], **last}
+            conditions = self._runtime.conditions([request], self.settings, pictures, self._fs(clip))
             latents = self._runtime.sample([request], self.settings, conditions, None, None)
         return self._runtime.decode(latents, self.settings, None)[0]
 

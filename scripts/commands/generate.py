@@ -17,8 +17,20 @@ Last = Annotated[Path | None, typer.Argument(help="The last frame.", show_defaul
 
 @with_generation_options
 def animate(image: Image = None, *, options: GenerationOptions) -> None:
-    """Animate an image as the prompt says."""
-    _generate("animate", image, None, options)
+    """Animate an image as the prompt says, past further pictures if there are any (--keyframe)."""
+    keyframes = dict(options.keyframes())
+    if not keyframes:
+        _generate("animate", image, None, options)
+        return
+    if image is not None and 0 in keyframes:
+        raise ValueError(f"frame 0 was given twice: {image} and --keyframe 0={keyframes[0]}; leave out one")
+    first = keyframes.pop(0, image)
+    if first is None and options.replay is None:
+        raise ValueError("the video begins with an image: give it, or --keyframe 0=FILE")
+    if not keyframes:
+        raise ValueError("--keyframe 0 is the image alone; give pictures for other frames, or leave out --keyframe")
+    later = [f"{frame}={path}" for frame, path in keyframes.items()]
+    _generate("keyframes", first, None, replace(options, keyframe=later))
 
 
 @with_generation_options
@@ -52,6 +64,9 @@ def text_to_video(
 def _generate(mode: str, image: Path | None, end_image: Path | None, options: GenerationOptions) -> None:
     # torch and the library take seconds to import: not for --help, and not before the arguments are understood
     first = ("a sentence", options.prompt is not None) if mode == "text-to-video" else ("an image", image)
+    if options.keyframe and (mode != "keyframes" or options.prompts or options.replay):
+        where = mode if mode != "keyframes" else "--prompts" if options.prompts else "--replay"
+        raise ValueError(f"--keyframe is for one video of `animate`; leave it out with {where}")
     candidates = (first, ("--prompts", options.prompts), ("--replay", options.replay))
     sources = [name for name, given in candidates if given]
     if len(sources) != 1:

@@ -19,7 +19,7 @@ from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
-from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at
+from lvdm.generation import GenerationSettings, check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.pipeline import choose_schedule
@@ -89,17 +89,21 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     asked = Request(image, prompt, image.stem if image else name_of_prompt(prompt), end_image)
     check_request(asked)
     check_prompt(options.negative_prompt, "negative prompt")
+    keyframes = options.keyframes()
+    for _, path in keyframes:
+        load_if_given(path)
     output = options.output or Path("outputs") / f"{asked.name}_{mode}_{options.seed}{_suffix(options)}"
     count = options.num_videos
     outputs = [output] if count == 1 or options.keep == "best" else [_numbered(output, i) for i in range(count)]
     for path in outputs:
-        if path.resolve() in [given.resolve() for given in (image, end_image) if given]:
+        if path.resolve() in [given.resolve() for given in (image, end_image, *dict(keyframes).values()) if given]:
             raise ValueError(f"--output {path} would replace the image; choose another name")
         check_output(path)
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
     check_mask(asked, options, settings, card)
     check_prompts_at(options.prompts_at(), settings.num_frames)
+    check_keyframes([frame for frame, _ in keyframes], settings)
     single = replace(settings, num_videos_per_prompt=1)
     videos = _videos(asked, single, output, [_numbered(output, i) for i in range(count)], range(count), options)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop")
@@ -170,6 +174,9 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     check_request(asked)
     if recipe.image and image_hash(recipe.image) != recipe.image_sha256:
         raise ValueError(f"{recipe.image} is no longer the image that {path} was made from; put the old one back")
+    for frame, picture, sha256 in recipe.keyframes:
+        if image_hash(picture) != sha256:
+            raise ValueError(f"{picture} is no longer the picture of frame {frame} in {path}; put the old one back")
     if recipe.keep_mask and image_hash(recipe.keep_mask) != recipe.keep_mask_sha256:
         raise ValueError(f"{recipe.keep_mask} is no longer the mask that {path} was made with; put the old one back")
     statistics = recipe.settings.start_statistics
@@ -197,6 +204,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
         low_memory=recipe.low_memory,
         schedule=recipe.schedule,
         keep_mask=recipe.keep_mask,
+        keyframe=[f"{frame}={picture}" for frame, picture, _ in recipe.keyframes],
         prompt_at=[f"{frame}={prompt}" for frame, prompt in recipe.prompts_at],
         lora=[f"{file}:{scale}" for file, scale, _ in recipe.loras],
     )

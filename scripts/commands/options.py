@@ -28,6 +28,13 @@ class GenerationOptions(PluginOptions):
         list[str] | None,
         Option(help="Another prompt from a frame on: FRAME=PROMPT, such as 32='it stops'. May be given often."),
     ] = None
+    keyframe: Annotated[
+        list[str] | None,
+        Option(
+            help="A picture that the video shows at a frame: FRAME=FILE, several after each other or each with "
+            "--keyframe. Frame 0 is the image."
+        ),
+    ] = None
     negative_prompt: Annotated[str, Option(help="What to move away from.")] = ""
     keep_mask: Annotated[
         Path | None, Option(help="An image as large as the first one: where it is white, nothing changes.")
@@ -156,6 +163,18 @@ class GenerationOptions(PluginOptions):
             if not equals or not frame.strip().isdecimal() or not prompt.strip():
                 raise ValueError(f"--prompt-at {text!r} should be FRAME=PROMPT, such as 32='the ball stops'")
             found[int(frame)] = prompt
+        return tuple(sorted(found.items()))
+
+    def keyframes(self) -> tuple[tuple[int, Path], ...]:
+        """Frames and pictures of `--keyframe`, ascending. Raises `ValueError` for one that cannot be read."""
+        found: dict[int, Path] = {}
+        for text in self.keyframe or ():
+            frame, equals, path = text.partition("=")
+            if not equals or not frame.strip().isdecimal() or not path.strip():
+                raise ValueError(f"--keyframe {text!r} should be FRAME=FILE, such as 15=b.png")
+            if int(frame) in found:
+                raise ValueError(f"--keyframe gives frame {int(frame)} twice; give one picture for each frame")
+            found[int(frame)] = Path(path)
         return tuple(sorted(found.items()))
 
     def settings(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
+from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Request
 from lvdm.evaluation.quality import QualityReport, assess_videos
@@ -150,6 +151,8 @@ def _request(asked: Request, options: GenerationOptions, index: int) -> Generati
         () if options.keep_mask is None else to_masks(options.keep_mask),
         options.keep_mask,
         options.prompts_at(),
+        tuple((frame, load_image(path)) for frame, path in options.keyframes()),
+        options.keyframes(),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
+import lvdm.pipeline
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 
 
@@ -25,3 +26,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> 
     monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
     picture().save("cat.png")
     return tmp_path
+
+
+@pytest.fixture
+def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail if weights are loaded: what can be refused earlier must be."""
+
+    def load(*args: object) -> None:
+        raise AssertionError("weights were loaded before the input was checked")
+
+    monkeypatch.setattr(lvdm.pipeline, "load_model", load)

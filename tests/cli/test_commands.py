@@ -50,16 +50,6 @@ def fail(*args: object, code: int = 2) -> str:
     return lines[0]
 
 
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fail if weights are loaded: what can be refused earlier must be."""
-
-    def load(*args: object) -> None:
-        raise AssertionError("weights were loaded before the input was checked")
-
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
-
-
 def frames_of(path: Path) -> int:
     with VideoReader(path) as reader:
         return len(reader)

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from small_model import FRAMES, SIDE, picture, write_small_model
 
-import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
 from scripts.evaluation import ddp_wrapper, inference
 
@@ -59,16 +58,6 @@ def flags(model, tmp_path, monkeypatch):
     common = f"--ckpt_path {model}/model.safetensors --config {model}/config.yaml --prompt_dir prompts --savedir out"
     size = f"--height {SIDE} --width {SIDE} --video_length {FRAMES} --ddim_steps 2 --frame_stride 10 --device cpu"
     return f"{common} {size} --timestep_spacing uniform_trailing".split()
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    """Fail if weights are loaded: what can be refused earlier must be."""
-
-    def load(*args: object) -> None:
-        raise AssertionError("weights were loaded before the input was checked")
-
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
 
 
 def refused(flags: list[str], capsys: pytest.CaptureFixture[str], *extra: str) -> str:

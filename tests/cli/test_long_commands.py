@@ -9,7 +9,6 @@ import pytest
 from small_model import FRAMES, SIDE
 from typer.testing import CliRunner
 
-import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
 from scripts.dynamicrafter import app
 
@@ -27,14 +26,6 @@ def fail(*args: object) -> str:
     assert result.exit_code == 2, f"exit {result.exit_code}: {result.output} {result.exception!r}"
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("Error: "))
     return line
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    def load(*args: object) -> None:
-        raise AssertionError("weights were loaded before the input was checked")
-
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
 
 
 def test_a_long_video_says_its_method_and_can_be_made_again(here):

@@ -9,7 +9,6 @@ import pytest
 from small_model import FRAMES, small_videocrafter_yaml, write_model, write_small_model
 from typer.testing import CliRunner
 
-import lvdm.pipeline
 from lvdm.data.video_reader import VideoReader
 from scripts.dynamicrafter import app
 
@@ -23,14 +22,6 @@ def checkpoints(tmp_path_factory):
     write_model(folder / "base_512_v2", small_videocrafter_yaml())
     write_model(folder / "i2v_512_v1", small_videocrafter_yaml(images=True))
     return folder
-
-
-@pytest.fixture
-def no_weights(monkeypatch):
-    def load(*args: object) -> None:
-        raise AssertionError("weights were loaded before the input was checked")
-
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
 
 
 def succeed(*args: object) -> str:

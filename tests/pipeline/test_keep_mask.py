@@ -95,7 +95,7 @@ def test_padding_around_the_picture_is_not_kept():
     [
         ({"keep_mask": np.ones((SIDE, SIDE + 1))}, "the mask is 33x32 and its image 32x32; make the mask as large"),
         ({"keep_mask": np.ones((3, SIDE, SIDE))}, "3 masks for 4 frames; give one, or one for each"),
-        ({"keep_mask": LEFT, "end_image": picture()}, "leave out the mask, or the second image"),
+        ({"keep_mask": LEFT, "end_image": picture()}, "leave out the mask, or the other images"),
         ({"keep_mask": [LEFT, LEFT]}, "1 images and 2 of keep_mask"),
         ({"keep_mask": np.ones((SIDE,))}, "a mask should be"),
         ({"keep_mask": LEFT * 3}, r"should lie in \[0, 1\]"),

@@ -48,9 +48,9 @@ def test_an_anchor_leaves_a_mask_in_force() -> None:
 
 def test_the_correction_falls_off_by_the_same_share_each_frame() -> None:
     still, image = torch.zeros(1, 3, FRAMES, 4, 4), torch.full((1, 3, 4, 4), 0.4)
-    corrected = correct_pixels(still, image, "exact")
+    corrected = correct_pixels(still, {0: image}, "exact")
     torch.testing.assert_close(corrected[0, 0, :, 0, 0], 0.4 * DECAY ** torch.arange(FRAMES), rtol=0, atol=1e-6)
-    assert correct_pixels(still, image, "soft") is still
+    assert correct_pixels(still, {0: image}, "soft") is still
 
 
 def test_what_moved_away_leaves_nothing_behind() -> None:
@@ -59,11 +59,19 @@ def test_what_moved_away_leaves_nothing_behind() -> None:
     for frame, left in enumerate((4, 30, 30)):
         video[:, :, frame, 16:32, left : left + 12] = 0.5
     image = video[:, :, 0] + 0.2 * torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
-    change = (correct_pixels(video, image, "exact") - video).abs().mean(dim=1)  # b t H W
+    change = (correct_pixels(video, {0: image}, "exact") - video).abs().mean(dim=1)  # b t H W
     assert change[0, 0].mean() > 0.1, "frame 0 is not corrected"
     assert change[0, 1, 18:30, 6:14].max() < 0.02, "the outline stays where the square was"
     assert change[0, 1, :10, 20:28].mean() > 0.1, "where nothing moves, the detail should be kept"
     assert unchanged(video)[0, 0, 0].eq(1).all()
+
+
+def test_a_correction_in_the_middle_fades_both_ways_and_ends_at_the_next_picture() -> None:
+    still, image = torch.zeros(1, 3, 9, 4, 4), torch.full((1, 3, 4, 4), 0.4)
+    corrected = correct_pixels(still, {0: torch.zeros_like(image), 3: image, 8: torch.zeros_like(image)}, "exact")
+    down = [0.4 * DECAY**i * (1 - i / 5) for i in range(1, 6)]
+    up = [0.4 * DECAY**i * (1 - i / 3) for i in range(3, 0, -1)]
+    torch.testing.assert_close(corrected[0, 0, :, 0, 0], torch.tensor([*up, 0.4, *down]), rtol=0, atol=1e-6)
 
 
 def test_both_ends_are_exact_in_loops_and_between_two_images(pipe) -> None:
@@ -83,7 +91,7 @@ def test_the_correction_leaves_no_jump_after_frame_0() -> None:
     image = 0.3 * torch.randn(1, 3, 16, 16, generator=generator)
     drift = 0.05 * torch.randn(1, 3, 16, 16, generator=generator)
     video = torch.stack([image - detail + i * drift for i in range(16)], dim=2)
-    corrected = correct_pixels(video, image, "exact")
+    corrected = correct_pixels(video, {0: image}, "exact")
     steps = corrected.diff(dim=2).abs().mean((0, 1, 3, 4))
     assert steps[0] < 1.1 * steps[1], f"the first step is {steps[0] / steps[1]:.2f} of the next"
     assert steps[0] < 1.5 * steps.median(), f"the first step is {steps[0] / steps.median():.2f} of the median"
