@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lvdm.plugins.anchor import correct_pixels
-from lvdm.plugins.camera import FrameInit, parse_camera, seen_by_camera
+from lvdm.plugins.camera import FrameInit, parse_camera, seen_by_camera, views
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.early_start import EarlyStart
 from lvdm.plugins.free_init import FreeInit, parse_free_init
@@ -42,7 +42,7 @@ def sampling_plugins(
         plugins.append(EarlyStart(settings.start_time, None if path is None else read_statistics(path)))
     if settings.camera is not None:
         move, camera = parse_camera(settings.camera)
-        layout = encode_video(seen_by_camera(images, move, camera.amount, num_frames))
+        layout = encode_video(seen_by_camera(images, views(move, camera, num_frames)))
         plugins.append(FrameInit(layout, camera))
     if settings.low_pass > 0 and settings.low_pass_until > 0:
         plugins.append(LowPass(encode_concat(settings.low_pass), settings.low_pass_until))

@@ -20,7 +20,7 @@ class PluginSettings:
                       scalecrafter:factor=2,until=0.4
     anchor            whether frame 0 is the image: free, soft or exact, see `lvdm.plugins.anchor`
     color_lock        0 (off) to 1: hold the colour statistics of all frames to those of the image
-    camera            a name in `lvdm.plugins.camera.DIRECTIONS`, alone or with options as in zoom_in:amount=0.5
+    camera            a name in `lvdm.plugins.camera.DIRECTIONS`, or path, with options as in zoom_in:amount=0.5
     low_pass          0 (off) to 1: how much of the picture's detail the network is not shown in the first steps
     low_pass_until    the share of the steps for which that is so
     start_time        where sampling begins, as a share of the training's time steps; below 1 is more motion

@@ -33,7 +33,8 @@ class PluginOptions:
     camera: Annotated[
         str | None,
         Option(
-            help="hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5.",
+            help="hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a "
+            "path, as in 'path:points=0.2 0 1; 0.2 0.1 1.5'.",
             rich_help_panel=PLUGINS,
         ),
     ] = None

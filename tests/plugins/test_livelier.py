@@ -12,7 +12,7 @@ from lvdm.data.images import fit_image
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.camera import DIRECTIONS, Camera, FrameInit, seen_by_camera
+from lvdm.plugins.camera import DIRECTIONS, Camera, FrameInit, parse_camera, seen_by_camera, views
 from lvdm.plugins.early_start import EarlyStart, LatentStatistics, RunningStatistics, analytic_noise, start_step
 from lvdm.plugins.free_init import FreeInit, FreeInitOptions
 from lvdm.plugins.free_u import FreeU, damp_low_frequencies, decoder_levels, strengthen
@@ -65,6 +65,7 @@ def test_neutral_settings_change_no_bit(pipe, plain, neutral) -> None:
         {"low_pass": 0.5, "low_pass_until": 0.4},
         {"start_time": 0.9},
         {"camera": "pan_left"},
+        {"camera": "path:points=0.1 0 1; 0.1 0.1 1.5,level=0.7"},
         {"free_init": "iterations=2"},
         {"free_u": "b1=1.2,b2=1.2,s1=0.9,s2=0.9"},
         {"camera": "zoom_in", "low_pass": 0.5, "low_pass_until": 0.4, "free_u": "b1=1.2", "anchor": "exact"},
@@ -86,6 +87,11 @@ def test_every_plug_in_acts_alone_and_with_others_and_leaves_no_trace(pipe, plai
     [
         ({"camera": "pan_lft"}, "camera 'pan_lft' is not known; did you mean 'pan_left'"),
         ({"camera": "hold:amount=5"}, "amount 5 is not possible"),
+        ({"camera": "path:points=0.6 0 1"}, "point '0.6 0 1' is outside the picture"),
+        ({"camera": "path:points=0.1 0 0"}, "zoom of point '0.1 0 0' 0 is not possible"),
+        ({"camera": "path:points=0.1 0"}, "should be three numbers, x y zoom"),
+        ({"camera": "path"}, "a path needs points"),
+        ({"camera": "path:amount=1"}, "amount"),
         ({"camera": "hold:begin=yes", "start_time": 0.9}, "both say where sampling begins"),
         ({"camera": "hold", "mode": "loop"}, "leave out camera to loop"),
         ({"camera": "hold", "free_init": "iterations=2"}, "camera and free_init both make the noise"),
@@ -167,13 +173,29 @@ def test_an_early_start_visits_the_time_steps_below_it(pipe) -> None:
 def test_a_camera_begins_at_the_picture_and_goes_where_it_should(move: str) -> None:
     ramp = torch.linspace(-1, 1, 65)
     image = torch.stack([ramp.expand(65, 65), ramp[:, None].expand(65, 65), ramp.expand(65, 65)])[None]
-    video = seen_by_camera(image, move, 0.25, 5)
+    video = seen_by_camera(image, views(move, Camera(), 5))
     assert torch.equal(video[:, :, 0], image)
     x, y, nearer = DIRECTIONS[move]
     centre = video[0, :2, -1, 32, 32]  # what is seen in the middle: where the camera looks, from -1 to 1
     torch.testing.assert_close(centre, torch.tensor([0.5 * x, 0.5 * y]), rtol=0, atol=0.03)
     slope = (video[0, 0, -1, 32, 40] - video[0, 0, -1, 32, 24]) / (image[0, 0, 32, 40] - image[0, 0, 32, 24])
     assert math.isclose(slope.item(), 1.25**-nearer, abs_tol=0.03), "a camera that comes nearer sees less"
+
+
+@pytest.mark.parametrize(
+    ("path", "move"),
+    [("0.25 0 1", "pan_right"), ("0 -0.25 1", "tilt_up"), ("0 0 1.25", "zoom_in"), ("0 0 1; 0 0 1", "hold")],
+)
+def test_a_straight_path_is_the_move_of_that_name(path: str, move: str) -> None:
+    for ours, other in zip(views(*parse_camera(f"path:points={path}"), 7), views(move, Camera(), 7), strict=True):
+        assert ours == pytest.approx(other)
+
+
+def test_a_path_passes_its_points_in_equal_times() -> None:
+    seen = views(*parse_camera("path:points=0.2 0 1; 0.2 0.1 2"), 5)
+    assert seen == [
+        pytest.approx(view) for view in [(0, 0, 1), (0.1, 0, 1), (0.2, 0, 1), (0.2, 0.05, 1 / 1.5), (0.2, 0.1, 0.5)]
+    ]
 
 
 def test_frequencies_add_up() -> None:
