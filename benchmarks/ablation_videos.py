@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,14 @@ class AblatedRuntime(Runtime):
         return ablated
 
     def conditions(
-        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, ends: Tensor, fs: int
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        pictures: Mapping[int, Tensor],
+        fs: int,
     ) -> tuple[Conditioning, ...]:
         """Those of the full model, with the tokens of a grey image or with empty latents."""
-        full, *others = super().conditions(requests, settings, images, ends, fs)
+        full, *others = super().conditions(requests, settings, pictures, fs)
         if not others:
             raise ValueError("an ablation takes the tokens of the grey image from the guidance; use a guidance above 1")
         grey = others[0].image

@@ -35,9 +35,9 @@ def test_a_variant_lacks_what_it_says(pipe: DynamiCrafterPipeline, variant) -> N
     settings = pipe.settings(guidance_scale=2.0)
     requests = [GenerationRequest(picture(), "a cat", seed=1)]
     size = pipe.card.height, pipe.card.width
-    images, ends = torch.rand(1, 3, *size), torch.zeros(0, 3, *size)
-    plain = pipe.runtime.conditions(requests, settings, images, ends, 3)
-    ablated = AblatedRuntime.of(pipe.runtime, variant).conditions(requests, settings, images, ends, 3)
+    pictures = {0: torch.rand(1, 3, *size)}
+    plain = pipe.runtime.conditions(requests, settings, pictures, 3)
+    ablated = AblatedRuntime.of(pipe.runtime, variant).conditions(requests, settings, pictures, 3)
     assert len(ablated) == len(plain) == 2
     for name, own, other in zip(("conditional", "unconditional"), ablated, plain, strict=True):
         assert torch.equal(own.text, other.text), f"{name}: the sentence changed"
@@ -78,6 +78,4 @@ def test_without_guidance_there_are_no_grey_tokens(pipe: DynamiCrafterPipeline, 
     size = pipe.card.height, pipe.card.width
     request = GenerationRequest(picture(), "a cat", seed=1)
     with pytest.raises(ValueError, match="guidance above 1"):
-        runtime.conditions(
-            [request], pipe.settings(guidance_scale=1.0), torch.rand(1, 3, *size), torch.zeros(0, 3, *size), 3
-        )
+        runtime.conditions([request], pipe.settings(guidance_scale=1.0), {0: torch.rand(1, 3, *size)}, 3)
