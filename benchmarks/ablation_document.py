@@ -27,8 +27,8 @@ LIMITS = """\
 - `FD[stpyr-v1]` is a distance of hand-made statistics, not FVD, and has no scale that compares with published numbers.
 - Similarities by `tiny-clip` are as good as that small CLIP: read its card before reading anything into them.
 - A video that stands still has a perfect similarity to its image: read fidelity together with motion.
-- At 95 % about one difference in twenty is separated by chance alone, and there are eighteen in each column: look at its
-  size before its verdict.
+- At 95 % about one difference in twenty is separated by chance alone, and there are eighteen in each column: look at
+  its size before its verdict.
 """
 
 
