@@ -39,9 +39,9 @@ def test_one_path_builds_the_conditions(tmp_path: Path, monkeypatch: pytest.Monk
     seen: dict[str, list[Any]] = {}
     conditions, sample = Runtime.conditions, Runtime.sample
 
-    def watch(self: Runtime, requests: Any, settings: Any, images: Tensor, *rest: Any) -> Any:
-        found = conditions(self, requests, settings, images, *rest)
-        seen[name] = [images, found[0].text, found[0].image, found[0].concat, settings]
+    def watch(self: Runtime, requests: Any, settings: Any, pictures: dict[int, Tensor], *rest: Any) -> Any:
+        found = conditions(self, requests, settings, pictures, *rest)
+        seen[name] = [pictures[0], found[0].text, found[0].image, found[0].concat, settings]
         return found
 
     def watch_towers(self: Runtime, requests: Any, settings: Any, *rest: Any, **more: Any) -> Any:
