@@ -102,8 +102,6 @@ def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
     """The frames of `spec` at the size of `picture`, with its images. Raises `ValueError` for what cannot be read."""
     frames, rate = _read_frames(spec.video, spec.indices)  # (t, H, W, 3)
     rate = spec.fps or rate
-    if rate is None:
-        raise ClipFileError(f"{spec.video}: tells no frame rate; give `fps` in the manifest")
     frames = resize_frames(frames, picture)
     size = (frames.shape[1], frames.shape[2])
     image, last_image = (
@@ -111,7 +109,7 @@ def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
     )
     if spec.still:
         frames = (frames[0] if image is None else image).expand(spec.frames, -1, -1, -1).contiguous()
-    fps = rate / spec.stride
+    fps = None if rate is None else rate / spec.stride
     if spec.reference is None:
         return LoadedClip(frames, fps, spec.prompt, image, last_image)
     wanted = load_clip(spec.reference, picture).frames

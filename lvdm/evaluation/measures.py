@@ -50,13 +50,15 @@ def measure(clip: LoadedClip, flow: Flow) -> dict[str, float]:
     """The numbers of one clip by `measure_names`; NaN for what a clip cannot have.
 
     Dynamic degree is 0 or 1. The first frame is compared with the clip's image, the last one with its last image.
-    Raises `ValueError` for fewer than two frames and for frames that are not uint8 (t, H, W, 3).
+    Raises `ValueError` for fewer than two frames, without a frame rate, and for frames that are not uint8 (t, H, W, 3).
     """
     frames = clip.frames
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8:
         raise ValueError(f"frames should be uint8 (t, H, W, 3), they are {frames.dtype} {tuple(frames.shape)}")
     if len(frames) < 2:
         raise ValueError(f"motion needs two frames or more, there are {len(frames)}")
+    if clip.fps is None:
+        raise ValueError("there is no frame rate, which motion needs; give `fps` in the manifest, or leave out motion")
     video = frames.permute(3, 0, 1, 2).float() / 127.5 - 1
     forward, backward, seam = _flows(video, flow)
     values = (

@@ -55,6 +55,8 @@ class Records:
 def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
     """Read all records. A clip that failed has a reason in the cache; any other that is missing is an error.
 
+    A set of which nothing could be read is one, too.
+
     Raises `MissingRecordsError`.
     """
     found: dict[tuple[str, str], dict[str, Values]] = {}
@@ -83,6 +85,13 @@ def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
             f"{cache.folder}: {missing.total()} of {len(wanted)} records are missing ({listed}); run `dynamicrafter "
             "evaluate extract` with the same options, or score with --extract"
         )
+    for name in sorted({name for name, _ in found}):
+        if not any(values for (own, _), values in found.items() if own == name):
+            first = next(problem for (own, _), problem in sorted(failed.items()) if own == name)
+            count = sum(own == name for own, _ in failed)
+            raise MissingRecordsError(
+                f"none of the {count} clips of the set {name} could be read; the first, {first.id}: {first.reason}"
+            )
     groups = [
         SetRecords(place[0], extractors[place[1]], values, len(keys.get(place, ()))) for place, values in found.items()
     ]

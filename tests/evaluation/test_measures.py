@@ -19,7 +19,7 @@ flow = ClassicalFlow()
 MOTION, DYNAMIC, FLICKERING, FLICKER, SMOOTH, WARPING, PSNR, SSIM, LAST, SEAM, CONTINUITY = measure_names(flow)
 
 
-def clip(video: Tensor, fps: float = 8.0) -> LoadedClip:
+def clip(video: Tensor, fps: float | None = 8.0) -> LoadedClip:
     frames = to_uint8(video)
     return LoadedClip(frames, fps, image=frames[0], last_image=frames[-1])
 
@@ -57,6 +57,11 @@ def test_dynamic_degree_looks_at_eight_frames_a_second() -> None:
     slow = moving(0.8, 0, frames=17)
     assert measure(clip(slow, fps=8), flow)[DYNAMIC] == 0
     assert measure(clip(slow, fps=24), flow)[DYNAMIC] == 1, "2.4 pixels in an eighth of a second"
+
+
+def test_motion_per_second_needs_a_frame_rate() -> None:
+    with pytest.raises(ValueError, match="no frame rate, which motion needs"):
+        measure(clip(moving(), fps=None), flow)
 
 
 def test_distortions_are_seen() -> None:

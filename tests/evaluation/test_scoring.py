@@ -236,6 +236,16 @@ def test_clips_that_the_protocol_skips_are_counted_and_not_read(tmp_path: Path) 
     assert [(problem.id, problem.kind) for problem in results.problems] == [("c01", "skipped")]
 
 
+def test_a_set_of_which_nothing_could_be_read_is_an_error(tmp_path: Path) -> None:
+    fake, real = write_clips(tmp_path / "fake", 0, count=3), write_clips(tmp_path / "real", 1, count=3)
+    for entry in fake.entries:
+        (fake.folder / entry.video).write_bytes(b"no video")
+    evaluation = Evaluation(PROTOCOL, fake, real)
+    cache = extract(tmp_path / "cache", evaluation)
+    with pytest.raises(MissingRecordsError, match=r"none of the 3 clips of the set fake could be read; the first, c00"):
+        score(cache, evaluation, EXTRACTORS)
+
+
 def test_one_clip_and_no_real_clips_give_means_without_distances(tmp_path: Path) -> None:
     evaluation = Evaluation(PROTOCOL, write_clips(tmp_path / "fake", 0, count=1), None)
     results = score(extract(tmp_path / "cache", evaluation), evaluation, EXTRACTORS)
