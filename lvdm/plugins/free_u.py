@@ -61,16 +61,18 @@ def parse_free_u(text: str) -> FreeU:
     return options
 
 
-def decoder_levels(unet: UNetModel) -> list[list[tuple[nn.Module, int]]]:
-    """The blocks of the decoder by level, the deepest first, each with how many of its input channels come from below.
+def decoder_levels(unet: UNetModel) -> list[list[tuple[ResBlock, int]]]:
+    """The first layers of the decoder's blocks by level, the deepest first, each with how many channels of its input
+    come from below; the rest are those of the skip beside it.
 
-    The rest are those of the skip beside it.
+    A network that works in pieces calls the layers and not their block.
     """
-    levels: list[list[tuple[nn.Module, int]]] = [[]]
+    levels: list[list[tuple[ResBlock, int]]] = [[]]
     width = unet.config.channel_mult[-1] * unet.config.model_channels
     for block in cast(Sequence[Sequence[nn.Module]], unet.output_blocks):
-        levels[-1].append((cast(nn.Module, block), width))
-        convolution = cast(ResBlock, block[0]).in_layers[-1]
+        first = cast(ResBlock, block[0])
+        levels[-1].append((first, width))
+        convolution = first.in_layers[-1]
         width = cast(nn.Conv2d, convolution).out_channels
         if isinstance(block[-1], Upsample):
             levels.append([])

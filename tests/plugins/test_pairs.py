@@ -1,0 +1,84 @@
+"""Every two plug-ins together: they run, or the settings say why not before anything is loaded."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from small_model import FRAMES, SIDE, picture, write_small_model
+
+from lvdm.generation import GenerationSettings
+from lvdm.pipeline import DynamiCrafterPipeline
+
+PROMPT = "a red ball moves to the right"
+LONG = FRAMES + 3
+METHODS: dict[str, dict[str, Any]] = {
+    "anchor": {"anchor": "exact"},
+    "color_lock": {"color_lock": 0.5},
+    "camera": {"camera": "pan_left"},
+    "low_pass": {"low_pass": 0.5, "low_pass_until": 0.5},
+    "start_time": {"start_time": 0.9},
+    "free_init": {"free_init": "iterations=2"},
+    "free_u": {"free_u": "b1=1.2,s1=0.9"},
+    "scale": {
+        "height": 2 * SIDE,
+        "width": 2 * SIDE,
+        "scale": "scalecrafter:factor=2,until=0.5,progressive=no,damped=yes",
+    },
+    "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
+    "prompts_at": {"prompts_at": {2: "it stops"}},
+    "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril()},
+    "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
+}
+SENSELESS = {
+    frozenset(pair)
+    for pair in [
+        ("camera", "free_init"),  # both make the noise that sampling begins with
+        ("start_time", "free_init"),
+        ("camera", "keyframes"),  # the camera leaves what the video ends with
+        ("keep_mask", "keyframes"),  # a kept region stays as in one image
+    ]
+}
+PAIRS = list(itertools.combinations(METHODS, 2))
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    folder = write_small_model(tmp_path_factory.mktemp("checkpoints") / "small")
+    return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def alone(pipe) -> dict[str, torch.Tensor]:
+    """What each method makes by itself."""
+    return {name: pipe(picture(), PROMPT, **given).video for name, given in METHODS.items()}
+
+
+@pytest.mark.parametrize("pair", [p for p in PAIRS if frozenset(p) not in SENSELESS], ids="+".join)
+def test_two_methods_work_together_and_both_have_an_effect(pipe, alone, pair: tuple[str, str]) -> None:
+    given = {**METHODS[pair[0]], **METHODS[pair[1]]}
+    video = pipe(picture(), PROMPT, **given).video
+    side, frames = given.get("height", SIDE), given.get("num_frames", FRAMES)
+    assert video.shape == (1, 3, frames, side, side)
+    assert torch.isfinite(video).all(), f"{' and '.join(pair)} give numbers that are none"
+    for name in pair:
+        other = alone[name]
+        assert other.shape != video.shape or not torch.equal(other, video), f"beside {name} the other has no effect"
+
+
+@pytest.mark.parametrize("pair", sorted(tuple(sorted(pair)) for pair in SENSELESS), ids="+".join)
+def test_what_makes_no_sense_together_is_said(pipe, pair: tuple[str, str]) -> None:
+    given = {**METHODS[pair[0]], **METHODS[pair[1]]}
+    with pytest.raises(ValueError, match=r"leave out|give only one"):
+        pipe(picture(), PROMPT, **given)
+
+
+def test_the_senseless_settings_are_refused_without_a_model() -> None:
+    for pair in SENSELESS:
+        given = {key: value for name in pair for key, value in METHODS[name].items()}
+        if "keyframes" in given or "keep_mask" in given:
+            continue  # pictures are no settings: the pipeline looks at them before it encodes
+        with pytest.raises(ValueError, match="give only one"):
+            GenerationSettings(**given)
