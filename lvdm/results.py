@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,9 @@ from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
+
+FrameConsumer = Callable[[Iterator[Tensor]], object]
+"""Takes a video as its parts (3, k, H, W) in [-1, 1], in order, such as `lvdm.data.video_writer.write_video` does."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Stopwatch:
 class GenerationResult:
     """The videos of one call, in the order of `requests`.
 
-    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]
+    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]; no frames where they were handed on one by one
     latents           (n, 4, t, h, w) float32 on the CPU, before decoding
     frames            `video` in the output type that was asked for, see `convert_frames`
     seconds           wall clock per stage
@@ -98,6 +101,19 @@ class GenerationResult:
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]
+
+
+def gather_frames(parts: Iterable[Tensor], num_frames: int) -> Tensor:
+    """Parts (b, 3, k, H, W) of videos as a whole (b, 3, num_frames, H, W), without holding all of them twice."""
+    video, begin = torch.empty(0), 0
+    for part in parts:
+        if part.shape[2] == num_frames:
+            return part
+        if not begin:
+            video = torch.empty(*part.shape[:2], num_frames, *part.shape[3:])
+        video[:, :, begin : begin + part.shape[2]] = part
+        begin += part.shape[2]
+    return video
 
 
 def convert_frames(video: Tensor, output_type: str) -> Any:

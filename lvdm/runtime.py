@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +22,9 @@ from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.models.training_inputs import LeftOut
+from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
-from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.choosing import choose_shelf, long_video_plugins
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scalecrafter import ScalePlan
@@ -99,7 +100,7 @@ class Runtime:
     ) -> Tensor:
         """Latents (b, c, t, h, w) in float32 on the device.
 
-        kept: (b, t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
+        kept: (b, 1 or t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
         plugins: methods besides those that the settings ask for.
         """
         total = settings.num_inference_steps
@@ -129,19 +130,16 @@ class Runtime:
                 eta=settings.eta,
                 step_noise=seams.step_noise,
                 fix_final_step=settings.fix_final_step,
-                inpaint=None if kept is None else self._inpainting(kept, full, noise),
+                inpaint=self._inpainting(kept, settings.anchor, full, noise),
                 callback=after_step,
             )
 
     def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that requests and settings ask for."""
-        elsewhere = "disk" if self.device.type == "cpu" else "host"
-        plugins = long_video_plugins(
-            settings.long_video,
-            self.model.trained_frames,
-            settings.chunk_frames,
-            elsewhere if self.low_memory else "device",
+        shelf = choose_shelf(
+            settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu=self.device.type == "cpu"
         )
+        plugins = long_video_plugins(settings.long_video, self.model.trained_frames, settings.chunk_frames, shelf)
         if any(request.prompts_at for request in requests):
             tokens = []
             for request in requests:
@@ -167,11 +165,21 @@ class Runtime:
 
         return sampling_plugins(settings, scale, images, settings.num_frames, self.encode_video, encode_concat)
 
-    def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
-        """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
-        share = F.avg_pool2d(kept, self.model.vae_factor)  # b t h w
+    def _inpainting(
+        self, kept: Tensor | None, anchor: str, conditioning: Conditioning, noise: Tensor
+    ) -> Inpainting | None:
+        """The image's latents at every frame, wherever at least half of a latent pixel is `kept`; None for nothing.
+
+        With a soft `anchor` all of frame 0 is kept.
+        """
+        batch, _, num_frames, height, width = noise.shape
+        if kept is not None:  # one mask for all frames is not made large before it is made small
+            kept = (F.avg_pool2d(kept, self.model.vae_factor) >= 0.5).float().expand(-1, num_frames, -1, -1)
+        kept = hold_first_frame(kept, anchor, (batch, num_frames, height, width))
+        if kept is None:
+            return None
         first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
-        return Inpainting((share >= 0.5).float()[:, None], build.repeat_frame(first, kept.shape[1]), noise)
+        return Inpainting(kept[:, None], build.repeat_frame(first, num_frames), noise)
 
     def _warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
         """The original's last DDIM step leaves x_0 at the dynamic rescale of the last time step."""
@@ -184,27 +192,28 @@ class Runtime:
                 100 * kept,
             )
 
-    def decode(self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None) -> Tensor:
-        """Videos (b, 3, t, H, W) in float32 on the CPU, about [-1, 1]; a few frames at a time."""
-        num_frames = latents.shape[2]
+    def decode(
+        self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None
+    ) -> Iterator[Tensor]:
+        """Videos in parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1]."""
+        num_frames, done = latents.shape[2], 0
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         report(on_progress, "decode", 0, num_frames)
-        video = torch.empty(0)
         with self._resident(self.model.first_stage_model):
-            for begin in range(0, num_frames, chunk):
-                part = latents[:, :, begin : begin + chunk].to(self.precision.vae)
-                frames = self.model.decode_first_stage(part, tile=settings.vae_tile)  # b 3 n H W
-                if not len(video):
-                    video = torch.empty(*frames.shape[:2], num_frames, *frames.shape[3:])
-                video[:, :, begin : begin + chunk] = frames
-                report(on_progress, "decode", min(begin + chunk, num_frames), num_frames)
-        return video
+            for part in latents.split(chunk, dim=2):
+                frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+                done += part.shape[2]
+                yield frames.to("cpu", torch.float32)  # b 3 n H W
+                report(on_progress, "decode", done, num_frames)
 
-    def encode_video(self, video: Tensor) -> Tensor:
-        """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode."""
+    def encode_video(self, video: Tensor | Iterable[Tensor]) -> Tensor:
+        """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode.
+
+        It may also be given frame by frame, (b, 3, 1, H, W) each.
+        """
         with self._resident(self.model.first_stage_model), torch.inference_mode():
-            frames = video.to(self.device).split(1, dim=2)  # one at a time, to save memory
-            return torch.cat([self.model.encode_first_stage(frame) for frame in frames], dim=2).float()
+            frames = video.split(1, dim=2) if isinstance(video, Tensor) else video  # one at a time, to save memory
+            return torch.cat([self.model.encode_first_stage(f.to(self.device)) for f in frames], dim=2).float()
 
     @torch.inference_mode()
     def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:

@@ -69,16 +69,20 @@ def parse_camera(text: str) -> tuple[str, Camera]:
 
 def seen_by_camera(images: Tensor, move: str, amount: float, num_frames: int) -> Tensor:
     """Images (b, 3, H, W) as a moving camera sees them: (b, 3, t, H, W). Frame 0 is the image; borders are mirrored."""
+    return torch.cat(list(frames_of_camera(images, move, amount, num_frames)), dim=2)
+
+
+def frames_of_camera(images: Tensor, move: str, amount: float, num_frames: int) -> Iterator[Tensor]:
+    """The frames of `seen_by_camera` one by one, (b, 3, 1, H, W) each."""
     x, y, nearer = DIRECTIONS[move]
-    frames = [images]
+    yield images[:, :, None]
     for i in range(1, num_frames):
         way = amount * i / (num_frames - 1)
         scale = (1 + way) ** -nearer  # of the part that is seen
         # affine_grid counts from -1 to 1, twice the picture's side
         matrix = images.new_tensor([[scale, 0.0, 2 * way * x], [0.0, scale, 2 * way * y]])
         grid = F.affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
-        frames.append(F.grid_sample(images, grid, padding_mode="reflection", align_corners=False))
-    return torch.stack(frames, dim=2)
+        yield F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)[:, :, None]
 
 
 @dataclass(frozen=True, eq=False)

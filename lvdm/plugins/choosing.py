@@ -12,6 +12,17 @@ LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise})
 """How videos longer than the trained clips are made, by the name that settings give. plain: as if they were not."""
 
 
+SKIPS_AT_HOME = 2
+"""Times the frames at work: of longer videos the skips outweigh these, and wait elsewhere."""
+
+
+def choose_shelf(num_frames: int, chunk_frames: int | None, low_memory: bool, on_cpu: bool) -> str:
+    """Where skips wait, see `lvdm.plugins.shelves`: of short videos on the device, of others in the host or a file."""
+    if not low_memory and num_frames <= SKIPS_AT_HOME * (chunk_frames or num_frames):
+        return "device"
+    return "disk" if on_cpu else "host"
+
+
 def long_video_plugins(method: str, trained_frames: int, chunk_frames: int | None, shelf: str) -> list[Plugin]:
     """The methods for a long video.
 

@@ -19,7 +19,7 @@ from lvdm.data.video_writer import to_uint8
 from lvdm.device import Precision, empty_cache
 from lvdm.generation import GenerationSettings
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.results import GenerationRequest
+from lvdm.results import GenerationRequest, gather_frames
 from lvdm.runtime import Runtime
 from main.callbacks.gradients import weights_are_sharded
 from main.callbacks.weights import AveragedWeights
@@ -113,7 +113,7 @@ class Drawer:
                 [request], self.settings, video[None, :, 0], video[None, :, -1], self._fs(clip)
             )
             latents = self._runtime.sample([request], self.settings, conditions, None, None)
-        return self._runtime.decode(latents, self.settings, None)[0]
+        return gather_frames(self._runtime.decode(latents, self.settings, None), latents.shape[2])[0]
 
     def reconstruct(self, video: Tensor) -> Tensor:
         """video (3, t, H, W) through the autoencoder and back, frame by frame, in float32 on the CPU."""

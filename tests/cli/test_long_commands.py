@@ -54,6 +54,17 @@ def test_a_long_video_says_its_method_and_can_be_made_again(here):
     assert Path("plain.mp4").read_bytes() != Path("a.mp4").read_bytes()
 
 
+def test_a_streamed_loop_leaves_its_last_frame_out(here):
+    frames = 2 * FRAMES + 1
+    succeed("loop", "cat.png", "-p", PROMPT, "--frames", frames, "-o", "a.mp4", "--contact-sheet")
+    with VideoReader("a.mp4") as reader:
+        assert reader.num_frames == frames - 1
+    record = json.loads(Path("a.json").read_text())
+    assert record["quality"]["motion"] > 0, "a streamed video is measured, too"
+    assert record["measured"]["first_frame_psnr_db"] > 0
+    assert Path("a_sheet.png").is_file()
+
+
 @pytest.mark.usefixtures("here", "no_weights")
 @pytest.mark.parametrize(
     ("options", "message"),

@@ -1,0 +1,69 @@
+"""What the pipeline is called with, made into tensors and lists of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.images import fit_image
+from lvdm.data.masks import fit_masks
+from lvdm.device import Precision
+from lvdm.generation import GenerationSettings
+from lvdm.results import GenerationRequest
+
+
+def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:
+    """(b, 3, H, W) in [-1, 1] at the size of the video, grey in the place of no image; b may be 0."""
+    height, width = size.inner.height, size.inner.width
+    grey = torch.zeros(3, height, width)
+    fitted = [grey if image is None else fit_image(image, height, width, fit) for image in images]
+    return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+
+
+def kept_regions(
+    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
+) -> Tensor | None:
+    """(b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change all over.
+
+    1: for all frames.
+    """
+    if not any(request.keep_mask for request in requests):
+        return None
+    kept, fit = [], settings.fit
+    for request in requests:
+        assert request.image is not None, "masks without an image are refused beforehand"
+        masks = request.keep_mask or (Image.new("L", request.image.size),)
+        kept.append(size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit)))  # type: ignore[arg-type]
+    count = max(len(masks) for masks in kept)
+    return torch.stack([masks.expand(count, -1, -1) for masks in kept])
+
+
+def check_finite(latents: Tensor, precision: Precision) -> None:
+    """Raise `ValueError` for latents that hold values which are no numbers."""
+    if not bool(torch.isfinite(latents).all()):
+        raise ValueError(
+            f"sampling in {precision.name} gave values that are not numbers; "
+            + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
+        )
+
+
+def as_list(value: Any) -> list[Any]:
+    """A sequence as a list, anything else, such as a prompt or a path, as a list of it alone."""
+    single = isinstance(value, str | Path) or not isinstance(value, Sequence)
+    return [value] if single else list(value)
+
+
+def for_each(value: Any, count: int, name: str) -> list[Any]:
+    """One value for all of `count` images, or one for each."""
+    values = as_list(value)
+    if len(values) == 1:
+        return values * count
+    if len(values) != count:
+        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
+    return values
