@@ -6,7 +6,8 @@
 
 `memory` is what the process (on a GPU: torch) held at most; `activations` is what one evaluation of the network took
 beyond its inputs. Decoding includes writing the file, to which frames go as they are decoded. Seconds are of the
-process, not of the clock, on the CPU: others on the machine do not count.
+process, not of the clock, on the CPU: others on the machine do not count. FIFO samples and decodes by turns: all of it
+counts as sampling.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ def measure(folder: Path, num_frames: int, method: str, device: str, side: int |
             on_progress=note,
             frames_to=lambda parts: write_video(parts, Path(temporary) / "video.mp4", 8),
         )
-    per_frame = seconds["sample"] / num_frames / steps, seconds["decode"] / num_frames
+    if method == "fifo" and num_frames > pipe.runtime.model.trained_frames:  # sampled and decoded by turns
+        per_frame = (seconds["sample"] + seconds["decode"]) / num_frames / steps, 0.0
+    else:
+        per_frame = seconds["sample"] / num_frames / steps, seconds["decode"] / num_frames
     activations = network_peak(pipe, num_frames, method, result.latents.shape[-1]) if device == "cpu" else None
     return Row(num_frames, method, result.peak_memory or 0, activations, *per_frame)
 
@@ -85,6 +89,7 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     """Most bytes of activations in one guided evaluation of the network."""
     model, settings = pipe.runtime.model, pipe.settings(num_frames=num_frames, long_video=method)
     config, samples = model.unet.config, Samples((1,), (0,))
+    num_frames = min(num_frames, model.trained_frames) if method == "fifo" else num_frames
     shelf = choose_shelf(num_frames, settings.chunk_frames, low_memory=False, on_cpu=True)
     plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, shelf)
     x = torch.randn(2, config.in_channels, num_frames, side, side)

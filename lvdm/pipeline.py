@@ -6,6 +6,7 @@ import itertools
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,11 +32,11 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import GenerationSettings, check_keep_mask, check_prompt, check_prompts_at, choose_fs
+from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.pipeline_inputs import as_list, check_finite, fitted_images, for_each, kept_regions
+from lvdm.pipeline_inputs import as_list, check_finite, check_requests, fitted_images, for_each, kept_regions
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
 from lvdm.results import (
@@ -49,6 +50,7 @@ from lvdm.results import (
     psnr,
 )
 from lvdm.runtime import ProgressCallback, Runtime, report
+from lvdm.runtime_streaming import for_windows, stream_latents
 from lvdm.sizes import choose_size, explain_size
 
 logger = logging.getLogger(__name__)
@@ -223,51 +225,46 @@ class DynamiCrafterPipeline:
         its parts (3, k, H, W), in order and each decoded when it is asked for; it is to take all of them. The frames
         are those of the whole video, to the bit; the result has none.
         """
-        if frames_to is not None and len(requests) != 1:
-            raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
-        for request in requests:
-            if (request.image is None) != (settings.mode == "text-to-video"):
-                raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
-            check_prompt(request.prompt)
-            check_prompt(request.negative_prompt, "negative prompt")
-            check_keep_mask(request.keep_mask, request.image, settings, self.card)
-            check_prompts_at(request.prompts_at, settings.num_frames)
+        by_frame = settings.long_video == "fifo" and settings.num_frames > self.runtime.model.trained_frames
+        check_requests(requests, settings, self.card, by_frame, frames_to is not None)
+        if by_frame and callback_on_step_end is not None:
+            raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
         size = self._common_size(requests, settings)
         scale = self._scale_plan(size, settings)
-        runtime = self.runtime
+        if by_frame and scale is not None:
+            raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
+        runtime, fs = self.runtime, choose_fs(self.card, settings)
         watch = Stopwatch(runtime.device)
         reset_peak_memory(runtime.device)
-        try:
-            with torch.inference_mode():
-                images = fitted_images([request.image for request in requests], size, settings.fit)
-                ends = fitted_images([r.end_image for r in requests if r.end_image is not None], size, settings.fit)
-                report(on_progress, "encode", 0, 1)
-                with watch.stage("encode"):
-                    fs = choose_fs(self.card, settings)
-                    padded = size.pad(images), size.pad(ends)
-                    conditions = runtime.conditions(requests, settings, *padded, fs)
-                    plugins = runtime.plugins(requests, settings, *padded, scale)
-                report(on_progress, "encode", 1, 1)
-                with watch.stage("sample"):
+        with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
+            images = fitted_images([request.image for request in requests], size, settings.fit)
+            ends = fitted_images([r.end_image for r in requests if r.end_image is not None], size, settings.fit)
+            report(on_progress, "encode", 0, 1)
+            with watch.stage("encode"):
+                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else settings
+                padded = size.pad(images), size.pad(ends)
+                conditions = runtime.conditions(requests, shown, *padded, fs)
+                plugins = runtime.plugins(requests, shown, *padded, scale)
+            report(on_progress, "encode", 1, 1)
+            with watch.stage("sample"):
+                if by_frame:  # sampled while they are decoded
+                    sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
+                    latents = conditions[0].concat.new_empty(len(requests), runtime.model.config.channels, 0)
+                else:
                     kept = kept_regions(requests, size, settings)
                     common = requests, settings, conditions, callback_on_step_end, on_progress, kept
                     latents = sample_repeatedly(settings, plugins, partial(runtime.sample, *common))
-                check_finite(latents, runtime.precision)
-                with watch.stage("decode"):
-                    decoded = (size.crop(part) for part in runtime.decode(latents, settings, on_progress))
-                    finished = finish_parts(settings, settings.mode, decoded, images, ends)
-                    first, parts = _first_frames(finished)
-                    if frames_to is None:
-                        video = gather_frames(parts, settings.num_frames)
-                    else:
-                        video = torch.empty(1, 3, 0, *images.shape[2:])
-                        frames_to(part[0] for part in parts)
-        except torch.OutOfMemoryError as error:
-            empty_cache(runtime.device)
-            raise OutOfMemoryError(
-                f"{runtime.device} has too little memory for a batch of {len(requests)} at {size.width}x{size.height}, "
-                f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
-            ) from error
+                    sampled = iter([latents])
+            with watch.stage("decode"):
+                finite = check_finite(sampled, runtime.precision)
+                decoded = map(size.crop, runtime.decode(finite, settings.num_frames, settings, on_progress))
+                finished = finish_parts(settings, settings.mode, decoded, images, ends)
+                first, parts = _first_frames(finished)
+                if frames_to is None:
+                    video = gather_frames(parts, settings.num_frames)
+                else:
+                    video = torch.empty(1, 3, 0, *images.shape[2:])
+                    frames_to(part[0] for part in parts)
         return GenerationResult(
             video=video,
             latents=latents.cpu(),
@@ -333,3 +330,16 @@ def _first_frames(parts: Iterator[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:
     """Frame 0 of videos in parts (b, 3, k, H, W), and all of their parts."""
     begin = next(parts)
     return begin[:, :, 0].clone(), itertools.chain([begin], parts)
+
+
+@contextmanager
+def _memory_errors(device: torch.device, batch: int, size: PaddedSize, settings: GenerationSettings) -> Iterator[None]:
+    """Turn a lack of memory inside the block into `OutOfMemoryError` with the way out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        empty_cache(device)
+        raise OutOfMemoryError(
+            f"{device} has too little memory for a batch of {batch} at {size.width}x{size.height}, "
+            f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
+        ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,30 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import fit_image
 from lvdm.data.masks import fit_masks
 from lvdm.device import Precision
-from lvdm.generation import GenerationSettings
+from lvdm.generation import MAX_FRAMES, GenerationSettings, check_keep_mask, check_prompt, check_prompts_at
+from lvdm.model_card import ModelCard
 from lvdm.results import GenerationRequest
+
+
+def check_requests(
+    requests: Sequence[GenerationRequest],
+    settings: GenerationSettings,
+    card: ModelCard,
+    by_frame: bool,
+    handed_on: bool,
+) -> None:
+    """Raise `ValueError` for what cannot be generated. by_frame: with FIFO; handed_on: to `frames_to`."""
+    if handed_on and len(requests) != 1:
+        raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
+    if by_frame and not handed_on and settings.num_frames > MAX_FRAMES:
+        raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
+    for request in requests:
+        if (request.image is None) != (settings.mode == "text-to-video"):
+            raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
+        check_prompt(request.prompt)
+        check_prompt(request.negative_prompt, "negative prompt")
+        check_keep_mask(request.keep_mask, request.image, settings, card)
+        check_prompts_at(request.prompts_at, settings)
 
 
 def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:
@@ -44,13 +66,15 @@ def kept_regions(
     return torch.stack([masks.expand(count, -1, -1) for masks in kept])
 
 
-def check_finite(latents: Tensor, precision: Precision) -> None:
-    """Raise `ValueError` for latents that hold values which are no numbers."""
-    if not bool(torch.isfinite(latents).all()):
-        raise ValueError(
-            f"sampling in {precision.name} gave values that are not numbers; "
-            + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
-        )
+def check_finite(latents: Iterable[Tensor], precision: Precision) -> Iterator[Tensor]:
+    """The latents of a video in parts. Raises `ValueError` at the first that holds values which are no numbers."""
+    for part in latents:
+        if not bool(torch.isfinite(part).all()):
+            raise ValueError(
+                f"sampling in {precision.name} gave values that are not numbers; "
+                + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
+            )
+        yield part
 
 
 def as_list(value: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +102,18 @@ class GenerationResult:
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]
+
+
+def in_chunks(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Parts (b, c, k, h, w) of a video as parts of `size` frames, the last one of what is left."""
+    waiting: list[Tensor] = []
+    for frame in itertools.chain.from_iterable(part.split(1, dim=2) for part in parts):
+        waiting.append(frame)
+        if len(waiting) == size:
+            yield torch.cat(waiting, dim=2)
+            waiting.clear()
+    if waiting:
+        yield torch.cat(waiting, dim=2)
 
 
 def gather_frames(parts: Iterable[Tensor], num_frames: int) -> Tensor:

@@ -29,7 +29,7 @@ from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scalecrafter import ScalePlan
 from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
-from lvdm.results import GenerationRequest, Progress
+from lvdm.results import GenerationRequest, Progress, in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Runtime:
     _null_image: Tensor | None = None
 
     @contextmanager
-    def _resident(self, *modules: nn.Module) -> Iterator[None]:
+    def resident(self, *modules: nn.Module) -> Iterator[None]:
         """Hold `modules` on the device for the block; they stay there unless memory is low."""
         for module in modules:
             module.to(self.device)
@@ -114,13 +114,13 @@ class Runtime:
             report(on_progress, "sample", step + 1, total)
             return changed
 
-        methods = [*self._plugins(requests, settings), *plugins]
-        with self._resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
+        methods = [*self.settings_plugins(requests, settings), *plugins]
+        with self.resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
             schedule, full = self.model.schedule, conditions[0]
             start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
-            self._warn_of_lost_contrast(settings, timesteps)
+            self.warn_of_lost_contrast(settings, timesteps)
             noise = start.latents.to(self.device)
             return SAMPLERS[settings.sampler](
                 guide(seams.branches(conditions), settings),
@@ -134,7 +134,7 @@ class Runtime:
                 callback=after_step,
             )
 
-    def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
+    def settings_plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that requests and settings ask for."""
         shelf = choose_shelf(
             settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu=self.device.type == "cpu"
@@ -181,7 +181,7 @@ class Runtime:
         first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
         return Inpainting(kept[:, None], build.repeat_frame(first, num_frames), noise)
 
-    def _warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
+    def warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
         """The original's last DDIM step leaves x_0 at the dynamic rescale of the last time step."""
         kept = self.model.schedule.scale_at_end(timesteps.cpu()).item()
         if settings.sampler == "ddim" and not settings.fix_final_step and kept < NOTICEABLE_CONTRAST:
@@ -193,14 +193,21 @@ class Runtime:
             )
 
     def decode(
-        self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None
+        self,
+        latents: Iterable[Tensor],
+        num_frames: int,
+        settings: GenerationSettings,
+        on_progress: ProgressCallback | None,
     ) -> Iterator[Tensor]:
-        """Videos in parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1]."""
-        num_frames, done = latents.shape[2], 0
+        """Videos of latents in parts (b, c, k, h, w), `num_frames` in all, as they come.
+
+        In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1].
+        """
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
-        report(on_progress, "decode", 0, num_frames)
-        with self._resident(self.model.first_stage_model):
-            for part in latents.split(chunk, dim=2):
+        done = 0
+        with self.resident(self.model.first_stage_model):
+            for part in in_chunks(latents, chunk):
+                report(on_progress, "decode", done, num_frames)
                 frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
                 done += part.shape[2]
                 yield frames.to("cpu", torch.float32)  # b 3 n H W
@@ -211,7 +218,7 @@ class Runtime:
 
         It may also be given frame by frame, (b, 3, 1, H, W) each.
         """
-        with self._resident(self.model.first_stage_model), torch.inference_mode():
+        with self.resident(self.model.first_stage_model), torch.inference_mode():
             frames = video.split(1, dim=2) if isinstance(video, Tensor) else video  # one at a time, to save memory
             return torch.cat([self.model.encode_first_stage(f.to(self.device)) for f in frames], dim=2).float()
 
@@ -223,9 +230,9 @@ class Runtime:
         """
         if isinstance(self.model.embedder, LeftOut):
             return None
-        with self._resident(self.model.cond_stage_model):
+        with self.resident(self.model.cond_stage_model):
             text = self.model.cond_stage_model.pooled([prompt]).float()  # 1 d
-        with self._resident(self.model.embedder):
+        with self.resident(self.model.embedder):
             frames = [
                 self.model.embedder.pooled(frame.to(self.device)).float() for frame in video.transpose(0, 1)[:, None]
             ]
@@ -238,7 +245,7 @@ class Runtime:
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         embedded = {"": self._texts[""]} if "" in self._texts else {}
         if missing:
-            with self._resident(self.model.cond_stage_model):
+            with self.resident(self.model.cond_stage_model):
                 embedded |= {prompt: self.model.embed_text([prompt]) for prompt in missing}
         if "" in embedded:
             self._texts[""] = embedded[""]
@@ -246,14 +253,14 @@ class Runtime:
 
     def _image_tokens(self, images: Tensor, settings: GenerationSettings) -> Tensor:
         """(b, tokens, d), frame-major, for the settings' number of frames; each distinct image is encoded once."""
-        with self._resident(self.model.embedder, self.model.image_proj_model):
+        with self.resident(self.model.embedder, self.model.image_proj_model):
             tokens = each_distinct(images, lambda image: self.model.embed_image(image.to(self.device)))
         return self._fit_tokens(tokens, settings)
 
     def _null_tokens(self, settings: GenerationSettings, images: Tensor) -> Tensor:
         """The tokens of a grey image (zeros), (1, tokens, d)."""
         if self._null_image is None:
-            with self._resident(self.model.embedder, self.model.image_proj_model):
+            with self.resident(self.model.embedder, self.model.image_proj_model):
                 self._null_image = self.model.embed_image(torch.zeros_like(images[:1], device=self.device))
         return self._fit_tokens(self._null_image, settings)
 
@@ -286,7 +293,7 @@ class Runtime:
             posterior = autoencoder.encode(image.to(self.device, self.precision.vae))
             return torch.stack([posterior.mean, posterior.std], dim=1).float()  # (1, 2, c, h, w)
 
-        with self._resident(autoencoder):
+        with self.resident(autoencoder):
             mean, std = each_distinct(images, moments).unbind(1)
         seeds, indices = [request.seed for request in requests], [request.index for request in requests]
         noise = sample_noise(tuple(mean.shape[1:]), seeds, indices, stream)

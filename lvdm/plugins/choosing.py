@@ -8,8 +8,11 @@ from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.seams import Plugin
 
-LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise})
-"""How videos longer than the trained clips are made, by the name that settings give. plain: as if they were not."""
+LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise, "fifo": None})
+"""How videos longer than the trained clips are made, by the name that settings give, and the plug-in for windows.
+
+plain: as if they were not. fifo: see `lvdm.plugins.fifo`, which samples in another way.
+"""
 
 
 SKIPS_AT_HOME = 2

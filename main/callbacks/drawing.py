@@ -113,7 +113,8 @@ class Drawer:
                 [request], self.settings, video[None, :, 0], video[None, :, -1], self._fs(clip)
             )
             latents = self._runtime.sample([request], self.settings, conditions, None, None)
-        return gather_frames(self._runtime.decode(latents, self.settings, None), latents.shape[2])[0]
+        num_frames = latents.shape[2]
+        return gather_frames(self._runtime.decode([latents], num_frames, self.settings, None), num_frames)[0]
 
     def reconstruct(self, video: Tensor) -> Tensor:
         """video (3, t, H, W) through the autoencoder and back, frame by frame, in float32 on the CPU."""

@@ -75,7 +75,7 @@ class GenerationOptions(PluginOptions):
     long: Annotated[
         str | None,
         Option(
-            help="More frames than the model was trained on: freenoise or plain; freenoise where it is left out.",
+            help="More frames than the model was trained on: freenoise where it is left out, fifo for any length, plain.",
             rich_help_panel=MOTION,
         ),
     ] = None
