@@ -17,7 +17,7 @@ from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
-from lvdm.plugins.choosing import LONG_VIDEO
+from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.prompt_travel import check_starts
 from lvdm.plugins.settings import PluginSettings
@@ -222,7 +222,9 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
         )
     if method == "fifo":  # its windows are as long as the trained clips
         return {"long_video": method}
-    return {} if method in (None, "plain") else {"long_video": method, "chunk_frames": card.num_frames}
+    if method in (None, "plain"):
+        return {}
+    return {"long_video": method, "chunk_frames": choose_chunk(num_frames, card.num_frames)}
 
 
 def check_capability(card: ModelCard, mode: str) -> None:

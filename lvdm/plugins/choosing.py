@@ -15,6 +15,15 @@ plain: as if they were not. fifo: see `lvdm.plugins.fifo`, which samples in anot
 """
 
 
+def choose_chunk(num_frames: int, trained_frames: int) -> int:
+    """Frames that the network works on at once in a long video.
+
+    As many as the trained clips have; of a very long one fewer, to make room for the activations of all its frames.
+    """
+    share = 1 if num_frames <= 4 * trained_frames else 2 if num_frames <= 8 * trained_frames else 4
+    return max(1, trained_frames // share)
+
+
 SKIPS_AT_HOME = 2
 """Times the frames at work: of longer videos the skips outweigh these, and wait elsewhere."""
 
