@@ -112,6 +112,8 @@ class GenerationSettings(PluginSettings):
             _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
         if self.chunk_frames is not None:
             _whole("chunk_frames", self.chunk_frames, 1, MAX_FRAMES)
+        if self.long_video == "freelong" and self.chunk_frames is not None:
+            raise ValueError("long_video freelong looks at frames, rows and columns together; leave out chunk_frames")
         if self.vae_tile is not None:
             _whole("vae_tile", self.vae_tile, MIN_TILE, MAX_SIDE)
         _within("guidance_scale", self.guidance_scale, 0, 100)
@@ -220,7 +222,7 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
             "leaves it",
             *(num_frames, card.num_frames, card.name),
         )
-    if method == "fifo":  # its windows are as long as the trained clips
+    if method in ("fifo", "freelong"):  # the one has short windows, the other looks at whole clips
         return {"long_video": method}
     if method in (None, "plain"):
         return {}

@@ -87,6 +87,7 @@ def test_a_streamed_loop_leaves_its_last_frame_out(here):
         (("--prompt-at", "it stops"), "--prompt-at 'it stops' should be FRAME=PROMPT"),
         (("--frames", 9, "--prompt-at", "9=it stops"), "ascending frames from 1 to 8, these do at [9]"),
         (("--frames", 9, "--prompt-at", "0=it stops"), "ascending frames from 1 to 8"),
+        (("--long", "freelong", "--frames", 9, "--chunk-frames", 2), "looks at frames, rows and columns together"),
         (("--chunk-frames", 0), "chunk_frames 0 is not possible"),
     ],
 )
