@@ -17,7 +17,7 @@ from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
-from lvdm.plugins.choosing import LONG_VIDEO
+from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.prompt_travel import check_starts
 from lvdm.plugins.settings import PluginSettings
@@ -26,6 +26,9 @@ from lvdm.sizes import check_side
 logger = logging.getLogger(__name__)
 
 MAX_FRAMES = 1024
+"""Frames of the longest video whose latents are all held."""
+MAX_STREAMED_FRAMES = 1_000_000
+"""Frames of the longest video that goes to its file frame by frame: more is taken for a mistake."""
 MIN_TILE = 8
 """Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
 FROM_CARD = (
@@ -102,14 +105,15 @@ class GenerationSettings(PluginSettings):
         _known("mode", self.mode, MODES)
         check_side("height", self.height)
         check_side("width", self.width)
-        _whole("num_frames", self.num_frames, 2 if MODES[self.mode] == "interpolation" else 1, MAX_FRAMES)
+        self._check_length()
         _whole("num_inference_steps", self.num_inference_steps, 1, 1000)
         _whole("num_videos_per_prompt", self.num_videos_per_prompt, 1, 1000)
         if self.decode_chunk_size is not None:
             _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
         if self.chunk_frames is not None:
             _whole("chunk_frames", self.chunk_frames, 1, MAX_FRAMES)
-        _known("long_video", self.long_video, LONG_VIDEO)
+        if self.long_video == "freelong" and self.chunk_frames is not None:
+            raise ValueError("long_video freelong looks at frames, rows and columns together; leave out chunk_frames")
         if self.vae_tile is not None:
             _whole("vae_tile", self.vae_tile, MIN_TILE, MAX_SIDE)
         _within("guidance_scale", self.guidance_scale, 0, 100)
@@ -126,6 +130,37 @@ class GenerationSettings(PluginSettings):
         self._check_speed()
         self.check_plugins(self.mode)
         check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
+
+    def _check_length(self) -> None:
+        _known("long_video", self.long_video, LONG_VIDEO)
+        fewest = 2 if MODES[self.mode] == "interpolation" else 1
+        if self.long_video != "fifo":
+            try:
+                _whole("num_frames", self.num_frames, fewest, MAX_FRAMES)
+            except ValueError as error:
+                longer = isinstance(self.num_frames, int) and self.num_frames > MAX_FRAMES
+                raise ValueError(f"{error}{', or long_video fifo (--long fifo) for more' if longer else ''}") from error
+            return
+        _whole("num_frames", self.num_frames, fewest, MAX_STREAMED_FRAMES)
+        self._check_fifo()
+
+    def _check_fifo(self) -> None:
+        """What works on the whole clip, or on all frames at one time step, cannot be with frames that come and go."""
+        if MODES[self.mode] == "interpolation":
+            raise ValueError(f"long_video fifo has no end to go to; leave it out to {self.mode}")
+        if self.sampler != "ddim":
+            raise ValueError(f"long_video fifo takes its steps with sampler 'ddim', not {self.sampler!r}")
+        neutral: dict[str, Any] = {"camera": None, "low_pass": 0.0, "start_time": 1.0, "free_init": None}
+        given = [name for name, value in neutral.items() if getattr(self, name) != value]
+        if self.anchor == "soft":
+            given.append("anchor soft")
+        if self.scale not in ("auto", "off"):
+            given.append("scale")
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} work on a whole clip and long_video fifo has none; leave out {given[0]}, or "
+                "use long_video freenoise"
+            )
 
     def _check_speed(self) -> None:
         given = [name for name in ("fps", "frame_stride", "motion") if getattr(self, name) is not None]
@@ -187,7 +222,11 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
             "leaves it",
             *(num_frames, card.num_frames, card.name),
         )
-    return {} if method in (None, "plain") else {"long_video": method, "chunk_frames": card.num_frames}
+    if method in ("fifo", "freelong"):  # the one has short windows, the other looks at whole clips
+        return {"long_video": method}
+    if method in (None, "plain"):
+        return {}
+    return {"long_video": method, "chunk_frames": choose_chunk(num_frames, card.num_frames)}
 
 
 def check_capability(card: ModelCard, mode: str) -> None:
@@ -244,10 +283,12 @@ def check_prompt(prompt: str, name: str = "prompt") -> None:
         )
 
 
-def check_prompts_at(prompts_at: Sequence[tuple[int, str]], num_frames: int) -> None:
-    """Raise `ValueError` unless the sentences of later frames can be used in a video of `num_frames`."""
+def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: GenerationSettings) -> None:
+    """Raise `ValueError` unless the sentences of later frames can be used in a video of `settings`."""
     if prompts_at:
-        check_starts([0, *(frame for frame, _ in prompts_at)], num_frames)
+        check_starts([0, *(frame for frame, _ in prompts_at)], settings.num_frames)
+        if settings.long_video == "fifo":
+            raise ValueError("long_video fifo has one sentence for all frames; leave out the others, or use freenoise")
     for frame, prompt in prompts_at:
         check_prompt(prompt, f"prompt at frame {frame}")
 
@@ -275,6 +316,8 @@ def check_keep_mask(
         return
     if image is None:
         raise ValueError("there is no image of which a region could be kept; leave out the mask")
+    if settings.long_video == "fifo":
+        raise ValueError("long_video fifo keeps no region; leave out the mask, or use long_video freenoise")
     if not card.keeps_image:
         raise ValueError(f"checkpoint {card.name} does not show the image itself; leave out the mask, or use another")
     if settings.mode in ("interpolate", "keyframes"):

@@ -22,7 +22,7 @@ class Workload:
     """What is to run: `height` and `width` are those of the network, in pixels; `branches` are those of guidance.
 
     `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None; the
-    network works on `chunk_frames` at once if that is not None.
+    network works on `chunk_frames` at once if that is not None, with skips on the device unless `skips_elsewhere`.
     """
 
     height: int
@@ -33,6 +33,7 @@ class Workload:
     decode_chunk: int = 4
     vae_tile: int | None = None
     chunk_frames: int | None = None
+    skips_elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,16 @@ def plan_memory(
 def sampling_activations(config: UNetConfig, workload: Workload, area: int) -> int:
     """Most values alive while the UNet is evaluated at `area` latent pixels for each frame.
 
-    In pieces, samples and branches run one after the other; beside the piece at work there are the skips of all frames
-    and, at full resolution, what the layer at work has made and what it has not yet read.
+    In pieces, samples and branches run one after the other; beside the piece at work there are, at full resolution,
+    what the layer at work has made and what it has not yet read, and the skips of all frames if they wait there.
     """
     positions = workload.num_frames * area
     if workload.chunk_frames is None or workload.chunk_frames >= workload.num_frames:
         return workload.batch * workload.branches * unet_activations(config, positions)
-    waiting, channels = 2 * config.model_channels + config.model_channels, config.model_channels
+    waiting, channels = 2 * config.model_channels, config.model_channels
+    if workload.skips_elsewhere:
+        return unet_activations(config, workload.chunk_frames * area) + positions * waiting
+    waiting += config.model_channels
     for level, factor in enumerate(config.channel_mult):
         if level:
             waiting += channels // 4**level  # the resampled copy

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -19,8 +20,8 @@ from lvdm.checkpoint import checkpoint_hash, load_into, read_checkpoint
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
 from lvdm.data.geometry import PaddedSize
-from lvdm.data.images import fit_image, to_image
-from lvdm.data.masks import MaskSource, fit_masks, to_masks
+from lvdm.data.images import to_image
+from lvdm.data.masks import MaskSource, to_masks
 from lvdm.device import (
     Precision,
     choose_device,
@@ -31,22 +32,33 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import (
-    GenerationSettings,
-    check_keep_mask,
-    check_keyframes,
-    check_prompt,
-    check_prompts_at,
-    choose_fs,
-)
+from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.plugins.anchor import hold_first_frame
-from lvdm.plugins.assembly import finish_video, sample_repeatedly
+from lvdm.pipeline_inputs import (
+    as_list,
+    check_finite,
+    check_requests,
+    fitted_images,
+    for_each,
+    kept_regions,
+    later_pictures,
+)
+from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
-from lvdm.results import OUTPUT_TYPES, GenerationRequest, GenerationResult, Stopwatch, convert_frames, psnr
+from lvdm.results import (
+    OUTPUT_TYPES,
+    FrameConsumer,
+    GenerationRequest,
+    GenerationResult,
+    Stopwatch,
+    convert_frames,
+    gather_frames,
+    psnr,
+)
 from lvdm.runtime import ProgressCallback, Runtime, report
+from lvdm.runtime_streaming import for_windows, stream_latents
 from lvdm.sizes import choose_size, explain_size
 
 logger = logging.getLogger(__name__)
@@ -146,6 +158,7 @@ class DynamiCrafterPipeline:
         output_type: str = "pt",
         callback_on_step_end: StepCallback | None = None,
         on_progress: ProgressCallback | None = None,
+        frames_to: FrameConsumer | None = None,
         **settings: Any,
     ) -> GenerationResult:
         """Animate one image, or each of several, by its prompt; or make a video of each prompt alone.
@@ -160,6 +173,7 @@ class DynamiCrafterPipeline:
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
+        frames_to         takes the frames of a single video as they are decoded, see `generate`
         settings          fields of `GenerationSettings` (height, width, num_frames, fps, frame_stride, motion,
                           num_inference_steps, guidance_scale, ...); what is left out takes the value of the card
 
@@ -178,14 +192,14 @@ class DynamiCrafterPipeline:
         later = [(frame, to_image(source)) for frame, source in sorted((keyframes or {}).items())]
         mode = "keyframes" if later else "loop" if loop else "animate" if end_image is None else "interpolate"
         chosen = self.settings(mode="text-to-video" if image is None else mode, **settings)
-        count = len(_as_list(prompt if image is None else image))
-        images = [None] * count if image is None else [to_image(source) for source in _as_list(image)]
-        last = None if end_image is None else [to_image(source) for source in _as_list(end_image)]
-        ends = _for_each(last, count, "end_image")
-        prompts = _for_each(prompt, count, "prompt")
-        negatives = _for_each(negative_prompt, count, "negative_prompt")
-        masks = _for_each([()] if keep_mask is None else [to_masks(m) for m in _as_list(keep_mask)], count, "keep_mask")
-        seeds = _for_each(seed, count, "seed")
+        count = len(as_list(prompt if image is None else image))
+        images = [None] * count if image is None else [to_image(source) for source in as_list(image)]
+        last = None if end_image is None else [to_image(source) for source in as_list(end_image)]
+        ends = for_each(last, count, "end_image")
+        prompts = for_each(prompt, count, "prompt")
+        negatives = for_each(negative_prompt, count, "negative_prompt")
+        masks = for_each([()] if keep_mask is None else [to_masks(m) for m in as_list(keep_mask)], count, "keep_mask")
+        seeds = for_each(seed, count, "seed")
         copies = chosen.num_videos_per_prompt
         requests = []
         for i, copy in itertools.product(range(count), range(copies)):
@@ -198,7 +212,7 @@ class DynamiCrafterPipeline:
                     keyframes=tuple(later),
                 )
             )
-        return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress)
+        return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress, frames_to)
 
     def settings(self, **given: Any) -> GenerationSettings:
         """Checked settings: those `given` (not None), and the card's for the rest. Raises `ValueError`."""
@@ -217,46 +231,54 @@ class DynamiCrafterPipeline:
         output_type: str = "pt",
         callback_on_step_end: StepCallback | None = None,
         on_progress: ProgressCallback | None = None,
+        frames_to: FrameConsumer | None = None,
     ) -> GenerationResult:
-        """The videos of `requests`, one each, as one batch. Raises `ValueError`, `OutOfMemoryError`."""
-        for request in requests:
-            if (request.image is None) != (settings.mode == "text-to-video"):
-                raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
-            check_prompt(request.prompt)
-            check_prompt(request.negative_prompt, "negative prompt")
-            check_keep_mask(request.keep_mask, request.image, settings, self.card)
-            check_prompts_at(request.prompts_at, settings.num_frames)
-            check_keyframes([frame for frame, _ in request.keyframes], settings)
+        """The videos of `requests`, one each, as one batch. Raises `ValueError`, `OutOfMemoryError`.
+
+        With `frames_to`, for a single request, the video is never held as a whole: it is called with an iterator over
+        its parts (3, k, H, W), in order and each decoded when it is asked for; it is to take all of them. The frames
+        are those of the whole video, to the bit; the result has none.
+        """
+        by_frame = settings.long_video == "fifo" and settings.num_frames > self.runtime.model.trained_frames
+        check_requests(requests, settings, self.card, by_frame, frames_to is not None)
+        if by_frame and callback_on_step_end is not None:
+            raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
         size = self._common_size(requests, settings)
         scale = self._scale_plan(size, settings)
-        runtime = self.runtime
+        if by_frame and scale is not None:
+            raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
+        runtime, fs = self.runtime, choose_fs(self.card, settings)
         watch = Stopwatch(runtime.device)
         reset_peak_memory(runtime.device)
-        try:
-            with torch.inference_mode():
-                images = _fitted([request.image for request in requests], size, settings.fit)
-                pictures = {0: images, **_later_pictures(requests, size, settings)}
-                report(on_progress, "encode", 0, 1)
-                with watch.stage("encode"):
-                    fs = choose_fs(self.card, settings)
-                    padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
-                    conditions = runtime.conditions(requests, settings, padded, fs)
-                    plugins = runtime.plugins(requests, settings, padded, scale)
-                report(on_progress, "encode", 1, 1)
-                with watch.stage("sample"):
-                    kept = _kept(requests, size, settings)
+        with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
+            images = fitted_images([request.image for request in requests], size, settings.fit)
+            pictures = {0: images, **later_pictures(requests, size, settings)}
+            report(on_progress, "encode", 0, 1)
+            with watch.stage("encode"):
+                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else settings
+                padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
+                conditions = runtime.conditions(requests, shown, padded, fs)
+                plugins = runtime.plugins(requests, shown, padded, scale)
+            report(on_progress, "encode", 1, 1)
+            with watch.stage("sample"):
+                if by_frame:  # sampled while they are decoded
+                    sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
+                    latents = conditions[0].concat.new_empty(len(requests), runtime.model.config.channels, 0)
+                else:
+                    kept = kept_regions(requests, size, settings)
                     common = requests, settings, conditions, callback_on_step_end, on_progress, kept
                     latents = sample_repeatedly(settings, plugins, partial(runtime.sample, *common))
-                _check_finite(latents, runtime.precision)
-                with watch.stage("decode"):
-                    video = size.crop(runtime.decode(latents, settings, on_progress))
-                    video = finish_video(settings, video, pictures)
-        except torch.OutOfMemoryError as error:
-            empty_cache(runtime.device)
-            raise OutOfMemoryError(
-                f"{runtime.device} has too little memory for a batch of {len(requests)} at {size.width}x{size.height}, "
-                f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
-            ) from error
+                    sampled = iter([latents])
+            with watch.stage("decode"):
+                finite = check_finite(sampled, runtime.precision)
+                decoded = map(size.crop, runtime.decode(finite, settings.num_frames, settings, on_progress))
+                finished = finish_parts(settings, decoded, pictures)
+                first, parts = _first_frames(finished)
+                if frames_to is None:
+                    video = gather_frames(parts, settings.num_frames)
+                else:
+                    video = torch.empty(1, 3, 0, *images.shape[2:])
+                    frames_to(part[0] for part in parts)
         return GenerationResult(
             video=video,
             latents=latents.cpu(),
@@ -269,8 +291,8 @@ class DynamiCrafterPipeline:
             seconds=watch.seconds,
             peak_memory=peak_memory(runtime.device),
             first_frame_psnr=tuple(
-                None if request.image is None else psnr(clip[:, 0], image)
-                for request, clip, image in zip(requests, video, images, strict=True)
+                None if request.image is None else psnr(frame, image)
+                for request, frame, image in zip(requests, first, images, strict=True)
             ),
         )
 
@@ -318,54 +340,20 @@ def load_model(
     return model.to(device).eval().requires_grad_(False)
 
 
-def _fitted(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:
-    """(b, 3, H, W) in [-1, 1] at the size of the video, grey in the place of no image; b may be 0."""
-    height, width = size.inner.height, size.inner.width
-    grey = torch.zeros(3, height, width)
-    fitted = [grey if image is None else fit_image(image, height, width, fit) for image in images]
-    return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+def _first_frames(parts: Iterator[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:
+    """Frame 0 of videos in parts (b, 3, k, H, W), and all of their parts."""
+    begin = next(parts)
+    return begin[:, :, 0].clone(), itertools.chain([begin], parts)
 
 
-def _later_pictures(
-    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
-) -> dict[int, Tensor]:
-    """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
-    given = [request.later_pictures(settings) for request in requests]
-    if any(list(some) != list(given[0]) for some in given):
-        raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
-    return {frame: _fitted([some[frame] for some in given], size, settings.fit) for frame in given[0]}
-
-
-def _kept(requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings) -> Tensor | None:
-    """(b, t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change everywhere."""
-    kept, num_frames, fit = [], settings.num_frames, settings.fit
-    for request in requests if any(request.keep_mask for request in requests) else ():
-        assert request.image is not None, "masks without an image are refused beforehand"
-        masks = request.keep_mask or (Image.new("L", request.image.size),)
-        fitted = size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit))  # type: ignore[arg-type]
-        kept.append(fitted.expand(num_frames, -1, -1))
-    shape = len(requests), num_frames, size.height, size.width
-    return hold_first_frame(torch.stack(kept) if kept else None, settings.anchor, shape)
-
-
-def _check_finite(latents: Tensor, precision: Precision) -> None:
-    if not bool(torch.isfinite(latents).all()):
-        raise ValueError(
-            f"sampling in {precision.name} gave values that are not numbers; "
-            + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
-        )
-
-
-def _as_list(value: Any) -> list[Any]:
-    single = isinstance(value, str | Path) or not isinstance(value, Sequence)
-    return [value] if single else list(value)
-
-
-def _for_each(value: Any, count: int, name: str) -> list[Any]:
-    """One value for all of `count` images, or one for each."""
-    values = _as_list(value)
-    if len(values) == 1:
-        return values * count
-    if len(values) != count:
-        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
-    return values
+@contextmanager
+def _memory_errors(device: torch.device, batch: int, size: PaddedSize, settings: GenerationSettings) -> Iterator[None]:
+    """Turn a lack of memory inside the block into `OutOfMemoryError` with the way out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        empty_cache(device)
+        raise OutOfMemoryError(
+            f"{device} has too little memory for a batch of {batch} at {size.width}x{size.height}, "
+            f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
+        ) from error

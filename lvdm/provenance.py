@@ -89,6 +89,19 @@ def save_video(
     """
     clip = result.video[number]
     write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps)
+    return save_record(pipeline, result, number, path, playback_fps, drop_last_frame, quality)
+
+
+def save_record(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    path: Path,
+    playback_fps: float,
+    drop_last_frame: bool = False,
+    quality: QualityReport | None = None,
+) -> Path:
+    """Write the record of a video that lies at `path` already; see `save_video`."""
     beside = record_path(path)
     record = describe_video(pipeline, result, number, path, playback_fps, drop_last_frame)
     if quality is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
+
+FrameConsumer = Callable[[Iterator[Tensor]], object]
+"""Takes a video as its parts (3, k, H, W) in [-1, 1], in order, such as `lvdm.data.video_writer.write_video` does."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class Stopwatch:
 class GenerationResult:
     """The videos of one call, in the order of `requests`.
 
-    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]
+    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]; no frames where they were handed on one by one
     latents           (n, 4, t, h, w) float32 on the CPU, before decoding
     frames            `video` in the output type that was asked for, see `convert_frames`
     seconds           wall clock per stage
@@ -112,6 +116,31 @@ class GenerationResult:
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]
+
+
+def in_chunks(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:
+    """Parts (b, c, k, h, w) of a video as parts of `size` frames, the last one of what is left."""
+    waiting: list[Tensor] = []
+    for frame in itertools.chain.from_iterable(part.split(1, dim=2) for part in parts):
+        waiting.append(frame)
+        if len(waiting) == size:
+            yield torch.cat(waiting, dim=2)
+            waiting.clear()
+    if waiting:
+        yield torch.cat(waiting, dim=2)
+
+
+def gather_frames(parts: Iterable[Tensor], num_frames: int) -> Tensor:
+    """Parts (b, 3, k, H, W) of videos as a whole (b, 3, num_frames, H, W), without holding all of them twice."""
+    video, begin = torch.empty(0), 0
+    for part in parts:
+        if part.shape[2] == num_frames:
+            return part
+        if not begin:
+            video = torch.empty(*part.shape[:2], num_frames, *part.shape[3:])
+        video[:, :, begin : begin + part.shape[2]] = part
+        begin += part.shape[2]
+    return video
 
 
 def convert_frames(video: Tensor, output_type: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,13 +22,14 @@ from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.models.training_inputs import LeftOut
+from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
-from lvdm.plugins.choosing import long_video_plugins
+from lvdm.plugins.choosing import choose_shelf, long_video_plugins
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scalecrafter import ScalePlan
 from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
-from lvdm.results import GenerationRequest, Progress
+from lvdm.results import GenerationRequest, Progress, in_chunks
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Runtime:
     _null_image: Tensor | None = None
 
     @contextmanager
-    def _resident(self, *modules: nn.Module) -> Iterator[None]:
+    def resident(self, *modules: nn.Module) -> Iterator[None]:
         """Hold `modules` on the device for the block; they stay there unless memory is low."""
         for module in modules:
             module.to(self.device)
@@ -104,7 +105,7 @@ class Runtime:
     ) -> Tensor:
         """Latents (b, c, t, h, w) in float32 on the device.
 
-        kept: (b, t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
+        kept: (b, 1 or t, H, W) in [0, 1] at the size that the network runs at, 1 where the image stays as it is.
         plugins: methods besides those that the settings ask for.
         """
         total = settings.num_inference_steps
@@ -118,13 +119,13 @@ class Runtime:
             report(on_progress, "sample", step + 1, total)
             return changed
 
-        methods = [*self._plugins(requests, settings), *plugins]
-        with self._resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
+        methods = [*self.settings_plugins(requests, settings), *plugins]
+        with self.resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
             schedule, full = self.model.schedule, conditions[0]
             start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
-            self._warn_of_lost_contrast(settings, timesteps)
+            self.warn_of_lost_contrast(settings, timesteps)
             noise = start.latents.to(self.device)
             return SAMPLERS[settings.sampler](
                 guide(seams.branches(conditions), settings),
@@ -134,19 +135,16 @@ class Runtime:
                 eta=settings.eta,
                 step_noise=seams.step_noise,
                 fix_final_step=settings.fix_final_step,
-                inpaint=None if kept is None else self._inpainting(kept, full, noise),
+                inpaint=self._inpainting(kept, settings.anchor, full, noise),
                 callback=after_step,
             )
 
-    def _plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
+    def settings_plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that requests and settings ask for."""
-        elsewhere = "disk" if self.device.type == "cpu" else "host"
-        plugins = long_video_plugins(
-            settings.long_video,
-            self.model.trained_frames,
-            settings.chunk_frames,
-            elsewhere if self.low_memory else "device",
+        shelf = choose_shelf(
+            settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu=self.device.type == "cpu"
         )
+        plugins = long_video_plugins(settings.long_video, self.model.trained_frames, settings.chunk_frames, shelf)
         if any(request.prompts_at for request in requests):
             tokens = []
             for request in requests:
@@ -171,13 +169,23 @@ class Runtime:
 
         return sampling_plugins(settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat)
 
-    def _inpainting(self, kept: Tensor, conditioning: Conditioning, noise: Tensor) -> Inpainting:
-        """The image's latents at every frame, wherever at least half of a latent pixel is `kept`."""
-        share = F.avg_pool2d(kept, self.model.vae_factor)  # b t h w
-        first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
-        return Inpainting((share >= 0.5).float()[:, None], build.repeat_frame(first, kept.shape[1]), noise)
+    def _inpainting(
+        self, kept: Tensor | None, anchor: str, conditioning: Conditioning, noise: Tensor
+    ) -> Inpainting | None:
+        """The image's latents at every frame, wherever at least half of a latent pixel is `kept`; None for nothing.
 
-    def _warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
+        With a soft `anchor` all of frame 0 is kept.
+        """
+        batch, _, num_frames, height, width = noise.shape
+        if kept is not None:  # one mask for all frames is not made large before it is made small
+            kept = (F.avg_pool2d(kept, self.model.vae_factor) >= 0.5).float().expand(-1, num_frames, -1, -1)
+        kept = hold_first_frame(kept, anchor, (batch, num_frames, height, width))
+        if kept is None:
+            return None
+        first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
+        return Inpainting(kept[:, None], build.repeat_frame(first, num_frames), noise)
+
+    def warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
         """The original's last DDIM step leaves x_0 at the dynamic rescale of the last time step."""
         kept = self.model.schedule.scale_at_end(timesteps.cpu()).item()
         if settings.sampler == "ddim" and not settings.fix_final_step and kept < NOTICEABLE_CONTRAST:
@@ -188,27 +196,35 @@ class Runtime:
                 100 * kept,
             )
 
-    def decode(self, latents: Tensor, settings: GenerationSettings, on_progress: ProgressCallback | None) -> Tensor:
-        """Videos (b, 3, t, H, W) in float32 on the CPU, about [-1, 1]; a few frames at a time."""
-        num_frames = latents.shape[2]
-        chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
-        report(on_progress, "decode", 0, num_frames)
-        video = torch.empty(0)
-        with self._resident(self.model.first_stage_model):
-            for begin in range(0, num_frames, chunk):
-                part = latents[:, :, begin : begin + chunk].to(self.precision.vae)
-                frames = self.model.decode_first_stage(part, tile=settings.vae_tile)  # b 3 n H W
-                if not len(video):
-                    video = torch.empty(*frames.shape[:2], num_frames, *frames.shape[3:])
-                video[:, :, begin : begin + chunk] = frames
-                report(on_progress, "decode", min(begin + chunk, num_frames), num_frames)
-        return video
+    def decode(
+        self,
+        latents: Iterable[Tensor],
+        num_frames: int,
+        settings: GenerationSettings,
+        on_progress: ProgressCallback | None,
+    ) -> Iterator[Tensor]:
+        """Videos of latents in parts (b, c, k, h, w), `num_frames` in all, as they come.
 
-    def encode_video(self, video: Tensor) -> Tensor:
-        """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode."""
-        with self._resident(self.model.first_stage_model), torch.inference_mode():
-            frames = video.to(self.device).split(1, dim=2)  # one at a time, to save memory
-            return torch.cat([self.model.encode_first_stage(frame) for frame in frames], dim=2).float()
+        In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1].
+        """
+        chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
+        done = 0
+        with self.resident(self.model.first_stage_model):
+            for part in in_chunks(latents, chunk):
+                report(on_progress, "decode", done, num_frames)
+                frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+                done += part.shape[2]
+                yield frames.to("cpu", torch.float32)  # b 3 n H W
+                report(on_progress, "decode", done, num_frames)
+
+    def encode_video(self, video: Tensor | Iterable[Tensor]) -> Tensor:
+        """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode.
+
+        It may also be given frame by frame, (b, 3, 1, H, W) each.
+        """
+        with self.resident(self.model.first_stage_model), torch.inference_mode():
+            frames = video.split(1, dim=2) if isinstance(video, Tensor) else video  # one at a time, to save memory
+            return torch.cat([self.model.encode_first_stage(f.to(self.device)) for f in frames], dim=2).float()
 
     @torch.inference_mode()
     def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:
@@ -218,9 +234,9 @@ class Runtime:
         """
         if isinstance(self.model.embedder, LeftOut):
             return None
-        with self._resident(self.model.cond_stage_model):
+        with self.resident(self.model.cond_stage_model):
             text = self.model.cond_stage_model.pooled([prompt]).float()  # 1 d
-        with self._resident(self.model.embedder):
+        with self.resident(self.model.embedder):
             frames = [
                 self.model.embedder.pooled(frame.to(self.device)).float() for frame in video.transpose(0, 1)[:, None]
             ]
@@ -233,7 +249,7 @@ class Runtime:
         missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         embedded = {"": self._texts[""]} if "" in self._texts else {}
         if missing:
-            with self._resident(self.model.cond_stage_model):
+            with self.resident(self.model.cond_stage_model):
                 embedded |= {prompt: self.model.embed_text([prompt]) for prompt in missing}
         if "" in embedded:
             self._texts[""] = embedded[""]
@@ -241,14 +257,14 @@ class Runtime:
 
     def _image_tokens(self, images: Tensor, settings: GenerationSettings) -> Tensor:
         """(b, tokens, d), frame-major, for the settings' number of frames; each distinct image is encoded once."""
-        with self._resident(self.model.embedder, self.model.image_proj_model):
+        with self.resident(self.model.embedder, self.model.image_proj_model):
             tokens = each_distinct(images, lambda image: self.model.embed_image(image.to(self.device)))
         return self._fit_tokens(tokens, settings)
 
     def _null_tokens(self, settings: GenerationSettings, images: Tensor) -> Tensor:
         """The tokens of a grey image (zeros), (1, tokens, d)."""
         if self._null_image is None:
-            with self._resident(self.model.embedder, self.model.image_proj_model):
+            with self.resident(self.model.embedder, self.model.image_proj_model):
                 self._null_image = self.model.embed_image(torch.zeros_like(images[:1], device=self.device))
         return self._fit_tokens(self._null_image, settings)
 
@@ -286,7 +302,7 @@ class Runtime:
             posterior = autoencoder.encode(image.to(self.device, self.precision.vae))
             return torch.stack([posterior.mean, posterior.std], dim=1).float()  # (1, 2, c, h, w)
 
-        with self._resident(autoencoder):
+        with self.resident(autoencoder):
             mean, std = each_distinct(images, moments).unbind(1)
         seeds, indices = [request.seed for request in requests], [request.index for request in requests]
         noise = sample_noise(tuple(mean.shape[1:]), seeds, indices, stream)

@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lvdm.data.atomic import OutputError, atomic_path, check_writable, output_error
+from lvdm.data.reading_back import check_count, check_pictures
 from lvdm.data.video_reader import VideoError, VideoReader
 
 logger = logging.getLogger(__name__)
@@ -38,8 +39,6 @@ _COUNTER = re.compile(r"%0?\d*d")
 _BT709 = 1
 """Primaries, transfer and matrix of BT.709 (ITU-T H.273)."""
 _LIMITED_RANGE = 1
-_MIN_PSNR = 15.0
-"""Below this (dB, means of 8x8 blocks) a file read back does not show what was written."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,20 @@ class WrittenVideo:
 
 @dataclass(frozen=True)
 class _Job:
-    """One video on its way to a file: `pixels` uint8 (t, H, W, 3)."""
+    """One video on its way to a file; `frames` gives its pictures, uint8 (H, W, 3), one by one and once."""
 
-    pixels: np.ndarray
+    frames: Iterator[np.ndarray]
     fps: Fraction
     crf: int | None
     metadata: Mapping[str, str]
 
-    def edges(self, per_second: int) -> list[int]:
-        """Start times of the frames, and the end, in ticks; rounded one by one, so that the length stays right."""
-        return [round(i * per_second / self.fps) for i in range(len(self.pixels) + 1)]
+    def edges(self, count: int, per_second: int) -> list[int]:
+        """Start times of `count` frames, and the end, in ticks; rounded one by one, so that the length stays right."""
+        return [round(i * per_second / self.fps) for i in range(count + 1)]
 
 
 def write_video(
-    video: Tensor,
+    video: Tensor | Iterable[Tensor],
     path: str | Path,
     fps: float,
     *,
@@ -75,6 +74,10 @@ def write_video(
     metadata: Mapping[str, str] | None = None,
 ) -> WrittenVideo:
     """Write `video`, uint8 (t, H, W, 3) or float (3, t, H, W) in [-1, 1], in the format that `path`'s suffix names.
+
+    A video may also be given as its parts, in their order: the file is the same, to the byte. mp4, webm and single PNGs
+    take each part as it comes and hold a few frames; animations hold all of them, as bytes, because all are packed
+    together.
 
     .mp4 (H.264, yuv420p, BT.709, index first), .webm (VP9), .gif, .webp, .apng or .png (animated), a name with a
     counter (shot_%03d.png) or a folder without suffix for single PNGs. mp4 and webm need even sides: an odd one gets
@@ -85,7 +88,8 @@ def write_video(
     path = Path(path)
     encode = _encoder_of(path)
     check_fps(fps)
-    job = _Job(to_uint8(video).cpu().numpy(), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    parts = [video] if isinstance(video, Tensor) else video
+    job = _Job(_pictures(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     with atomic_path(path) as temporary:
         try:
             return encode(job, temporary, path)
@@ -93,6 +97,19 @@ def write_video(
             raise OutputError(f"{path}: nothing was written, the file could not be read back: {error}") from error
         except av.FFmpegError as error:
             raise output_error(path, error) from error
+
+
+def _pictures(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
+    """The frames of the parts of a video. Raises `OutputError` where there is none, and where their sizes differ."""
+    shape = None
+    for part in parts:
+        for picture in to_uint8(part).cpu().numpy():
+            shape = shape or picture.shape
+            if picture.shape != shape:
+                raise OutputError(f"{path}: nothing was written, a frame of {picture.shape} follows those of {shape}")
+            yield picture
+    if shape is None:
+        raise OutputError(f"{path}: nothing was written, the video has no frames")
 
 
 def check_fps(fps: float) -> None:
@@ -155,30 +172,34 @@ def _write_webm(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
 def _write_stream(
     job: _Job, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
 ) -> WrittenVideo:
-    pixels = _pad_to_even(job.pixels)
-    if pixels.shape != job.pixels.shape:
-        logger.info("%s: padded by repeating the border to even sides, %dx%d", path, pixels.shape[2], pixels.shape[1])
+    original = next(job.frames)
+    first = last = _pad_to_even(original)
+    if first.shape != original.shape:
+        logger.info("%s: padded by repeating the border to even sides, %dx%d", path, first.shape[1], first.shape[0])
+    count = 0
     with av.open(str(temporary), "w", options={"fflags": "+bitexact", **muxer_options}) as container:
         container.metadata.update(job.metadata)
         stream = container.add_stream(codec, rate=job.fps, options=options)
         assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = pixels.shape[1:3]
+        stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.thread_count = 1  # the bytes would depend on the number of cores
         context.time_base = 1 / job.fps
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
-        for number, picture in enumerate(pixels):
-            frame = av.VideoFrame.from_ndarray(_to_yuv420(picture), format="yuv420p")
+        for picture in itertools.chain([original], job.frames):
+            last = _pad_to_even(picture)
+            frame = av.VideoFrame.from_ndarray(_to_yuv420(last), format="yuv420p")
             frame.colorspace, frame.color_range = _BT709, _LIMITED_RANGE
-            frame.pts, frame.time_base = number, 1 / job.fps
+            frame.pts, frame.time_base = count, 1 / job.fps
             container.mux(stream.encode(frame))
+            count += 1
         container.mux(stream.encode())
     with VideoReader(temporary) as reader:
         back = reader.read(sorted({0, reader.num_frames - 1})).numpy()
-        _check_count(path, reader.num_frames, len(pixels))
-        _check_pictures(path, back[[0, -1]], pixels[[0, -1]])
+        check_count(path, reader.num_frames, count)
+        check_pictures(path, back[[0, -1]], np.stack([first, last]))
         return WrittenVideo(path, reader.num_frames, reader.height, reader.width)
 
 
@@ -201,22 +222,23 @@ def _halve(plane: np.ndarray) -> np.ndarray:
     return (before + 2 * rows[:, 0::2] + rows[:, 1::2]) / 4
 
 
-def _pad_to_even(pixels: np.ndarray) -> np.ndarray:
-    height, width = pixels.shape[1:3]
-    return np.pad(pixels, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _pad_to_even(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _write_gif(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
     if job.fps > 50:
         logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
-    palette = _shared_palette(job.pixels)
-    frames = [Image.fromarray(picture).quantize(palette=palette) for picture in job.pixels]
+    pixels = np.stack(list(job.frames))
+    palette = _shared_palette(pixels)
+    frames = [Image.fromarray(picture).quantize(palette=palette) for picture in pixels]
     comment = "\n".join(f"{key}: {value}" for key, value in job.metadata.items()).encode()
-    edges = job.edges(per_second=100)
+    edges = job.edges(len(pixels), per_second=100)
     durations = [10 * max(end - start, 1) for start, end in itertools.pairwise(edges)]
     extra = {"comment": comment} if comment else {}
     _save_animation(frames, temporary, "GIF", duration=durations, loop=0, optimize=False, disposal=1, **extra)
-    return _check_animation(job, temporary, path, durations)
+    return _check_animation(pixels, temporary, path, durations)
 
 
 def _shared_palette(pixels: np.ndarray) -> Image.Image:
@@ -228,21 +250,23 @@ def _shared_palette(pixels: np.ndarray) -> Image.Image:
 
 
 def _write_webp(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    durations = _milliseconds(job)
-    frames = [Image.fromarray(picture) for picture in job.pixels]
+    pixels = np.stack(list(job.frames))
+    durations = _milliseconds(job, len(pixels))
+    frames = [Image.fromarray(picture) for picture in pixels]
     _save_animation(frames, temporary, "WEBP", duration=durations, loop=0, quality=95, method=4)
-    return _check_animation(job, temporary, path, durations)
+    return _check_animation(pixels, temporary, path, durations)
 
 
 def _write_apng(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    durations = _milliseconds(job)
-    frames = [Image.fromarray(picture) for picture in job.pixels]
+    pixels = np.stack(list(job.frames))
+    durations = _milliseconds(job, len(pixels))
+    frames = [Image.fromarray(picture) for picture in pixels]
     _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(job.metadata))
-    return _check_animation(job, temporary, path, durations, lossless=True)
+    return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
-def _milliseconds(job: _Job) -> list[int]:
-    edges = job.edges(per_second=1000)
+def _milliseconds(job: _Job, count: int) -> list[int]:
+    edges = job.edges(count, per_second=1000)
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
 
 
@@ -254,14 +278,16 @@ def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
     """All frames are written and checked in a temporary folder before the first is moved to its place."""
     folder, pattern = (path, SEQUENCE_PATTERN) if not _COUNTER.search(path.name) else (path.parent, path.name)
     temporary.mkdir()
-    names = [pattern % number for number in range(len(job.pixels))]
-    for name, picture in zip(names, job.pixels, strict=True):
+    names, shape = list[str](), (0, 0)
+    for number, picture in enumerate(job.frames):
+        name, shape = pattern % number, picture.shape[:2]
+        names.append(name)
         with (temporary / name).open("wb") as file:
             Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
             file.flush()
             os.fsync(file.fileno())
         with Image.open(temporary / name) as back:
-            _check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
+            check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         os.replace(temporary / name, folder / name)
@@ -269,7 +295,7 @@ def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
     while (folder / (pattern % stale)).is_file():  # of a longer sequence written here before
         (folder / (pattern % stale)).unlink()
         stale += 1
-    return WrittenVideo(path, *job.pixels.shape[:3])
+    return WrittenVideo(path, len(names), *shape)
 
 
 def _png_text(metadata: Mapping[str, str]) -> PngInfo:
@@ -280,7 +306,7 @@ def _png_text(metadata: Mapping[str, str]) -> PngInfo:
 
 
 def _check_animation(
-    job: _Job, temporary: Path, path: Path, durations: list[int], lossless: bool = False
+    pixels: np.ndarray, temporary: Path, path: Path, durations: list[int], lossless: bool = False
 ) -> WrittenVideo:
     """Compare every frame at its time: encoders may merge equal neighbours into one longer frame."""
     shown: list[np.ndarray] = []
@@ -293,29 +319,9 @@ def _check_animation(
             picture = np.asarray(animation.convert("RGB"))
             end += float(animation.info.get("duration", 0)) if frames > 1 else sum(durations)  # a still has no time
             shown += [picture] * (int(np.searchsorted(starts, end)) - len(shown))
-    _check_count(path, len(shown), len(job.pixels))
-    _check_pictures(path, np.stack(shown), job.pixels, lossless)
-    return WrittenVideo(path, *job.pixels.shape[:3])
-
-
-def _check_count(path: Path, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise OutputError(f"{path}: nothing was written, {found} of {wanted} frames could be read back")
-
-
-def _check_pictures(path: Path, back: np.ndarray, wanted: np.ndarray, lossless: bool = False) -> None:
-    if back.shape != wanted.shape:
-        raise OutputError(f"{path}: nothing was written, frames came back as {back.shape}, not {wanted.shape}")
-    same = np.array_equal(back, wanted) if lossless else _block_psnr(back, wanted) >= _MIN_PSNR
-    if not same:
-        raise OutputError(f"{path}: nothing was written, the pictures read back are not those that were written")
-
-
-def _block_psnr(back: np.ndarray, wanted: np.ndarray) -> float:
-    """PSNR of the means of 8x8 blocks: fine noise, which codecs may drop, does not count."""
-    difference = torch.from_numpy(back.astype(np.float32) - wanted.astype(np.float32)).movedim(-1, 1)  # (t, 3, H, W)
-    means = torch.nn.functional.avg_pool2d(difference, 8, ceil_mode=True, count_include_pad=False)
-    return float(10 * torch.log10(255**2 / means.square().mean().clamp(min=1e-9)))
+    check_count(path, len(shown), len(pixels))
+    check_pictures(path, np.stack(shown), pixels, lossless)
+    return WrittenVideo(path, *pixels.shape[:3])
 
 
 _ENCODERS: Mapping[str, Callable[[_Job, Path, Path], WrittenVideo]] = {

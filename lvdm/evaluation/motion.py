@@ -41,10 +41,14 @@ def flicker(video: Tensor) -> float:
 
     0 for stills and for brightness that changes evenly; a for grey levels that alternate by a from frame to frame.
     """
+    differences = second_differences(video)
+    return differences.mean().item() if differences.numel() else 0.0
+
+
+def second_differences(video: Tensor) -> Tensor:
+    """|f_i-1 - 2 f_i + f_i+1| / 2 of all pixels, in grey levels: (3, t, H, W) -> (3, max(t - 2, 0), H, W)."""
     levels = _levels(video)
-    if levels.shape[1] < 3:
-        return 0.0
-    return levels.diff(n=2, dim=1).abs().mean().item() / 2
+    return levels.diff(n=2, dim=1).abs() / 2 if levels.shape[1] > 2 else levels[:, :0]
 
 
 def motion_magnitude(video: Tensor, fps: float) -> float:

@@ -79,12 +79,17 @@ def warping_error(video: Tensor, forward: Tensor, backward: Tensor) -> float:
     Only pixels that are seen in both count (Lai et al. 2018), and each pair counts alike: 0 where all change is
     motion. forward, backward: the flows of following frames there and back. NaN where nothing is seen twice.
     """
+    errors = warping_errors(video, forward, backward)
+    return errors.mean().item() if len(errors) else math.nan
+
+
+def warping_errors(video: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
+    """`warping_error` of each pair in which something is seen twice, (pairs,) float64."""
     frames = ((video.float().clamp(-1, 1) + 1) / 2).transpose(0, 1)  # t 3 H W
     if len(frames) < 2:
-        return math.nan
+        return torch.empty(0, dtype=torch.float64)
     seen = visible(forward, backward)
     warped, _ = look_up(frames[1:], forward)
     squares = ((frames[:-1] - warped).square().mean(dim=1, keepdim=True) * seen).double().flatten(1).sum(dim=1)
     counts = seen.double().flatten(1).sum(dim=1)
-    errors = (squares / counts)[counts > 0]
-    return errors.mean().item() if len(errors) else math.nan
+    return (squares / counts)[counts > 0]

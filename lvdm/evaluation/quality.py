@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.evaluation.flow import ClassicalFlow, Flow, following_pairs
-from lvdm.evaluation.motion import flicker
-from lvdm.evaluation.motion_quality import fastest_motion, flow_magnitude, warping_error
+from lvdm.evaluation.motion import second_differences
+from lvdm.evaluation.motion_quality import fastest_motion, warping_errors
+from lvdm.evaluation.warping import lengths
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.results import GenerationResult
+from lvdm.results import GenerationRequest, GenerationResult
 
 MAX_PSNR = 100.0
 STATIC_REACH = 0.015
@@ -24,6 +26,9 @@ UNLIKE_IMAGE = 20.0
 """Decibels below which frame 0 is visibly another picture."""
 FLICKERING = 2e-3
 """Warping error above which a video visibly flickers or falls apart."""
+
+JUDGED_FRAMES = 16
+"""Frames of a long video, evenly spread, whose agreement with the prompt is measured."""
 
 _MEASURED_SIDE = 128
 """Frames are averaged down to about this many pixels on the shorter side, or up to twice as many."""
@@ -85,6 +90,75 @@ class QualityReport:
         return "; ".join([", ".join(parts), *self.remarks])
 
 
+class Assessment:
+    """The report on a video whose frames go by once, a few at a time: two of them are held, and four for `reach`."""
+
+    def __init__(self, num_frames: int, fps: float, flow: Flow | None = None) -> None:
+        if fps <= 0:
+            raise ValueError(f"fps must be more than 0, it is {fps}")
+        self._fps, self._flow = fps, flow or ClassicalFlow()
+        self._wanted = (0, num_frames // 3, 2 * num_frames // 3, num_frames - 1)
+        self._held: dict[int, Tensor] = {}
+        self._before = torch.empty(0)
+        self._seen = 0
+        self._motion, self._flicker, self._error = _Mean(), _Mean(), _Mean()
+
+    def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The parts (3, k, H, W) in [-1, 1] of the video, each looked at before it is handed on."""
+        for part in parts:
+            self.add(part)
+            yield part
+
+    def add(self, part: Tensor) -> None:
+        """Look at the next frames (3, k, H, W) in [-1, 1]."""
+        new = _reduced(part)
+        for number, frame in enumerate(new.unbind(1), self._seen):
+            if number in self._wanted:
+                self._held[number] = frame.clone()
+        small = torch.cat([self._before, new], dim=1) if self._seen else new  # at most two frames of before
+        self._add_pairs(small[:, max(min(self._seen, 2) - 1, 0) :])
+        self._flicker.add(second_differences(small))
+        self._before = small[:, -2:].clone()
+        self._seen += part.shape[1]
+
+    def _add_pairs(self, video: Tensor) -> None:
+        first, second = following_pairs(video.transpose(0, 1))
+        if len(first):
+            forward, backward = self._flow(first, second), self._flow(second, first)
+            self._motion.add(lengths(forward))
+            self._error.add(warping_errors(video, forward, backward))
+
+    def report(self, first_frame_psnr: float | None, prompt_agreement: float | None = None) -> QualityReport:
+        """What the frames came to."""
+        diagonal = math.hypot(*self._before.shape[-2:])
+        held = torch.stack([self._held[number] for number in self._wanted], dim=1)
+        report = QualityReport(
+            first_frame_psnr=None if first_frame_psnr is None else round(min(first_frame_psnr, MAX_PSNR), 2),
+            motion=round(self._motion.value(0.0) * self._fps / diagonal, 5),
+            flicker=round(self._flicker.value(0.0), 3),
+            warping_error=_finite(self._error.value(math.nan), 7),
+            prompt_agreement=_finite(prompt_agreement, 4),
+            static=self._seen > 1 and reach(held, self._flow) < STATIC_REACH,
+            flow=self._flow.id,
+        )
+        return dataclasses.replace(report, remarks=_remarks(report))
+
+
+@dataclass
+class _Mean:
+    """The mean of all values that were added, in float64."""
+
+    total: float = 0.0
+    count: int = 0
+
+    def add(self, values: Tensor) -> None:
+        self.total += values.double().sum().item()
+        self.count += values.numel()
+
+    def value(self, otherwise: float) -> float:
+        return self.total / self.count if self.count else otherwise
+
+
 def assess(
     video: Tensor,
     first_frame_psnr: float | None,
@@ -93,21 +167,9 @@ def assess(
     flow: Flow | None = None,
 ) -> QualityReport:
     """The report on a video (3, t, H, W) in [-1, 1] that is played at `fps`; the classical flow if none is given."""
-    flow = flow or ClassicalFlow()
-    small = _reduced(video)
-    first, second = following_pairs(small.transpose(0, 1))
-    forward, backward = flow(first, second), flow(second, first)
-    error = warping_error(small, forward, backward)
-    report = QualityReport(
-        first_frame_psnr=None if first_frame_psnr is None else round(min(first_frame_psnr, MAX_PSNR), 2),
-        motion=round(flow_magnitude(forward, fps), 5),
-        flicker=round(flicker(small), 3),
-        warping_error=_finite(error, 7),
-        prompt_agreement=_finite(prompt_agreement, 4),
-        static=len(forward) > 0 and reach(small, flow) < STATIC_REACH,
-        flow=flow.id,
-    )
-    return dataclasses.replace(report, remarks=_remarks(report))
+    assessment = Assessment(video.shape[1], fps, flow)
+    assessment.add(video)
+    return assessment.report(first_frame_psnr, prompt_agreement)
 
 
 def reach(video: Tensor, flow: Flow) -> float:
@@ -117,8 +179,8 @@ def reach(video: Tensor, flow: Flow) -> float:
     """
     frames = video.transpose(0, 1)  # t 3 H W
     later = frames[[len(frames) // 3, 2 * len(frames) // 3, len(frames) - 1]]
-    lengths = fastest_motion(flow(frames[:1].expand_as(later), later))
-    return lengths.median().item() / math.hypot(*video.shape[-2:])
+    moved = fastest_motion(flow(frames[:1].expand_as(later), later))
+    return moved.median().item() / math.hypot(*video.shape[-2:])
 
 
 def assess_videos(pipeline: DynamiCrafterPipeline, result: GenerationResult, fps: float) -> list[QualityReport]:
@@ -128,10 +190,44 @@ def assess_videos(pipeline: DynamiCrafterPipeline, result: GenerationResult, fps
     """
     reports = []
     for video, request, psnr in zip(result.video, result.requests, result.first_frame_psnr, strict=True):
-        judged = pipeline.card.towers_agree and request.prompt.strip()
-        agreement = pipeline.runtime.prompt_agreement(video, request.prompt) if judged else None
+        agreement = pipeline.runtime.prompt_agreement(video, request.prompt) if _judged(pipeline, request) else None
         reports.append(assess(video, psnr, fps, agreement))
     return reports
+
+
+class StreamAssessment:
+    """`assess_videos` for a video whose frames are not kept: of a long one, `JUDGED_FRAMES` are shown to CLIP."""
+
+    def __init__(
+        self, pipeline: DynamiCrafterPipeline, request: GenerationRequest, num_frames: int, fps: float
+    ) -> None:
+        self._pipeline, self._request = pipeline, request
+        self._assessment = Assessment(num_frames, fps)
+        count = min(num_frames, JUDGED_FRAMES)
+        self._chosen = {round(i * (num_frames - 1) / max(count - 1, 1)) for i in range(count)}
+        self._kept: list[Tensor] = []
+
+    def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The parts (3, k, H, W) of the video, each looked at before it is handed on."""
+        number, judged = 0, _judged(self._pipeline, self._request)
+        for part in self._assessment.watch(parts):
+            for frame in part.unbind(1):
+                if judged and number in self._chosen:
+                    self._kept.append(frame.clone())
+                number += 1
+            yield part
+
+    def report(self, first_frame_psnr: float | None) -> QualityReport:
+        """What the frames came to."""
+        agreement = None
+        if self._kept:
+            frames = torch.stack(self._kept, dim=1)
+            agreement = self._pipeline.runtime.prompt_agreement(frames, self._request.prompt)
+        return self._assessment.report(first_frame_psnr, agreement)
+
+
+def _judged(pipeline: DynamiCrafterPipeline, request: GenerationRequest) -> bool:
+    return pipeline.card.towers_agree and bool(request.prompt.strip())
 
 
 def _finite(value: float | None, digits: int) -> float | None:

@@ -46,6 +46,8 @@ def correct_pixels(video: Tensor, pictures: Mapping[int, Tensor], anchor: str) -
     """
     if anchor != "exact":
         return video
+    if list(pictures) == [0]:
+        return PixelCorrection(pictures[0])(video)
     video, count = video.clamp(-1, 1), video.shape[2]
     corrected = video.clone()
     frames = sorted(pictures)
@@ -65,18 +67,46 @@ def correct_pixels(video: Tensor, pictures: Mapping[int, Tensor], anchor: str) -
 def _faded(video: Tensor, to_nothing: bool) -> Tensor:
     """The share of the correction of frame 0 that each frame gets, (b, 1, t, H, W); none for the last one if asked."""
     count = video.shape[2]
-    weights = DECAY ** torch.arange(count, dtype=video.dtype)
+    weights = _falling(0, count, video)
     if to_nothing:
-        weights = weights * torch.linspace(1, 0, count)
-    return weights[:, None, None] * unchanged(video)
+        weights = weights * torch.linspace(1, 0, count)[:, None, None]
+    return weights * unchanged(video)
 
 
-def unchanged(video: Tensor) -> Tensor:
+class PixelCorrection:
+    """`correct_pixels` at the first end, for videos that come in parts (b, 3, k, H, W), in order."""
+
+    def __init__(self, images: Tensor) -> None:
+        self._images, self._begin = images, 0
+        self._first = self._lacking = self._same = images
+
+    def __call__(self, part: Tensor) -> Tensor:
+        """The next part, corrected."""
+        part = part.clamp(-1, 1)
+        if self._begin == 0:
+            self._first = part[:, :, :1].clone()
+            self._lacking = self._images[:, :, None] - self._first
+            self._same = torch.ones_like(part[:, :1, :1])
+        same = torch.minimum(unchanged(part, self._first), self._same)
+        self._same = same[:, :, -1:].clone()
+        corrected = part + self._lacking * _falling(self._begin, part.shape[2], part) * same
+        if self._begin == 0:
+            corrected[:, :, 0] = self._images  # without rounding
+        self._begin += part.shape[2]
+        return corrected.clamp(-1, 1)
+
+
+def _falling(begin: int, count: int, like: Tensor) -> Tensor:
+    """The share of the correction that each of `count` frames from `begin` gets, (count, 1, 1)."""
+    return torch.tensor([DECAY**frame for frame in range(begin, begin + count)], dtype=like.dtype)[:, None, None]
+
+
+def unchanged(video: Tensor, first: Tensor | None = None) -> Tensor:
     """How far each pixel shows what frame 0 shows: (b, 3, t, H, W) -> (b, 1, t, H, W), from 1 down to 0.
 
-    Where a frame has changed, later ones count as changed as well.
+    Where a frame has changed, later ones count as changed as well. `first` is frame 0, (b, 3, 1, H, W), if another.
     """
     margin = round(NEIGHBOURHOOD * min(video.shape[-2:]) / 2)
-    change = (video - video[:, :, :1]).abs().mean(dim=1)  # b t H W
+    change = (video - (video[:, :, :1] if first is None else first)).abs().mean(dim=1)  # b t H W
     change = F.avg_pool2d(F.pad(change, (margin,) * 4, mode="replicate"), 2 * margin + 1, stride=1)
     return torch.exp(-((change / CHANGED) ** 2)).cummin(dim=1).values[:, None]

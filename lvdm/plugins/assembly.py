@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from lvdm.plugins.anchor import correct_pixels
-from lvdm.plugins.camera import FrameInit, parse_camera, seen_by_camera, views
+from lvdm.plugins.anchor import PixelCorrection, correct_pixels
+from lvdm.plugins.camera import FrameInit, frames_of_camera, parse_camera, views
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.early_start import EarlyStart
 from lvdm.plugins.free_init import FreeInit, parse_free_init
@@ -28,13 +29,13 @@ def sampling_plugins(
     scale: ScalePlan | None,
     images: Tensor,
     num_frames: int,
-    encode_video: Callable[[Tensor], Tensor],
+    encode_video: Callable[[Iterable[Tensor]], Tensor],
     encode_concat: EncodeConcat,
 ) -> list[Plugin]:
     """The methods that the settings ask for.
 
     images         (b, 3, H, W) in [-1, 1] at the size that the network runs at
-    encode_video   videos (b, 3, t, H, W) -> latents (b, c, t, h, w)
+    encode_video   frames (b, 3, 1, H, W) of videos -> latents (b, c, t, h, w)
     """
     plugins: list[Plugin] = []
     if settings.start_time < 1:
@@ -42,7 +43,7 @@ def sampling_plugins(
         plugins.append(EarlyStart(settings.start_time, None if path is None else read_statistics(path)))
     if settings.camera is not None:
         move, camera = parse_camera(settings.camera)
-        layout = encode_video(seen_by_camera(images, views(move, camera, num_frames)))
+        layout = encode_video(frames_of_camera(images, views(move, camera, num_frames)))
         plugins.append(FrameInit(layout, camera))
     if settings.low_pass > 0 and settings.low_pass_until > 0:
         plugins.append(LowPass(encode_concat(settings.low_pass), settings.low_pass_until))
@@ -64,11 +65,18 @@ def sample_repeatedly(
     return latents
 
 
-def finish_video(settings: PluginSettings, video: Tensor, pictures: Mapping[int, Tensor]) -> Tensor:
-    """Decoded videos (b, 3, t, H, W) with the colours and the frames that the settings hold to the pictures.
+def finish_parts(settings: PluginSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor]) -> Iterator[Tensor]:
+    """Decoded videos in parts (b, 3, k, H, W) with the colours and the frames that the settings hold to the pictures.
 
     pictures  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
+
+    Videos that are exact at later frames too are made whole first: what such a frame lacks is told by that frame.
     """
-    if settings.color_lock > 0:
-        video = lock_colors(video, ColorStatistics.of(pictures[0][:, :, None]), settings.color_lock)
-    return correct_pixels(video, pictures, settings.anchor)
+    statistics = ColorStatistics.of(pictures[0][:, :, None])
+    locked = (lock_colors(part, statistics, settings.color_lock) for part in parts)
+    if settings.anchor != "exact":
+        yield from locked
+    elif list(pictures) == [0]:
+        yield from map(PixelCorrection(pictures[0]), locked)
+    else:
+        yield correct_pixels(torch.cat(list(locked), dim=2), pictures, settings.anchor)

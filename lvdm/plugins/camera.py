@@ -140,13 +140,17 @@ def views(move: str, camera: Camera | CameraPath, num_frames: int) -> list[View]
 
 def seen_by_camera(images: Tensor, seen: Sequence[View]) -> Tensor:
     """Images (b, 3, H, W) as a moving camera sees them: (b, 3, t, H, W). Frame 0 is the image; borders are mirrored."""
-    frames = [images]
+    return torch.cat(list(frames_of_camera(images, seen)), dim=2)
+
+
+def frames_of_camera(images: Tensor, seen: Sequence[View]) -> Iterator[Tensor]:
+    """The frames of `seen_by_camera` one by one, (b, 3, 1, H, W) each."""
+    yield images[:, :, None]
     for x, y, scale in seen[1:]:
         # affine_grid counts from -1 to 1, twice the picture's side
         matrix = images.new_tensor([[scale, 0.0, 2 * x], [0.0, scale, 2 * y]])
         grid = F.affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
-        frames.append(F.grid_sample(images, grid, padding_mode="reflection", align_corners=False))
-    return torch.stack(frames, dim=2)
+        yield F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)[:, :, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,11 +5,35 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.seams import Plugin
 
-LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise})
-"""How videos longer than the trained clips are made, by the name that settings give. plain: as if they were not."""
+LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise, "freelong": FreeLong, "fifo": None})
+"""How videos longer than the trained clips are made, by the name that settings give, and the plug-in for windows.
+
+plain: as if they were not. fifo: see `lvdm.plugins.fifo`, which samples in another way.
+"""
+
+
+def choose_chunk(num_frames: int, trained_frames: int) -> int:
+    """Frames that the network works on at once in a long video.
+
+    As many as the trained clips have; of a very long one fewer, to make room for the activations of all its frames.
+    """
+    share = 1 if num_frames <= 4 * trained_frames else 2 if num_frames <= 8 * trained_frames else 4
+    return max(1, trained_frames // share)
+
+
+SKIPS_AT_HOME = 2
+"""Times the frames at work: of longer videos the skips outweigh these, and wait elsewhere."""
+
+
+def choose_shelf(num_frames: int, chunk_frames: int | None, low_memory: bool, on_cpu: bool) -> str:
+    """Where skips wait, see `lvdm.plugins.shelves`: of short videos on the device, of others in the host or a file."""
+    if not low_memory and num_frames <= SKIPS_AT_HOME * (chunk_frames or num_frames):
+        return "device"
+    return "disk" if on_cpu else "host"
 
 
 def long_video_plugins(method: str, trained_frames: int, chunk_frames: int | None, shelf: str) -> list[Plugin]:

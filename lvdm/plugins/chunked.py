@@ -4,8 +4,8 @@ Layers over pixels see a few frames at a time, layers over frames see a few rows
 statistics of group normalisation over the whole clip, is computed beforehand, so that the result is that of the network
 in one piece up to rounding. Samples of a batch, and branches of guidance, run one after the other.
 
-What still grows is one activation per layer that waits for the decoder half (the skips), and the one at work; with a
-`shelf` the skips wait elsewhere.
+What still grows are the activations that wait for the decoder half (the skips), and those at work; with a `shelf` the
+skips, and what temporal convolutions make, wait elsewhere.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -23,7 +24,7 @@ from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransfor
 from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
 from lvdm.plugins.seams import Samples, Seams, replaced_methods
-from lvdm.plugins.shelves import SHELVES, Fetch, Shelf
+from lvdm.plugins.shelves import SHELVES, Fetch, Keep, Shelf
 
 TINY = 1e-12
 """Keeps the inverse of a frame's deviation finite."""
@@ -93,31 +94,51 @@ class ChunkedUNet:
         skips: list[list[Fetch]] = []
         with self._shelf() as keep:
             for index, block in enumerate(unet.input_blocks):
-                self._run(cast(TimestepEmbedSequential, block), h, step)
+                self._run([block], h, step, keep)
                 if index == 0 and unet.config.addition_attention:
-                    self._run(unet.init_attn, h, step)
+                    self._run([unet.init_attn], h, step, keep)
                 skips.append([keep(piece) for piece in h])
-            self._run(unet.middle_block, h, step)
-            for block in unet.output_blocks:
-                self._run(cast(TimestepEmbedSequential, block), h, step, skips.pop())
+            # what enlarges a block's result and what reads it follow each other piece by piece
+            self._run([unet.middle_block, *unet.output_blocks], h, step, keep, skips)
         return rearrange(torch.cat([unet.out(piece) for piece in h]), "t c h w -> c t h w")
 
-    def _run(self, block: TimestepEmbedSequential, h: list[Piece], step: Step, skip: list[Fetch] | None = None) -> None:
-        """Put `h` through the block in place; `skip` gives pieces of channels to append to those of `h`."""
-        for layer in block:
-            if isinstance(layer, TemporalTransformer):
-                add_temporal_attention(layer, h, self._rows(h))
-                continue
-            for index in range(len(h)):
-                piece = h[index] if skip is None else torch.cat([h[index], skip.pop(0)()], dim=1)
-                h[index] = self._spatial(layer, piece, index * self._frames, step)
-            skip = None
-            if isinstance(layer, ResBlock) and layer.temopral_conv is not None:
-                add_temporal_convolution(layer.temopral_conv, h, self._rows(h))
+    def _run(
+        self,
+        blocks: Sequence[nn.Module],
+        h: list[Piece],
+        step: Step,
+        keep: Keep,
+        skips: list[list[Fetch]] | None = None,
+    ) -> None:
+        """Put `h` through the blocks in place; each but the first also reads a skip, those of `skips` from the end."""
+        waiting: list[Callable[[Piece, int], Piece]] = []
 
-    def _spatial(self, layer: nn.Module, piece: Piece, begin: int, step: Step) -> Piece:
-        """One layer over pixels, of the frames from `begin`."""
-        count = piece.shape[0]
+        def catch_up() -> None:
+            """Put each piece through the layers over pixels that wait for it."""
+            for index in range(len(h)):
+                piece = h[index]
+                for layer in waiting:
+                    piece = layer(piece, index)
+                h[index] = piece
+            waiting.clear()
+
+        for number, block in enumerate(blocks):
+            if skips is not None and number:
+                waiting.append(partial(_append, skips.pop()))
+            for layer in cast(TimestepEmbedSequential, block):
+                if isinstance(layer, TemporalTransformer):
+                    catch_up()
+                    add_temporal_attention(layer, h, self._rows(h))
+                    continue
+                waiting.append(partial(self._spatial, layer, step))
+                if isinstance(layer, ResBlock) and layer.temopral_conv is not None:
+                    catch_up()
+                    add_temporal_convolution(layer.temopral_conv, h, self._rows(h), keep)
+        catch_up()
+
+    def _spatial(self, layer: nn.Module, step: Step, piece: Piece, index: int) -> Piece:
+        """One layer over pixels, of the piece with a number."""
+        begin, count = index * self._frames, piece.shape[0]
         if isinstance(layer, ResBlock):
             shared = step.emb.shape[1] == 1
             return layer(piece, step.emb if shared else step.emb[:, begin : begin + count], temporal=False)
@@ -157,19 +178,34 @@ def add_temporal_attention(layer: TemporalTransformer, h: Sequence[Piece], rows:
         scatter_rows(h, begin, x + rearrange(out, "(r w) t c -> t c r w", w=x.shape[3]))
 
 
-def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int) -> None:
-    """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before."""
-    source: Sequence[Piece] = h
-    work = [torch.empty_like(piece) for piece in h]
-    for stage in (block.conv1, block.conv2, block.conv3, block.conv4):
-        norm, rest = stage[0], stage[1:]
-        affine = clip_normalization(norm, source)
-        for begin in range(0, h[0].shape[2], rows):
-            x = rearrange(affine(gather_rows(source, begin, rows)), "t c r w -> 1 c t r w")
-            scatter_rows(work, begin, rearrange(rest(x), "1 c t r w -> t c r w"))
-        source = work
-    for piece, added in zip(h, work, strict=True):
-        piece += added
+def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int, keep: Keep) -> None:
+    """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before.
+
+    What they make waits on the shelf `keep`, in rows of pixels.
+    """
+    begins, stages = range(0, h[0].shape[2], rows), (block.conv1, block.conv2, block.conv3, block.conv4)
+    affine = clip_normalization(stages[0][0], h)
+    made: list[Fetch] = []
+    for number, stage in enumerate(stages):
+        moments = ClipMoments(_group_norm(stages[number + 1][0])) if number + 1 < len(stages) else None
+        for index, begin in enumerate(begins):
+            x = made[index]() if number else gather_rows(h, begin, rows)  # t c r w
+            x = rearrange(stage[1:](rearrange(affine(x), "t c r w -> 1 c t r w")), "1 c t r w -> t c r w")
+            if moments is None:
+                scatter_rows(h, begin, gather_rows(h, begin, rows) + x)
+                continue
+            moments.add(x)
+            if number:
+                made[index] = keep(x)
+            else:
+                made.append(keep(x))
+        if moments is not None:
+            affine = moments.affine()
+
+
+def _append(skips: list[Fetch], piece: Piece, index: int) -> Piece:
+    """The piece with the channels of its skip, which are fetched once."""
+    return torch.cat([piece, skips.pop(0)()], dim=1)
 
 
 def gather_rows(h: Sequence[Piece], begin: int, rows: int) -> Tensor:
@@ -183,25 +219,47 @@ def scatter_rows(h: Sequence[Piece], begin: int, values: Tensor) -> None:
         piece[:, :, begin : begin + part.shape[2]] = part
 
 
+class ClipMoments:
+    """Mean and variance of groups of channels over whole clips, from parts (t, c, r, w) of them, in float64."""
+
+    def __init__(self, norm: GroupNorm32) -> None:
+        self._norm, self._count = norm, 0
+        self._sum = self._squares = torch.zeros(norm.num_groups, dtype=torch.float64, device=norm.weight.device)
+
+    def add(self, part: Tensor) -> None:
+        """Take in frames, or rows of all frames."""
+        means, variances = (m.double() for m in frame_moments(part.float(), self._norm.num_groups))  # t g
+        pixels = part.shape[2] * part.shape[3]
+        self._count += pixels * part.shape[0]
+        self._sum = self._sum + pixels * means.sum(0)
+        self._squares = self._squares + pixels * (variances + means**2).sum(0)
+
+    def affine(self) -> Callable[[Tensor], Tensor]:
+        """The normalisation, for parts (t, c, r, w)."""
+        norm, per_channel = self._norm, self._norm.num_channels // self._norm.num_groups
+        mean = self._sum / self._count
+        deviation = (self._squares / self._count - mean**2 + norm.eps).clamp(min=norm.eps).sqrt()
+        scale = norm.weight.double() / deviation.repeat_interleave(per_channel)
+        shift = norm.bias.double() - mean.repeat_interleave(per_channel) * scale
+        scale, shift = (value.float()[:, None, None] for value in (scale, shift))  # c 1 1
+
+        def affine(x: Tensor) -> Tensor:
+            return torch.addcmul(shift, x.float(), scale).to(x.dtype)
+
+        return affine
+
+
 def clip_normalization(norm: nn.Module, h: Sequence[Piece]) -> Callable[[Tensor], Tensor]:
-    """`norm` with the statistics of all frames together, for parts (t, c, rows, w) of them.
+    """`norm` with the statistics of all frames together, for parts (t, c, rows, w) of them."""
+    moments = ClipMoments(_group_norm(norm))
+    for piece in h:
+        moments.add(piece)
+    return moments.affine()
 
-    Means and variances of the frames, which have as many pixels each, are put together in float64.
-    """
+
+def _group_norm(norm: nn.Module) -> GroupNorm32:
     assert isinstance(norm, GroupNorm32)
-    groups, per_channel = norm.num_groups, norm.num_channels // norm.num_groups
-    frames = [frame_moments(piece.float(), groups) for piece in h]
-    means, variances = (torch.cat(moments).double() for moments in zip(*frames, strict=True))  # t g
-    mean = means.mean(0)
-    deviation = (variances.mean(0) + means.var(0, correction=0) + norm.eps).sqrt()
-    scale = norm.weight.double() / deviation.repeat_interleave(per_channel)
-    shift = norm.bias.double() - mean.repeat_interleave(per_channel) * scale
-    scale, shift = (value.float()[:, None, None] for value in (scale, shift))  # c 1 1
-
-    def affine(x: Tensor) -> Tensor:
-        return torch.addcmul(shift, x.float(), scale).to(x.dtype)
-
-    return affine
+    return norm
 
 
 def frame_moments(piece: Piece, groups: int) -> tuple[Tensor, Tensor]:

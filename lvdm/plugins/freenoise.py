@@ -55,13 +55,16 @@ class FreeNoise:
             return inner(q, k, v, meta)
         starts = window_starts(num_frames, self.window, self.stride)
         frames = torch.tensor(starts, device=q.device)[:, None] + torch.arange(self.window, device=q.device)  # w n
-        q_w, k_w, v_w = (rearrange(x[:, :, frames], "b nh w n d -> (b w) nh n d") for x in (q, k, v))
-        out = inner(q_w, k_w, v_w, replace(meta, num_frames=self.window))
-        out = rearrange(out, "(b w) nh n d -> b nh (w n) d", w=len(starts))
-        weights = blending_weights(num_frames, self.window, self.stride).to(out.device)  # w n
-        weighted = out.float() * weights.flatten()[:, None]
-        blended = torch.zeros(q.shape, dtype=torch.float32, device=q.device)
-        return blended.index_add_(2, frames.flatten(), weighted).to(out.dtype)
+        weights = blending_weights(num_frames, self.window, self.stride).to(q.device).flatten()[:, None]  # (w n) 1
+        own = replace(meta, num_frames=self.window)
+        copies = -(-frames.numel() // num_frames)  # of each frame: as many parts make each as large as q is
+        parts = []
+        for part in zip(*(x.chunk(copies) for x in (q, k, v)), strict=True):
+            q_w, k_w, v_w = (rearrange(x[:, :, frames], "b nh w n d -> (b w) nh n d") for x in part)
+            out = rearrange(inner(q_w, k_w, v_w, own), "(b w) nh n d -> b nh (w n) d", w=len(starts))
+            blended = torch.zeros(part[0].shape, dtype=torch.float32, device=q.device)
+            parts.append(blended.index_add_(2, frames.flatten(), out.float() * weights).to(out.dtype))
+        return torch.cat(parts)
 
     def _initial_noise(self, inner: NoiseInitializer) -> NoiseInitializer:
         def start(

@@ -19,7 +19,7 @@ from lvdm.data.video_writer import to_uint8
 from lvdm.device import Precision, empty_cache
 from lvdm.generation import GenerationSettings
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.results import GenerationRequest
+from lvdm.results import GenerationRequest, gather_frames
 from lvdm.runtime import Runtime
 from main.callbacks.gradients import weights_are_sharded
 from main.callbacks.weights import AveragedWeights
@@ -113,7 +113,8 @@ class Drawer:
             pictures = {0: video[None, :, 0], **last}
             conditions = self._runtime.conditions([request], self.settings, pictures, self._fs(clip))
             latents = self._runtime.sample([request], self.settings, conditions, None, None)
-        return self._runtime.decode(latents, self.settings, None)[0]
+        num_frames = latents.shape[2]
+        return gather_frames(self._runtime.decode([latents], num_frames, self.settings, None), num_frames)[0]
 
     def reconstruct(self, video: Tensor) -> Tensor:
         """video (3, t, H, W) through the autoencoder and back, frame by frame, in float32 on the CPU."""

@@ -19,7 +19,14 @@ from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
-from lvdm.generation import GenerationSettings, check_keep_mask, check_keyframes, check_prompt, check_prompts_at
+from lvdm.generation import (
+    MAX_FRAMES,
+    GenerationSettings,
+    check_keep_mask,
+    check_keyframes,
+    check_prompt,
+    check_prompts_at,
+)
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.pipeline import choose_schedule
@@ -30,6 +37,8 @@ from scripts.commands.options import GenerationOptions
 logger = logging.getLogger(__name__)
 
 READ_MODES: dict[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
+WHOLE_FORMATS = (".gif", ".webp", ".apng", ".png")
+"""Animations: their frames are packed together, and so all held."""
 FORMATS = {"png": "_%05d.png"}
 """Formats whose name is not their suffix."""
 
@@ -102,8 +111,9 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
     check_mask(asked, options, settings, card)
-    check_prompts_at(options.prompts_at(), settings.num_frames)
+    check_prompts_at(options.prompts_at(), settings)
     check_keyframes([frame for frame, _ in keyframes], settings)
+    check_length(output, options, settings)
     single = replace(settings, num_videos_per_prompt=1)
     videos = _videos(asked, single, output, [_numbered(output, i) for i in range(count)], range(count), options)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop")
@@ -129,7 +139,8 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
         videos += _videos(asked, settings, output, numbered, range(first, first + count), options)
         check_request(asked)
         check_mask(asked, options, settings, card)
-        check_prompts_at(options.prompts_at(), settings.num_frames)
+        check_prompts_at(options.prompts_at(), settings)
+        check_length(output, options, settings)
     rivals = videos[0].contest
     check_output(rivals.output if rivals else videos[0].output)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
@@ -222,6 +233,16 @@ def check_request(asked: Request) -> None:
 def load_if_given(image: Path | None) -> Image.Image | None:
     """The image; None for none."""
     return None if image is None else load_image(image)
+
+
+def check_length(output: Path, options: GenerationOptions, settings: GenerationSettings) -> None:
+    """Raise `ValueError` for a video whose frames would all have to be held, and are too many."""
+    if settings.num_frames <= MAX_FRAMES:
+        return
+    if output.suffix.lower() in WHOLE_FORMATS and "%" not in output.name:
+        raise ValueError(f"{output}: {settings.num_frames} frames are too many for {output.suffix}; use mp4 or webm")
+    if options.contact_sheet:
+        raise ValueError(f"{settings.num_frames} frames are too many for a contact sheet; leave out --contact-sheet")
 
 
 def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings, card: ModelCard) -> None:

@@ -12,6 +12,7 @@ from lvdm.device import choose_device, choose_precision, free_memory
 from lvdm.generation import GenerationSettings
 from lvdm.memory import MemoryPlan, Workload, count_parameters, plan_memory
 from lvdm.model_files import ModelFiles, card_for
+from lvdm.plugins.choosing import choose_shelf
 from lvdm.sizes import choose_size
 from scripts.commands.options import GenerationOptions
 
@@ -74,6 +75,7 @@ def plan_for(
         settings.decode_chunk_size or settings.num_frames,
         settings.vae_tile,
         settings.chunk_frames,
+        choose_shelf(settings.num_frames, settings.chunk_frames, low_memory, device.type == "cpu") != "device",
     )
     sources = [files.checkpoint, *([options.towers] if options.towers else [])]
     return plan_memory(

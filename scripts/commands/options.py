@@ -82,7 +82,7 @@ class GenerationOptions(PluginOptions):
     long: Annotated[
         str | None,
         Option(
-            help="More frames than the model was trained on: freenoise or plain; freenoise where it is left out.",
+            help="Beyond the trained length: freenoise where it is left out, fifo for any length, freelong or plain.",
             rich_help_panel=MOTION,
         ),
     ] = None

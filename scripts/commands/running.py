@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.contact_sheet import write_contact_sheet
@@ -16,11 +18,13 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Request
-from lvdm.evaluation.quality import QualityReport, assess_videos
+from lvdm.data.video_writer import to_uint8, write_video
+from lvdm.evaluation.quality import QualityReport, StreamAssessment, assess_videos
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.provenance import image_hash, read_record, record_path, save_video
+from lvdm.provenance import image_hash, read_record, record_path, save_record, save_video
 from lvdm.results import GenerationRequest, GenerationResult
+from lvdm.runtime import ProgressCallback
 from scripts.commands.contests import Contest
 from scripts.commands.jobs import Job, Video, load_if_given
 from scripts.commands.memory import announce_memory
@@ -62,12 +66,10 @@ def run(job: Job, batch_size: int = 1) -> None:
         for group in _same_size(pipeline, requests, batch[0].settings):
             title = batch[group[0]].output.name
             title = title if len(todo) == 1 else f"{done + 1}/{len(todo)} {title}"
+            chosen = [batch[i] for i in group]
             with progress_bar(title) as show:
-                result = pipeline.generate([requests[i] for i in group], batch[0].settings, on_progress=show)
-            reports = assess_videos(pipeline, result, job.playback_fps)
-            for number, i in enumerate(group):
-                _save(pipeline, result, number, batch[i], reports[number], job)
-                _settle(waiting, batch[i])
+                make = _make_streamed if _is_streamed(chosen, pipeline) else _make
+                make(pipeline, [requests[i] for i in group], chosen, job, waiting, show)
             done += len(group)
 
 
@@ -117,19 +119,78 @@ def _print(lines: Sequence[str]) -> None:
         console.print(line)
 
 
-def _save(
+def _is_streamed(videos: Sequence[Video], pipeline: DynamiCrafterPipeline) -> bool:
+    """Whether frames go to the file as they are decoded: those of one video that is longer than the trained ones."""
+    return len(videos) == 1 and videos[0].settings.num_frames > pipeline.card.num_frames
+
+
+def _make(
     pipeline: DynamiCrafterPipeline,
-    result: GenerationResult,
-    number: int,
-    video: Video,
-    report: QualityReport,
+    requests: Sequence[GenerationRequest],
+    videos: Sequence[Video],
     job: Job,
+    waiting: dict[Contest, set[Path]],
+    show: ProgressCallback,
 ) -> None:
-    output = video.output
-    written = [output, save_video(pipeline, result, number, output, job.playback_fps, job.drop_last_frame, report)]
-    if job.options.contact_sheet:
-        sheet = written[1].with_name(f"{written[1].stem}_sheet.png")
-        write_contact_sheet(result.video[number], sheet)
+    """Make the videos of one batch, write them, and decide the contests that they end."""
+    result = pipeline.generate(requests, videos[0].settings, on_progress=show)
+    reports = assess_videos(pipeline, result, job.playback_fps)
+    for number, (video, report) in enumerate(zip(videos, reports, strict=True)):
+        output = video.output
+        record = save_video(pipeline, result, number, output, job.playback_fps, job.drop_last_frame, report)
+        _finish(video, record, result, report, result.video[number] if job.options.contact_sheet else None)
+        _settle(waiting, video)
+
+
+def _make_streamed(
+    pipeline: DynamiCrafterPipeline,
+    requests: Sequence[GenerationRequest],
+    videos: Sequence[Video],
+    job: Job,
+    waiting: dict[Contest, set[Path]],
+    show: ProgressCallback,
+) -> None:
+    """The same for a single long video, of which a few frames are held at a time."""
+    (request,), (video,) = requests, videos
+    num_frames, shown = video.settings.num_frames, list[Tensor]()
+    assessment = StreamAssessment(pipeline, request, num_frames, job.playback_fps)
+
+    def write(parts: Iterator[Tensor]) -> None:
+        seen = assessment.watch(parts)
+        if job.options.contact_sheet:
+            seen = _also_kept(seen, shown)
+        write_video(_up_to(seen, num_frames - job.drop_last_frame), video.output, job.playback_fps)
+
+    result = pipeline.generate(requests, video.settings, on_progress=show, frames_to=write)
+    report = assessment.report(result.first_frame_psnr[0])
+    record = save_record(pipeline, result, 0, video.output, job.playback_fps, job.drop_last_frame, report)
+    _finish(video, record, result, report, torch.cat(shown) if shown else None)
+    _settle(waiting, video)
+
+
+def _also_kept(parts: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
+    """The parts (3, k, H, W), of which `kept` gets the bytes (k, H, W, 3)."""
+    for part in parts:
+        kept.append(to_uint8(part))
+        yield part
+
+
+def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """The first `count` frames of a video in parts (3, k, H, W), all of which are taken."""
+    for part in parts:
+        if count > 0:
+            yield part[:, :count]
+        count -= part.shape[1]
+
+
+def _finish(
+    video: Video, record: Path, result: GenerationResult, report: QualityReport, sheet_of: Tensor | None
+) -> None:
+    """Write the contact sheet of `sheet_of`, if it is given, and tell of the video."""
+    output, written = video.output, [video.output, record]
+    if sheet_of is not None:
+        sheet = record.with_name(f"{record.stem}_sheet.png")
+        write_contact_sheet(sheet_of, sheet)
         written.append(sheet)
     told = f"({sum(result.seconds.values()):.1f} s, {report.line()})"
     if video.contest and video.contest.best:  # its files will not stay where they are

@@ -45,15 +45,40 @@ def test_a_long_video_says_its_method_and_can_be_made_again(here):
     assert Path("plain.mp4").read_bytes() != Path("a.mp4").read_bytes()
 
 
+def test_a_video_by_fifo_is_streamed_and_can_be_made_again(here):
+    frames = 2 * FRAMES + 1
+    succeed("animate", "cat.png", "-p", PROMPT, "--frames", frames, "--long", "fifo", "-o", "a.mp4", "--eta", 1)
+    with VideoReader("a.mp4") as reader:
+        assert reader.num_frames == frames
+    record = json.loads(Path("a.json").read_text())
+    assert (record["settings"]["long_video"], record["settings"]["chunk_frames"]) == ("fifo", None)
+    succeed("animate", "--replay", "a.json")
+    assert Path("a_replay.mp4").read_bytes() == Path("a.mp4").read_bytes()
+
+
+def test_a_streamed_loop_leaves_its_last_frame_out(here):
+    frames = 2 * FRAMES + 1
+    succeed("loop", "cat.png", "-p", PROMPT, "--frames", frames, "-o", "a.mp4", "--contact-sheet")
+    with VideoReader("a.mp4") as reader:
+        assert reader.num_frames == frames - 1
+    record = json.loads(Path("a.json").read_text())
+    assert record["quality"]["motion"] > 0, "a streamed video is measured, too"
+    assert record["measured"]["first_frame_psnr_db"] > 0
+    assert Path("a_sheet.png").is_file()
+
+
 @pytest.mark.usefixtures("here", "no_weights")
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--long", "freenois"), "long_video 'freenois' is not known; did you mean 'freenoise'?"),
-        (("--frames", 10000), "num_frames 10000 is not possible"),
+        (("--frames", 10000), "use a whole number from 1 to 1024, or long_video fifo (--long fifo) for more"),
+        (("--frames", 10000, "--long", "fifo", "-o", "a.gif"), "10000 frames are too many for .gif; use mp4 or webm"),
+        (("--frames", 10000, "--long", "fifo", "--contact-sheet"), "too many for a contact sheet"),
         (("--prompt-at", "it stops"), "--prompt-at 'it stops' should be FRAME=PROMPT"),
         (("--frames", 9, "--prompt-at", "9=it stops"), "ascending frames from 1 to 8, these do at [9]"),
         (("--frames", 9, "--prompt-at", "0=it stops"), "ascending frames from 1 to 8"),
+        (("--long", "freelong", "--frames", 9, "--chunk-frames", 2), "looks at frames, rows and columns together"),
         (("--chunk-frames", 0), "chunk_frames 0 is not possible"),
     ],
 )

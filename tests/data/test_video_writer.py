@@ -96,6 +96,42 @@ def test_still_videos_and_odd_sizes(name: str, frames: int, tmp_path: Path) -> N
     assert (written.height, written.width) == ((34, 66) if padded else (33, 65))
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.gif", "frames"])
+def test_a_video_in_parts_is_the_same_file(name: str, tmp_path: Path) -> None:
+    video = smooth_video(7, 33, 48)
+    taken = []
+
+    def parts() -> Iterator[torch.Tensor]:
+        for part in video.split(3, dim=1):
+            taken.append(part.shape[1])
+            yield part
+
+    written = write_video(parts(), tmp_path / name, 8)
+    assert (taken, written.num_frames) == ([3, 3, 1], 7)
+    write_video(video, tmp_path / f"whole_{name}", 8)
+    pairs = [(tmp_path / name, tmp_path / f"whole_{name}")]
+    if name == "frames":
+        pairs = [(path, tmp_path / f"whole_{name}" / path.name) for path in sorted((tmp_path / name).iterdir())]
+    assert all(part.read_bytes() == whole.read_bytes() for part, whole in pairs), "parts make another file"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "frames"])
+def test_parts_that_end_early_leave_nothing(name: str, tmp_path: Path) -> None:
+    def parts(then: object) -> Iterator[torch.Tensor]:
+        yield smooth_video(3)
+        if isinstance(then, BaseException):
+            raise then
+        yield then
+
+    with pytest.raises(MemoryError):
+        write_video(parts(MemoryError()), tmp_path / name, 8)
+    with pytest.raises(OutputError, match="follows those of"):
+        write_video(parts(smooth_video(1, 32)), tmp_path / name, 8)
+    with pytest.raises(OutputError, match="no frames"):
+        write_video([], tmp_path / name, 8)
+    assert os.listdir(tmp_path) == [], "a half-written file was left"
+
+
 def boxes(content: bytes) -> list[str]:
     """The names of the top-level boxes of an mp4 file."""
     names, place = [], 0
@@ -186,7 +222,7 @@ def test_interruption_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(video_writer, "_check_pictures", fail)  # after the temporary file is complete
+    monkeypatch.setattr(video_writer, "check_pictures", fail)  # after the temporary file is complete
     expected, message = (OutputError, "disk is full") if isinstance(error, OSError) else (KeyboardInterrupt, None)
     with pytest.raises(expected, match=message):
         write_video(smooth_video(3), tmp_path / name, 8)

@@ -100,13 +100,13 @@ def test_free_memory_of_the_cpu_is_plausible() -> None:
     assert free is None or 2**24 < free < 2**50, f"{free} bytes"
 
 
-@pytest.mark.parametrize("frames", [32, 256])
-def test_the_network_in_pieces_takes_what_the_plan_says(frames) -> None:
+@pytest.mark.parametrize(("frames", "shelf"), [(32, "device"), (256, "device"), (64, "disk")])
+def test_the_network_in_pieces_takes_what_the_plan_says(frames, shelf) -> None:
     network, side = parse_component(small_yaml()["model"], "small").build().unet.eval(), 16
-    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16)
+    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=shelf == "disk")
     planned = 4 * sampling_activations(network.config, workload, side * side)
     x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
     samples = Samples((1,), (0,))
-    with torch.inference_mode(), attached([Chunked(16)], network, plain_seams(samples, None), samples):
+    with torch.inference_mode(), attached([Chunked(16, shelf)], network, plain_seams(samples, None), samples):
         measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
     assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"

@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "scale": "scalecrafter:factor=2,until=0.5,progressive=no,damped=yes",
     },
     "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
+    "freelong": {"num_frames": LONG, "long_video": "freelong"},
     "prompts_at": {"prompts_at": {2: "it stops"}},
     "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril()},
     "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
@@ -41,7 +42,11 @@ SENSELESS = {
         ("keep_mask", "keyframes"),  # a kept region stays as in one image
     ]
 }
-PAIRS = list(itertools.combinations(METHODS, 2))
+PAIRS = [
+    (one, other)
+    for one, other in itertools.combinations(METHODS, 2)
+    if METHODS[one].keys() & METHODS[other].keys() <= {"num_frames"}  # else they are values of one setting
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,111 @@
+"""What the pipeline is called with, made into tensors and lists of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.images import fit_image
+from lvdm.data.masks import fit_masks
+from lvdm.device import Precision
+from lvdm.generation import (
+    MAX_FRAMES,
+    GenerationSettings,
+    check_keep_mask,
+    check_keyframes,
+    check_prompt,
+    check_prompts_at,
+)
+from lvdm.model_card import ModelCard
+from lvdm.results import GenerationRequest
+
+
+def check_requests(
+    requests: Sequence[GenerationRequest],
+    settings: GenerationSettings,
+    card: ModelCard,
+    by_frame: bool,
+    handed_on: bool,
+) -> None:
+    """Raise `ValueError` for what cannot be generated. by_frame: with FIFO; handed_on: to `frames_to`."""
+    if handed_on and len(requests) != 1:
+        raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
+    if by_frame and not handed_on and settings.num_frames > MAX_FRAMES:
+        raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
+    for request in requests:
+        if (request.image is None) != (settings.mode == "text-to-video"):
+            raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
+        check_prompt(request.prompt)
+        check_prompt(request.negative_prompt, "negative prompt")
+        check_keep_mask(request.keep_mask, request.image, settings, card)
+        check_prompts_at(request.prompts_at, settings)
+        check_keyframes([frame for frame, _ in request.keyframes], settings)
+
+
+def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:
+    """(b, 3, H, W) in [-1, 1] at the size of the video, grey in the place of no image; b may be 0."""
+    height, width = size.inner.height, size.inner.width
+    grey = torch.zeros(3, height, width)
+    fitted = [grey if image is None else fit_image(image, height, width, fit) for image in images]
+    return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
+
+
+def later_pictures(
+    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
+) -> dict[int, Tensor]:
+    """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
+    given = [request.later_pictures(settings) for request in requests]
+    if any(list(some) != list(given[0]) for some in given):
+        raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
+    return {frame: fitted_images([some[frame] for some in given], size, settings.fit) for frame in given[0]}
+
+
+def kept_regions(
+    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
+) -> Tensor | None:
+    """(b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change all over.
+
+    1: for all frames.
+    """
+    if not any(request.keep_mask for request in requests):
+        return None
+    kept, fit = [], settings.fit
+    for request in requests:
+        assert request.image is not None, "masks without an image are refused beforehand"
+        masks = request.keep_mask or (Image.new("L", request.image.size),)
+        kept.append(size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit)))  # type: ignore[arg-type]
+    count = max(len(masks) for masks in kept)
+    return torch.stack([masks.expand(count, -1, -1) for masks in kept])
+
+
+def check_finite(latents: Iterable[Tensor], precision: Precision) -> Iterator[Tensor]:
+    """The latents of a video in parts. Raises `ValueError` at the first that holds values which are no numbers."""
+    for part in latents:
+        if not bool(torch.isfinite(part).all()):
+            raise ValueError(
+                f"sampling in {precision.name} gave values that are not numbers; "
+                + ("the weights are damaged: get the file again" if precision.name == "fp32" else "use dtype fp32")
+            )
+        yield part
+
+
+def as_list(value: Any) -> list[Any]:
+    """A sequence as a list, anything else, such as a prompt or a path, as a list of it alone."""
+    single = isinstance(value, str | Path) or not isinstance(value, Sequence)
+    return [value] if single else list(value)
+
+
+def for_each(value: Any, count: int, name: str) -> list[Any]:
+    """One value for all of `count` images, or one for each."""
+    values = as_list(value)
+    if len(values) == 1:
+        return values * count
+    if len(values) != count:
+        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
+    return values
