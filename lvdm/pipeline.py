@@ -36,7 +36,7 @@ from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.pipeline_inputs import as_list, check_finite, check_requests, fitted_images, for_each, kept_regions
+from lvdm.pipeline_inputs import as_list, check_finite, check_requests, fitted_images, for_each, kept_regions, ring_of
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
 from lvdm.results import (
@@ -241,7 +241,7 @@ class DynamiCrafterPipeline:
             ends = fitted_images([r.end_image for r in requests if r.end_image is not None], size, settings.fit)
             report(on_progress, "encode", 0, 1)
             with watch.stage("encode"):
-                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else settings
+                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else ring_of(settings)
                 padded = size.pad(images), size.pad(ends)
                 conditions = runtime.conditions(requests, shown, *padded, fs)
                 plugins = runtime.plugins(requests, shown, *padded, scale)
@@ -251,9 +251,11 @@ class DynamiCrafterPipeline:
                     sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
                     latents = conditions[0].concat.new_empty(len(requests), runtime.model.config.channels, 0)
                 else:
-                    kept = kept_regions(requests, size, settings)
-                    common = requests, settings, conditions, callback_on_step_end, on_progress, kept
-                    latents = sample_repeatedly(settings, plugins, partial(runtime.sample, *common))
+                    kept = kept_regions(requests, size, shown)
+                    common = requests, shown, conditions, callback_on_step_end, on_progress, kept
+                    latents = sample_repeatedly(shown, plugins, partial(runtime.sample, *common))
+                    if settings.closes_ring:
+                        latents = torch.cat([latents, latents[:, :, :1]], dim=2)
                     sampled = iter([latents])
             with watch.stage("decode"):
                 finite = check_finite(sampled, runtime.precision)
