@@ -249,7 +249,9 @@ class DynamiCrafterPipeline:
             with watch.stage("sample"):
                 if by_frame:  # sampled while they are decoded
                     sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
-                    latents = conditions[0].concat.new_empty(len(requests), runtime.model.config.channels, 0)
+                    latents = torch.empty(
+                        len(requests), runtime.model.config.channels, 0, *conditions[0].concat.shape[3:]
+                    )
                 else:
                     kept = kept_regions(requests, size, shown)
                     common = requests, shown, conditions, callback_on_step_end, on_progress, kept
