@@ -112,6 +112,8 @@ class GenerationSettings(PluginSettings):
             _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
         if self.chunk_frames is not None:
             _whole("chunk_frames", self.chunk_frames, 1, MAX_FRAMES)
+        if self.long_video == "ring" and self.mode == "interpolate":
+            raise ValueError("long_video ring goes back to where it began; leave it out to interpolate")
         if self.long_video == "freelong" and self.chunk_frames is not None:
             raise ValueError("long_video freelong looks at frames, rows and columns together; leave out chunk_frames")
         if self.vae_tile is not None:
@@ -186,7 +188,7 @@ class GenerationSettings(PluginSettings):
             values["eta"] = 0.0  # a card's eta is meant for DDIM
         values |= _long_video(card, {**values, **chosen})
         settings = cls(**{**values, **chosen})
-        check_capability(card, settings.mode)
+        check_capability(card, "animate" if settings.closes_ring else settings.mode)
         problem = card.check_fs(choose_fs(card, settings))
         if problem:
             logger.warning("%s", problem)
@@ -194,6 +196,11 @@ class GenerationSettings(PluginSettings):
         if settings.start_statistics is not None:
             read_statistics(settings.start_statistics)
         return settings
+
+    @property
+    def closes_ring(self) -> bool:
+        """Whether the video is a clip on a ring, of one frame less, whose first frame is repeated at its end."""
+        return self.long_video == "ring" and self.mode == "loop"
 
     @property
     def num_branches(self) -> int:
@@ -248,7 +255,8 @@ def check_capability(card: ModelCard, mode: str) -> None:
     if needed == "interpolation":
         raise ValueError(
             f"checkpoint {card.name} animates one image and cannot {wish} (it would give grey flashes); use one "
-            "made for two images, such as preset interp, or leave out the other images"
+            "made for two images, such as preset interp, or "
+            + ("--long ring" if mode == "loop" else "leave out the other images")
         )
     raise ValueError(
         f"checkpoint {card.name} needs a first and a last image; use interpolate or loop, or another checkpoint"

@@ -44,6 +44,7 @@ from lvdm.pipeline_inputs import (
     for_each,
     kept_regions,
     later_pictures,
+    ring_of,
 )
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
@@ -255,7 +256,7 @@ class DynamiCrafterPipeline:
             pictures = {0: images, **later_pictures(requests, size, settings)}
             report(on_progress, "encode", 0, 1)
             with watch.stage("encode"):
-                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else settings
+                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else ring_of(settings)
                 padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
                 conditions = runtime.conditions(requests, shown, padded, fs)
                 plugins = runtime.plugins(requests, shown, padded, scale)
@@ -263,11 +264,15 @@ class DynamiCrafterPipeline:
             with watch.stage("sample"):
                 if by_frame:  # sampled while they are decoded
                     sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
-                    latents = conditions[0].concat.new_empty(len(requests), runtime.model.config.channels, 0)
+                    latents = torch.empty(
+                        len(requests), runtime.model.config.channels, 0, *conditions[0].concat.shape[3:]
+                    )
                 else:
-                    kept = kept_regions(requests, size, settings)
-                    common = requests, settings, conditions, callback_on_step_end, on_progress, kept
-                    latents = sample_repeatedly(settings, plugins, partial(runtime.sample, *common))
+                    kept = kept_regions(requests, size, shown)
+                    common = requests, shown, conditions, callback_on_step_end, on_progress, kept
+                    latents = sample_repeatedly(shown, plugins, partial(runtime.sample, *common))
+                    if settings.closes_ring:
+                        latents = torch.cat([latents, latents[:, :, :1]], dim=2)
                     sampled = iter([latents])
             with watch.stage("decode"):
                 finite = check_finite(sampled, runtime.precision)

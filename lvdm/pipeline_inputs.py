@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,14 @@ def kept_regions(
         masks = request.keep_mask or (Image.new("L", request.image.size),)
         kept.append(size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit)))  # type: ignore[arg-type]
     count = max(len(masks) for masks in kept)
-    return torch.stack([masks.expand(count, -1, -1) for masks in kept])
+    return torch.stack([masks.expand(count, -1, -1)[: settings.num_frames] for masks in kept])
+
+
+def ring_of(settings: GenerationSettings) -> GenerationSettings:
+    """The settings of the clip on a ring, where the video is one that is closed; else `settings`."""
+    if not settings.closes_ring:
+        return settings
+    return replace(settings, mode="animate", num_frames=settings.num_frames - 1)
 
 
 def check_finite(latents: Iterable[Tensor], precision: Precision) -> Iterator[Tensor]:

@@ -40,31 +40,25 @@ class FreeNoise:
     @contextmanager
     def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
         """Window the temporal attention of `unet`, and give each window the same noise; see `Plugin`."""
-        noise = replace(
+        with wrapped_attention(unet, "temporal", self.windowed):
+            yield self.with_noise(seams, samples)
+
+    def with_noise(self, seams: Seams, samples: Samples) -> Seams:
+        """`seams` with the noise alone."""
+        return replace(
             seams,
             initial_noise=self._initial_noise(seams.initial_noise),
             step_noise=self._step_noise(seams.step_noise, samples),
         )
-        with wrapped_attention(unet, "temporal", self.windowed):
-            yield noise
 
     def windowed(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
         """`inner` in windows; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
         num_frames = q.shape[2]
         if num_frames <= self.window:
             return inner(q, k, v, meta)
-        starts = window_starts(num_frames, self.window, self.stride)
-        frames = torch.tensor(starts, device=q.device)[:, None] + torch.arange(self.window, device=q.device)  # w n
-        weights = blending_weights(num_frames, self.window, self.stride).to(q.device).flatten()[:, None]  # (w n) 1
-        own = replace(meta, num_frames=self.window)
-        copies = -(-frames.numel() // num_frames)  # of each frame: as many parts make each as large as q is
-        parts = []
-        for part in zip(*(x.chunk(copies) for x in (q, k, v)), strict=True):
-            q_w, k_w, v_w = (rearrange(x[:, :, frames], "b nh w n d -> (b w) nh n d") for x in part)
-            out = rearrange(inner(q_w, k_w, v_w, own), "(b w) nh n d -> b nh (w n) d", w=len(starts))
-            blended = torch.zeros(part[0].shape, dtype=torch.float32, device=q.device)
-            parts.append(blended.index_add_(2, frames.flatten(), out.float() * weights).to(out.dtype))
-        return torch.cat(parts)
+        frames = torch.tensor(window_starts(num_frames, self.window, self.stride))[:, None] + torch.arange(self.window)
+        weights = blending_weights(num_frames, self.window, self.stride)
+        return attend_in_windows(inner, q, k, v, meta, frames, weights)
 
     def _initial_noise(self, inner: NoiseInitializer) -> NoiseInitializer:
         def start(
@@ -92,6 +86,26 @@ class FreeNoise:
             blocks = shuffled_blocks(num_frames, self.window, self.stride, sample_generator(seed, index, "frame order"))
             clips.append(clip[:, noise_sources(blocks, self.window)])
         return torch.stack(clips)
+
+
+def attend_in_windows(
+    inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta, frames: Tensor, weights: Tensor
+) -> Tensor:
+    """`inner` within each of the windows; q, k, v (b, nh, t, d) -> (b, nh, t, d).
+
+    frames, weights  (w, n) the frames of each window, and its share in each of them
+    """
+    count, length = frames.shape
+    places, shares = frames.to(q.device), weights.to(q.device).flatten()[:, None]  # (w n) 1
+    own = replace(meta, num_frames=length)
+    copies = -(-frames.numel() // q.shape[2])  # of each frame: as many parts make each as large as q is
+    parts = []
+    for part in zip(*(x.chunk(copies) for x in (q, k, v)), strict=True):
+        q_w, k_w, v_w = (rearrange(x[:, :, places], "b nh w n d -> (b w) nh n d") for x in part)
+        out = rearrange(inner(q_w, k_w, v_w, own), "(b w) nh n d -> b nh (w n) d", w=count)
+        blended = torch.zeros(part[0].shape, dtype=torch.float32, device=q.device)
+        parts.append(blended.index_add_(2, places.flatten(), out.float() * shares).to(out.dtype))
+    return torch.cat(parts)
 
 
 def shuffled_blocks(num_frames: int, window: int, stride: int, generator: torch.Generator) -> list[list[int]]:

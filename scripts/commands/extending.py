@@ -2,37 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_reader import VideoReader
-from lvdm.data.video_writer import check_output, write_video
+from lvdm.data.video_writer import check_output, to_uint8, write_video
 from lvdm.generation import GenerationSettings, check_prompt
+from lvdm.model_files import ModelFiles, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Drift, Extension, extend_video, fitted_video, segment_settings
-from lvdm.provenance import image_hash, record_path
+from lvdm.provenance import image_hash, record_path, record_stem
 from scripts.commands.jobs import choose_model
 from scripts.commands.options import GenerationOptions
 from scripts.commands.progress import progress_bar
 
+logger = logging.getLogger(__name__)
+
 FORMAT = "dynamicrafter-extension/1"
 
 
-def extend_file(source: Path, overlap: int | None, options: GenerationOptions) -> None:
-    """Write `source` with new frames after its own to `--output`, and print the drift of each segment."""
+@dataclass(frozen=True)
+class ExtensionJob:
+    """One video to go on with. playback_fps: that of the video itself if None; loras: files and scales."""
+
+    source: Path
+    prompt: str
+    negative_prompt: str
+    seed: int
+    extension: Extension
+    settings: GenerationSettings
+    files: ModelFiles
+    loras: tuple[tuple[Path, float], ...]
+    output: Path
+    playback_fps: float | None
+    device: str
+    dtype: str
+    low_memory: bool
+    schedule: str
+    towers: Path | None
+    contact_sheet: bool
+
+
+def extension_job(source: Path, overlap: int | None, options: GenerationOptions) -> ExtensionJob:
+    """`source` with new frames after its own, to `--output`."""
     prompt = (options.prompt or "").strip()
     if not prompt:
         raise ValueError('the prompt is empty; say how the video goes on, e.g. --prompt "the ball rolls on"')
-    if options.replay or options.prompts or options.prompt_at or options.keep_mask or options.num_videos != 1:
-        raise ValueError("extend takes one video and one prompt; leave out --replay, --prompts, --keep-mask and others")
+    if options.prompts or options.prompt_at or options.keep_mask or options.num_videos != 1:
+        raise ValueError("extend takes one video and one prompt; leave out --prompts, --keep-mask and others")
     check_prompt(prompt)
     check_prompt(options.negative_prompt, "negative prompt")
     files, card = choose_model(options)
@@ -44,46 +74,134 @@ def extend_file(source: Path, overlap: int | None, options: GenerationOptions) -
     extension = Extension(new, overlap, color_lock)
     extension.check(settings)
     output = options.output or Path("outputs") / f"{source.stem}_extended_{options.seed}.mp4"
+    _check_output(output, source)
+    return ExtensionJob(
+        *(source, prompt, options.negative_prompt, options.seed, extension, settings, files, tuple(options.loras())),
+        *(output, options.playback_fps, options.device, options.dtype, options.low_memory, options.schedule),
+        *(options.towers, options.contact_sheet),
+    )
+
+
+def replayed_extension(path: Path, options: GenerationOptions) -> ExtensionJob:
+    """The extension that the record `path` describes, under the same settings, seed, precision and device."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise ValueError("it does not say so in its `format`")
+        given, model, runtime = (record[name] for name in ("source", "model", "runtime"))
+        source, source_sha256 = Path(given["video"]), given["sha256"]
+        extension, settings = Extension(**record["extension"]), GenerationSettings(**record["settings"])
+        config, checkpoint = Path(model["config"]), Path(model["checkpoint"])
+        loras = tuple((Path(lora["file"]), float(lora["scale"])) for lora in model["loras"])
+        weights = {checkpoint: model["checkpoint_sha256"]}
+        weights |= {Path(lora["file"]): lora["sha256"] for lora in model["loras"]}
+        dtype, low_memory, schedule = runtime["dtype"], runtime["low_memory"], runtime["schedule"]
+        name, fps = str(record["video"]), float(record["playback_fps"])
+        told = str(record["prompt"]), str(record["negative_prompt"]), int(record["seed"])
+        device, threads = runtime["device"], int(runtime["threads"])
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not the record of an extended video ({error}), or one from before they could be replayed"
+        ) from error
+    if not source.is_file() or image_hash(source) != source_sha256:
+        raise ValueError(f"{source} is no longer the video that {path} was made from; put the old one back")
+    for file, sha256 in weights.items():
+        if checkpoint_hash(file) != sha256:
+            logger.warning("%s is not the file that %s was made with: the video will differ", file, path)
+    output = options.output or path.with_name(f"{record_stem(Path(name))}_replay{Path(name).suffix}")
+    _check_output(output, source)
+    torch.set_num_threads(threads)  # sums are rounded in an order that depends on it
+    return ExtensionJob(
+        *(source, *told, extension, settings, find_model(config, checkpoint), loras, output, fps),
+        *(device if options.device == "auto" else options.device, dtype, low_memory, schedule, options.towers),
+        options.contact_sheet,
+    )
+
+
+def run(job: ExtensionJob) -> None:
+    """Write the longer video and its record, segment by segment, and print the drift of each."""
+    output = job.output
+    with VideoReader(job.source) as reader:
+        frames, fps = reader.read(range(reader.num_frames)), job.playback_fps or reader.fps
+    pipe = DynamiCrafterPipeline.from_pretrained(
+        *(job.files.config, job.files.checkpoint, job.device, job.dtype, job.low_memory, job.towers, job.schedule)
+    )
+    for path, scale in job.loras:
+        pipe.load_lora(path, scale)
+    size = pipe.size_for(Image.fromarray(frames[0].numpy()), job.settings).inner
+    settings = segment_settings(job.settings, size.height, size.width)
+    given = fitted_video(frames, size.height, size.width, settings.fit)
+    drifts, shown = list[Drift](), list[Tensor]()
+
+    def parts() -> Iterator[Tensor]:
+        asked = pipe, given, job.prompt, job.extension, settings, job.seed, job.negative_prompt
+        yield given
+        for segment in extend_video(*asked, show):
+            drifts.append(segment.drift)
+            yield segment.frames
+
+    with progress_bar(output.name) as show:
+        write_video(_also_kept(parts(), shown if job.contact_sheet else None), output, fps)
+    write_json(record_path(output), _record(job, pipe, settings, len(frames), fps, drifts))
+    if job.contact_sheet:
+        write_contact_sheet(torch.cat(shown), output.with_name(f"{output.stem}_sheet.png"))
+    _print_drift(drifts, output, len(frames), len(frames) + job.extension.num_frames)
+
+
+def _check_output(output: Path, source: Path) -> None:
     if output.resolve() == source.resolve():
         raise ValueError(f"--output {output} would replace the video; choose another name")
     check_output(output)
-    with VideoReader(source) as reader:
-        frames, fps = reader.read(range(reader.num_frames)), reader.fps
-    pipe = DynamiCrafterPipeline.from_pretrained(
-        files.config, files.checkpoint, options.device, options.dtype, options.low_memory, options.towers
-    )
-    for path, scale in options.loras():
-        pipe.load_lora(path, scale)
-    size = pipe.size_for(Image.fromarray(frames[0].numpy()), settings).inner
-    settings = segment_settings(settings, size.height, size.width)
-    given = fitted_video(frames, size.height, size.width, settings.fit)
-    parts, drifts = [given], list[Drift]()
-    with progress_bar(output.name) as show:
-        for segment in extend_video(
-            *(pipe, given, prompt, extension, settings, options.seed, options.negative_prompt, show)
-        ):
-            parts.append(segment.frames)
-            drifts.append(segment.drift)
-    video = torch.cat(parts, dim=1)
-    write_video(video, output, options.playback_fps or fps)
-    write_json(
-        record_path(output),
-        {
-            "format": FORMAT,
-            "video": output.name,
-            "source": {"video": str(source.resolve()), "sha256": image_hash(source), "frames": len(frames)},
-            "prompt": prompt,
-            "negative_prompt": options.negative_prompt,
-            "seed": options.seed,
-            "extension": asdict(extension),
-            "settings": settings.as_dict(),
-            "model": {"checkpoint": str(files.checkpoint), "checkpoint_sha256": checkpoint_hash(files.checkpoint)},
-            "drift": [asdict(drift) for drift in drifts],
+
+
+def _also_kept(parts: Iterator[Tensor], kept: list[Tensor] | None) -> Iterator[Tensor]:
+    """The parts (3, k, H, W); `kept` gets the bytes (k, H, W, 3)."""
+    for part in parts:
+        if kept is not None:
+            kept.append(to_uint8(part))
+        yield part
+
+
+def _record(
+    job: ExtensionJob,
+    pipe: DynamiCrafterPipeline,
+    settings: GenerationSettings,
+    given: int,
+    fps: float,
+    drifts: Sequence[Drift],
+) -> dict[str, Any]:
+    """What `replayed_extension` reads, and what was measured. given: frames of the source."""
+    runtime = pipe.runtime
+    return {
+        "format": FORMAT,
+        "video": job.output.name,
+        "source": {"video": str(job.source.resolve()), "sha256": image_hash(job.source), "frames": given},
+        "prompt": job.prompt,
+        "negative_prompt": job.negative_prompt,
+        "seed": job.seed,
+        "extension": asdict(job.extension),
+        "settings": settings.as_dict(),
+        "playback_fps": fps,
+        "model": {
+            "config": str(pipe.files.config.resolve()),
+            "checkpoint": str(pipe.files.checkpoint.resolve()),
+            "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
+            "loras": [
+                {"file": str(path.resolve()), "scale": scale, "sha256": checkpoint_hash(path)}
+                for path, scale in pipe.loras
+            ],
         },
-    )
-    if options.contact_sheet:
-        write_contact_sheet(video, output.with_name(f"{output.stem}_sheet.png"))
-    _print_drift(drifts, output, len(frames), video.shape[1])
+        "runtime": {
+            "device": str(runtime.device),
+            "dtype": runtime.precision.name,
+            "low_memory": runtime.low_memory,
+            "schedule": pipe.schedule,
+            "threads": torch.get_num_threads(),
+        },
+        "drift": [asdict(drift) for drift in drifts],
+    }
 
 
 def _print_drift(drifts: list[Drift], output: Path, before: int, after: int) -> None:

@@ -82,7 +82,7 @@ class GenerationOptions(PluginOptions):
     long: Annotated[
         str | None,
         Option(
-            help="Beyond the trained length: freenoise where it is left out, fifo for any length, freelong or plain.",
+            help="Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; ring: loops.",
             rich_help_panel=MOTION,
         ),
     ] = None

@@ -99,6 +99,11 @@ def test_a_video_goes_on(here):
     assert len(record["drift"]) == 3, "segments of 2 new frames each, the last of 1"
     assert record["extension"] == {"num_frames": 5, "overlap": 2, "color_lock": 1.0}
     assert Path("b_sheet.png").is_file()
+    output = succeed("extend", "--replay", "b.json").stdout
+    assert Path("b_replay.mp4").read_bytes() == Path("b.mp4").read_bytes(), "a replay is another video"
+    assert "seam" in output, "drift is printed again"
+    Path("a.mp4").write_bytes(Path("b.mp4").read_bytes())
+    assert "a.mp4 is no longer the video that b.json was made from" in fail("extend", "--replay", "b.json")
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -109,6 +114,10 @@ def test_a_video_goes_on(here):
         (("a.mp4", "-p", PROMPT, "--overlap", FRAMES), f"an overlap of {FRAMES} is not possible"),
         (("a.mp4", "-p", PROMPT, "-o", "a.mp4"), "--output a.mp4 would replace the video"),
         (("none.mp4", "-p", PROMPT), "none.mp4"),
+        ((), "give a video to go on with, or --replay"),
+        (("a.mp4", "--replay", "b.json"), "not both"),
+        (("--replay", "none.json"), "none.json: there is no such file"),
+        (("--replay", "cat.png"), "is not the record of an extended video"),
         (("a.mp4", "-p", PROMPT, "--num-videos", 2), "extend takes one video and one prompt"),
     ],
 )

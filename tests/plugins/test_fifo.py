@@ -130,7 +130,9 @@ def test_frames_do_not_depend_on_how_many_follow_nor_on_chunks(pipe) -> None:
     videos = []
     for count, chunk in ((2 * FRAMES, 1), (3 * FRAMES, 4)):
         settings = {"num_frames": count, "long_video": "fifo", "decode_chunk_size": chunk, "eta": 1.0}
-        videos.append(pipe(picture(), "a ball", **settings).video)
+        result = pipe(picture(), "a ball", **settings)
+        assert result.latents.shape == (1, 4, 0, 8, 8), "latents are gone with the frames"
+        videos.append(result.video)
     short, long = videos
     assert long.shape[2] == 3 * FRAMES
     assert torch.isfinite(long).all()

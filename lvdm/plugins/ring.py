@@ -1,0 +1,91 @@
+"""Loops on a ring: between its last frame and its first a video is made as it is between any two others.
+
+Attention between frames runs in windows that go round, and so do the convolutions over frames; the statistics of group
+normalisation do not care for order. But for its image tokens the network then does not know where the ring begins. The
+tokens go there and back, so that they meet at the seam as well. It needs no model that was trained between two images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from torch.nn import functional as F
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches
+from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
+from lvdm.modules.layers import TemporalConv3d
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.freenoise import FreeNoise, attend_in_windows, triangle
+from lvdm.plugins.seams import Samples, Seams, replaced_methods, wrapped_attention
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The method as a plug-in, for clips whose last frame comes before their first one.
+
+    window  frames that attention sees at once, as many as the model was trained on; shorter rings are seen as a whole
+    stride  frames from one window to the next
+    """
+
+    window: int = 16
+    stride: int = 4
+
+    def __post_init__(self) -> None:
+        FreeNoise(self.window, self.stride)  # raises for what is not possible
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Let frames of `unet` go round, repeat the noise of long rings as FreeNoise does, turn the tokens."""
+        noise = FreeNoise(self.window, self.stride)
+
+        def branches(conditions: Sequence[Conditioning]) -> Branches:
+            per_frame = unet.config.image_tokens_per_frame
+            return seams.branches([there_and_back(condition, per_frame) for condition in conditions])
+
+        with ExitStack() as stack:
+            for layer in unet.modules():
+                if isinstance(layer, TemporalConv3d):
+                    stack.enter_context(replaced_methods(layer, {"forward": partial(convolve_round, layer)}))
+            stack.enter_context(wrapped_attention(unet, "temporal", self.windowed))
+            yield replace(noise.with_noise(seams, samples), branches=branches)
+
+    def windowed(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
+        """`inner` in windows that go round; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
+        num_frames = q.shape[2]
+        frames, weights = ring_windows(num_frames, min(self.window, num_frames), self.stride)
+        return attend_in_windows(inner, q, k, v, meta, frames, weights)
+
+
+def ring_windows(num_frames: int, window: int, stride: int) -> tuple[Tensor, Tensor]:
+    """Frames of windows (w, window) that begin every `stride` frames of a ring, and their share in each frame.
+
+    The shares of a frame sum to 1.
+    """
+    frames = (torch.arange(0, num_frames, stride)[:, None] + torch.arange(window)) % num_frames  # w n
+    weights = triangle(window).expand(len(frames), -1)
+    total = torch.zeros(num_frames).index_add_(0, frames.flatten(), weights.flatten())
+    return frames, weights / total[frames]
+
+
+def convolve_round(layer: TemporalConv3d, x: Tensor) -> Tensor:
+    """`layer` on (b, c, t, h, w) with the last frame before the first one and the first after the last."""
+    x = torch.cat([x[:, :, -1:], x, x[:, :, :1]], dim=2)
+    b, _, t, h, w = x.shape
+    return F.conv2d(x.flatten(3), layer.weight[..., 0], layer.bias).view(b, -1, t - 2, h, w)
+
+
+def there_and_back(conditioning: Conditioning, per_frame: int) -> Conditioning:
+    """The image tokens of frame 2 i at frames i and -i of the ring; those that all frames share stay."""
+    num_frames = conditioning.concat.shape[2]
+    if conditioning.image.shape[1] != per_frame * num_frames:
+        return conditioning
+    order = torch.tensor([2 * min(i, num_frames - i) for i in range(num_frames)]).clamp(max=num_frames - 1)
+    tokens = rearrange(conditioning.image, "b (t l) d -> b t l d", l=per_frame)[:, order.to(conditioning.image.device)]
+    return replace(conditioning, image=rearrange(tokens, "b t l d -> b (t l) d"))

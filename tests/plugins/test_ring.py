@@ -1,0 +1,95 @@
+"""Loops on a ring: nothing tells where it begins."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from golden_vectors import rand
+from small_model import FRAMES, picture, write_small_model
+from tiny_models import reference_unet
+
+from lvdm.conditioning import Conditioning
+from lvdm.modules.attention_processors import AttentionMeta, attend
+from lvdm.modules.layers import TemporalConv3d
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.ring import Ring, ring_windows, there_and_back
+from lvdm.plugins.seams import Samples, attached, plain_seams
+
+SAMPLES = Samples((1,), (0,))
+SEAMS = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize(("num_frames", "window", "stride"), [(12, 4, 2), (9, 4, 3), (3, 3, 1), (1, 1, 1)])
+def test_windows_cover_the_ring_and_shares_sum_to_one(num_frames: int, window: int, stride: int) -> None:
+    frames, weights = ring_windows(num_frames, window, stride)
+    total = torch.zeros(num_frames).index_add_(0, frames.flatten(), weights.flatten())
+    torch.testing.assert_close(total, torch.ones(num_frames))
+    if num_frames > window:
+        assert any({num_frames - 1, 0} <= set(row) for row in frames.tolist()), "no window goes over the seam"
+
+
+def test_attention_turns_with_the_ring() -> None:
+    """Rings as short as a window, where relative positions would tell first from last, and longer ones."""
+    for frames in (4, 10):
+        q, k, v = (rand(name, (3, 2, frames, 8)) for name in "qkv")
+        meta, ring = AttentionMeta("temporal", frames), Ring(4, 2)
+        straight = ring.windowed(attend, q, k, v, meta)
+        turned = ring.windowed(attend, *(x.roll(2, dims=2) for x in (q, k, v)), meta)
+        torch.testing.assert_close(turned, straight.roll(2, dims=2), rtol=0, atol=1e-5, msg=f"{frames} frames")
+
+
+@torch.no_grad()
+def test_the_network_does_not_know_where_the_ring_begins() -> None:
+    """Turned by a stride, it gives what it gave, turned; also in pieces."""
+    unet, ring = reference_unet("256", 4), Ring(4, 2)
+    x, t, context = rand("x", (1, 8, 6, 8, 8)), torch.tensor([601]), rand("context", (1, 77, 64))
+    with ring.attach(unet, SEAMS, SAMPLES):
+        straight, turned = unet(x, t, context), unet(x.roll(2, dims=2), t, context)
+        with attached([Chunked(3)], unet, SEAMS, SAMPLES):
+            pieces = unet(x, t, context)
+    torch.testing.assert_close(turned, straight.roll(2, dims=2), rtol=0, atol=1e-4)
+    torch.testing.assert_close(pieces, straight, rtol=0, atol=1e-4)
+    plain = unet(x, t, context)
+    assert not torch.allclose(unet(x.roll(2, dims=2), t, context), plain.roll(2, dims=2), atol=1e-3), "it never knew"
+    layers = [module for module in unet.modules() if isinstance(module, TemporalConv3d)]
+    assert layers
+    assert all("forward" not in layer.__dict__ for layer in layers), "the network was not left as it was"
+
+
+def test_tokens_go_there_and_back() -> None:
+    def tokens(num_frames: int) -> list[int]:
+        image = torch.arange(num_frames).repeat_interleave(2)[None, :, None].float()
+        empty = torch.zeros(1, 4, num_frames, 2, 2)
+        turned = there_and_back(Conditioning(torch.zeros(1, 3, 1), image, empty, torch.zeros(1)), 2)
+        return turned.image[0, ::2, 0].int().tolist()
+
+    assert tokens(8) == [0, 2, 4, 6, 7, 6, 4, 2]
+    assert tokens(5) == [0, 2, 4, 4, 2]
+    shared = Conditioning(torch.zeros(1, 3, 1), torch.zeros(1, 5, 1), torch.zeros(1, 4, 8, 2, 2), torch.zeros(1))
+    assert there_and_back(shared, 2) is shared, "tokens that all frames share stay"
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    folder = write_small_model(tmp_path_factory.mktemp("checkpoints") / "small", ("i2v",))
+    return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
+
+
+@pytest.mark.parametrize("num_frames", [FRAMES, 3 * FRAMES])
+def test_a_model_for_one_image_makes_a_loop(pipe, num_frames) -> None:
+    result = pipe(picture(), "a ball", loop=True, long_video="ring", num_frames=num_frames)
+    assert result.video.shape[2] == num_frames
+    assert torch.isfinite(result.video).all()
+    assert torch.equal(result.latents[:, :, -1], result.latents[:, :, 0]), "the last frame is the first one again"
+    cycle = pipe(picture(), "a ball", long_video="ring", num_frames=num_frames - 1)
+    assert torch.equal(cycle.latents, result.latents[:, :, :-1]), "the clip on the ring is that of animate"
+    with pytest.raises(ValueError, match="or --long ring"):
+        pipe(picture(), "a ball", loop=True)
+    with pytest.raises(ValueError, match="leave it out to interpolate"):
+        pipe(picture(), "a ball", end_image=picture(), long_video="ring")
+
+
+def test_impossible_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="stride 5 is not possible"):
+        Ring(4, 5)
