@@ -183,7 +183,10 @@ def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows:
 
     What they make waits on the shelf `keep`, in rows of pixels.
     """
-    begins, stages = range(0, h[0].shape[2], rows), (block.conv1, block.conv2, block.conv3, block.conv4)
+    stages = (block.conv1, block.conv2, block.conv3, block.conv4)
+    if any(max(cast(nn.Conv3d, stage[-1]).kernel_size[1:]) > 1 for stage in stages):
+        rows = h[0].shape[2]  # those that see neighbouring pixels need all rows; no released model has them
+    begins = range(0, h[0].shape[2], rows)
     affine = clip_normalization(stages[0][0], h)
     made: list[Fetch] = []
     for number, stage in enumerate(stages):

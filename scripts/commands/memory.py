@@ -66,10 +66,11 @@ def plan_for(
     trained = card.height, card.width
     shape = trained if image is None else (image.height, image.width)
     size = choose_size(settings.height, settings.width, shape, trained, multiple)
+    windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
     workload = Workload(
         size.height,
         size.width,
-        settings.num_frames,
+        min(settings.num_frames, card.num_frames) if windows else settings.num_frames,
         batch,
         settings.num_branches,
         settings.decode_chunk_size or settings.num_frames,

@@ -40,7 +40,6 @@ class Taken:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"num_frames": LONG},
         {"vae_tile": 8, "height": 64, "width": 64, "decode_chunk_size": 1},
         {"num_frames": LONG, "anchor": "exact", "color_lock": 0.5, "decode_chunk_size": 2},
         {"anchor": "exact", "loop": True},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 
 import pytest
 import torch
-from golden_vectors import rand
+from golden_vectors import fill_module, rand
 from tiny_freenoise import videocrafter_unet
-from tiny_models import reference_unet
+from tiny_models import reference_unet, unet_config
 from torch import Tensor
 
 from lvdm.modules.attention import CrossAttention
@@ -81,6 +82,17 @@ def test_half_precision() -> None:
     assert y.dtype == torch.bfloat16
     expected = half(x.bfloat16(), t, context.bfloat16(), fs)
     assert (y - expected).abs().mean() <= 0.02 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_convolutions_over_frames_that_see_pixels() -> None:
+    network = UNetModel(dataclasses.replace(unet_config("256", 4), temporal_conv_spans_pixels=True))
+    fill_module(network, "model.diffusion_model.")
+    x, t, context = rand("x", (1, 8, 5, 16, 8)), torch.tensor([601]), rand("context", (1, 77, 64))
+    expected = network.eval()(x, t, context)
+    with Chunked(2).attach(network, SEAMS, SAMPLES):
+        y = network(x, t, context)
+    assert (y - expected).abs().max() <= 2e-5 * expected.abs().max(), "pieces end at rows that a convolution looks over"
 
 
 @torch.no_grad()

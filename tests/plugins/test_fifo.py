@@ -16,6 +16,8 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.fifo import FIFO
+from scripts.commands.memory import plan_for
+from scripts.commands.options import GenerationOptions
 
 B, C, H, W = 2, 3, 2, 2
 MEAN, STD = 0.3, 0.7
@@ -152,6 +154,14 @@ def test_noise_belongs_to_the_frame_and_the_sample(pipe) -> None:
     alone = pipe(picture(seed=1), "a ball", sample_index=1, **settings).video
     torch.testing.assert_close(together[1:], alone, rtol=0, atol=1e-4)
     assert not torch.equal(*(sample_noise((2,), [1], [0], f"frame/{frame}") for frame in (0, 1)))
+
+
+def test_memory_is_announced_for_windows(pipe) -> None:
+    plans = [
+        plan_for(pipe.files, GenerationOptions(), settings, None, 1)
+        for settings in (pipe.settings(), pipe.settings(num_frames=5000, long_video="fifo"))
+    ]
+    assert plans[0] == plans[1], "the length of the video counts"
 
 
 @pytest.mark.parametrize(
