@@ -321,6 +321,8 @@ def check_keep_mask(
 ) -> None:
     """Raise `ValueError` unless `masks` (none, one, or one for each frame) can keep regions of `image`."""
     if not masks:
+        if settings.keep_feather:
+            raise ValueError("keep_feather is for the edge of a kept region; give a mask too (keep_mask, --keep-mask)")
         return
     if image is None:
         raise ValueError("there is no image of which a region could be kept; leave out the mask")

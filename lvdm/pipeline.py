@@ -261,6 +261,7 @@ class DynamiCrafterPipeline:
                 conditions = runtime.conditions(requests, shown, padded, fs)
                 plugins = runtime.plugins(requests, shown, padded, scale)
             report(on_progress, "encode", 1, 1)
+            kept = None if by_frame else kept_regions(requests, size, shown)
             with watch.stage("sample"):
                 if by_frame:  # sampled while they are decoded
                     sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
@@ -268,7 +269,6 @@ class DynamiCrafterPipeline:
                         len(requests), runtime.model.config.channels, 0, *conditions[0].concat.shape[3:]
                     )
                 else:
-                    kept = kept_regions(requests, size, shown)
                     common = requests, shown, conditions, callback_on_step_end, on_progress, kept
                     latents = sample_repeatedly(shown, plugins, partial(runtime.sample, *common))
                     if settings.closes_ring:
@@ -277,7 +277,7 @@ class DynamiCrafterPipeline:
             with watch.stage("decode"):
                 finite = check_finite(sampled, runtime.precision)
                 decoded = map(size.crop, runtime.decode(finite, settings.num_frames, settings, on_progress))
-                finished = finish_parts(settings, decoded, pictures)
+                finished = finish_parts(settings, decoded, pictures, None if kept is None else size.crop(kept))
                 first, parts = _first_frames(finished)
                 if frames_to is None:
                     video = gather_frames(parts, settings.num_frames)

@@ -14,6 +14,7 @@ from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.early_start import EarlyStart
 from lvdm.plugins.free_init import FreeInit, parse_free_init
 from lvdm.plugins.free_u import parse_free_u
+from lvdm.plugins.kept_pixels import KeptPixels, feather
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.low_pass import LowPass
 from lvdm.plugins.scalecrafter import ScalePlan, scale_plugins
@@ -65,15 +66,20 @@ def sample_repeatedly(
     return latents
 
 
-def finish_parts(settings: PluginSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor]) -> Iterator[Tensor]:
+def finish_parts(
+    settings: PluginSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor], kept: Tensor | None = None
+) -> Iterator[Tensor]:
     """Decoded videos in parts (b, 3, k, H, W) with the colours and the frames that the settings hold to the pictures.
 
     pictures  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
+    kept      (b, 1 or t, H, W) in [0, 1], 1 where the picture of frame 0 stays
 
     Videos that are exact at later frames too are made whole first: what such a frame lacks is told by that frame.
     """
     statistics = ColorStatistics.of(pictures[0][:, :, None])
-    locked = (lock_colors(part, statistics, settings.color_lock) for part in parts)
+    locked: Iterator[Tensor] = (lock_colors(part, statistics, settings.color_lock) for part in parts)
+    if kept is not None and settings.keep_feather:
+        locked = map(KeptPixels(pictures[0], feather(kept, settings.keep_feather)), locked)
     if settings.anchor != "exact":
         yield from locked
     elif list(pictures) == [0]:

@@ -11,6 +11,9 @@ from lvdm.plugins.free_init import parse_free_init
 from lvdm.plugins.free_u import parse_free_u
 from lvdm.plugins.scalecrafter import parse_scale
 
+MAX_FEATHER = 256
+"""Pixels; a wider edge is a mask of its own."""
+
 
 @dataclass(frozen=True)
 class PluginSettings:
@@ -20,6 +23,8 @@ class PluginSettings:
                       scalecrafter:factor=2,until=0.4
     anchor            whether frame 0 is the image: free, soft or exact, see `lvdm.plugins.anchor`
     color_lock        0 (off) to 1: hold the colour statistics of all frames to those of the image
+    keep_feather      pixels over which a kept region (`keep_mask`) becomes the image itself; 0: only its latents are
+                      held
     camera            a name in `lvdm.plugins.camera.DIRECTIONS`, or path, with options as in zoom_in:amount=0.5
     low_pass          0 (off) to 1: how much of the picture's detail the network is not shown in the first steps
     low_pass_until    the share of the steps for which that is so
@@ -32,6 +37,7 @@ class PluginSettings:
     scale: str = "auto"
     anchor: str = "free"
     color_lock: float = 0.0
+    keep_feather: int = 0
     camera: str | None = None
     low_pass: float = 0.0
     low_pass_until: float = 0.1
@@ -49,6 +55,8 @@ class PluginSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 <= value <= 1):
                 raise ValueError(f"{name} {value} is not possible; use a number from 0 to 1")
+        if isinstance(self.keep_feather, bool) or not 0 <= self.keep_feather <= MAX_FEATHER:
+            raise ValueError(f"keep_feather {self.keep_feather} is not possible; use 0 to {MAX_FEATHER} pixels")
         if self.start_time == 0:
             raise ValueError("start_time 0 leaves nothing to sample; use a number up to 1, such as 0.94")
         if self.start_statistics is not None and self.start_time == 1:
@@ -61,7 +69,7 @@ class PluginSettings:
 
     def _check_without_image(self) -> None:
         """These work on the picture that the video begins with."""
-        neutral = {"anchor": "free", "color_lock": 0.0, "camera": None, "low_pass": 0.0}
+        neutral = {"anchor": "free", "color_lock": 0.0, "keep_feather": 0, "camera": None, "low_pass": 0.0}
         given = [name for name, value in neutral.items() if getattr(self, name) != value]
         if given:
             raise ValueError(f"{' and '.join(given)} need an image, and text-to-video has none; leave out {given[0]}")

@@ -247,8 +247,8 @@ def check_length(output: Path, options: GenerationOptions, settings: GenerationS
 
 def check_mask(asked: Request, options: GenerationOptions, settings: GenerationSettings, card: ModelCard) -> None:
     """Raise `ValueError` for a `--keep-mask` that does not fit the request."""
-    if options.keep_mask is not None:
-        check_keep_mask(to_masks(options.keep_mask), load_if_given(asked.image), settings, card)
+    masks = () if options.keep_mask is None else to_masks(options.keep_mask)
+    check_keep_mask(masks, load_if_given(asked.image), settings, card)
 
 
 def _playback_fps(options: GenerationOptions, card: ModelCard) -> float:

@@ -30,6 +30,13 @@ class PluginOptions:
     color_lock: Annotated[
         float | None, Option(help="0 to 1: hold all frames to the colours of the image.", rich_help_panel=PLUGINS)
     ] = None
+    keep_feather: Annotated[
+        int | None,
+        Option(
+            help="What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on.",
+            rich_help_panel=PLUGINS,
+        ),
+    ] = None
     camera: Annotated[
         str | None,
         Option(

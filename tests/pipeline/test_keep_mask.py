@@ -11,6 +11,7 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.data.images import fit_image
 from lvdm.data.masks import fit_masks, to_masks
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.kept_pixels import feather
 
 PROMPT = "a red ball moves to the right"
 LEFT = np.zeros((SIDE, SIDE), np.float32)
@@ -84,6 +85,29 @@ def test_every_kind_of_mask_means_the_same(source):
     assert torch.equal(fit_masks([mask], SIDE, SIDE)[0], torch.from_numpy(LEFT))
 
 
+def test_a_feathered_edge_rises_inside_what_is_kept() -> None:
+    kept = torch.zeros(1, 1, 5, 12)
+    kept[..., 4:] = 1
+    rising = [0.0] * 4 + [0.25, 0.5, 0.75] + [1.0] * 5
+    assert torch.equal(feather(kept, 4)[0, 0, 2], torch.tensor(rising))
+    assert torch.equal(feather(kept, 1), kept), "a width of one pixel is the mask itself"
+
+
+def test_beyond_the_feather_the_video_is_the_image_to_the_pixel(pipe) -> None:
+    image = fit_image(picture(), SIDE, SIDE)
+    held, laid = (pipe(picture(), PROMPT, keep_mask=LEFT, keep_feather=width).video[0] for width in (0, 4))
+    inside = SIDE // 2 - 4  # the mask keeps the left half, and its edge is on the right
+    still = image[:, None, :, : inside + 1].expand(-1, FRAMES, -1, -1)
+    assert torch.equal(laid[..., : inside + 1], still), "a kept pixel away from the edge is not that of the image"
+    assert torch.equal(laid[..., SIDE // 2 :], held[..., SIDE // 2 :]), "what moves was touched"
+    assert not torch.equal(held[..., : inside + 1], still), "the latents alone should not be the image to the pixel"
+    masks = np.stack([LEFT] * FRAMES)
+    masks[-1] = 0
+    last = pipe(picture(), PROMPT, keep_mask=masks, keep_feather=4).video[0]
+    assert torch.equal(last[:, 0, :, : inside + 1], image[..., : inside + 1])
+    assert not torch.equal(last[:, -1, :, : inside + 1], image[..., : inside + 1]), "the last frame keeps nothing"
+
+
 def test_padding_around_the_picture_is_not_kept():
     fitted = fit_masks([Image.new("L", (20, 10), 255)], 20, 20, "pad")
     assert fitted[0, 5:15].eq(1).all()
@@ -96,6 +120,8 @@ def test_padding_around_the_picture_is_not_kept():
         ({"keep_mask": np.ones((SIDE, SIDE + 1))}, "the mask is 33x32 and its image 32x32; make the mask as large"),
         ({"keep_mask": np.ones((3, SIDE, SIDE))}, "3 masks for 4 frames; give one, or one for each"),
         ({"keep_mask": LEFT, "end_image": picture()}, "leave out the mask, or the other images"),
+        ({"keep_feather": 4}, "give a mask too"),
+        ({"keep_mask": LEFT, "keep_feather": 1000}, "keep_feather 1000 is not possible"),
         ({"keep_mask": [LEFT, LEFT]}, "1 images and 2 of keep_mask"),
         ({"keep_mask": np.ones((SIDE,))}, "a mask should be"),
         ({"keep_mask": LEFT * 3}, r"should lie in \[0, 1\]"),

@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
     "freelong": {"num_frames": LONG, "long_video": "freelong"},
     "prompts_at": {"prompts_at": {2: "it stops"}},
-    "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril()},
+    "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril(), "keep_feather": 2},
     "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
 }
 SENSELESS = {
