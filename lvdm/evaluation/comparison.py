@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
 from lvdm.evaluation.clip_sets import Evaluation, Reconstruction
@@ -56,11 +57,13 @@ def compare(
         records = load_records(cache, wanted)
         sides.append((records, set_note(FAKE, evaluation.fake, records, listed)))
     (a, a_note), (b, b_note) = sides
+    with one_blas_thread():
+        differences = (*_distance_differences(a, b, protocol), *_mean_differences(a, b, protocol))
     return Comparison(
         protocol=protocol_note(protocol),
         a=a_note,
         b=b_note,
-        differences=(*_distance_differences(a, b, protocol), *_mean_differences(a, b, protocol)),
+        differences=differences,
         seeds={"protocol": protocol.seed},
         versions=versions(),
     )

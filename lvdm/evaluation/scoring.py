@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import lvdm
+from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
 from lvdm.evaluation.clip_sets import Evaluation, Reconstruction
@@ -68,16 +69,18 @@ def score(
     protocol = evaluation.protocol
     wanted = find_wanted(cache, evaluation.sets(extractors, reconstruction), Picture.of(protocol))
     records = load_records(cache, wanted)
-    numbers = {name: clip_numbers(records.of(name)) for name in (FAKE, REAL, STILL)}
-    distances, curves = _distances(records, protocol)
-    means = [row for name in numbers for row in _means(numbers[name], name, records, protocol)]
+    with one_blas_thread():
+        numbers = {name: clip_numbers(records.of(name)) for name in (FAKE, REAL, STILL)}
+        distances, curves = _distances(records, protocol)
+        means = [row for name in numbers for row in _means(numbers[name], name, records, protocol)]
+        frame_curves = tuple(_frame_curves(records, protocol))
     return Results(
         protocol=protocol_note(protocol),
         sets=tuple(_set_notes(evaluation, wanted, records)),
         extractors=tuple(_notes(wanted)),
         metrics=(*distances, *means),
         curves=tuple(curves),
-        frame_curves=tuple(_frame_curves(records, protocol)),
+        frame_curves=frame_curves,
         problems=(*records.failed, *evaluation.skipped()),
         devices=records.devices,
         seeds={"protocol": protocol.seed},

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from lvdm.evaluation import scoring
+from lvdm.evaluation.blas_threads import openblas_threads
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
 from lvdm.evaluation.clip_sets import Evaluation, Measures, Reconstruction
@@ -23,7 +25,7 @@ from lvdm.evaluation.manifest import Entry, Manifest, ManifestError
 from lvdm.evaluation.protocols import load_protocol
 from lvdm.evaluation.reconstruction import psnr
 from lvdm.evaluation.records import MissingRecordsError
-from lvdm.evaluation.results import Results, write_results
+from lvdm.evaluation.results import FrameCurve, Results, write_results
 from lvdm.evaluation.scoring import score
 
 CLIPS = 12
@@ -197,6 +199,28 @@ def test_the_same_cache_gives_the_same_bytes_wherever_it_lies(
         first, second = ((tmp_path / folder / name).read_bytes() for folder in ("first", "second"))
         assert first == second, f"{name} depends on the place, the batches or the order"
         assert str(tmp_path).encode() not in first, f"{name} tells where the files lie"
+
+
+def test_numbers_are_made_by_one_thread_whose_digits_do_not_depend_on_the_machine(
+    evaluation: Evaluation, cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = openblas_threads()
+    if found is None:
+        pytest.skip("NumPy is not built on an OpenBLAS whose threads can be told")
+    seen: list[int] = []
+
+    def curves(*args: object) -> list[FrameCurve]:
+        seen.append(found[0]())
+        return []
+
+    monkeypatch.setattr(scoring, "_frame_curves", curves)
+    before = found[0]()
+    found[1](2)
+    try:
+        score(cache, evaluation, EXTRACTORS)
+    finally:
+        found[1](before)
+    assert seen == [1], "scores are made by several threads, whose number changes digits"
 
 
 def test_what_was_not_extracted_is_counted_and_said(evaluation: Evaluation, tmp_path: Path) -> None:
