@@ -17,6 +17,7 @@ from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
+from lvdm.plugins.bidirectional import check_between
 from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.prompt_travel import check_starts
@@ -131,6 +132,10 @@ class GenerationSettings(PluginSettings):
         _known("fit", self.fit, FIT_MODES)
         self._check_speed()
         self.check_plugins(self.mode)
+        if self.between is not None:
+            check_between(self.between, self.mode, self.sampler)
+            if self.long_video == "ring":
+                raise ValueError("a ring has no way back; leave out between, or use another long_video")
         check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
 
     def _check_length(self) -> None:
@@ -188,7 +193,7 @@ class GenerationSettings(PluginSettings):
             values["eta"] = 0.0  # a card's eta is meant for DDIM
         values |= _long_video(card, {**values, **chosen})
         settings = cls(**{**values, **chosen})
-        check_capability(card, "animate" if settings.closes_ring else settings.mode)
+        check_capability(card, "animate" if settings.closes_ring else settings.mode, settings.between is not None)
         problem = card.check_fs(choose_fs(card, settings))
         if problem:
             logger.warning("%s", problem)
@@ -222,7 +227,8 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     num_frames, method = values["num_frames"], values.get("long_video")
     if not isinstance(num_frames, int) or num_frames <= card.num_frames:
         return {}
-    if method is None and values.get("mode", "animate") in ("animate", "text-to-video"):
+    one_image = values.get("mode", "animate") in ("animate", "text-to-video") or values.get("between") is not None
+    if method is None and one_image:
         method = "freenoise"
         logger.info(
             "%d frames are more than the %d that %s was trained on: using FreeNoise; long_video plain (--long plain) "
@@ -236,10 +242,16 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"long_video": method, "chunk_frames": choose_chunk(num_frames, card.num_frames)}
 
 
-def check_capability(card: ModelCard, mode: str) -> None:
-    """Raise `ValueError` if the checkpoint was not trained for `mode`."""
+def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
+    """Raise `ValueError` if the checkpoint was not trained for `mode`, or cannot do it with the setting `between`."""
+    if between and not (card.can("i2v") and card.keeps_image):
+        own = ", which it does by itself" if card.can(MODES[mode]) else ""
+        raise ValueError(
+            f"between needs a checkpoint that animates an image as it is and checkpoint {card.name} is none; leave it "
+            f"out to {mode}{own}, or use another checkpoint"
+        )
     needed = MODES[mode]
-    if card.can(needed):
+    if between or card.can(needed):
         return
     wish = "show key frames" if mode == "keyframes" else mode
     if needed == "t2v":
@@ -256,7 +268,7 @@ def check_capability(card: ModelCard, mode: str) -> None:
         raise ValueError(
             f"checkpoint {card.name} animates one image and cannot {wish} (it would give grey flashes); use one "
             "made for two images, such as preset interp, or "
-            + ("--long ring" if mode == "loop" else "leave out the other images")
+            + ("--long ring" if mode == "loop" else "go both ways with between vibid (--between vibid)")
         )
     raise ValueError(
         f"checkpoint {card.name} needs a first and a last image; use interpolate or loop, or another checkpoint"
@@ -297,6 +309,8 @@ def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: Generation
         check_starts([0, *(frame for frame, _ in prompts_at)], settings.num_frames)
         if settings.long_video == "fifo":
             raise ValueError("long_video fifo has one sentence for all frames; leave out the others, or use freenoise")
+        if settings.between is not None:
+            raise ValueError("between takes one sentence for each way; leave out the prompts of later frames")
     for frame, prompt in prompts_at:
         check_prompt(prompt, f"prompt at frame {frame}")
 

@@ -259,7 +259,7 @@ class DynamiCrafterPipeline:
                 shown = for_windows(settings, runtime.model.trained_frames) if by_frame else ring_of(settings)
                 padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
                 conditions = runtime.conditions(requests, shown, padded, fs)
-                plugins = runtime.plugins(requests, shown, padded, scale)
+                plugins = runtime.plugins(requests, shown, padded, scale, conditions, fs)
             report(on_progress, "encode", 1, 1)
             kept = None if by_frame else kept_regions(requests, size, shown)
             with watch.stage("sample"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -18,12 +18,13 @@ from lvdm.conditioning import Conditioning
 from lvdm.device import Precision, empty_cache
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.noise import sample_noise
-from lvdm.diffusion.samplers import SAMPLERS, Inpainting, StepCallback
+from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.models.training_inputs import LeftOut
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
+from lvdm.plugins.bidirectional import Bidirectional, Leg, make_legs, parse_between
 from lvdm.plugins.choosing import choose_shelf, long_video_plugins
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
@@ -110,7 +111,8 @@ class Runtime:
         """
         total = settings.num_inference_steps
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
-        seams = plain_seams(samples, partial(self.model.branches, batched=not self.low_memory), total)
+        branches = partial(self.model.branches, batched=not self.low_memory)
+        seams = plain_seams(samples, branches, total, settings.sampler)
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
@@ -127,7 +129,7 @@ class Runtime:
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
             self.warn_of_lost_contrast(settings, timesteps)
             noise = start.latents.to(self.device)
-            return SAMPLERS[settings.sampler](
+            return seams.sampler(
                 guide(seams.branches(conditions), settings),
                 noise,
                 schedule,
@@ -160,14 +162,42 @@ class Runtime:
         settings: GenerationSettings,
         pictures: Mapping[int, Tensor],
         scale: ScalePlan | None,
+        conditions: Sequence[Conditioning],
+        fs: int,
     ) -> list[Plugin]:
-        """The methods that need the pictures, at the size that the network runs at, or what `scale` came to."""
+        """The methods that need the pictures, at the size that the network runs at, or what `scale` came to.
+
+        conditions: those of the whole video, see `conditions`, in the place of which a method may use others.
+        """
 
         def encode_concat(strength: float) -> Tensor:
             soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
             return self._concat(requests, settings, soft).to(self.precision.weights)
 
-        return sampling_plugins(settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat)
+        plugins = sampling_plugins(settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat)
+        if settings.between is None:
+            return plugins
+        legs = self._legs(requests, settings, pictures, fs)
+        return [Bidirectional(parse_between(settings.between), legs, conditions), *plugins]
+
+    def _legs(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        pictures: Mapping[int, Tensor],
+        fs: int,
+    ) -> list[Leg]:
+        """The stretches between pictures, under the conditions of clips that animate one of them."""
+        frames = sorted(pictures)
+        clip = replace(settings, mode="animate", between=None, between_prompt=None)
+        back = settings.between_prompt
+        reversed_requests = requests if back is None else [replace(request, prompt=back) for request in requests]
+
+        def conditions(number: int, length: int, backwards: bool) -> tuple[Conditioning, ...]:
+            asked = reversed_requests if backwards else requests
+            return self.conditions(asked, replace(clip, num_frames=length), {0: pictures[frames[number]]}, fs)
+
+        return make_legs(frames, settings.num_frames, conditions)
 
     def _inpainting(
         self, kept: Tensor | None, anchor: str, conditioning: Conditioning, noise: Tensor

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import Branches
 from lvdm.diffusion.noise import StepNoise, initial_noise, make_step_noise
+from lvdm.diffusion.samplers import SAMPLERS, Sampler
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention import CrossAttention
 from lvdm.modules.attention_processors import AttentionKind, AttentionMeta, AttentionProcessor
@@ -76,6 +77,7 @@ class Seams:
     step_noise: StepNoise
     branches: BranchMaker
     clock: StepClock = field(default_factory=StepClock)
+    sampler: Sampler = SAMPLERS["ddim"]
 
 
 class Plugin(Protocol):
@@ -89,9 +91,11 @@ def plain_start(shape: tuple[int, ...], samples: Samples, conditioning: Conditio
     return Start(initial_noise(shape, samples.seeds, samples.indices))
 
 
-def plain_seams(samples: Samples, branches: BranchMaker, steps: int = 1) -> Seams:
+def plain_seams(samples: Samples, branches: BranchMaker, steps: int = 1, sampler: str = "ddim") -> Seams:
     """Sampling without methods."""
-    return Seams(plain_start, make_step_noise(samples.seeds, samples.indices), branches, StepClock(steps))
+    return Seams(
+        plain_start, make_step_noise(samples.seeds, samples.indices), branches, StepClock(steps), SAMPLERS[sampler]
+    )
 
 
 @contextmanager

@@ -32,6 +32,9 @@ class PluginSettings:
     start_statistics  file of `dynamicrafter stats analytic-init` for the noise that it begins with; None: plain noise
     free_init         options of `lvdm.plugins.free_init`, such as iterations=2,level=0.9
     free_u            options of `lvdm.plugins.free_u`, such as b1=1.1,s1=0.9
+    between           vibid or trf, alone or with options of `lvdm.plugins.bidirectional`: go between pictures with a
+                      model that animates one; None: as the model was trained
+    between_prompt    the sentence for that model's way back, where time is reversed; None: the prompt
     """
 
     scale: str = "auto"
@@ -45,6 +48,8 @@ class PluginSettings:
     start_statistics: str | None = None
     free_init: str | None = None
     free_u: str | None = None
+    between: str | None = None
+    between_prompt: str | None = None
 
     def check_plugins(self, mode: str) -> None:
         """Raise `ValueError` for options that are not possible, alone, together or in `mode`."""
@@ -65,6 +70,10 @@ class PluginSettings:
             parse_free_u(self.free_u)
         if mode == "text-to-video":
             self._check_without_image()
+        if self.between is None and self.between_prompt is not None:
+            raise ValueError("between_prompt is for the way back of between; give that as well, such as vibid")
+        if self.between is not None and self.low_pass > 0:
+            raise ValueError("low_pass blurs one picture and between has several; leave out one of them")
         self._check_beginnings(mode)
 
     def _check_without_image(self) -> None:

@@ -67,6 +67,15 @@ class PluginOptions:
         str | None, Option(help="Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9.", rich_help_panel=PLUGINS)
     ] = None
 
+    between: Annotated[
+        str | None,
+        Option(help="From picture to picture with a model for one: vibid or trf.", rich_help_panel=PLUGINS),
+    ] = None
+    between_prompt: Annotated[
+        str | None,
+        Option(help="The sentence for --between on its way back, seen in reverse.", rich_help_panel=PLUGINS),
+    ] = None
+
     def plugin_settings(self) -> dict[str, Any]:
         """The options by the names of the settings."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(PluginOptions)}
