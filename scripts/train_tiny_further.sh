@@ -19,6 +19,6 @@ for stage in 1 2 3 4; do
     fi
     devices=(--devices 1)
     [[ $stage -lt 4 ]] || devices=(--devices 2 lightning.trainer.strategy=ddp_find_unused_parameters_true)
-    python -m main.trainer --base "$configs/video.yaml" "$configs/video_further_$stage.yaml" --train --auto_resume \
+    python -m main.trainer --base "$configs/video.yaml" "$configs/video_further_stage_$stage.yaml" --train --auto_resume \
         --logdir logs/tiny --name "$name" --seed 20261126 "${devices[@]}" lightning.trainer.accelerator=cpu
 done
