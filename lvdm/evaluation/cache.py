@@ -164,6 +164,9 @@ class FeatureCache:
         if about["sha256"] != _digest(content):
             logger.warning("%s is damaged (its content has changed), it is made anew", path)
             return None
+        if not all(bool(torch.isfinite(value).all()) for value in values.values()):  # `write` makes none of these
+            logger.warning("%s is damaged (it holds NaN or infinite values), it is made anew", path)
+            return None
         return CachedRecord(values, about["device"])
 
     def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:

@@ -179,7 +179,10 @@ def _means(numbers: Sequence[ClipNumbers], name: str, records: Records, protocol
             unique=min(metric.unique, len(metric.values)),
             higher_is_better=higher_is_better(metric.name),
         )
-        rows.append(dataclasses.replace(row, unreliable="; ".join(set_problems(row, protocol.clips, failed))))
+        reasons = set_problems(row, protocol.clips, failed)
+        if interval is None:
+            reasons.append("one clip has no interval")
+        rows.append(dataclasses.replace(row, unreliable="; ".join(reasons)))
     return rows
 
 

@@ -105,6 +105,15 @@ def test_a_damaged_record_is_as_if_it_were_not_there(tmp_path: Path, caplog: pyt
         assert "is damaged" in caplog.records[-1].getMessage()
 
 
+def test_a_record_with_nan_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = FeatureCache(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "isfinite", torch.ones_like)  # as another program would write it, its hash is right
+        cache.write("e", "ab", {"features": torch.tensor([1.0, math.nan])}, "cpu")
+    assert cache.path("e", "ab").is_file()
+    assert cache.read("e", "ab") is None, "NaN would end every scoring, and extracting again would not replace it"
+
+
 def test_a_failure_is_remembered_until_there_is_a_record(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
     assert cache.failure("e", "ab") is None

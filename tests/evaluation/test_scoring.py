@@ -277,7 +277,7 @@ def test_one_clip_and_no_real_clips_give_means_without_distances(tmp_path: Path)
     row = results.metric("change[grey levels]")
     assert row is not None
     assert (row.n, row.low) == (1, None)
-    assert row.unreliable == "the protocol asks for 12 clips, there are 1"
+    assert row.unreliable == "the protocol asks for 12 clips, there are 1; one clip has no interval"
 
 
 def test_clips_cut_otherwise_and_other_ids_are_refused(tmp_path: Path) -> None:

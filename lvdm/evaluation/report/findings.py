@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lvdm.evaluation.distances import LEAST
-from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure
+from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure, prompt_measure
 from lvdm.evaluation.report.number_format import format_number
 from lvdm.evaluation.report.tables import clips_label, reasons, set_label
 from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Results
@@ -11,7 +11,8 @@ from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Results
 
 def cautions(results: Results) -> list[str]:
     """Values that should not be published, clips without numbers, and what a still image would score."""
-    return [*_without_distances(results), *_unreliable(results), *_lost(results), *_still(results)]
+    lacking = [*_without_distances(results), *_without_inputs(results)]
+    return [*lacking, *_unreliable(results), *_lost(results), *_still(results)]
 
 
 def verdicts(comparison: Comparison) -> list[str]:
@@ -39,6 +40,25 @@ def _without_distances(results: Results) -> list[str]:
         return ["There is no distance: give real clips (--real) to measure from."]
     there = ", ".join(f"{set_label(name)} {counts[name]:,}" for name in (FAKE, REAL))
     return [f"There is no distance: it takes {LEAST} clips on each side, there are: {there}."]
+
+
+def _without_inputs(results: Results) -> list[str]:
+    """Which similarities that the protocol asks for are not there, as no clip of the manifest tells its inputs."""
+    if "similarity" not in results.protocol.fields.get("metrics", ()):
+        return []
+    names = [row.name for row in results.metrics if row.set == FAKE]
+    lacking = [
+        (text, column)
+        for measure, text, column in (
+            (fidelity_measure, "to the input image (PIC)", "`image`"),
+            (prompt_measure, "to the prompt (CLIPSIM)", "`prompt`"),
+        )
+        if measure(names) is None
+    ]
+    if not lacking:
+        return []
+    texts, columns = (" and ".join(words) for words in zip(*lacking, strict=True))
+    return [f"There is no similarity {texts}: the manifest gives no {columns}."]
 
 
 def _unreliable(results: Results) -> list[str]:

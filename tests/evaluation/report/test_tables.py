@@ -98,6 +98,16 @@ def test_distances_that_could_not_be_measured_are_missed(read: dict[str, int], s
     assert not any("no distance" in said for said in cautions(RESULTS)), "its protocol asks for none"
 
 
+def test_similarities_without_image_and_prompt_are_missed() -> None:
+    fields = {**RESULTS.protocol.fields, "metrics": ["similarity", "motion"]}
+    protocol = ProtocolNote("procedural-v1", fields)
+    rows = tuple(row for row in RESULTS.metrics if row.name in (FD, MOTION))
+    said = cautions(dataclasses.replace(RESULTS, protocol=protocol, metrics=rows))
+    wanted = "There is no similarity to the input image (PIC) and to the prompt (CLIPSIM): the manifest gives no "
+    assert wanted + "`image` and `prompt`." in said
+    assert not any("no similarity to the input image" in text for text in cautions(RESULTS)), "they are there"
+
+
 def test_measures_are_known_by_the_beginning_of_their_names() -> None:
     names = ["motion smoothness[f]", "image similarity[c]", MOTION, PIC, "dynamic degree[f]"]
     assert (fidelity_measure(names), motion_measure(names), prompt_measure(names)) == (PIC, MOTION, None)
