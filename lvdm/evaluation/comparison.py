@@ -1,7 +1,7 @@
 """Two sets of videos of the same inputs: which is better, metric by metric, or that this cannot be told.
 
 Both are measured on the same resamples of the same clips, so that what the inputs have in common does not count. There
-is a ranking only where the interval of the difference leaves out 0.
+is a ranking only where the interval of the difference leaves out 0, and none of fewer than `LEAST_CLIPS` pairs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lvdm.evaluation.manifest import Manifest, check_pairing
 from lvdm.evaluation.per_video import clip_numbers, higher_is_better
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, load_records
-from lvdm.evaluation.resampling import Interval, paired_difference, percentile_interval, separated
+from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, paired_difference, percentile_interval, separated
 from lvdm.evaluation.results import FAKE, REAL, Comparison, Difference, Verdict
 from lvdm.evaluation.scoring import protocol_note, set_note, versions
 
@@ -131,5 +131,5 @@ def _difference(
         high=None if interval is None else interval.high,
         n=count,
         higher_is_better=higher,
-        verdict=verdict_of(interval, higher),
+        verdict=verdict_of(interval if count >= LEAST_CLIPS else None, higher),
     )

@@ -62,12 +62,13 @@ def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protoco
     value = distance.measure(x, real)
     values = distance.resampled(x, real, protocol.seed, protocol.distance_resamples)
     interval = percentile_interval(values, centre=value)
+    low = max(0.0, interval.low) if distance.has_floor else interval.low  # moved; a Fréchet distance is never below 0
     usable = {n: found for n, found in zip(curve.sizes, curve.values, strict=True) if n > x.shape[1]}
     return MetricRow(
         name=distance.name,
         set=set_name,
         value=value,
-        low=interval.low,
+        low=low,
         high=interval.high,
         n=min(len(x), len(real)),
         unique=min(count_unique_rows(x), count_unique_rows(real)),

@@ -37,7 +37,7 @@ from lvdm.evaluation.manifest import Entry, Manifest
 from lvdm.evaluation.per_video import ClipNumbers, clip_numbers, higher_is_better, similarities_to_image
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, SetRecords, load_records
-from lvdm.evaluation.resampling import Interval, percentile_interval, resampled_indices
+from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, percentile_interval, resampled_indices
 from lvdm.evaluation.results import (
     FAKE,
     REAL,
@@ -180,8 +180,8 @@ def _means(numbers: Sequence[ClipNumbers], name: str, records: Records, protocol
             higher_is_better=higher_is_better(metric.name),
         )
         reasons = set_problems(row, protocol.clips, failed)
-        if interval is None:
-            reasons.append("one clip has no interval")
+        if row.n < LEAST_CLIPS:
+            reasons.append(f"{row.n} clips are too few for an interval of 95 %, it takes {LEAST_CLIPS}")
         rows.append(dataclasses.replace(row, unreliable="; ".join(reasons)))
     return rows
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_scoring import EXTRACTORS, PROTOCOL, extract, write_clips
+from test_scoring import EXTRACTORS, PROTOCOL, Rows, extract, write_clips
 
 from lvdm.evaluation.comparison import Contest, compare, verdict_of
 from lvdm.evaluation.manifest import ManifestError
+from lvdm.evaluation.report import findings
 from lvdm.evaluation.resampling import Interval
 from lvdm.evaluation.results import Comparison, write_comparison
 
@@ -56,6 +57,19 @@ def test_a_comparison_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     write_comparison(contest(tmp_path / "one", 0, 30), tmp_path / "a")
     write_comparison(contest(tmp_path / "two", 0, 30), tmp_path / "b")
     assert (tmp_path / "a" / "comparison.json").read_bytes() == (tmp_path / "b" / "comparison.json").read_bytes()
+
+
+@pytest.mark.parametrize(("pairs", "verdicts"), [(5, {"not separated"}), (6, {"A is better"})])
+def test_few_pairs_rank_nothing_however_much_they_differ(pairs: int, verdicts: set[str], tmp_path: Path) -> None:
+    real = write_clips(tmp_path / "real", 0, count=pairs)
+    match = Contest.of(PROTOCOL, real, write_clips(tmp_path / "b", 0, count=pairs, noise=60), None)
+    extractors = (Rows(),)
+    for evaluation in (match.a, match.b):
+        cache = extract(tmp_path / "cache", evaluation, extractors)
+    comparison = compare(cache, match, extractors)
+    assert {row.verdict for row in comparison.differences} == verdicts
+    said = " ".join(findings.verdicts(comparison))
+    assert ("5 pairs are too few for an interval of 95 %" in said) == (pairs == 5)
 
 
 def test_sets_with_other_ids_are_not_compared(tmp_path: Path) -> None:

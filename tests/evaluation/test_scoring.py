@@ -17,6 +17,7 @@ from lvdm.evaluation.blas_threads import openblas_threads
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
 from lvdm.evaluation.clip_sets import Evaluation, Measures, Reconstruction
+from lvdm.evaluation.distances import distance_curve, distance_row, distances_of
 from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, run_jobs
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
@@ -223,6 +224,17 @@ def test_numbers_are_made_by_one_thread_whose_digits_do_not_depend_on_the_machin
     assert seen == [1], "scores are made by several threads, whose number changes digits"
 
 
+def test_the_interval_of_a_frechet_distance_does_not_go_below_0() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 4, 3))
+    frechet, kernel = distances_of(PROTOCOL, "few")
+    rows = [
+        distance_row(one, "fake", x, y, PROTOCOL, distance_curve(one, "fake", x, y, 0)) for one in (frechet, kernel)
+    ]
+    assert rows[0].low == 0, "its resamples are moved to the value, and some of them below 0"
+    assert rows[1].low is not None
+    assert rows[1].low < 0, "kernel distances are without bias and may be negative"
+
+
 def test_what_was_not_extracted_is_counted_and_said(evaluation: Evaluation, tmp_path: Path) -> None:
     with pytest.raises(MissingRecordsError, match=r"36 of 36 records are missing \(12 fake by few, 12 real"):
         score(FeatureCache(tmp_path), evaluation, [FewFeatures()])
@@ -277,7 +289,8 @@ def test_one_clip_and_no_real_clips_give_means_without_distances(tmp_path: Path)
     row = results.metric("change[grey levels]")
     assert row is not None
     assert (row.n, row.low) == (1, None)
-    assert row.unreliable == "the protocol asks for 12 clips, there are 1; one clip has no interval"
+    few = "1 clips are too few for an interval of 95 %, it takes 6"
+    assert row.unreliable == f"the protocol asks for 12 clips, there are 1; {few}"
 
 
 def test_clips_cut_otherwise_and_other_ids_are_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from lvdm.evaluation.distances import LEAST
 from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure, prompt_measure
 from lvdm.evaluation.report.number_format import format_number
 from lvdm.evaluation.report.tables import clips_label, reasons, set_label
+from lvdm.evaluation.resampling import LEAST_CLIPS
 from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Results
 
 
@@ -25,6 +26,9 @@ def verdicts(comparison: Comparison) -> list[str]:
                 "They differ, without one being better" if verdict == "separated" else verdict[0].upper() + verdict[1:]
             )
             sentences.append(f"{said}: {', '.join(names)}.")
+    fewest = min((row.n for row in comparison.differences), default=LEAST_CLIPS)
+    if fewest < LEAST_CLIPS:
+        sentences.append(f"{fewest} pairs are too few for an interval of 95 %: fewer than {LEAST_CLIPS} rank nothing.")
     if comparison.differences and all(row.verdict == "not separated" for row in comparison.differences):
         sentences.append("Nothing separates the two: do not rank them.")
     return sentences
