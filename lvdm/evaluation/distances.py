@@ -104,7 +104,8 @@ def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real
         floor=0.0,
         higher_is_better=False,
     )
-    spread = dataclasses.replace(row, name=f"K{letter}D deviation[{label}]", value=deviation, floor=None)
+    known = deviation if size < max(len(x), len(real)) else None  # subsets that are all clips do not deviate
+    spread = dataclasses.replace(row, name=f"K{letter}D deviation[{label}]", value=known, floor=None)
     return [row, dataclasses.replace(spread, higher_is_better=None)]
 
 

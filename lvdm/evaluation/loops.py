@@ -23,7 +23,8 @@ def distance(first: Tensor, second: Tensor) -> float:
 def seam_ratio(video: Tensor) -> float:
     """Distance from the last frame to the first over the median distance of neighbours: about 1 for a seamless loop.
 
-    video (3, t, H, W) in [-1, 1]. 0 for a still, which has no seam.
+    video (3, t, H, W) in [-1, 1]. 0 for a still, which has no seam. Of an even number of neighbours, the median is the
+    lower of the two in the middle.
     """
     steps = torch.tensor([distance(video[:, i], video[:, i + 1]) for i in range(video.shape[1] - 1)])
     return distance(video[:, -1], video[:, 0]) / max(steps.median().item(), LEAST_DISTANCE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from lvdm.evaluation.blas_threads import openblas_threads
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
 from lvdm.evaluation.clip_sets import Evaluation, Measures, Reconstruction
-from lvdm.evaluation.distances import distance_curve, distance_row, distances_of
+from lvdm.evaluation.distances import distance_curve, distance_row, distances_of, subset_rows
 from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, run_jobs
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
@@ -233,6 +234,15 @@ def test_the_interval_of_a_frechet_distance_does_not_go_below_0() -> None:
     assert rows[0].low == 0, "its resamples are moved to the value, and some of them below 0"
     assert rows[1].low is not None
     assert rows[1].low < 0, "kernel distances are without bias and may be negative"
+
+
+def test_subsets_that_are_all_clips_have_no_deviation() -> None:
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 3))
+    for count, told in ((8, False), (7, True)):
+        protocol = dataclasses.replace(PROTOCOL, subsets=3, subset_size=count)
+        mean, deviation = subset_rows(protocol, "few", "fake", x, y)
+        assert mean.value is not None
+        assert (deviation.value is not None) == told, f"the deviation of subsets of {count} of 8 clips"
 
 
 def test_what_was_not_extracted_is_counted_and_said(evaluation: Evaluation, tmp_path: Path) -> None:
