@@ -12,7 +12,11 @@ from torch import Tensor
 
 from lvdm.evaluation.warping import lengths
 
-LEAST_DISTANCE = 1e-6
+LEAST_STEP = 0.1 / 127.5
+"""A tenth of a grey level, as distances of frames in [-1, 1]: below it, a frame is taken for the one before."""
+LEAST_AGREEMENT = 0.05
+"""Below this, motion does not go on from one frame to the next."""
+LEAST_LENGTH = 1e-6
 
 
 def distance(first: Tensor, second: Tensor) -> float:
@@ -23,11 +27,14 @@ def distance(first: Tensor, second: Tensor) -> float:
 def seam_ratio(video: Tensor) -> float:
     """Distance from the last frame to the first over the median distance of neighbours: about 1 for a seamless loop.
 
-    video (3, t, H, W) in [-1, 1]. 0 for a still, which has no seam. Of an even number of neighbours, the median is the
-    lower of the two in the middle.
+    video (3, t, H, W) in [-1, 1]. 0 for a still, which has no seam; NaN for other clips of which most frames are equal:
+    there is no step to compare with. Of an even number of neighbours, the median is the lower of the two in the middle.
     """
     steps = torch.tensor([distance(video[:, i], video[:, i + 1]) for i in range(video.shape[1] - 1)])
-    return distance(video[:, -1], video[:, 0]) / max(steps.median().item(), LEAST_DISTANCE)
+    step, seam = steps.median().item(), distance(video[:, -1], video[:, 0])
+    if step < LEAST_STEP:
+        return 0.0 if max(seam, steps.max().item()) < LEAST_STEP else math.nan
+    return seam / step
 
 
 def flow_continuity(flows: Tensor, seam: Tensor) -> float:
@@ -36,12 +43,12 @@ def flow_continuity(flows: Tensor, seam: Tensor) -> float:
     Two following flows agree by 1 - sum |a - b| / sum (|a| + |b|) over pixels: 1 for the same motion; 0 for opposite
     ones, and where one rests. At the seam it is the mean of two: into it and out of it. Inside it is the median.
     flows: (t - 1, 2, H, W) of following frames; seam: (1, 2, H, W) from the last frame to the first.
-    NaN for fewer than three frames, and where motion never goes on inside.
+    NaN for fewer than three frames, and where motion does not go on inside.
     """
     if len(flows) < 2:
         return math.nan
     inside = _agreement(flows[:-1], flows[1:]).median().item()
-    if inside <= 0:
+    if inside < LEAST_AGREEMENT:
         return math.nan
     across = _agreement(torch.cat([flows[-1:], seam]), torch.cat([seam, flows[:1]]))
     return across.mean().item() / inside
@@ -51,4 +58,4 @@ def _agreement(first: Tensor, second: Tensor) -> Tensor:
     """(n, 2, H, W) and (n, 2, H, W) -> (n,) from 0 to 1; 1 where both rest everywhere."""
     apart = lengths(first - second).double().flatten(1).sum(dim=1)
     total = (lengths(first) + lengths(second)).double().flatten(1).sum(dim=1)
-    return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_DISTANCE), torch.ones_like(total))
+    return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_LENGTH), torch.ones_like(total))

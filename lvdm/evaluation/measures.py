@@ -20,12 +20,12 @@ from lvdm.evaluation.motion_quality import (
 )
 from lvdm.evaluation.reconstruction import MAX_PSNR, WINDOW, psnr, ssim
 
-VERSION = "v1"
+VERSION = "v2"
 """Changes whenever a number changes."""
 
 
 def measures_id(flow: Flow) -> str:
-    """What a cache tells the numbers of `measure` by, such as v1-flow-v1."""
+    """What a cache tells the numbers of `measure` by, such as v2-flow-v1."""
     return f"{VERSION}-{flow.id}"
 
 
@@ -34,14 +34,14 @@ def measure_names(flow: Flow) -> tuple[str, ...]:
     return (
         f"motion[{flow.id}, diagonals/s]",
         f"dynamic degree[{flow.id}]",
-        "temporal flickering",
+        "temporal flickering[0..1]",
         "flicker[grey levels]",
         f"motion smoothness[{flow.id}]",
         f"warping error[{flow.id}]",
         "first frame PSNR[dB]",
-        "first frame SSIM",
+        "first frame SSIM[0..1]",
         "last frame PSNR[dB]",
-        "seam ratio",
+        "seam ratio[median steps]",
         f"flow continuity[{flow.id}]",
     )
 

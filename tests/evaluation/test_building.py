@@ -80,7 +80,7 @@ def test_motion_is_measured_by_a_raft_whose_weights_are_given(
     protocol = load_protocol("procedural-v1", {"metrics": ["motion"], **NO_EXTRACTORS})
     (classical,) = build_extractors(protocol, {}).common
     (measures,) = build_extractors(protocol, {"raft-small": raft}).common
-    assert (classical.id, measures.id) == ("measures-v1-flow-v1", "measures-v1-raft-small")
+    assert (classical.id, measures.id) == ("measures-v2-flow-v1", "measures-v2-raft-small")
     assert measures.weights_sha256 is not None
     assert isinstance(measures, Measures)
     records = extracted(tmp_path / "one", specs[:2], (measures,))

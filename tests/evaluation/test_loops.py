@@ -48,7 +48,17 @@ def test_motion_that_turns_round_at_the_seam_is_seen_by_the_flow_alone() -> None
 def test_the_ratio_in_closed_form() -> None:
     ramp = torch.linspace(0, 1, 5)[None, :, None, None].expand(3, -1, 2, 2)
     assert seam_ratio(ramp) == pytest.approx(4), "1 across the seam over steps of 1/4"
-    assert seam_ratio(torch.zeros(3, 4, 8, 8)) == 0
+    assert seam_ratio(torch.zeros(3, 4, 8, 8)) == 0, "a still has no seam"
+
+
+def test_a_clip_of_equal_frames_has_no_step_to_compare_with() -> None:
+    stopped = torch.zeros(3, 6, 8, 8)
+    stopped[:, -1] = 0.5
+    assert math.isnan(seam_ratio(stopped)), "it divides by the step between equal frames"
+    resting = torch.zeros(4, 2, 4, 4)
+    resting[::2, 0] = 2
+    resting[1::2, 0] = 0.04
+    assert math.isnan(flow_continuity(resting, resting[:1])), "the flow of every other frame is nearly at rest"
 
 
 def test_continuity_in_closed_form() -> None:

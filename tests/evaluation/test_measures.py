@@ -32,7 +32,7 @@ def test_names_say_the_flow_and_keep_their_order() -> None:
     found = measure(clip(moving()), flow)
     assert tuple(found) == measure_names(flow)
     assert MOTION == "motion[flow-v1, diagonals/s]"
-    assert measures_id(flow) == "v1-flow-v1"
+    assert measures_id(flow) == "v2-flow-v1"
     assert all(isinstance(value, float) for value in found.values())
 
 

@@ -19,11 +19,11 @@ CHANGES, PICTURES = ("noise", "flicker", "jitter", "shuffle"), ("noise", "blur",
 
 CLAIMS = {
     "flicker[grey levels]": CHANGES,
-    "temporal flickering": CHANGES,
+    "temporal flickering[0..1]": CHANGES,
     "motion smoothness[flow-v1]": CHANGES,
     "warping error[flow-v1]": ("noise", "flicker"),  # of jitter and shuffling, more than these few clips tell
     "first frame PSNR[dB]": PICTURES,
-    "first frame SSIM": PICTURES,
+    "first frame SSIM[0..1]": PICTURES,
     "motion[flow-v1, diagonals/s]": ("freeze",),
 }
 """The table of docs/evaluation.md; that of `FD[stpyr-v1]` is asked for in features/test_stpyr.py."""
