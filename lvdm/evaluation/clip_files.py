@@ -120,6 +120,11 @@ def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
     return ReferencedClip(frames, fps, spec.prompt, image, last_image, reference=wanted)
 
 
+def tells_rate(path: Path) -> bool:
+    """Whether this kind of file tells its frames per second: videos do, folders of frames and arrays do not."""
+    return not path.is_dir() and path.suffix.lower() not in ARRAY_SUFFIXES
+
+
 def inspect_file(path: Path) -> FileFacts:
     """How many frames there are. Raises `ValueError` for what is no video."""
     if path.is_dir():

@@ -22,7 +22,7 @@ from lvdm.config import parse_dataclass
 from lvdm.data.atomic import atomic_path
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.evaluation.clip_files import ClipSpec
+from lvdm.evaluation.clip_files import ClipSpec, tells_rate
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
 _WHOLE, _REAL = ("start", "stride", "frames", "seed"), ("fps",)
@@ -101,6 +101,15 @@ class Manifest:
     def ids(self) -> list[str]:
         """All ids, in order."""
         return [entry.id for entry in self.entries]
+
+    def with_rate(self, fps: float) -> Manifest:
+        """The same clips, those of files that tell no rate at `fps` where their lines do not tell one either."""
+
+        def rated(entry: Entry) -> Entry:
+            silent = entry.fps is None and not tells_rate(self.folder / entry.video)
+            return dataclasses.replace(entry, fps=fps) if silent else entry
+
+        return dataclasses.replace(self, entries=tuple(rated(entry) for entry in self.entries))
 
     def spec(self, entry: Entry) -> ClipSpec:
         """Where to read a clip from."""

@@ -34,7 +34,10 @@ Weights = Annotated[
 ]
 ModelFile = Annotated[Path | None, typer.Option("--model", help="A model whose CLIP towers are taken, if not ours.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
-FileRate = Annotated[float | None, typer.Option("--fps", help="Frames per second of frame folders and arrays.")]
+FileRate = Annotated[
+    float | None,
+    typer.Option("--fps", help="Frames per second of frame folders and arrays that no manifest gives one."),
+]
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ def open_clips(
     if source.is_file():
         rows = read_table(source)
         if not rows or any("frames" in row for _, row in rows):
-            return read_manifest(source)
+            manifest = read_manifest(source)
+            return manifest if fps is None else manifest.with_rate(fps)
     target = source / source.resolve().name if source.is_dir() else source
     return make_manifest(source, target, protocol, role, fps=fps, like=like)
 

@@ -160,6 +160,14 @@ def test_generated_clips_take_inputs_and_time_from_the_real_ones(tmp_path: Path)
         make_manifest(fakes, tmp_path / "fake" / "m.jsonl", protocol(), "fake", like=real)
 
 
+def test_a_rate_is_given_to_files_that_tell_none_and_to_no_others(tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    entries = (Entry(id="a", video="a.npy", frames=4), Entry(id="b", video="b.mp4", frames=4))
+    more = (Entry(id="c", video="frames", frames=4), Entry(id="d", video="d.npy", frames=4, fps=24.0))
+    rated = Manifest("m.jsonl", tmp_path, entries + more).with_rate(12.0)
+    assert [entry.fps for entry in rated.entries] == [12.0, None, 12.0, 24.0], "a, c tell no rate; b, d do"
+
+
 def test_stills_come_from_the_image_or_else_from_the_real_clip() -> None:
     fake, real = manifest("a", "b", folder=Path("f")), manifest("a", "c", folder=Path("r"), start=5)
     a, b = stills_of(fake, real)
