@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from PIL import Image
 
+from lvdm.checkpoint import read_checkpoint
 from lvdm.conditioning import check_image_token_policy
 from lvdm.data.geometry import FIT_MODES, MAX_SIDE
 from lvdm.diffusion.samplers import SAMPLERS
@@ -158,6 +159,7 @@ class GenerationSettings(PluginSettings):
         if self.sampler != "ddim":
             raise ValueError(f"long_video fifo takes its steps with sampler 'ddim', not {self.sampler!r}")
         neutral: dict[str, Any] = {"camera": None, "low_pass": 0.0, "start_time": 1.0, "free_init": None}
+        neutral["late_weights"] = None  # frames are at different steps
         given = [name for name, value in neutral.items() if getattr(self, name) != value]
         if self.anchor == "soft":
             given.append("anchor soft")
@@ -200,6 +202,8 @@ class GenerationSettings(PluginSettings):
         check_image_token_policy(settings.image_token_policy, card.num_frames, settings.num_frames)
         if settings.start_statistics is not None:
             read_statistics(settings.start_statistics)
+        if settings.late_weights is not None:
+            read_checkpoint(settings.late_weights)  # opens it: whether it is one shows before others are loaded
         return settings
 
     @property

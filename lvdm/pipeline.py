@@ -240,6 +240,10 @@ class DynamiCrafterPipeline:
         its parts (3, k, H, W), in order and each decoded when it is asked for; it is to take all of them. The frames
         are those of the whole video, to the bit; the result has none.
         """
+        if settings.late_weights is not None and self.loras:
+            raise ValueError(
+                "a LoRA would change the early weights alone; leave out late_weights, or merge it into both"
+            )
         by_frame = settings.long_video == "fifo" and settings.num_frames > self.runtime.model.trained_frames
         check_requests(requests, settings, self.card, by_frame, frames_to is not None)
         if by_frame and callback_on_step_end is not None:

@@ -45,6 +45,7 @@ class Recipe:
     keep_mask: Path | None
     keep_mask_sha256: str | None
     start_statistics_sha256: str | None
+    late_weights_sha256: str | None
     prompt: str
     negative_prompt: str
     prompts_at: tuple[tuple[int, str], ...]
@@ -148,6 +149,7 @@ def describe_video(
     """The record of video `number` of `result`, ready for JSON."""
     request, runtime, size = result.requests[number], pipeline.runtime, result.size
     psnr, statistics = result.first_frame_psnr[number], result.settings.start_statistics
+    late = result.settings.late_weights
     return {
         "format": FORMAT,
         "video": path.name,
@@ -159,6 +161,7 @@ def describe_video(
             "keep_mask": _absolute(request.keep_mask_path),
             "keep_mask_sha256": image_hash(request.keep_mask_path) if request.keep_mask_path else None,
             "start_statistics_sha256": image_hash(Path(statistics)) if statistics else None,
+            "late_weights_sha256": checkpoint_hash(Path(late)) if late else None,
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt,
             "prompts_at": request.prompts_at,
@@ -229,6 +232,7 @@ def read_record(path: str | Path) -> Recipe:
             keep_mask=Path(given["keep_mask"]) if given.get("keep_mask") else None,
             keep_mask_sha256=given.get("keep_mask_sha256"),
             start_statistics_sha256=given.get("start_statistics_sha256"),
+            late_weights_sha256=given.get("late_weights_sha256"),
             prompt=given["prompt"],
             negative_prompt=given["negative_prompt"],
             prompts_at=tuple((frame, prompt) for frame, prompt in given.get("prompts_at", ())),

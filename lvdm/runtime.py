@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm import conditioning as build
+from lvdm.checkpoint import read_unet
 from lvdm.conditioning import Conditioning
 from lvdm.device import Precision, empty_cache
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
@@ -26,6 +27,7 @@ from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
 from lvdm.plugins.bidirectional import Bidirectional, Leg, make_legs, parse_between
 from lvdm.plugins.choosing import choose_shelf, long_video_plugins
+from lvdm.plugins.late_weights import LateWeights
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scalecrafter import ScalePlan
@@ -53,6 +55,7 @@ class Runtime:
     low_memory: bool = False
     _texts: dict[str, Tensor] = field(default_factory=dict)
     _null_image: Tensor | None = None
+    _late: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     @contextmanager
     def resident(self, *modules: nn.Module) -> Iterator[None]:
@@ -154,7 +157,16 @@ class Runtime:
                 tokens.append(travel_tokens(self._embed_texts(prompts), frames, settings.num_frames))
             mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
             plugins.append(PromptTravel(self.model, mixed, target))
-        return plugins
+        return [*plugins, *self._late_weights(settings)]
+
+    def _late_weights(self, settings: GenerationSettings) -> list[Plugin]:
+        """Those of the settings' file are read once."""
+        if settings.late_weights is None or settings.late_below == 0:
+            return []
+        if settings.late_weights not in self._late:
+            self._late = {settings.late_weights: read_unet(settings.late_weights, self.model.unet)}
+        below = settings.late_below * self.model.schedule.num_train_timesteps
+        return [LateWeights(self._late[settings.late_weights], below)]
 
     def plugins(
         self,

@@ -7,7 +7,7 @@ from lvdm.checkpoint.converting import ConversionReport, convert
 from lvdm.checkpoint.describing import CheckpointInfo, describe
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.loading import LoadReport, load_into
+from lvdm.checkpoint.loading import LoadReport, check_same_unet, load_into, read_unet
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 
@@ -19,10 +19,12 @@ __all__ = [
     "ConversionReport",
     "LoadReport",
     "Part",
+    "check_same_unet",
     "checkpoint_hash",
     "convert",
     "describe",
     "load_into",
     "part_of",
     "read_checkpoint",
+    "read_unet",
 ]

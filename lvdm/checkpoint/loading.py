@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -19,7 +20,7 @@ from lvdm.checkpoint.difference import Difference
 from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS, UNET, Part, part_of
-from lvdm.checkpoint.reading import CheckpointFile
+from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,35 @@ def load_into(
             _assign(module, key, _converted(key, file[name], target, dtype, device, report))
     _compare_schedule(targets, checkpoint, schedule, report)
     return report
+
+
+def check_same_unet(path: str | Path, other: str | Path) -> None:
+    """Raise `CheckpointError` where the UNet of checkpoint `other` has other keys or shapes than that of `path`."""
+    shapes = []
+    for checkpoint in (read_checkpoint(path), last := read_checkpoint(other)):
+        shapes.append({key: checkpoint.shape(key) for key in checkpoint if part_of(key) == UNET})
+    difference = Difference.between(shapes[0], shapes[1])
+    if difference:
+        raise CheckpointError(difference.describe(last))
+
+
+def read_unet(path: str | Path, unet: nn.Module) -> dict[str, Tensor]:
+    """The UNet of a checkpoint by the names of `unet`, which it fits, in the dtypes of `unet` and on the CPU.
+
+    Raises `CheckpointError` for a file of another architecture.
+    """
+    checkpoint, report = read_checkpoint(path), LoadReport()
+    targets = {f"{UNET.prefix}{name}": tensor for name, tensor in unet.state_dict().items()}
+    difference = Difference.between(
+        {key: tuple(tensor.shape) for key, tensor in targets.items()},
+        {key: checkpoint.shape(key) for key in checkpoint if part_of(key) == UNET},
+    )
+    if difference:
+        raise CheckpointError(difference.describe(checkpoint))
+    return {
+        key.removeprefix(UNET.prefix): _converted(key, checkpoint[key], target, target.dtype, "cpu", report)
+        for key, target in targets.items()
+    }
 
 
 def _borrow(

@@ -32,6 +32,8 @@ class PluginSettings:
     start_statistics  file of `dynamicrafter stats analytic-init` for the noise that it begins with; None: plain noise
     free_init         options of `lvdm.plugins.free_init`, such as iterations=2,level=0.9
     free_u            options of `lvdm.plugins.free_u`, such as b1=1.1,s1=0.9
+    late_weights      another checkpoint, of the same architecture, whose network takes the late steps
+    late_below        from which time step on, as a share of the training's: 0 (none) to 1 (all)
     between           vibid or trf, alone or with options of `lvdm.plugins.bidirectional`: go between pictures with a
                       model that animates one; None: as the model was trained
     between_prompt    the sentence for that model's way back, where time is reversed; None: the prompt
@@ -48,6 +50,8 @@ class PluginSettings:
     start_statistics: str | None = None
     free_init: str | None = None
     free_u: str | None = None
+    late_weights: str | None = None
+    late_below: float = 0.5
     between: str | None = None
     between_prompt: str | None = None
 
@@ -56,7 +60,7 @@ class PluginSettings:
         parse_scale(self.scale)
         if self.anchor not in ANCHORS:
             raise ValueError(f"anchor {self.anchor!r} is not known; use one of {', '.join(ANCHORS)}")
-        for name in ("color_lock", "low_pass", "low_pass_until", "start_time"):
+        for name in ("color_lock", "low_pass", "low_pass_until", "start_time", "late_below"):
             value = getattr(self, name)
             if not (math.isfinite(value) and 0 <= value <= 1):
                 raise ValueError(f"{name} {value} is not possible; use a number from 0 to 1")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from lvdm.checkpoint import checkpoint_hash, read_checkpoint
+from lvdm.checkpoint import check_same_unet, checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
 from lvdm.data.images import load_image
@@ -85,6 +85,10 @@ def choose_model(options: GenerationOptions) -> tuple[ModelFiles, ModelCard]:
     for path, _ in options.loras():
         weights = read_checkpoint(files.checkpoint)
         read_lora(path).check_fits({key: weights.shape(key) for key in weights}, f"{card.name} ({files.checkpoint})")
+    if options.late_weights is not None:
+        if options.lora:
+            raise ValueError("a LoRA would change the early weights alone; leave out --late-weights, or --lora")
+        check_same_unet(files.checkpoint, options.late_weights)
     return files, card
 
 
@@ -193,6 +197,9 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     statistics = recipe.settings.start_statistics
     if statistics and image_hash(Path(statistics)) != recipe.start_statistics_sha256:
         raise ValueError(f"{statistics} is no longer the statistics that {path} was made with; put the old ones back")
+    late = recipe.settings.late_weights
+    if late and checkpoint_hash(Path(late)) != recipe.late_weights_sha256:
+        logger.warning("%s is another checkpoint than the late one in %s: the video will differ", late, path)
     source = options.config or options.preset or options.checkpoint
     files = choose_model(options)[0] if source else find_model(recipe.config, recipe.checkpoint)
     if checkpoint_hash(files.checkpoint) != recipe.checkpoint_sha256:

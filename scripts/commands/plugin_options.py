@@ -66,7 +66,16 @@ class PluginOptions:
     free_u: Annotated[
         str | None, Option(help="Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9.", rich_help_panel=PLUGINS)
     ] = None
-
+    late_weights: Annotated[
+        str | None,
+        Option(
+            help="A checkpoint of the same architecture whose network takes the late steps.", rich_help_panel=PLUGINS
+        ),
+    ] = None
+    late_below: Annotated[
+        float | None,
+        Option(help="0 to 1: from which time step on it does, as a share of all; 0.5.", rich_help_panel=PLUGINS),
+    ] = None
     between: Annotated[
         str | None,
         Option(help="From picture to picture with a model for one: vibid or trf.", rich_help_panel=PLUGINS),
@@ -79,6 +88,7 @@ class PluginOptions:
     def plugin_settings(self) -> dict[str, Any]:
         """The options by the names of the settings."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(PluginOptions)}
-        if self.start_statistics is not None:
-            given["start_statistics"] = str(Path(self.start_statistics).resolve())
+        for name in ("start_statistics", "late_weights"):
+            if given[name] is not None:
+                given[name] = str(Path(given[name]).resolve())
         return given

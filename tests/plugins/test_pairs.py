@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture, write_small_model
 
 from lvdm.generation import GenerationSettings
@@ -22,6 +23,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "start_time": {"start_time": 0.9},
     "free_init": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.2,s1=0.9"},
+    "late_weights": {"late_weights": "other.safetensors", "late_below": 0.6},
     "scale": {
         "height": 2 * SIDE,
         "width": 2 * SIDE,
@@ -52,6 +54,9 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory):
     folder = write_small_model(tmp_path_factory.mktemp("checkpoints") / "small")
+    weights = load_file(folder / "model.safetensors")
+    save_file({key: 0.8 * value for key, value in weights.items()}, folder.parent / "other.safetensors")
+    METHODS["late_weights"]["late_weights"] = str(folder.parent / "other.safetensors")
     return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
 
 
