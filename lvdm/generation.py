@@ -64,7 +64,8 @@ class GenerationSettings(PluginSettings):
     chunk_frames           frames that the network works on at once; None is all of them; up to rounding no effect on
                            the result
     fps, frame_stride      the model's own `fs` input, in the unit its card names; at most one of these and `motion`
-    motion                 0 (as calm as the model knows) to 1 (as lively), the same direction for every checkpoint
+    motion                 0 (as calm as the model knows) to 1 (as lively), the same direction for every checkpoint;
+                           stands for `fs` and, by the card's `motion_levels`, for `start_time` and `low_pass`
     num_inference_steps    1 to 1000
     guidance_scale         s_txt; 1 turns text guidance off
     image_guidance_scale   s_img of the three-way guidance; None guides text and image together
@@ -194,6 +195,7 @@ class GenerationSettings(PluginSettings):
         if chosen.get("sampler", "ddim") != "ddim":
             values["eta"] = 0.0  # a card's eta is meant for DDIM
         values |= _long_video(card, {**values, **chosen})
+        values |= _beyond_fs(card, chosen)
         settings = cls(**{**values, **chosen})
         check_capability(card, "animate" if settings.closes_ring else settings.mode, settings.between is not None)
         problem = card.check_fs(choose_fs(card, settings))
@@ -246,6 +248,21 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"long_video": method, "chunk_frames": choose_chunk(num_frames, card.num_frames)}
 
 
+def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What the level of `motion` sets besides `fs`, unless something else that is `chosen` decides on it.
+
+    Levels are measured on clips that one image begins.
+    """
+    motion = chosen.get("motion")
+    if motion is None or chosen.get("mode", "animate") != "animate" or chosen.get("long_video") == "fifo":
+        return {}
+    if {"start_time", "start_statistics", "low_pass", "free_init", "camera", "between"} & chosen.keys():
+        return {}
+    _within("motion", motion, 0, 1)
+    level = card.level_for_motion(motion)
+    return {"start_time": level.start_time, "low_pass": level.low_pass}
+
+
 def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     """Raise `ValueError` if the checkpoint was not trained for `mode`, or cannot do it with the setting `between`."""
     if between and not (card.can("i2v") and card.keeps_image):
@@ -282,7 +299,7 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
 def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
     """The model's `fs` input. Raises `ValueError` for the wrong unit."""
     if settings.motion is not None:
-        return card.fs_for_motion(settings.motion)
+        return card.level_for_motion(settings.motion).fs
     if card.fs_meaning == "none":
         unread = [name for name in ("fps", "frame_stride") if getattr(settings, name) is not None]
         if unread:

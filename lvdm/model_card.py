@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
+from lvdm.motion_levels import MotionLevel, level_at
 
 FsMeaning = Literal["stride", "fps", "none"]
 """stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more.
@@ -50,6 +51,7 @@ class ModelCard:
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
     fix_final_step               end at the clean latents, see `lvdm.diffusion.samplers`
+    motion_levels                what `motion` stands for, see `lvdm.motion_levels`; without any, `fs` alone
     image_token_policy           for clips that are not `num_frames` long, see `lvdm.conditioning`
     notes                        training data, watermark, licence, for people to read
     """
@@ -73,6 +75,7 @@ class ModelCard:
     sampler: str = "ddim"
     playback_fps: int = 8
     fix_final_step: bool = False
+    motion_levels: tuple[MotionLevel, ...] = ()
     image_token_policy: str = "linear"
     notes: str = ""
 
@@ -84,6 +87,9 @@ class ModelCard:
             raise ValueError(f"fs_default {self.fs_default} must lie in fs_min..fs_max, {self.fs_min}..{self.fs_max}")
         if self.fs_meaning not in get_args(FsMeaning):
             raise ValueError(f"fs_meaning must be one of {', '.join(get_args(FsMeaning))}, it is {self.fs_meaning!r}")
+        for level in self.motion_levels:
+            if not self.fs_min <= level.fs <= self.fs_max:
+                raise ValueError(f"motion_levels: fs {level.fs} is outside of {self.fs_min}..{self.fs_max}")
         if not self.capabilities or not set(self.capabilities) <= set(get_args(Capability)):
             raise ValueError(f"capabilities must be some of {', '.join(get_args(Capability))}, not {self.capabilities}")
 
@@ -124,19 +130,29 @@ class ModelCard:
         """The first of `MODES` that the model can do."""
         return next(mode for mode, needed in MODES.items() if self.can(needed))
 
-    def fs_for_motion(self, motion: float) -> int:
-        """The `fs` for an amount of motion in 0 (least) to 1 (most), the same direction for every model.
+    def level_for_motion(self, motion: float) -> MotionLevel:
+        """What an amount of motion in 0 (least) to 1 (most) stands for, in the same direction for every model.
 
-        Motion is in proportion to the stride, and to the inverse of the frame rate: the stride is spaced evenly and
-        the frame rate evenly in its inverse. Raises `ValueError` outside [0, 1], and for a model that reads no `fs`.
+        The nearest of `motion_levels`; without any, the `fs` at that share of its range. Raises `ValueError` outside
+        [0, 1], and for a model that reads no `fs`.
         """
         if self.fs_meaning == "none":
             raise ValueError(f"checkpoint {self.name} reads no frame rate; leave out motion")
         if not (math.isfinite(motion) and 0.0 <= motion <= 1.0):
             raise ValueError(f"motion {motion} is not possible; use a number from 0 (least) to 1 (most)")
+        if self.motion_levels:
+            return level_at(self.motion_levels, motion)
+        return MotionLevel(self.fs_for_share(motion))
+
+    def fs_for_share(self, share: float) -> int:
+        """The `fs` at a share of its range, 0 (least motion) to 1.
+
+        Motion is in proportion to the stride, and to the inverse of the frame rate: the stride is spaced evenly and
+        the frame rate evenly in its inverse.
+        """
         if self.fs_meaning == "stride":
-            return round(self.fs_min + motion * (self.fs_max - self.fs_min))
-        return round(1.0 / ((1.0 - motion) / self.fs_max + motion / self.fs_min))
+            return round(self.fs_min + share * (self.fs_max - self.fs_min))
+        return round(1.0 / ((1.0 - share) / self.fs_max + share / self.fs_min))
 
     def check_fs(self, fs: float) -> str | None:
         """A sentence on what is wrong with this `fs`, and the way out; None if it is within the trained range."""

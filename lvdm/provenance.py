@@ -69,6 +69,11 @@ class Recipe:
     quality: QualityReport | None
 
 
+def versions() -> dict[str, str | None]:
+    """Those of Python and of the packages that decide on the numbers of a video."""
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}}
+
+
 def image_hash(path: Path) -> str:
     """SHA-256 of an image or another input, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -202,7 +207,7 @@ def describe_video(
             "threads": torch.get_num_threads(),
             "batch": len(result.requests),
         },
-        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}},
+        "versions": versions(),
         "measured": {
             "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
             "peak_memory_bytes": result.peak_memory,

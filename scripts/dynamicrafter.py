@@ -16,6 +16,7 @@ from scripts.commands.extend import extend
 from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
 from scripts.commands.merge import merge
+from scripts.commands.motion_statistics import motion_levels
 from scripts.commands.repeated_values import RepeatedKeyframes
 from scripts.commands.statistics import analytic_init
 from scripts.commands.train import TRAIN_SETTINGS, train
@@ -34,6 +35,7 @@ app.add_typer(evaluate, name="evaluate")
 
 stats = typer.Typer(no_args_is_help=True, help="Measure data for generations.")
 stats.command("analytic-init")(analytic_init)
+stats.command("motion")(motion_levels)
 app.add_typer(stats, name="stats")
 
 

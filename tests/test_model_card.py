@@ -8,18 +8,21 @@ import pytest
 import yaml
 
 from lvdm.config import ConfigError
+from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
+from lvdm.motion_levels import BEYOND, candidate_levels, rising_levels
 
+CARD = {"name": "own", "height": 64, "width": 64, "fs_meaning": "stride", "fs_min": 1, "fs_max": 3, "fs_default": 2}
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_motion_has_the_same_direction_for_every_model(name: str) -> None:
     card = RELEASED[name]
-    calm, lively = card.fs_for_motion(0.0), card.fs_for_motion(1.0)
+    calm, lively = card.level_for_motion(0.0).fs, card.level_for_motion(1.0).fs
     expected = (card.fs_min, card.fs_max) if card.fs_meaning == "stride" else (card.fs_max, card.fs_min)
     assert (calm, lively) == expected, f"{name}: motion 0..1 should cover the trained range"
-    values = [card.fs_for_motion(i / 20) for i in range(21)]
+    values = [card.level_for_motion(i / 20).fs for i in range(21)]
     rising = card.fs_meaning == "stride"
     assert values == sorted(values, reverse=not rising), f"{name}: fs is not monotonic in motion: {values}"
 
@@ -27,7 +30,32 @@ def test_motion_has_the_same_direction_for_every_model(name: str) -> None:
 @pytest.mark.parametrize("motion", [-0.1, 1.5, float("nan")])
 def test_motion_outside_its_range_is_refused(motion: float) -> None:
     with pytest.raises(ValueError, match="from 0"):
-        RELEASED["256"].fs_for_motion(motion)
+        RELEASED["256"].level_for_motion(motion)
+
+
+def test_motion_follows_measured_levels_where_a_card_has_them(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "sampling: {name: own, height: 64, width: 64, fs_meaning: stride, fs_min: 1, fs_max: 3, fs_default: 2,\n"
+        "  motion_levels: [{fs: 1}, {fs: 3}, {fs: 3, start_time: 0.9, low_pass: 0.5}]}\n"
+    )
+    card = ModelCard.from_yaml(tmp_path / "own.yaml")
+    assert [card.level_for_motion(m).fs for m in (0.0, 0.24, 0.25, 1.0)] == [1, 1, 3, 3], "the nearest level counts"
+    calm, lively = (GenerationSettings.from_card(card, motion=motion) for motion in (0.5, 1.0))
+    assert (calm.start_time, calm.low_pass, lively.start_time, lively.low_pass) == (1.0, 0.0, 0.9, 0.5)
+    for given in ({"start_time": 1.0}, {"free_init": "iterations=2"}, {"camera": "hold"}, {"long_video": "fifo"}):
+        own = GenerationSettings.from_card(card, motion=1.0, eta=0.0, **given)
+        assert (own.start_time, own.low_pass) == (1.0, 0.0), f"{given} should decide"
+    with pytest.raises(ConfigError, match=r"fs 4 is outside of 1\.\.3"):
+        ModelCard.from_tree({"sampling": {**CARD, "motion_levels": [{"fs": 4}]}}, "here")
+
+
+def test_levels_count_only_where_they_rise_by_more_than_chance() -> None:
+    flows = [[1.0, 2.0, 3.0], [1.1, 2.1, 3.1], [1.0, 2.3, 3.0], [1.3, 2.3, 3.4]]
+    assert rising_levels(flows) == [0, 1, 3], "level 2 is as lively as level 1 but for chance"
+    with pytest.raises(ValueError, match="3 or more"):
+        rising_levels([[1.0, 2.0]])
+    levels = candidate_levels([1, 1, 2, 2, 3])
+    assert [level.fs for level in levels] == [1, 2, 3, *[3] * len(BEYOND)], "each fs comes once, the liveliest goes on"
 
 
 def test_a_stride_given_to_a_frame_rate_model_is_noticed() -> None:

@@ -103,3 +103,22 @@ def test_statistics_are_taken_of_the_clips_of_a_training(tmp_path) -> None:
     assert again.exit_code == 0
     assert torch.equal(read_statistics(tmp_path / "t.safetensors").mean, statistics.mean), "not repeatable"
     assert run("stats", "analytic-init", tmp_path / "s.safetensors", "--config", config, "--clips", 0).exit_code == 2
+
+
+def test_levels_of_motion_are_measured_once_and_printed_as_a_card_has_them(here) -> None:
+    rows = [f'{{"image": "cat.png", "prompt": "{PROMPT} {number}", "name": "{number}"}}' for number in range(3)]
+    (here / "list.jsonl").write_text("\n".join(rows))
+    asked = ("stats", "motion", "list.jsonl", "levels.json", "--steps", 2)
+    result = run(*asked)
+    assert result.exit_code == 0, result.output
+    found = json.loads((here / "levels.json").read_text())
+    assert all(len(level["motion"]) == len(level["first_frame_psnr"]) == 3 for level in found["levels"])
+    assert "motion_levels:" in result.output
+    assert found["motion_levels"][0] == {name: found["levels"][0][name] for name in ("fs", "start_time", "low_pass")}
+    stopped = found | {"levels": found["levels"][:2]}
+    (here / "levels.json").write_text(json.dumps(stopped))
+    assert run(*asked).exit_code == 0
+    assert json.loads((here / "levels.json").read_text()) == found, "going on gives other figures"
+    other = run(*asked[:-1], 3)
+    assert other.exit_code == 2
+    assert "other steps" in other.output

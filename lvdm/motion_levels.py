@@ -1,0 +1,59 @@
+"""What `motion` from 0 to 1 stands for: levels from calm to lively, for some models as they were measured.
+
+A level is more than the model's `fs`: beyond the liveliest `fs`, sampling may begin below the last time step
+(arXiv 2406.15735) and the picture may be blurred in the first steps (arXiv 2506.08456), see `lvdm.plugins`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+FEWEST_VIDEOS = 3
+"""With fewer, nothing tells a difference from chance."""
+
+
+@dataclass(frozen=True)
+class MotionLevel:
+    """The settings of one level; `start_time` and `low_pass` as in `lvdm.plugins.settings`, neutral by default."""
+
+    fs: int
+    start_time: float = 1.0
+    low_pass: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.start_time <= 1 and 0 <= self.low_pass <= 1):
+            raise ValueError(f"start_time {self.start_time} and low_pass {self.low_pass} should lie between 0 and 1")
+
+
+BEYOND: Sequence[tuple[float, float]] = ((0.94, 0.0), (0.9, 0.0), (0.86, 0.0), (0.86, 0.5), (0.86, 0.75))
+"""What may add motion at the liveliest `fs`: start time and low-pass."""
+
+
+def candidate_levels(fs_values: Sequence[int]) -> list[MotionLevel]:
+    """Levels that may be livelier each than the one before. fs_values: from calm to lively."""
+    distinct = list(dict.fromkeys(fs_values))
+    return [MotionLevel(fs) for fs in distinct] + [MotionLevel(distinct[-1], *more) for more in BEYOND]
+
+
+def rising_levels(motions: Sequence[Sequence[float]]) -> list[int]:
+    """The numbers of the levels that are livelier than the last of them before, by more than chance brings.
+
+    motions: by level, the motion of each of the same videos. A level counts where the mean of the paired differences is
+    more than twice its standard error. Raises `ValueError` for fewer than `FEWEST_VIDEOS` videos.
+    """
+    if any(len(level) < FEWEST_VIDEOS or len(level) != len(motions[0]) for level in motions):
+        raise ValueError(f"each level needs the motion of the same videos, of {FEWEST_VIDEOS} or more")
+    rising = [0]
+    for number in range(1, len(motions)):
+        gains = [after - before for before, after in zip(motions[rising[-1]], motions[number], strict=True)]
+        if fmean(gains) > 2 * stdev(gains) / math.sqrt(len(gains)):
+            rising.append(number)
+    return rising
+
+
+def level_at(levels: Sequence[MotionLevel], motion: float) -> MotionLevel:
+    """The nearest of `levels`, which are spaced evenly from 0 to 1; of two as near, the livelier one."""
+    return levels[math.floor(motion * (len(levels) - 1) + 0.5)]
