@@ -36,6 +36,7 @@ LAYERS = {
     "lvdm.conditioning": INPUTS,
     "lvdm.checkpoint": INPUTS,
     "lvdm.model_card": INPUTS,
+    "lvdm.motion_levels": INPUTS,
     "lvdm.data": INPUTS,
     "lvdm.diffusion": NETWORKS,
     "lvdm.modules": NETWORKS,
