@@ -1,8 +1,10 @@
-"""What each plug-in does to videos of the embedded model: motion, fidelity, flicker and seconds, with a contact sheet.
+"""What each plug-in does to videos of the embedded model: motion, fidelity, flicker, seconds, with contact sheets.
 
-    python benchmarks/plugins.py --output outputs/plugins
+    python benchmarks/plugins.py --output outputs/plugins [--sheet benchmarks/plugins.png]
 
-Rows that are in the JSON already are not made again. Seconds are those of one thread of the processor.
+Rows that are in the output folder already are not made again. It gets a sheet of all videos for each row, and --sheet
+one of all rows, each with its first video. Seconds are those of one thread of the processor, memory the most that torch
+held for one video beyond the weights.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from statistics import fmean, median
 from typing import Any
 
 import torch
+from allocator_peak import allocator_peak
 from motion_classes import HELD_OUT, held_out_scenes
 from motion_measures import direction_error, distance, psnr
 from sheets import write_rows
 from torch import Tensor
 
+from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.evaluation.motion import flicker, motion_magnitude
@@ -52,6 +56,21 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 LARGE_SCENES = 2
 """Scenes at twice the side, which take five times as long."""
 
+COLUMNS: Mapping[str, str] = {
+    "videos": "{:d}",
+    "motion": "{:.4f}",
+    "within_45": "{:.0%}",
+    "speed_ratio": "{:.2f}",
+    "first_frame_psnr": "{:.1f}",
+    "psnr": "{:.2f}",
+    "flicker": "{:.2f}",
+    "drift": "{:.1f}",
+    "first_step_ratio": "{:.2f}",
+    "seconds": "{:.1f}",
+    "memory": "{:.0f}",
+}
+"""The figures of a row in the table, and how they are written."""
+
 
 def measure(
     pipe: DynamiCrafterPipeline, given: Mapping[str, Any], count: int, steps: int, sheet: Path
@@ -68,6 +87,9 @@ def measure(
     seconds = time.process_time() - begin
     videos = list(result.video)
     write_rows(sheet, list(zip(sentences, videos, strict=True)))
+    with atomic_path(sheet.with_suffix(".pt")) as temporary:
+        torch.save(videos[0].half(), temporary)
+    one = lambda: pipe(images[0], sentences[0], num_inference_steps=2, **given)  # noqa: E731
     errors = [direction_error(video, scene, space) for video, scene in zip(videos, scenes, strict=True)]
     return {
         "videos": count,
@@ -78,9 +100,16 @@ def measure(
         "first_frame_psnr": fmean(psnr(video[:, 0], own[:, 0]) for video, own in zip(videos, truth, strict=True)),
         "psnr": fmean(psnr(video, own) for video, own in zip(videos, truth, strict=True)),
         "flicker": fmean(flicker(video) for video in videos),
+        "drift": fmean(drift(video, own) for video, own in zip(videos, truth, strict=True)),
         "first_step_ratio": fmean(first_step_ratio(video) for video in videos),
         "seconds": seconds / count,
+        "memory": allocator_peak(one) / 1e6,
     }
+
+
+def drift(video: Tensor, truth: Tensor) -> float:
+    """How far the brightness of the last four frames is from that of the true clip, in grey levels."""
+    return 127.5 * abs(video[:, -4:].mean() - truth[:, -4:].mean()).item()
 
 
 def first_step_ratio(video: Tensor) -> float:
@@ -96,24 +125,31 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=6)
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--statistics", help="a file of `dynamicrafter stats analytic-init` for a row of its own")
+    parser.add_argument("--late", help="another checkpoint for a row of its own, where it takes the late steps")
+    parser.add_argument("--sheet", type=Path, help="PNG file with a video of each row")
     parser.add_argument("--rows", nargs="*")
     options = parser.parse_args()
     rows = dict(ROWS)
     if options.statistics:
         rows["start_time 0.86, statistics"] = {"start_time": 0.86, "start_statistics": options.statistics}
+    if options.late:
+        rows["late_weights below 0.5"] = {"late_weights": options.late, "late_below": 0.5}
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "plugins.json"
     found = json.loads(file.read_text()) if file.exists() else {}
     pipe = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu")
+    shown = []
     for name in options.rows or rows:
+        sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
         if name not in found:
-            sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
             found[name] = measure(pipe, rows[name], options.videos, options.steps, sheet)
-            file.write_text(json.dumps(found, indent=1))
-        row = found[name]
-        figures = [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()]
+            write_json(file, found)
+        figures = [written.format(found[name][column]) for column, written in COLUMNS.items()]
         print(f"| {name} | {' | '.join(figures)} |", flush=True)
+        shown.append((name, torch.load(sheet.with_suffix(".pt"), weights_only=True).float()))
+    if options.sheet:
+        write_rows(options.sheet, shown)
 
 
 if __name__ == "__main__":
