@@ -88,6 +88,10 @@ class FreeNoise:
         return torch.stack(clips)
 
 
+SMALL = 2**22
+"""Bytes of queries in windows below which they are not split: more calls would cost more than the memory is worth."""
+
+
 def attend_in_windows(
     inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta, frames: Tensor, weights: Tensor
 ) -> Tensor:
@@ -99,8 +103,9 @@ def attend_in_windows(
     places, shares = frames.to(q.device), weights.to(q.device).flatten()[:, None]  # (w n) 1
     own = replace(meta, num_frames=length)
     copies = -(-frames.numel() // q.shape[2])  # of each frame: as many parts make each as large as q is
+    bytes_in_windows = q[:, :, 0].numel() * frames.numel() * q.element_size()
     parts = []
-    for part in zip(*(x.chunk(copies) for x in (q, k, v)), strict=True):
+    for part in zip(*(x.chunk(min(copies, -(-bytes_in_windows // SMALL))) for x in (q, k, v)), strict=True):
         q_w, k_w, v_w = (rearrange(x[:, :, places], "b nh w n d -> (b w) nh n d") for x in part)
         out = rearrange(inner(q_w, k_w, v_w, own), "(b w) nh n d -> b nh (w n) d", w=count)
         blended = torch.zeros(part[0].shape, dtype=torch.float32, device=q.device)
