@@ -57,8 +57,8 @@ def measure(
         if "between_prompt" in given:
             given["between_prompt"] = wrong_caption(scene)  # of the opposite motion
         end = own[:, -1] if row[1] else None
-        common = {"seed": number, "num_inference_steps": steps, "frame_stride": scene.frame_stride}
-        videos.append(pipe(own[:, 0], caption(scene), end_image=end, **common, **given).video[0])
+        given |= {"num_inference_steps": steps, "frame_stride": scene.frame_stride}
+        videos.append(pipe(own[:, 0], caption(scene), end_image=end, seed=number, **given).video[0])
     seconds = time.process_time() - begin
     write_rows(sheet, [(caption(scene), video) for scene, video in zip(scenes, videos, strict=True)])
     pairs = list(zip(videos, truth, strict=True))

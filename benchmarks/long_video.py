@@ -56,7 +56,8 @@ def measure(folder: Path, num_frames: int, method: str, device: str, side: int |
     torch.set_num_threads(1)
     pipe = DynamiCrafterPipeline.from_pretrained(folder, device=device)
     image = torch.rand(3, side or 64, side or 64, generator=torch.Generator().manual_seed(0))
-    clock, seconds = time.process_time if device == "cpu" else time.perf_counter, {}
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    seconds: dict[str, float] = {}
 
     def note(progress: object) -> None:
         stage, done, total = progress.stage, progress.done, progress.total  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from rich.console import Console
@@ -76,7 +77,7 @@ def main() -> None:
     table = Table("one guided step", "seconds", "speed-up", "largest difference")
     base = None
     for name, branches in paths.items():
-        seconds = median_seconds(lambda branches=branches: branches(x_t, t), args.repeats)
+        seconds = median_seconds(partial(branches, x_t, t), args.repeats)
         base = base or seconds
         difference = (torch.cat(branches(x_t, t)) - reference).abs().max().item()
         table.add_row(name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{difference:.1e}")

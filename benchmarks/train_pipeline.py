@@ -22,8 +22,8 @@ def measure_pipeline(size: str, batch: int, folder: Path) -> dict[str, float]:
     """Clips per second of both sources, with 0 and 2 workers, with nothing else to do than to read them."""
     num_frames, height, width = SHAPES[size]
     write_folder(folder)
-    shape = {"num_frames": num_frames, "height": height, "width": width}
-    procedural = Component("lvdm.data.procedural.ProceduralClips", ProceduralClipsConfig(**shape))
+    clips = ProceduralClipsConfig(num_frames=num_frames, height=height, width=width)
+    procedural = Component("lvdm.data.procedural.ProceduralClips", clips)
     videos = Component(
         "lvdm.data.video_folder.VideoFolder",
         VideoFolderConfig(

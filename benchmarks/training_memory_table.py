@@ -19,6 +19,7 @@ from training_sizes import SHAPES, build_model, clips
 
 from lvdm.config import load_model_config
 from lvdm.models.ddpm3d import LatentVisualDiffusion
+from lvdm.models.optimization import OptimizerName
 from lvdm.training_memory.planning import (
     TrainingMemory,
     TrainingWorkload,
@@ -27,12 +28,13 @@ from lvdm.training_memory.planning import (
     update_bytes,
 )
 from lvdm.training_memory.tracking import module_tensors, tensor_bytes
-from main.tuning import TuningConfig, apply_tuning
+from main.tuning import Trained, TuningConfig, apply_tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = (12, 16, 24, 48, 80)
 MODELS = {"256": (256, 256), "512": (320, 512), "1024": (576, 1024)}
-TRAINED = ("full", "temporal", "image_branch", "lora")
+OPTIMIZERS: tuple[OptimizerName, ...] = ("adamw", "adamw_8bit")
+TRAINED: tuple[Trained, ...] = ("full", "temporal", "image_branch", "lora")
 FRAMES = 16
 
 
@@ -69,7 +71,7 @@ class Row:
 
 
 def rows(
-    model_name: str, trained: tuple[str, ...] = TRAINED, checkpointing: tuple[bool, ...] = (True, False)
+    model_name: str, trained: tuple[Trained, ...] = TRAINED, checkpointing: tuple[bool, ...] = (True, False)
 ) -> Iterator[Row]:
     """All ways to train the released model of that name."""
     component = load_model_config(ROOT / "configs" / f"inference_{model_name}_v1.0.yaml")
@@ -83,13 +85,15 @@ def rows(
                 plan_training(model, TrainingWorkload(FRAMES, *MODELS[model_name], batch, half=torch.bfloat16))
                 for batch in (1, 2)
             )
-            for optimizer in ("adamw", "adamw_8bit"):
+            for optimizer in OPTIMIZERS:
                 for latents in ("live", "cached"):
                     plans = [variant(model, plan, optimizer, latents) for plan in (one, two)]
                     yield Row(train, recompute, optimizer, latents, *plans)
 
 
-def variant(model: LatentVisualDiffusion, plan: TrainingMemory, optimizer: str, latents: str) -> TrainingMemory:
+def variant(
+    model: LatentVisualDiffusion, plan: TrainingMemory, optimizer: OptimizerName, latents: str
+) -> TrainingMemory:
     """A plan with AdamW and live latents, changed to `optimizer` and `latents`, which no step needs to be run for."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     plan = replace(plan, optimizer=optimizer_bytes(trained, optimizer), update=update_bytes(trained, optimizer, "gpu"))

@@ -24,6 +24,8 @@ BLOCK_CLASSES: dict[str, type[nn.Module]] = {
     "TemporalTransformer": TemporalTransformer,
 }
 
+Trained = Literal["full", "temporal", "spatial", "spatial_context", "image_branch", "lora"]
+
 
 @dataclass(frozen=True)
 class TuningConfig:
@@ -41,7 +43,7 @@ class TuningConfig:
     frozen_precision        of the towers and the autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
     """
 
-    train: Literal["full", "temporal", "spatial", "spatial_context", "image_branch", "lora"] = "full"
+    train: Trained = "full"
     lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool | tuple[BlockClass, ...] | None = None
     frozen_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
