@@ -51,6 +51,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},
     "twice the side, scale auto": {"height": 128, "width": 128, "scale": "auto"},
+    "twice the side, scale freescale": {"height": 128, "width": 128, "scale": "freescale"},
 }
 """Settings by the name of the row."""
 

@@ -256,7 +256,7 @@ def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:
     motion = chosen.get("motion")
     if motion is None or chosen.get("mode", "animate") != "animate" or chosen.get("long_video") == "fifo":
         return {}
-    if {"start_time", "start_statistics", "low_pass", "free_init", "camera", "between"} & chosen.keys():
+    if {"start_time", "start_statistics", "low_pass", "free_init", "camera", "between", "scale"} & chosen.keys():
         return {}
     _within("motion", motion, 0, 1)
     level = card.level_for_motion(motion)

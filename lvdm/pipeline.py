@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from lvdm.checkpoint import checkpoint_hash, load_into, read_checkpoint
 from lvdm.checkpoint.lora import read_lora
@@ -47,7 +49,8 @@ from lvdm.pipeline_inputs import (
     ring_of,
 )
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
-from lvdm.plugins.scalecrafter import ScalePlan, plan_scale
+from lvdm.plugins.freescale import Cascade, FreeScalePlan
+from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.results import (
     OUTPUT_TYPES,
     FrameConsumer,
@@ -254,6 +257,10 @@ class DynamiCrafterPipeline:
             raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
         runtime, fs = self.runtime, choose_fs(self.card, settings)
         watch = Stopwatch(runtime.device)
+        cascade = scale if isinstance(scale, FreeScalePlan) and scale.cascades else None
+        if cascade is not None:
+            with watch.stage("smaller video"):
+                smaller = self._smaller_video(requests, settings, size, cascade, on_progress)
         reset_peak_memory(runtime.device)
         with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
             images = fitted_images([request.image for request in requests], size, settings.fit)
@@ -264,6 +271,9 @@ class DynamiCrafterPipeline:
                 padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
                 conditions = runtime.conditions(requests, shown, padded, fs)
                 plugins = runtime.plugins(requests, shown, padded, scale, conditions, fs)
+                if cascade is not None:
+                    enlarged = size.pad(enlarge(smaller[:, :, : shown.num_frames], (size.height, size.width)))
+                    plugins.append(Cascade(runtime.encode_video(enlarged), cascade.level))
             report(on_progress, "encode", 1, 1)
             kept = None if by_frame else kept_regions(requests, size, shown)
             with watch.stage("sample"):
@@ -305,7 +315,22 @@ class DynamiCrafterPipeline:
             ),
         )
 
-    def _scale_plan(self, size: PaddedSize, settings: GenerationSettings) -> ScalePlan | None:
+    def _smaller_video(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        size: PaddedSize,
+        plan: FreeScalePlan,
+        on_progress: ProgressCallback | None,
+    ) -> Tensor:
+        """The video (b, 3, t, H, W) that comes before a larger one."""
+        (height, width), again = plan.before((size.height, size.width))
+        logger.info("first at %dx%d, to begin the larger video on", width, height)
+        return self.generate(
+            requests, replace(settings, height=height, width=width, scale=again), on_progress=on_progress
+        ).video
+
+    def _scale_plan(self, size: PaddedSize, settings: GenerationSettings) -> Plan | None:
         plan = plan_scale(settings.scale, (size.height, size.width), (self.card.height, self.card.width))
         if plan is not None:
             logger.info("for a video larger than those of the training: --scale %s; --scale off leaves it", plan.text)
@@ -347,6 +372,13 @@ def load_model(
     model.first_stage_model.to(precision.vae)
     load_into(model, checkpoint, device=device, towers=supplement, schedule=schedule)
     return model.to(device).eval().requires_grad_(False)
+
+
+def enlarge(video: Tensor, size: tuple[int, int]) -> Tensor:
+    """A video (b, 3, t, H, W) at another height and width, bicubic, within [-1, 1]."""
+    frames = video.transpose(1, 2).flatten(0, 1)  # (b t) 3 H W
+    frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(-1, 1)
+    return frames.unflatten(0, (video.shape[0], video.shape[2])).transpose(1, 2)
 
 
 def _first_frames(parts: Iterator[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:

@@ -30,7 +30,7 @@ from lvdm.plugins.choosing import choose_shelf, long_video_plugins
 from lvdm.plugins.late_weights import LateWeights
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
-from lvdm.plugins.scalecrafter import ScalePlan
+from lvdm.plugins.scaling import Plan
 from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
 from lvdm.results import GenerationRequest, Progress, in_chunks
 
@@ -131,10 +131,11 @@ class Runtime:
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
             self.warn_of_lost_contrast(settings, timesteps)
-            noise = start.latents.to(self.device)
+            latents = start.latents.to(self.device)
+            noise = latents if start.noise is None else start.noise.to(self.device)
             return seams.sampler(
                 guide(seams.branches(conditions), settings),
-                noise,
+                latents,
                 schedule,
                 timesteps,
                 eta=settings.eta,
@@ -173,7 +174,7 @@ class Runtime:
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
         pictures: Mapping[int, Tensor],
-        scale: ScalePlan | None,
+        scale: Plan | None,
         conditions: Sequence[Conditioning],
         fs: int,
     ) -> list[Plugin]:
@@ -186,7 +187,10 @@ class Runtime:
             soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
             return self._concat(requests, settings, soft).to(self.precision.weights)
 
-        plugins = sampling_plugins(settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat)
+        latent_size = (conditions[0].concat.shape[3], conditions[0].concat.shape[4])
+        plugins = sampling_plugins(
+            settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat, latent_size
+        )
         if settings.between is None:
             return plugins
         legs = self._legs(requests, settings, pictures, fs)

@@ -17,7 +17,7 @@ from lvdm.plugins.free_u import parse_free_u
 from lvdm.plugins.kept_pixels import KeptPixels, feather
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.low_pass import LowPass
-from lvdm.plugins.scalecrafter import ScalePlan, scale_plugins
+from lvdm.plugins.scaling import Plan, scale_plugins
 from lvdm.plugins.seams import Plugin
 from lvdm.plugins.settings import PluginSettings
 
@@ -27,16 +27,18 @@ EncodeConcat = Callable[[float], Tensor]
 
 def sampling_plugins(
     settings: PluginSettings,
-    scale: ScalePlan | None,
+    scale: Plan | None,
     images: Tensor,
     num_frames: int,
     encode_video: Callable[[Iterable[Tensor]], Tensor],
     encode_concat: EncodeConcat,
+    latent_size: tuple[int, int],
 ) -> list[Plugin]:
     """The methods that the settings ask for.
 
     images         (b, 3, H, W) in [-1, 1] at the size that the network runs at
     encode_video   frames (b, 3, 1, H, W) of videos -> latents (b, c, t, h, w)
+    latent_size    height and width of the latents
     """
     plugins: list[Plugin] = []
     if settings.start_time < 1:
@@ -50,7 +52,7 @@ def sampling_plugins(
         plugins.append(LowPass(encode_concat(settings.low_pass), settings.low_pass_until))
     if settings.free_u is not None:
         plugins.append(parse_free_u(settings.free_u))
-    return [*plugins, *scale_plugins(scale)]
+    return [*plugins, *scale_plugins(scale, latent_size)]
 
 
 def sample_repeatedly(

@@ -169,8 +169,8 @@ class FrameInit:
         ) -> Start:
             begin = seams.initial_noise(shape, samples, conditioning, schedule)
             latents = self.shape_noise(begin.latents, schedule)
-            first = start_step(self.camera.level, schedule)
-            return Start(latents, first) if self.camera.begin else replace(begin, latents=latents)
+            first = start_step(self.camera.level, schedule) if self.camera.begin else begin.timestep
+            return Start(latents, first, begin.latents)
 
         yield replace(seams, initial_noise=start)
 

@@ -84,7 +84,7 @@ class EarlyStart:
             first = start_step(self.time, schedule)
             if self.statistics is None:
                 return replace(begin, timestep=first)
-            return Start(analytic_noise(begin.latents, self.statistics, first, schedule), first)
+            return Start(analytic_noise(begin.latents, self.statistics, first, schedule), first, begin.latents)
 
         yield replace(seams, initial_noise=start)
 

@@ -76,7 +76,7 @@ class FreeInit:
             noise = seams.initial_noise(shape, samples, conditioning, schedule).latents
             fresh = sample_noise(shape, samples.seeds, samples.indices, f"free init/{self.iteration}")
             first = start_step(self.options.level, schedule)
-            return Start(self.noise_again(noise, fresh, first, schedule), first)
+            return Start(self.noise_again(noise, fresh, first, schedule), first, noise)
 
         yield replace(seams, initial_noise=start)
 

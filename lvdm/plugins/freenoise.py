@@ -66,7 +66,8 @@ class FreeNoise:
         ) -> Start:
             short = (shape[0], min(shape[1], self.window), *shape[2:])
             begin = inner(short, samples, conditioning, schedule)
-            return replace(begin, latents=self.repeat_noise(begin.latents, shape[1], samples))
+            noise = None if begin.noise is None else self.repeat_noise(begin.noise, shape[1], samples)
+            return replace(begin, latents=self.repeat_noise(begin.latents, shape[1], samples), noise=noise)
 
         return start
 
@@ -97,11 +98,11 @@ def attend_in_windows(
 ) -> Tensor:
     """`inner` within each of the windows; q, k, v (b, nh, t, d) -> (b, nh, t, d).
 
-    frames, weights  (w, n) the frames of each window, and its share in each of them
+    frames, weights  (w, n) the frames of each window, and its share in each of them; pixels, in attention between these
     """
     count, length = frames.shape
     places, shares = frames.to(q.device), weights.to(q.device).flatten()[:, None]  # (w n) 1
-    own = replace(meta, num_frames=length)
+    own = replace(meta, num_frames=length) if meta.kind == "temporal" else meta
     copies = -(-frames.numel() // q.shape[2])  # of each frame: as many parts make each as large as q is
     bytes_in_windows = q[:, :, 0].numel() * frames.numel() * q.element_size()
     parts = []

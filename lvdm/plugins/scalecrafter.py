@@ -16,8 +16,6 @@ Convolutions over frames, and those at both ends of the network, stay as they ar
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -31,11 +29,8 @@ from lvdm.modules.layers import Downsample, ResBlock, Upsample
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.dispersion import DispersedKernels
 from lvdm.plugins.redilation import progressive_factor, redilated
-from lvdm.plugins.scaled_attention import ScaledAttention
-from lvdm.plugins.seams import Plugin, Samples, Seams, StepClock
-from lvdm.plugins.specs import parse_spec, write_options
-
-logger = logging.getLogger(__name__)
+from lvdm.plugins.seams import Samples, Seams, StepClock
+from lvdm.plugins.specs import write_options
 
 MAX_FACTOR = 8.0
 """No published setting goes beyond 4; taps that are farther apart than this leave the picture (trained sides)."""
@@ -68,19 +63,6 @@ class ScaleOptions:
 
 
 @dataclass(frozen=True)
-class Off:
-    """No options: the network runs as it was trained."""
-
-
-@dataclass(frozen=True)
-class Auto:
-    """No options: the settings recommended for the size."""
-
-
-KINDS = {"auto": Auto, "off": Off, "scalecrafter": ScaleOptions}
-
-
-@dataclass(frozen=True)
 class ScalePlan:
     """`ScaleOptions` with every value chosen."""
 
@@ -97,37 +79,10 @@ class ScalePlan:
         return f"scalecrafter:{write_options(self)}"
 
 
-def parse_scale(text: str) -> ScaleOptions | Off | Auto:
-    """The setting `scale`: auto, off, scalecrafter, or scalecrafter:factor=2,until=0.4,... Raises `ValueError`."""
-    options: ScaleOptions | Off | Auto = parse_spec(text, KINDS, "scale")
-    return options
-
-
 def recommended(factor: float) -> ScalePlan:
     """The published settings for sides `factor` times those of the training."""
     until = 0.4 if factor <= 2 else 0.6 if factor <= 2.5 else 0.74
     return ScalePlan(factor, until, factor > 2.5, factor > 2.5, False, False)
-
-
-def plan_scale(text: str, size: tuple[int, int], trained_size: tuple[int, int]) -> ScalePlan | None:
-    """What the setting `text` means for a video of `size` from a checkpoint of `trained_size`; None: nothing to do.
-
-    Sizes are (height, width). The factor is the root of the ratio of the areas in steps of 1/2.
-    """
-    options = parse_scale(text)
-    if isinstance(options, Off):
-        return None
-    ratio = math.sqrt(size[0] * size[1] / (trained_size[0] * trained_size[1]))
-    factor = min(max(math.floor(2 * ratio + 0.5) / 2, 1.0), MAX_FACTOR)
-    if isinstance(options, Auto):
-        return recommended(factor) if factor > 1 else None
-    plan = recommended(factor if options.factor is None else options.factor)
-    given = {name: getattr(options, name) for name in ScaleOptions.__dataclass_fields__}
-    plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
-    if plan.factor == 1 and not plan.dispersed and not plan.attention:
-        logger.info("the video is not larger than in the training: scale %s changes nothing", text)
-        return None
-    return plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,10 +180,3 @@ class ScaleCrafter:
             if factor > 1:
                 found[layer.module] = max(factor / 2, 1.0) if self.plan.dispersed else factor
         return found
-
-
-def scale_plugins(plan: ScalePlan | None) -> list[Plugin]:
-    """The methods of a plan; none without one."""
-    if plan is None:
-        return []
-    return [ScaleCrafter(plan), *([ScaledAttention(plan.factor)] if plan.attention else [])]

@@ -39,10 +39,16 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where sampling begins: `latents` x_T (b, c, t, h, w) float32 on the CPU, at `timestep` (None: the last one)."""
+    """Where sampling begins.
+
+    latents   x_T (b, c, t, h, w) float32 on the CPU
+    timestep  None: the last one
+    noise     the plain noise in the latents, under which known regions are shown; None: they are nothing else
+    """
 
     latents: Tensor
     timestep: int | None = None
+    noise: Tensor | None = None
 
 
 class NoiseInitializer(Protocol):

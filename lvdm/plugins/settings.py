@@ -9,7 +9,8 @@ from lvdm.plugins.anchor import ANCHORS
 from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.free_init import parse_free_init
 from lvdm.plugins.free_u import parse_free_u
-from lvdm.plugins.scalecrafter import parse_scale
+from lvdm.plugins.freescale import FreeScaleOptions
+from lvdm.plugins.scaling import parse_scale
 
 MAX_FEATHER = 256
 """Pixels; a wider edge is a mask of its own."""
@@ -19,8 +20,8 @@ MAX_FEATHER = 256
 class PluginSettings:
     """Plug-ins that are off, or neutral, change no bit.
 
-    scale             what to do beyond the trained area: auto, off, or scalecrafter, alone or with `ScaleOptions` as in
-                      scalecrafter:factor=2,until=0.4
+    scale             what to do beyond the trained area: auto, off, scalecrafter or freescale, alone or with options as
+                      in scalecrafter:factor=2,until=0.4, see `lvdm.plugins.scaling`
     anchor            whether frame 0 is the image: free, soft or exact, see `lvdm.plugins.anchor`
     color_lock        0 (off) to 1: hold the colour statistics of all frames to those of the image
     keep_feather      pixels over which a kept region (`keep_mask`) becomes the image itself; 0: only its latents are
@@ -101,6 +102,13 @@ class PluginSettings:
             given.append("camera")
         if self.start_statistics is not None:
             given.append("start_statistics")
+        scale = parse_scale(self.scale)
+        if isinstance(scale, FreeScaleOptions) and scale.level < 1:
+            given.append("scale freescale")
+            if self.start_time != 1:
+                raise ValueError(
+                    "start_time and level of scale freescale both say where sampling begins; give only one"
+                )
         if self.free_init is not None and parse_free_init(self.free_init).iterations > 1:
             given.append("free_init")
             if self.start_time != 1:

@@ -19,7 +19,7 @@ class PluginOptions:
     scale: Annotated[
         str | None,
         Option(
-            help="Beyond the trained size: auto, off or scalecrafter, or scalecrafter:factor=2,until=0.4 and so on.",
+            help="Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on.",
             rich_help_panel=PLUGINS,
         ),
     ] = None

@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "width": 2 * SIDE,
         "scale": "scalecrafter:factor=2,until=0.5,progressive=no,damped=yes",
     },
+    "freescale": {"height": 2 * SIDE, "width": 2 * SIDE, "scale": "freescale:factor=2,until=0.5,level=0.8"},
     "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
     "freelong": {"num_frames": LONG, "long_video": "freelong"},
     "prompts_at": {"prompts_at": {2: "it stops"}},
@@ -40,6 +41,9 @@ SENSELESS = {
     for pair in [
         ("camera", "free_init"),  # both make the noise that sampling begins with
         ("start_time", "free_init"),
+        ("camera", "freescale"),
+        ("free_init", "freescale"),
+        ("start_time", "freescale"),
         ("camera", "keyframes"),  # the camera leaves what the video ends with
         ("keep_mask", "keyframes"),  # a kept region stays as in one image
     ]

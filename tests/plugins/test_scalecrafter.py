@@ -13,8 +13,9 @@ from torch import Tensor
 from lvdm.diffusion.guidance import classifier_free_guidance, noise_damped
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, layers_of, parse_scale, plan_scale, recommended
+from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, layers_of, recommended
 from lvdm.plugins.scaled_attention import ScaledAttention, attention_scale
+from lvdm.plugins.scaling import parse_scale, plan_scale
 from lvdm.plugins.seams import Samples, StepClock, plain_seams
 
 PROMPT = "a red ball moves to the right"

@@ -1,0 +1,198 @@
+"""FreeScale (arXiv 2412.09626): larger pictures from a smaller video of the same model, fused over two scales.
+
+Three parts. *Cascade*: the video is made at the trained size first, enlarged, noised again up to an intermediate time
+step and denoised from there. *Restrained dilation*: the convolutions of encoder and middle reach farther, those of the
+decoder do not. *Scale fusion*: attention between pixels takes low frequencies from windows of the trained size, in
+which objects keep their form, and high ones from the whole picture:
+
+    out = G(local) + (global - G(global)) = global + G(local - global),    G a Gaussian blur.
+
+Noise is added under the model's dynamic rescale. Windows overlap by half and are averaged; the authors also shift them
+at random, which is left out, so that a video can be made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches
+from lvdm.diffusion.parameterization import q_sample, scale_x0
+from lvdm.diffusion.schedule import NoiseSchedule
+from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
+from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.early_start import start_step
+from lvdm.plugins.freenoise import attend_in_windows, window_starts
+from lvdm.plugins.redilation import redilated
+from lvdm.plugins.scalecrafter import Layer, layers_of
+from lvdm.plugins.seams import Samples, Seams, Start, wrapped_attention
+from lvdm.plugins.specs import write_options
+
+MAX_FACTOR = 8.0
+SIGMA = 1.0
+"""Of the blur, in places of the attention's own grid."""
+
+
+@dataclass(frozen=True)
+class FreeScaleOptions:
+    """What a user says of FreeScale; None follows the size of the video.
+
+    factor  how much longer the sides are than in training, 1 to `MAX_FACTOR`; 1 changes nothing
+    level   where sampling begins on the enlarged video, as a share of the time steps; 1 begins with noise, no cascade
+    until   share of the steps that are re-dilated, 0 to 1
+    fuse    fuse attention over two scales
+    """
+
+    factor: float | None = None
+    level: float = 0.7
+    until: float = 0.5
+    fuse: bool = True
+
+    def __post_init__(self) -> None:
+        if self.factor is not None and not 1 <= self.factor <= MAX_FACTOR:
+            raise ValueError(f"factor {self.factor:g} is not possible; use a number from 1 to {MAX_FACTOR:g}")
+        if not 0 < self.level <= 1:
+            raise ValueError(f"level {self.level:g} is not possible; use a share of the time steps above 0, up to 1")
+        if not 0 <= self.until <= 1:
+            raise ValueError(f"until {self.until:g} is not possible; use a share of the steps from 0 to 1")
+
+
+@dataclass(frozen=True)
+class FreeScalePlan:
+    """`FreeScaleOptions` with every value chosen."""
+
+    factor: float
+    level: float
+    until: float
+    fuse: bool
+
+    @property
+    def text(self) -> str:
+        """The setting that gives this plan at any size."""
+        return f"freescale:{write_options(self)}"
+
+    @property
+    def cascades(self) -> bool:
+        """Whether a smaller video comes first."""
+        return self.level < 1
+
+    def before(self, size: tuple[int, int]) -> tuple[tuple[int, int], str]:
+        """Height and width of the smaller video that comes before one of `size`, and its setting `scale`.
+
+        The sides grow to no more than twice in one go.
+        """
+        times = min(self.factor, 2.0)
+        options = write_options(FreeScaleOptions(None, self.level, self.until, self.fuse))
+        return (round(size[0] / times), round(size[1] / times)), f"freescale:{options}"
+
+
+@dataclass(frozen=True, eq=False)
+class Cascade:
+    """Sampling that begins on `latents` (b, c, t, h, w), noised up to the share `level` of the time steps."""
+
+    latents: Tensor
+    level: float
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Begin on the enlarged video; see `Plugin`."""
+
+        def start(
+            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
+        ) -> Start:
+            noise = seams.initial_noise(shape, samples, conditioning, schedule).latents
+            first = start_step(self.level, schedule)
+            t, here = torch.full((noise.shape[0],), first, device=noise.device), schedule.to(noise.device)
+            return Start(q_sample(scale_x0(self.latents.to(noise), t, here), noise, t, here), first, noise)
+
+        yield replace(seams, initial_noise=start)
+
+
+@dataclass(frozen=True)
+class FreeScale:
+    """Fusion and dilation as a plug-in, for latents of `size`; those of the training had sides 1 / factor as long."""
+
+    plan: FreeScalePlan
+    size: tuple[int, int]
+
+    @contextmanager
+    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+        """Look at the picture at two scales; see `Plugin`."""
+        layers = list(layers_of(unet))
+
+        def make(conditions: Sequence[Conditioning]) -> Branches:
+            plain = seams.branches(conditions)
+
+            def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+                dilated = seams.clock.before(self.plan.until)
+                with redilated(self.factors(layers) if dilated else {}):
+                    return plain(x_t, t)
+
+            return branches
+
+        changed = replace(seams, branches=make)
+        if not self.plan.fuse:
+            yield changed
+            return
+        with wrapped_attention(unet, "self", self.attend):
+            yield changed
+
+    def factors(self, layers: Sequence[Layer]) -> dict[nn.Conv2d, float]:
+        """How far apart the taps are: in encoder and middle, below full resolution, by the factor."""
+        if self.plan.factor == 1:
+            return {}
+        return {layer.module: self.plan.factor for layer in layers if layer.level and not layer.decodes}
+
+    def attend(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
+        """`inner` in windows and over all pixels, fused; (b, nh, h w, d)."""
+        whole = inner(q, k, v, meta)
+        grid = grid_of(q.shape[2], self.size)
+        places = window_places(grid, self.plan.factor)
+        if len(places) == 1:
+            return whole
+        shares = 1 / torch.bincount(places.flatten(), minlength=q.shape[2])[places]
+        local = attend_in_windows(inner, q, k, v, meta, places, shares)
+        return whole + blur(local - whole, grid, self.plan.factor)
+
+
+def grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of `tokens` places at one of the resolutions of a network that works on latents of `size`."""
+    height, width = size
+    while height * width > tokens and min(height, width) > 1:
+        height, width = -(-height // 2), -(-width // 2)
+    if height * width != tokens:
+        raise ValueError(f"{tokens} places are no halving of latents of {size[0]}x{size[1]}")
+    return height, width
+
+
+def window_places(grid: tuple[int, int], factor: float) -> Tensor:
+    """The places of each window of the trained size, row by row: (windows, places of one)."""
+    sides = [max(1, round(side / factor)) for side in grid]
+    starts = [
+        window_starts(side, length, max(1, length // 2)) for side, length in zip(grid, sides, strict=True)
+    ]  # they overlap by half
+    one = torch.arange(sides[0])[:, None] * grid[1] + torch.arange(sides[1])
+    return torch.stack([(one + top * grid[1] + left).flatten() for top, left in itertools.product(*starts)])
+
+
+def blur(x: Tensor, grid: tuple[int, int], factor: float) -> Tensor:
+    """The low frequencies of x (b, nh, h w, d): a Gaussian over 2 ceil(factor) - 1 places; one leaves x as it is."""
+    reach = math.ceil(factor) - 1
+    reach = min(reach, min(grid) - 1)  # a picture cannot be mirrored farther than it is long
+    if reach == 0:
+        return x
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / SIGMA) ** 2)
+    weights = (weights / weights.sum()).to(x.dtype)
+    batch, heads, _, channels = x.shape
+    maps = x.transpose(2, 3).reshape(batch * heads * channels, 1, *grid)
+    maps = F.conv2d(F.pad(maps, (reach,) * 4, mode="reflect"), weights[None, None, :, None])
+    maps = F.conv2d(maps, weights[None, None, None, :])
+    return maps.reshape(batch, heads, channels, -1).transpose(2, 3)
