@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 from motion_classes import HELD_OUT, held_out_scenes
-from motion_measures import direction_error, distance, psnr
+from motion_measures import direction_error, psnr
 from sheets import write_rows
 from torch import Tensor
 
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
+from lvdm.evaluation.loops import distance
 from lvdm.evaluation.motion import flicker, motion_magnitude
 from lvdm.pipeline import DynamiCrafterPipeline
 
