@@ -45,6 +45,10 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "camera zoom_in, begin at 0.7": {"camera": "zoom_in:begin=yes,spatial=1,temporal=1,level=0.7"},
     "free_init 2": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
+    "weak stg 1": {"weak": "stg:scale=1"},
+    "weak stg 1, decoder": {"weak": "stg:scale=1,blocks=output"},
+    "weak pag 1": {"weak": "pag:scale=1"},
+    "weak pag 1, decoder": {"weak": "pag:scale=1,blocks=output"},
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},
     "twice the side, scale auto": {"height": 128, "width": 128, "scale": "auto"},
 }

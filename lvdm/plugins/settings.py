@@ -10,6 +10,7 @@ from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.free_init import parse_free_init
 from lvdm.plugins.free_u import parse_free_u
 from lvdm.plugins.scalecrafter import parse_scale
+from lvdm.plugins.weak_guidance import parse_weak
 
 MAX_FEATHER = 256
 """Pixels; a wider edge is a mask of its own."""
@@ -32,6 +33,7 @@ class PluginSettings:
     start_statistics  file of `dynamicrafter stats analytic-init` for the noise that it begins with; None: plain noise
     free_init         options of `lvdm.plugins.free_init`, such as iterations=2,level=0.9
     free_u            options of `lvdm.plugins.free_u`, such as b1=1.1,s1=0.9
+    weak              stg or pag, alone or with options of `lvdm.plugins.weak_guidance` as in pag:scale=2,blocks=middle
     between           vibid or trf, alone or with options of `lvdm.plugins.bidirectional`: go between pictures with a
                       model that animates one; None: as the model was trained
     between_prompt    the sentence for that model's way back, where time is reversed; None: the prompt
@@ -48,6 +50,7 @@ class PluginSettings:
     start_statistics: str | None = None
     free_init: str | None = None
     free_u: str | None = None
+    weak: str | None = None
     between: str | None = None
     between_prompt: str | None = None
 
@@ -68,6 +71,8 @@ class PluginSettings:
             raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
         if self.free_u is not None:
             parse_free_u(self.free_u)
+        if self.weak is not None:
+            parse_weak(self.weak)
         if mode == "text-to-video":
             self._check_without_image()
         if self.between is None and self.between_prompt is not None:

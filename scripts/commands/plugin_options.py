@@ -66,6 +66,14 @@ class PluginOptions:
     free_u: Annotated[
         str | None, Option(help="Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9.", rich_help_panel=PLUGINS)
     ] = None
+    weak: Annotated[
+        str | None,
+        Option(
+            help="Guide away from the network with layers switched off: stg or pag, as in "
+            "stg:scale=1,blocks=middle+output.3.",
+            rich_help_panel=PLUGINS,
+        ),
+    ] = None
 
     between: Annotated[
         str | None,

@@ -22,6 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "start_time": {"start_time": 0.9},
     "free_init": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.2,s1=0.9"},
+    "weak": {"weak": "stg:scale=1"},
     "scale": {
         "height": 2 * SIDE,
         "width": 2 * SIDE,
