@@ -23,6 +23,7 @@ from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.prompt_travel import check_starts
 from lvdm.plugins.settings import PluginSettings
+from lvdm.plugins.weak_guidance import parse_weak
 from lvdm.sizes import check_side
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,8 @@ class GenerationSettings(PluginSettings):
         given = [name for name, value in neutral.items() if getattr(self, name) != value]
         if self.anchor == "soft":
             given.append("anchor soft")
+        if self.weak is not None and not parse_weak(self.weak).every_step:
+            given.append("after and until of weak")
         if self.scale not in ("auto", "off"):
             given.append("scale")
         if given:

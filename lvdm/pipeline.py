@@ -51,6 +51,7 @@ from lvdm.pipeline_inputs import (
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan
 from lvdm.plugins.scaling import Plan, plan_scale
+from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.results import (
     OUTPUT_TYPES,
     FrameConsumer,
@@ -249,6 +250,7 @@ class DynamiCrafterPipeline:
             )
         by_frame = settings.long_video == "fifo" and settings.num_frames > self.runtime.model.trained_frames
         check_requests(requests, settings, self.card, by_frame, frames_to is not None)
+        check_blocks(settings.weak, self.runtime.model.unet)
         if by_frame and callback_on_step_end is not None:
             raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
         size = self._common_size(requests, settings)

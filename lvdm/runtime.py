@@ -115,7 +115,7 @@ class Runtime:
         total = settings.num_inference_steps
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
         branches = partial(self.model.branches, batched=not self.low_memory)
-        seams = plain_seams(samples, branches, total, settings.sampler)
+        seams = plain_seams(samples, branches, total, settings.sampler, partial(guide, settings=settings))
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
@@ -134,7 +134,7 @@ class Runtime:
             latents = start.latents.to(self.device)
             noise = latents if start.noise is None else start.noise.to(self.device)
             return seams.sampler(
-                guide(seams.branches(conditions), settings),
+                seams.guidance(seams.branches(conditions)),
                 latents,
                 schedule,
                 timesteps,
@@ -187,10 +187,7 @@ class Runtime:
             soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
             return self._concat(requests, settings, soft).to(self.precision.weights)
 
-        latent_size = (conditions[0].concat.shape[3], conditions[0].concat.shape[4])
-        plugins = sampling_plugins(
-            settings, scale, pictures[0], settings.num_frames, self.encode_video, encode_concat, latent_size
-        )
+        plugins = sampling_plugins(settings, scale, pictures[0], conditions[0], self.encode_video, encode_concat)
         if settings.between is None:
             return plugins
         legs = self._legs(requests, settings, pictures, fs)

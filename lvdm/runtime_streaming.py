@@ -39,7 +39,8 @@ def stream_latents(
     model, total = runtime.model, settings.num_inference_steps
     window, schedule = model.trained_frames, model.schedule
     samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
-    seams = plain_seams(samples, partial(model.branches, batched=not runtime.low_memory), total)
+    branches = partial(model.branches, batched=not runtime.low_memory)
+    seams = plain_seams(samples, branches, total, guidance=partial(guide, settings=settings))
     clip = for_windows(settings, window)
     if model.reads_latents:
         still = conditions[0].concat[:, :, 0].float()
@@ -59,7 +60,7 @@ def stream_latents(
         runtime.warn_of_lost_contrast(settings, timesteps)
         report(on_progress, "sample", 0, total)
         frames = FIFO(window).stream(
-            guide(seams.branches(conditions), settings),
+            seams.guidance(seams.branches(conditions)),
             still,
             lambda frame: noise(f"frame/{frame}"),
             schedule,

@@ -13,6 +13,9 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 Branches = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """Like `Denoiser`, with one output per condition: (cond,), (cond, uncond), or (cond, uncond, image only)."""
 
+Guidance = Callable[[Branches], Denoiser]
+"""What makes one denoiser out of branches."""
+
 
 def sequential(*denoisers: Denoiser) -> Branches:
     """Branches that run one after the other: the least memory. A model's batched branches are faster."""
@@ -80,6 +83,23 @@ def noise_damped(branches: Branches, base: Denoiser) -> Branches:
         return tuple(output.to(x_t.dtype) + shift for output in outputs)
 
     return shifted
+
+
+def weak_model_guidance(guidance: Guidance, branches: Branches, scale: float, rescale: float = 0.0) -> Denoiser:
+    """g + s (c - w): g is what `guidance` makes of all branches but the last, c the conditional output, w the last one.
+
+    w is the output of a weaker model under the full condition (arXiv 2403.17377; 2411.18664). `rescale` in
+    [0, 1] is phi of `rescale_guidance`, of the whole sum; a rescale of `guidance` itself comes before, and acts on g.
+    """
+
+    def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
+        *outputs, weak = branches(x_t, t)
+        _check_count((*outputs, weak), 2, "guidance by a weak model", "(cond, ..., weak)")
+        cond = outputs[0].to(x_t.dtype)
+        guided = guidance(lambda *_: tuple(outputs))(x_t, t)
+        return rescale_guidance(guided + scale * (cond - weak.to(x_t.dtype)), cond, rescale)
+
+    return denoiser
 
 
 def rescale_guidance(guided: Tensor, cond: Tensor, guidance_rescale: float) -> Tensor:

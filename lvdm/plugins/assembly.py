@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvdm.conditioning import Conditioning
 from lvdm.plugins.anchor import PixelCorrection, correct_pixels
 from lvdm.plugins.camera import FrameInit, frames_of_camera, parse_camera, views
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
@@ -20,6 +21,7 @@ from lvdm.plugins.low_pass import LowPass
 from lvdm.plugins.scaling import Plan, scale_plugins
 from lvdm.plugins.seams import Plugin
 from lvdm.plugins.settings import PluginSettings
+from lvdm.plugins.weak_guidance import WeakGuidance, parse_weak
 
 EncodeConcat = Callable[[float], Tensor]
 """From the strength of a low-pass filter to the concatenated latents (b, c, t, h, w) of the filtered pictures."""
@@ -29,16 +31,15 @@ def sampling_plugins(
     settings: PluginSettings,
     scale: Plan | None,
     images: Tensor,
-    num_frames: int,
+    full: Conditioning,
     encode_video: Callable[[Iterable[Tensor]], Tensor],
     encode_concat: EncodeConcat,
-    latent_size: tuple[int, int],
 ) -> list[Plugin]:
     """The methods that the settings ask for.
 
     images         (b, 3, H, W) in [-1, 1] at the size that the network runs at
+    full           the full condition of the whole video
     encode_video   frames (b, 3, 1, H, W) of videos -> latents (b, c, t, h, w)
-    latent_size    height and width of the latents
     """
     plugins: list[Plugin] = []
     if settings.start_time < 1:
@@ -46,13 +47,15 @@ def sampling_plugins(
         plugins.append(EarlyStart(settings.start_time, None if path is None else read_statistics(path)))
     if settings.camera is not None:
         move, camera = parse_camera(settings.camera)
-        layout = encode_video(frames_of_camera(images, views(move, camera, num_frames)))
+        layout = encode_video(frames_of_camera(images, views(move, camera, full.concat.shape[2])))
         plugins.append(FrameInit(layout, camera))
     if settings.low_pass > 0 and settings.low_pass_until > 0:
         plugins.append(LowPass(encode_concat(settings.low_pass), settings.low_pass_until))
     if settings.free_u is not None:
         plugins.append(parse_free_u(settings.free_u))
-    return [*plugins, *scale_plugins(scale, latent_size)]
+    if settings.weak is not None:  # before those of the size, which may ask for the unconditional branch alone
+        plugins.append(WeakGuidance(parse_weak(settings.weak), full))
+    return [*plugins, *scale_plugins(scale, (full.concat.shape[3], full.concat.shape[4]))]
 
 
 def sample_repeatedly(

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
-from lvdm.diffusion.guidance import Branches
+from lvdm.diffusion.guidance import Branches, Denoiser, Guidance, classifier_free_guidance
 from lvdm.diffusion.noise import StepNoise, initial_noise, make_step_noise
 from lvdm.diffusion.samplers import SAMPLERS, Sampler
 from lvdm.diffusion.schedule import NoiseSchedule
@@ -75,15 +75,24 @@ class StepClock:
         return self.step < round(share * self.total)
 
 
+def unguided(branches: Branches) -> Denoiser:
+    """The conditional output."""
+    return classifier_free_guidance(branches, 1.0)
+
+
 @dataclass(frozen=True)
 class Seams:
-    """What one sampling is made of, besides the network and its attention."""
+    """What one sampling is made of, besides the network and its attention.
+
+    `branches` and `guidance` belong together: who adds an output to the one takes it up in the other.
+    """
 
     initial_noise: NoiseInitializer
     step_noise: StepNoise
     branches: BranchMaker
     clock: StepClock = field(default_factory=StepClock)
     sampler: Sampler = SAMPLERS["ddim"]
+    guidance: Guidance = unguided
 
 
 class Plugin(Protocol):
@@ -97,11 +106,12 @@ def plain_start(shape: tuple[int, ...], samples: Samples, conditioning: Conditio
     return Start(initial_noise(shape, samples.seeds, samples.indices))
 
 
-def plain_seams(samples: Samples, branches: BranchMaker, steps: int = 1, sampler: str = "ddim") -> Seams:
+def plain_seams(
+    samples: Samples, branches: BranchMaker, steps: int = 1, sampler: str = "ddim", guidance: Guidance = unguided
+) -> Seams:
     """Sampling without methods."""
-    return Seams(
-        plain_start, make_step_noise(samples.seeds, samples.indices), branches, StepClock(steps), SAMPLERS[sampler]
-    )
+    noise = make_step_noise(samples.seeds, samples.indices)
+    return Seams(plain_start, noise, branches, StepClock(steps), SAMPLERS[sampler], guidance)
 
 
 @contextmanager

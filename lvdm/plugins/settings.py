@@ -11,6 +11,7 @@ from lvdm.plugins.free_init import parse_free_init
 from lvdm.plugins.free_u import parse_free_u
 from lvdm.plugins.freescale import FreeScaleOptions
 from lvdm.plugins.scaling import parse_scale
+from lvdm.plugins.weak_guidance import parse_weak
 
 MAX_FEATHER = 256
 """Pixels; a wider edge is a mask of its own."""
@@ -35,6 +36,7 @@ class PluginSettings:
     free_u            options of `lvdm.plugins.free_u`, such as b1=1.1,s1=0.9
     late_weights      another checkpoint, of the same architecture, whose network takes the late steps
     late_below        from which time step on, as a share of the training's: 0 (none) to 1 (all)
+    weak              stg or pag, alone or with options of `lvdm.plugins.weak_guidance` as in pag:scale=2,blocks=middle
     between           vibid or trf, alone or with options of `lvdm.plugins.bidirectional`: go between pictures with a
                       model that animates one; None: as the model was trained
     between_prompt    the sentence for that model's way back, where time is reversed; None: the prompt
@@ -53,6 +55,7 @@ class PluginSettings:
     free_u: str | None = None
     late_weights: str | None = None
     late_below: float = 0.5
+    weak: str | None = None
     between: str | None = None
     between_prompt: str | None = None
 
@@ -73,6 +76,8 @@ class PluginSettings:
             raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
         if self.free_u is not None:
             parse_free_u(self.free_u)
+        if self.weak is not None:
+            parse_weak(self.weak)
         if mode == "text-to-video":
             self._check_without_image()
         if self.between is None and self.between_prompt is not None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
+from lvdm.config import load_model_config
 from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_reader import VideoReader
@@ -24,6 +25,7 @@ from lvdm.generation import GenerationSettings, check_prompt
 from lvdm.model_files import ModelFiles, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Drift, Extension, extend_video, fitted_video, segment_settings
+from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.provenance import image_hash, record_path, record_stem
 from scripts.commands.jobs import choose_model
 from scripts.commands.options import GenerationOptions
@@ -123,6 +125,7 @@ def replayed_extension(path: Path, options: GenerationOptions) -> ExtensionJob:
 def run(job: ExtensionJob) -> None:
     """Write the longer video and its record, segment by segment, and print the drift of each."""
     output = job.output
+    check_blocks(job.settings.weak, load_model_config(job.files.config).params.unet_config.params)
     with VideoReader(job.source) as reader:
         frames, fps = reader.read(range(reader.num_frames)), job.playback_fps or reader.fps
     pipe = DynamiCrafterPipeline.from_pretrained(

@@ -76,6 +76,15 @@ class PluginOptions:
         float | None,
         Option(help="0 to 1: from which time step on it does, as a share of all; 0.5.", rich_help_panel=PLUGINS),
     ] = None
+    weak: Annotated[
+        str | None,
+        Option(
+            help="Guide away from the network with layers switched off: stg or pag, as in "
+            "stg:scale=1,blocks=middle+output.3.",
+            rich_help_panel=PLUGINS,
+        ),
+    ] = None
+
     between: Annotated[
         str | None,
         Option(help="From picture to picture with a model for one: vibid or trf.", rich_help_panel=PLUGINS),

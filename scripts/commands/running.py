@@ -13,6 +13,7 @@ from rich.console import Console
 from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
+from lvdm.config import load_model_config
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
@@ -22,6 +23,7 @@ from lvdm.data.video_writer import to_uint8, write_video
 from lvdm.evaluation.quality import QualityReport, StreamAssessment, assess_videos
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.provenance import image_hash, read_record, record_path, save_record, save_video
 from lvdm.results import GenerationRequest, GenerationResult
 from lvdm.runtime import ProgressCallback
@@ -47,7 +49,9 @@ def run(job: Job, batch_size: int = 1) -> None:
     _settle(waiting)
     if not todo:
         return
-    first = todo[0]
+    first, network = todo[0], load_model_config(job.files.config).params.unet_config.params
+    for weak in {video.settings.weak for video in todo}:
+        check_blocks(weak, network)
     announce_memory(job.files, options, first.settings, load_if_given(first.asked.image), min(batch_size, len(todo)))
     pipeline = DynamiCrafterPipeline.from_pretrained(
         job.files.config,

@@ -34,7 +34,7 @@ def run(*args: object):
         ("--anchor", "exact", "--color-lock", 0.5, "--free-u", "b1=1.2", "--camera", "zoom_in:amount=0.4"),
         ("--start-time", 0.9, "--start-statistics", "stats.safetensors", "--low-pass", 0.5, "--low-pass-until", 0.5),
         ("--height", 2 * SIDE, "--width", 2 * SIDE, "--free-init", "iterations=2"),
-        ("--scale", "scalecrafter:factor=2,until=1"),
+        ("--weak", "stg:scale=0.5,blocks=output", "--scale", "scalecrafter:factor=2,until=1"),
     ],
     ids=["fidelity", "motion", "larger", "scale"],
 )
@@ -71,6 +71,7 @@ def test_a_record_tells_what_auto_came_to_and_old_records_are_off(here) -> None:
         (("--start-time", 0.9, "--start-statistics", "gone.safetensors"), "there is no such file"),
         (("--scale", "scalecrafter:factor=100"), "factor 100 is not possible"),
         (("--anchor", "very"), "anchor 'very' is not known"),
+        (("--weak", "stg:blocks=output.9"), "no block 'output.9'"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_weights_are_read(here, monkeypatch, options, message: str) -> None:

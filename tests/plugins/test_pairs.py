@@ -24,6 +24,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "free_init": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.2,s1=0.9"},
     "late_weights": {"late_weights": "other.safetensors", "late_below": 0.6},
+    "weak": {"weak": "stg:scale=1"},
     "scale": {
         "height": 2 * SIDE,
         "width": 2 * SIDE,
