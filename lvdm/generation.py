@@ -231,11 +231,16 @@ class GenerationSettings(PluginSettings):
 def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     """`long_video` and `chunk_frames` for clips longer than those of the training, where `values` leave them open.
 
-    Clips between two images stay plain: windows in their middle would see neither of them.
+    Clips between two images stay plain: windows in their middle would see neither of them. Loops of models that animate
+    an image are made on a ring, of any length.
     """
     num_frames, method = values["num_frames"], values.get("long_video")
+    looped = values.get("mode") == "loop" and method is None and values.get("between") is None
+    if looped and card.can("i2v") and card.keeps_image:
+        method = "ring"
+        logger.info("looping on a ring; long_video plain (--long plain) goes from the image to itself as between two")
     if not isinstance(num_frames, int) or num_frames <= card.num_frames:
-        return {}
+        return {"long_video": method} if looped and method else {}
     one_image = values.get("mode", "animate") in ("animate", "text-to-video") or values.get("between") is not None
     if method is None and one_image:
         method = "freenoise"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 FEWEST_VIDEOS = 3
@@ -17,15 +17,21 @@ FEWEST_VIDEOS = 3
 
 @dataclass(frozen=True)
 class MotionLevel:
-    """The settings of one level; `start_time` and `low_pass` as in `lvdm.plugins.settings`, neutral by default."""
+    """The settings of one level; `start_time` and `low_pass` as in `lvdm.plugins.settings`, neutral by default.
+
+    at  the `motion` that the level is for, by its share of the measured motion; None: levels are spaced evenly
+    """
 
     fs: int
     start_time: float = 1.0
     low_pass: float = 0.0
+    at: float | None = None
 
     def __post_init__(self) -> None:
         if not (0 < self.start_time <= 1 and 0 <= self.low_pass <= 1):
             raise ValueError(f"start_time {self.start_time} and low_pass {self.low_pass} should lie between 0 and 1")
+        if self.at is not None and not 0 <= self.at <= 1:
+            raise ValueError(f"at {self.at} should lie between 0 and 1")
 
 
 BEYOND: Sequence[tuple[float, float]] = ((0.94, 0.0), (0.9, 0.0), (0.86, 0.0), (0.86, 0.5), (0.86, 0.75))
@@ -54,6 +60,16 @@ def rising_levels(motions: Sequence[Sequence[float]]) -> list[int]:
     return rising
 
 
+def placed_levels(levels: Sequence[MotionLevel], motions: Sequence[float]) -> list[MotionLevel]:
+    """`levels` at the shares of the range that their measured `motions` cover, rising from 0 to 1."""
+    low, high = motions[0], motions[-1]
+    shares = [0.0 if high == low else (motion - low) / (high - low) for motion in motions]
+    return [replace(level, at=round(share, 2)) for level, share in zip(levels, shares, strict=True)]
+
+
 def level_at(levels: Sequence[MotionLevel], motion: float) -> MotionLevel:
-    """The nearest of `levels`, which are spaced evenly from 0 to 1; of two as near, the livelier one."""
-    return levels[math.floor(motion * (len(levels) - 1) + 0.5)]
+    """The nearest of `levels`, which rise; of two as near, the livelier one."""
+    even = any(level.at is None for level in levels)
+    places = [i / max(len(levels) - 1, 1) if even else level.at or 0.0 for i, level in enumerate(levels)]
+    nearest = min(range(len(levels)), key=lambda i: (round(abs(places[i] - motion), 9), -i))
+    return levels[nearest]

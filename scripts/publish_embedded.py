@@ -26,7 +26,7 @@ CARD: dict[str, Any] = {
     "fs_min": 1,
     "fs_max": 3,
     "fs_default": 2,
-    "capabilities": ["i2v"],
+    "capabilities": ["i2v", "interpolation"],
     "towers_agree": False,
     "guidance_scale": 2.0,
     "guidance_rescale": 0.7,
@@ -36,6 +36,14 @@ CARD: dict[str, Any] = {
     "fix_final_step": True,
     "image_token_policy": "linear",
     "playback_fps": 8,
+    "motion_levels": [  # dynamicrafter stats motion, of 20 held-out clips
+        {"fs": 1, "at": 0.0},
+        {"fs": 2, "at": 0.46},
+        {"fs": 3, "at": 0.86},
+        {"fs": 3, "start_time": 0.94, "at": 0.91},
+        {"fs": 3, "start_time": 0.9, "at": 0.97},
+        {"fs": 3, "start_time": 0.86, "at": 1.0},
+    ],
     "notes": "Trained from scratch on generated clips of moving sprites; Apache-2.0 like the code; no watermark.",
 }
 TRAINING_ONLY = (

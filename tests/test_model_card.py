@@ -10,7 +10,7 @@ import yaml
 from lvdm.config import ConfigError
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
-from lvdm.motion_levels import BEYOND, candidate_levels, rising_levels
+from lvdm.motion_levels import BEYOND, MotionLevel, candidate_levels, level_at, placed_levels, rising_levels
 
 CARD = {"name": "own", "height": 64, "width": 64, "fs_meaning": "stride", "fs_min": 1, "fs_max": 3, "fs_default": 2}
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -54,6 +54,9 @@ def test_levels_count_only_where_they_rise_by_more_than_chance() -> None:
     assert rising_levels(flows) == [0, 1, 3], "level 2 is as lively as level 1 but for chance"
     with pytest.raises(ValueError, match="3 or more"):
         rising_levels([[1.0, 2.0]])
+    placed = placed_levels([MotionLevel(1), MotionLevel(2), MotionLevel(3)], [0.1, 0.4, 0.5])
+    assert [level.at for level in placed] == [0.0, 0.75, 1.0], "motion is not spaced as it was measured"
+    assert [level_at(placed, m).fs for m in (0.0, 0.3, 0.375, 0.87, 0.88)] == [1, 1, 2, 2, 3]
     levels = candidate_levels([1, 1, 2, 2, 3])
     assert [level.fs for level in levels] == [1, 2, 3, *[3] * len(BEYOND)], "each fs comes once, the liveliest goes on"
 

@@ -35,7 +35,7 @@ def motion_levels(
     """Measure motion by level, and print the levels that rise, for the `sampling:` block of the model's YAML."""
     from lvdm.data.atomic import write_json
     from lvdm.data.prompts import read_requests
-    from lvdm.motion_levels import FEWEST_VIDEOS, candidate_levels, rising_levels
+    from lvdm.motion_levels import FEWEST_VIDEOS, candidate_levels, placed_levels, rising_levels
     from lvdm.pipeline import DynamiCrafterPipeline
 
     if destination.suffix != ".json":
@@ -59,9 +59,10 @@ def motion_levels(
                 found.append({**dataclasses.asdict(level), **_measure(pipe, asked, level, steps, seed, batch_size)})
                 write_json(destination, {**about, "levels": found})
         show("levels", len(levels), len(levels))
-    rising = [levels[number] for number in rising_levels([level["motion"] for level in found])]
+    numbers = rising_levels([level["motion"] for level in found])
+    rising = placed_levels([levels[i] for i in numbers], [fmean(found[i]["motion"]) for i in numbers])
     write_json(destination, {**about, "levels": found, "motion_levels": [dataclasses.asdict(one) for one in rising]})
-    _report(levels, found, rising)
+    _report(levels, found, numbers, rising)
 
 
 def _about(pipe: DynamiCrafterPipeline, asked: list[Request], steps: int | None, seed: int) -> dict[str, Any]:
@@ -118,19 +119,22 @@ def _measure(
     return figures
 
 
-def _report(levels: list[MotionLevel], found: list[dict[str, Any]], rising: list[MotionLevel]) -> None:
+def _report(
+    levels: list[MotionLevel], found: list[dict[str, Any]], numbers: list[int], rising: list[MotionLevel]
+) -> None:
     """The table of all levels, and those that rise as a YAML has them."""
     table = Table("fs", "start_time", "low_pass", "motion, diagonals/s", "frame 0, dB", "rises")
-    for level, figures in zip(levels, found, strict=True):
+    for number, (level, figures) in enumerate(zip(levels, found, strict=True)):
         psnr = [value for value in figures["first_frame_psnr"] if math.isfinite(value)]
         table.add_row(
-            *(str(value) for value in dataclasses.astuple(level)),
+            *(str(value) for value in (level.fs, level.start_time, level.low_pass)),
             f"{fmean(figures['motion']):.4f}",
             f"{fmean(psnr):.1f}" if psnr else "-",
-            "yes" if level in rising else "",
+            "yes" if number in numbers else "",
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print("  motion_levels:")
     for level in rising:
-        console.print(f"  - {{fs: {level.fs}, start_time: {level.start_time}, low_pass: {level.low_pass}}}")
+        named = ", ".join(f"{name}: {value}" for name, value in dataclasses.asdict(level).items())
+        console.print(f"  - {{{named}}}")

@@ -115,7 +115,8 @@ def test_levels_of_motion_are_measured_once_and_printed_as_a_card_has_them(here)
     found = json.loads((here / "levels.json").read_text())
     assert all(len(level["motion"]) == len(level["first_frame_psnr"]) == 3 for level in found["levels"])
     assert "motion_levels:" in result.output
-    assert found["motion_levels"][0] == {name: found["levels"][0][name] for name in ("fs", "start_time", "low_pass")}
+    settings = {name: found["levels"][0][name] for name in ("fs", "start_time", "low_pass")}
+    assert found["motion_levels"][0] == settings | {"at": 0.0}
     stopped = found | {"levels": found["levels"][:2]}
     (here / "levels.json").write_text(json.dumps(stopped))
     assert run(*asked).exit_code == 0

@@ -84,8 +84,10 @@ def test_a_model_for_one_image_makes_a_loop(pipe, num_frames) -> None:
     assert torch.equal(result.latents[:, :, -1], result.latents[:, :, 0]), "the last frame is the first one again"
     cycle = pipe(picture(), "a ball", long_video="ring", num_frames=num_frames - 1)
     assert torch.equal(cycle.latents, result.latents[:, :, :-1]), "the clip on the ring is that of animate"
+    unasked = pipe(picture(), "a ball", loop=True, num_frames=num_frames)
+    assert torch.equal(unasked.latents, result.latents), "a model that animates one image does not loop by itself"
     with pytest.raises(ValueError, match="or --long ring"):
-        pipe(picture(), "a ball", loop=True)
+        pipe(picture(), "a ball", loop=True, long_video="plain")
     with pytest.raises(ValueError, match="leave it out to interpolate"):
         pipe(picture(), "a ball", end_image=picture(), long_video="ring")
 
