@@ -50,6 +50,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "free_init 2": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
     "weak stg 1": {"weak": "stg:scale=1"},
+    "weak stg 1, init": {"weak": "stg:scale=1,blocks=init"},
     "weak stg 1, decoder": {"weak": "stg:scale=1,blocks=output"},
     "weak pag 1": {"weak": "pag:scale=1"},
     "weak pag 1, decoder": {"weak": "pag:scale=1,blocks=output"},

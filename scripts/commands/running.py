@@ -49,9 +49,9 @@ def run(job: Job, batch_size: int = 1) -> None:
     _settle(waiting)
     if not todo:
         return
-    first, network = todo[0], load_model_config(job.files.config).params.unet_config.params
-    for weak in {video.settings.weak for video in todo}:
-        check_blocks(weak, network)
+    first = todo[0]
+    for weak in {video.settings.weak for video in todo} - {None}:
+        check_blocks(weak, load_model_config(job.files.config).params.unet_config.params)
     announce_memory(job.files, options, first.settings, load_if_given(first.asked.image), min(batch_size, len(todo)))
     pipeline = DynamiCrafterPipeline.from_pretrained(
         job.files.config,
