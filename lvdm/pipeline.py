@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from lvdm.checkpoint import checkpoint_hash, load_into, read_checkpoint
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
-from lvdm.data.geometry import PaddedSize
+from lvdm.data.geometry import Box, PaddedSize
 from lvdm.data.images import to_image
 from lvdm.data.masks import MaskSource, to_masks
 from lvdm.device import (
@@ -177,7 +177,8 @@ class DynamiCrafterPipeline:
         keyframes         frames from 1, and the pictures that they show, for all images; `image` is frame 0
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
-        callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`
+        callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`; with
+                          scale freescale it is called in each of the passes, whose sizes x_t tells
         frames_to         takes the frames of a single video as they are decoded, see `generate`
         settings          fields of `GenerationSettings` (height, width, num_frames, fps, frame_stride, motion,
                           num_inference_steps, guidance_scale, ...); what is left out takes the value of the card
@@ -262,7 +263,9 @@ class DynamiCrafterPipeline:
         cascade = scale if isinstance(scale, FreeScalePlan) and scale.cascades else None
         if cascade is not None:
             with watch.stage("smaller video"):
-                smaller = self._smaller_video(requests, settings, size, cascade, on_progress)
+                smaller = self._smaller_video(
+                    requests, settings, size.inner, cascade, callback_on_step_end, on_progress
+                )
         reset_peak_memory(runtime.device)
         with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
             images = fitted_images([request.image for request in requests], size, settings.fit)
@@ -274,8 +277,9 @@ class DynamiCrafterPipeline:
                 conditions = runtime.conditions(requests, shown, padded, fs)
                 plugins = runtime.plugins(requests, shown, padded, scale, conditions, fs)
                 if cascade is not None:
-                    enlarged = size.pad(enlarge(smaller[:, :, : shown.num_frames], (size.height, size.width)))
-                    plugins.append(Cascade(runtime.encode_video(enlarged), cascade.level))
+                    larger = enlarge(smaller[:, :, : shown.num_frames], (size.inner.height, size.inner.width))
+                    frames = (size.pad(frame)[:, :, None] for frame in larger.unbind(2))
+                    plugins.append(Cascade(runtime.encode_video(frames), cascade.level))
             report(on_progress, "encode", 1, 1)
             kept = None if by_frame else kept_regions(requests, size, shown)
             with watch.stage("sample"):
@@ -321,16 +325,19 @@ class DynamiCrafterPipeline:
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        size: PaddedSize,
+        inside: Box,
         plan: FreeScalePlan,
+        on_step: StepCallback | None,
         on_progress: ProgressCallback | None,
     ) -> Tensor:
-        """The video (b, 3, t, H, W) that comes before a larger one."""
-        (height, width), again = plan.before((size.height, size.width))
+        """The video (b, 3, t, H, W) that comes before a larger one, of which `inside` is shown.
+
+        It ends at the clean latents: noise is added to it again, under the dynamic rescale of that time step alone.
+        """
+        (height, width), again = plan.before((inside.height, inside.width))
         logger.info("first at %dx%d, to begin the larger video on", width, height)
-        return self.generate(
-            requests, replace(settings, height=height, width=width, scale=again), on_progress=on_progress
-        ).video
+        own = replace(settings, height=height, width=width, scale=again, fix_final_step=True)
+        return self.generate(requests, own, callback_on_step_end=on_step, on_progress=on_progress).video
 
     def _scale_plan(self, size: PaddedSize, settings: GenerationSettings) -> Plan | None:
         plan = plan_scale(settings.scale, (size.height, size.width), (self.card.height, self.card.width))

@@ -130,6 +130,8 @@ class Runtime:
             start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
+            if start.timestep is not None:
+                timesteps[0] = last  # the noise of these latents, which some spacings begin below
             self.warn_of_lost_contrast(settings, timesteps)
             latents = start.latents.to(self.device)
             noise = latents if start.noise is None else start.noise.to(self.device)

@@ -24,6 +24,8 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
+from lvdm.plugins.freescale import FreeScaleOptions
+from lvdm.plugins.scaling import parse_scale
 from lvdm.results import GenerationRequest
 from lvdm.runtime import ProgressCallback
 
@@ -57,6 +59,11 @@ class Extension:
             raise ValueError(f"color lock {self.color_lock} is not possible; use a number from 0 to 1")
         if settings.start_time != 1 or settings.free_init is not None:
             raise ValueError("known frames are shown at the usual steps only; leave out start_time and free_init")
+        scale = parse_scale(settings.scale)
+        if isinstance(scale, FreeScaleOptions) and scale.level < 1:
+            raise ValueError(
+                "known frames are shown at the usual steps and size only; use scale freescale:level=1, or scalecrafter"
+            )
         if settings.mode != "animate":
             raise ValueError(f"a video goes on from its end: mode {settings.mode!r} is not possible, use 'animate'")
 

@@ -67,17 +67,21 @@ class FreeScaleOptions:
 
 @dataclass(frozen=True)
 class FreeScalePlan:
-    """`FreeScaleOptions` with every value chosen."""
+    """`FreeScaleOptions` with every value chosen.
+
+    window  height and width of the training as shares of those of the video, at most 1; None: 1 / factor, both
+    """
 
     factor: float
     level: float
     until: float
     fuse: bool
+    window: tuple[float, float] | None = None
 
     @property
     def text(self) -> str:
-        """The setting that gives this plan at any size."""
-        return f"freescale:{write_options(self)}"
+        """The setting that gives this plan at the same size."""
+        return f"freescale:{write_options(FreeScaleOptions(self.factor, self.level, self.until, self.fuse))}"
 
     @property
     def cascades(self) -> bool:
@@ -118,7 +122,7 @@ class Cascade:
 
 @dataclass(frozen=True)
 class FreeScale:
-    """Fusion and dilation as a plug-in, for latents of `size`; those of the training had sides 1 / factor as long."""
+    """Fusion and dilation as a plug-in, for latents of `size` (height, width)."""
 
     plan: FreeScalePlan
     size: tuple[int, int]
@@ -155,12 +159,18 @@ class FreeScale:
         """`inner` in windows and over all pixels, fused; (b, nh, h w, d)."""
         whole = inner(q, k, v, meta)
         grid = grid_of(q.shape[2], self.size)
-        places = window_places(grid, self.plan.factor)
+        places = window_places(grid, self.window(grid))
         if len(places) == 1:
             return whole
         shares = 1 / torch.bincount(places.flatten(), minlength=q.shape[2])[places]
         local = attend_in_windows(inner, q, k, v, meta, places, shares)
         return whole + blur(local - whole, grid, self.plan.factor)
+
+    def window(self, grid: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the windows on a grid: those that it had in the training."""
+        shares = self.plan.window or (1 / self.plan.factor,) * 2
+        height, width = (max(1, round(side * share)) for side, share in zip(grid, shares, strict=True))
+        return height, width
 
 
 def grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -173,13 +183,12 @@ def grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def window_places(grid: tuple[int, int], factor: float) -> Tensor:
-    """The places of each window of the trained size, row by row: (windows, places of one)."""
-    sides = [max(1, round(side / factor)) for side in grid]
+def window_places(grid: tuple[int, int], window: tuple[int, int]) -> Tensor:
+    """The places of each window of that height and width, row by row: (windows, places of one)."""
     starts = [
-        window_starts(side, length, max(1, length // 2)) for side, length in zip(grid, sides, strict=True)
+        window_starts(side, length, max(1, length // 2)) for side, length in zip(grid, window, strict=True)
     ]  # they overlap by half
-    one = torch.arange(sides[0])[:, None] * grid[1] + torch.arange(sides[1])
+    one = torch.arange(window[0])[:, None] * grid[1] + torch.arange(window[1])
     return torch.stack([(one + top * grid[1] + left).flatten() for top, left in itertools.product(*starts)])
 
 

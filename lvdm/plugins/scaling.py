@@ -51,10 +51,13 @@ def plan_scale(text: str, size: tuple[int, int], trained_size: tuple[int, int]) 
     factor = min(max(math.floor(2 * ratio + 0.5) / 2, 1.0), MAX_FACTOR)
     if isinstance(options, Auto):
         return recommended(factor) if factor > 1 else None
-    factor = factor if options.factor is None else options.factor
+    nearest, factor = factor, factor if options.factor is None else options.factor
     plan: Plan
     if isinstance(options, FreeScaleOptions):
-        plan = FreeScalePlan(factor, options.level, options.until, options.fuse)
+        window = None  # as the factor says, where it is not that of the sizes
+        if factor == nearest:
+            window = (min(trained_size[0] / size[0], 1.0), min(trained_size[1] / size[1], 1.0))
+        plan = FreeScalePlan(factor, options.level, options.until, options.fuse, window)
         nothing = factor == 1
     else:
         plan = recommended(factor)

@@ -35,8 +35,9 @@ def run(*args: object):
         ("--start-time", 0.9, "--start-statistics", "stats.safetensors", "--low-pass", 0.5, "--low-pass-until", 0.5),
         ("--height", 2 * SIDE, "--width", 2 * SIDE, "--free-init", "iterations=2"),
         ("--weak", "stg:scale=0.5,blocks=output", "--scale", "scalecrafter:factor=2,until=1"),
+        ("--height", 2 * SIDE, "--width", 2 * SIDE, "--scale", "freescale:level=0.6"),
     ],
-    ids=["fidelity", "motion", "larger", "scale"],
+    ids=["fidelity", "motion", "larger", "scale", "freescale"],
 )
 def test_videos_of_plug_ins_are_made_again_to_the_byte(here, options) -> None:
     made = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", *options)

@@ -12,6 +12,7 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.generation import GenerationSettings
 from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.pipeline import DynamiCrafterPipeline, enlarge
+from lvdm.plugins.extension import Extension
 from lvdm.plugins.freescale import Cascade, FreeScale, FreeScalePlan, blur, grid_of, window_places
 from lvdm.plugins.scalecrafter import layers_of
 from lvdm.plugins.scaling import plan_scale
@@ -118,10 +119,94 @@ def test_grids_and_windows_cover_every_place() -> None:
     assert [grid_of(n, (20, 36)) for n in (720, 180, 45, 15)] == [(20, 36), (10, 18), (5, 9), (3, 5)]
     with pytest.raises(ValueError, match="no halving"):
         grid_of(50, (20, 36))
-    for grid, factor in (((8, 8), 2.0), ((5, 9), 1.5), ((10, 18), 2.5), ((1, 1), 4.0)):
-        places = window_places(grid, factor)
-        assert set(places.flatten().tolist()) == set(range(grid[0] * grid[1])), f"{grid} {factor}: a place is left out"
-        assert places.shape[1] == max(1, round(grid[0] / factor)) * max(1, round(grid[1] / factor))
+    for grid, window in (((8, 8), (4, 4)), ((5, 9), (3, 6)), ((10, 18), (4, 18)), ((1, 1), (1, 1))):
+        places = window_places(grid, window)
+        assert set(places.flatten().tolist()) == set(range(grid[0] * grid[1])), f"{grid} {window}: a place is left out"
+        assert places.shape[1] == window[0] * window[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "grid", "window"),
+    [
+        ("freescale", (640, 1024), (80, 128), (40, 64)),
+        ("freescale", (576, 1024), (36, 64), (20, 32)),  # 1.9 times the side is not twice
+        ("freescale", (320, 1024), (40, 128), (40, 64)),  # only wider
+        ("freescale", (1024, 640), (128, 80), (40, 64)),  # upright, from a training that was not
+        ("freescale:factor=4", (640, 1024), (80, 128), (20, 32)),
+    ],
+)
+def test_windows_are_what_the_network_was_trained_on(text: str, size, grid, window) -> None:
+    plan = plan_scale(text, size, (320, 512))
+    assert FreeScale(plan, grid).window(grid) == window
+    assert plan_scale(plan.text, size, (320, 512)) == plan, "the text of a plan does not give it again"
+
+
+def test_one_window_is_the_whole_picture() -> None:
+    q, k, v = values(3, 1, 2, 64, 4)
+    method = FreeScale(FreeScalePlan(2.0, 1.0, 0.0, True, (1.0, 1.0)), (8, 8))
+    assert torch.equal(method.attend(attend, q, k, v, META), attend(q, k, v, META)), "local and global are the same"
+
+
+def test_the_first_pass_is_the_plain_video_to_the_bit(pipe, monkeypatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr("lvdm.pipeline.enlarge", lambda video, size: seen.append(video) or enlarge(video, size))
+    given = {"num_inference_steps": 3, "fix_final_step": False}
+    pipe(picture(), PROMPT, scale="freescale", **given, **LARGE)
+    plain = pipe(picture(), PROMPT, **{**given, "fix_final_step": True}).video
+    assert len(seen) == 1, "there should be one pass before"
+    assert torch.equal(seen[0], plain), "it is not the plain video, or not one that ends at the clean latents"
+
+
+@pytest.mark.parametrize(("height", "width"), [(2 * SIDE - 4, 2 * SIDE - 4), (48, 70)])
+def test_sizes_that_are_padded_inside_begin_on_the_smaller_video_too(pipe, height: int, width: int) -> None:
+    given = {"height": height, "width": width, "num_inference_steps": 2}
+    made = pipe(picture(), PROMPT, scale="freescale:level=0.1", **given).video
+    small = pipe(picture(), PROMPT, height=height // 2, width=width // 2, num_inference_steps=2, fix_final_step=True)
+    assert made.shape[-2:] == (height, width)
+    near = (made - enlarge(small.video, (height, width))).abs().mean()
+    far = (made - enlarge(small.video, (height, width)).roll(8, -1)).abs().mean()
+    assert near < far, "the smaller video is not where it should be"
+
+
+@pytest.mark.parametrize("spacing", ["uniform", "uniform_trailing", "quad"])
+def test_every_pass_begins_where_its_latents_are_and_tells_its_steps(pipe, spacing: str) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(step: int, t: int, x_t: torch.Tensor, pred_x0: torch.Tensor) -> None:
+        if step == 0:
+            seen.append((t, x_t.shape[-1]))
+
+    pipe(
+        *(picture(), PROMPT),
+        **{"num_inference_steps": 2, "timestep_spacing": spacing, "callback_on_step_end": watch},
+        **{"scale": "freescale:level=0.6", **LARGE},
+    )
+    assert [side for _, side in seen] == [SIDE // 4, SIDE // 2], "a pass tells nothing of its steps"
+    assert seen[1][0] == 599, "it begins at another time step than its latents were noised to"
+
+
+def test_the_network_is_as_it_was_after_a_run_that_breaks(pipe) -> None:
+    unet = pipe.runtime.model.unet
+
+    def state() -> list[object]:
+        return [(m.__dict__.get("forward"), getattr(m, "processor", None)) for m in unet.modules()]
+
+    before, weights = state(), {key: value.clone() for key, value in unet.state_dict().items()}
+
+    def stop(step: int, t: int, x_t: torch.Tensor, pred_x0: torch.Tensor) -> None:
+        if x_t.shape[-1] > SIDE // 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipe(picture(), PROMPT, scale="freescale:until=1", callback_on_step_end=stop, **LARGE)
+    assert state() == before, "a forward or an attention is still exchanged"
+    assert all(torch.equal(value, weights[key]) for key, value in unet.state_dict().items())
+
+
+def test_a_video_that_goes_on_shows_its_frames_at_one_size_only() -> None:
+    with pytest.raises(ValueError, match="use scale freescale:level=1"):
+        Extension(4, 1).check(GenerationSettings(scale="freescale"))
+    Extension(4, 1).check(GenerationSettings(scale="freescale:level=1"))
 
 
 def test_only_encoder_and_middle_reach_farther(pipe) -> None:
