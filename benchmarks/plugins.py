@@ -57,11 +57,10 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},
     "twice the side, scale auto": {"height": 128, "width": 128, "scale": "auto"},
     "twice the side, scale freescale": {"height": 128, "width": 128, "scale": "freescale"},
+    "twice the side, freescale, no cascade": {"height": 128, "width": 128, "scale": "freescale:level=1"},
+    "twice the side, freescale, cascade alone": {"height": 128, "width": 128, "scale": "freescale:until=0,fuse=no"},
 }
 """Settings by the name of the row."""
-
-LARGE_SCENES = 2
-"""Scenes at twice the side, which take five times as long."""
 
 COLUMNS: Mapping[str, str] = {
     "videos": "{:d}",
@@ -84,7 +83,6 @@ def measure(
 ) -> dict[str, Any]:
     """The figures of one row, over `count` held-out scenes of a sprite that moves in one of eight directions."""
     side = given.get("height", pipe.card.height)
-    count = count if side == pipe.card.height else LARGE_SCENES
     space = dataclasses.replace(HELD_OUT, sprite_probability=1.0, height=side, width=side)
     scenes = [dataclasses.replace(s, frame_stride=2) for s in held_out_scenes(tuple(DIRECTIONS), count, 3, space)]
     truth = list(render(scenes, space))
@@ -130,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("outputs/plugins"))
     parser.add_argument("--videos", type=int, default=6)
+    parser.add_argument("--large-videos", type=int, default=2, help="at twice the side, which takes five times as long")
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--statistics", help="a file of `dynamicrafter stats analytic-init` for a row of its own")
     parser.add_argument("--late", help="another checkpoint for a row of its own, where it takes the late steps")
@@ -150,7 +149,8 @@ def main() -> None:
     for name in options.rows or rows:
         sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
         if name not in found:
-            found[name] = measure(pipe, rows[name], options.videos, options.steps, sheet)
+            count = options.large_videos if "height" in rows[name] else options.videos
+            found[name] = measure(pipe, rows[name], count, options.steps, sheet)
             write_json(file, found)
         figures = [written.format(found[name][column]) for column, written in COLUMNS.items()]
         print(f"| {name} | {' | '.join(figures)} |", flush=True)
