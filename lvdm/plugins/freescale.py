@@ -91,9 +91,10 @@ class FreeScalePlan:
     def before(self, size: tuple[int, int]) -> tuple[tuple[int, int], str]:
         """Height and width of the smaller video that comes before one of `size`, and its setting `scale`.
 
-        The sides grow to no more than twice in one go.
+        The sides grow to no more than twice in one go, and the area of the first is that of the training.
         """
-        times = min(self.factor, 2.0)
+        ratio = self.factor if self.window is None else 1 / math.sqrt(self.window[0] * self.window[1])
+        times = min(ratio, 2.0)
         options = write_options(FreeScaleOptions(None, self.level, self.until, self.fuse))
         return (round(size[0] / times), round(size[1] / times)), f"freescale:{options}"
 

@@ -224,6 +224,9 @@ def test_sides_grow_to_twice_in_one_go_and_sizes_choose_the_factor() -> None:
     assert plan.before((256, 256)) == ((128, 128), "freescale:level=0.7,until=0.5,fuse=yes")
     last = plan_scale(plan.before((256, 256))[1], (128, 128), (64, 64))
     assert last.before((128, 128))[0] == (64, 64)
+    half = plan_scale("freescale", (160, 160), (64, 64)).before((160, 160))  # 2.5 times the side
+    assert half[0] == (80, 80)
+    assert plan_scale(half[1], half[0], (64, 64)).before(half[0])[0] == (64, 64), "the first pass is below the training"
     assert plan_scale("freescale", (64, 64), (64, 64)) is None
     assert not plan_scale("freescale:level=1", (128, 128), (64, 64)).cascades
 
