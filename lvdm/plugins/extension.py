@@ -23,6 +23,7 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.freescale import FreeScaleOptions
 from lvdm.plugins.scaling import parse_scale
@@ -59,6 +60,8 @@ class Extension:
             raise ValueError(f"color lock {self.color_lock} is not possible; use a number from 0 to 1")
         if settings.start_time != 1 or settings.free_init is not None:
             raise ValueError("known frames are shown at the usual steps only; leave out start_time and free_init")
+        if settings.camera is not None and parse_camera(settings.camera)[1].begin:
+            raise ValueError("known frames are shown at the usual steps only; leave out begin=yes of camera")
         scale = parse_scale(settings.scale)
         if isinstance(scale, FreeScaleOptions) and scale.level < 1:
             raise ValueError(

@@ -69,7 +69,10 @@ def extension_job(source: Path, overlap: int | None, options: GenerationOptions)
     check_prompt(options.negative_prompt, "negative prompt")
     files, card = choose_model(options)
     # the colours are those of the whole video, not of the first frame of a segment
-    settings = GenerationSettings.from_card(card, **options.settings() | {"num_frames": None, "color_lock": None})
+    own: dict[str, Any] = {"num_frames": None, "color_lock": None}
+    if options.start_time is None:
+        own["start_time"] = 1.0  # whatever --motion stands for: known frames are shown at the usual steps
+    settings = GenerationSettings.from_card(card, **options.settings() | own)
     color_lock = Extension.color_lock if options.color_lock is None else options.color_lock
     overlap = max(1, settings.num_frames // 4) if overlap is None else overlap
     new = max(1, settings.num_frames - overlap) if options.frames is None else options.frames

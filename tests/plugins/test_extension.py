@@ -10,6 +10,7 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.extension import (
@@ -20,6 +21,8 @@ from lvdm.plugins.extension import (
     show_known_frames,
 )
 from lvdm.results import GenerationRequest
+from scripts.commands.extending import extension_job
+from scripts.commands.options import GenerationOptions
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,15 @@ def test_drift_of_known_changes():
     jump = torch.ones(3, 4, 4)
     moving = still + torch.arange(3)[None, :, None, None] * 0.1
     assert measure_drift(reference, jump, still, moving).seam == pytest.approx(10, rel=1e-3)
+
+
+def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tmp_path):
+    asked = GenerationOptions(prompt="a ball", motion=1.0, output=tmp_path / "b.mp4")
+    settings = extension_job(tmp_path / "a.mp4", None, asked).settings
+    assert (settings.motion, settings.start_time) == (1.0, 1.0), "the level of the card begins elsewhere"
+    for given in ({"start_time": 0.9}, {"camera": "hold:begin=yes"}):
+        with pytest.raises(ValueError, match="at the usual steps only"):
+            Extension(4, 1).check(GenerationSettings(**given))
 
 
 @pytest.mark.parametrize(
