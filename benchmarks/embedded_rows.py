@@ -157,7 +157,8 @@ def loops(bench: Bench) -> dict[str, Any]:
     """Does a loop close without standing still? Its farthest frame is compared with that of the true, open clip."""
     scenes, truth = bench.drawn(MOVING, bench.count, bench.space)
     strides, prompts = [s.frame_stride for s in scenes], [caption(s) for s in scenes]
-    videos = generate(bench.pipe, [v[:, 0] for v in truth], strides, prompts, bench.settings, loop=True)
+    closed = generate(bench.pipe, [v[:, 0] for v in truth], strides, prompts, bench.settings, loop=True)
+    videos = [video[:, :-1] for video in closed]  # the file leaves out the repeated frame, too
     ratios = _seam_ratios(videos)
     reach = [_reach(video) / _reach(own) for video, own in zip(videos, truth, strict=True)]
     write_rows(bench.sheets / "loops.png", [(caption(s), v) for s, v in zip(scenes[:16], videos[:16], strict=True)])

@@ -95,7 +95,7 @@ def test_motion_by_raft(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "motion[raft-small, diagonals/s]" in found
     assert not any("flow-v1" in name for name in found)
     notes = json.loads((tmp_path / "results.json").read_text())["extractors"]
-    assert [(note["id"], len(note["weights_sha256"])) for note in notes] == [("measures-v1-raft-small", 64)]
+    assert [(note["id"], len(note["weights_sha256"])) for note in notes] == [("measures-v2-raft-small", 64)]
 
 
 def test_weights_that_cannot_be_used_are_one_line(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def test_more_frames_than_trained_on_choose_the_method_and_say_so(pipe, caplog):
     for given in ({"num_frames": FRAMES}, {"num_frames": LONG, "long_video": "plain"}, {}):
         plain = pipe.settings(**given)
         assert (plain.long_video, plain.chunk_frames) == ("plain", None), given
-    between = pipe.settings(mode="loop", num_frames=LONG)
+    between = pipe.settings(mode="interpolate", num_frames=LONG)
     assert between.long_video == "plain", "windows in the middle would see neither of two images"
     assert pipe.settings(num_frames=LONG, chunk_frames=2).chunk_frames == 2
 
