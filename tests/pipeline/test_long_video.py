@@ -29,7 +29,7 @@ def test_more_frames_than_trained_on_choose_the_method_and_say_so(pipe, caplog):
     with caplog.at_level(logging.INFO, logger="lvdm"):
         settings = pipe.settings(num_frames=LONG)
     assert (settings.long_video, settings.chunk_frames) == ("freenoise", FRAMES // 2)
-    assert [choose_chunk(n, 16) for n in (17, 64, 65, 128, 129, 1024)] == [16, 16, 8, 8, 4, 4]
+    assert [choose_chunk(n, 16) for n in (17, 64, 65, 128, 129, 1024)] == [16, 16, 8, 8, 8, 8]
     assert f"{LONG} frames are more than the {FRAMES}" in caplog.text
     assert "--long plain" in caplog.text
     for given in ({"num_frames": FRAMES}, {"num_frames": LONG, "long_video": "plain"}, {}):
