@@ -6,11 +6,9 @@ import dataclasses
 import difflib
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
-
-from PIL import Image
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.conditioning import check_image_token_policy
@@ -21,7 +19,6 @@ from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.bidirectional import check_between
 from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
 from lvdm.plugins.latent_statistics import read_statistics
-from lvdm.plugins.prompt_travel import check_starts
 from lvdm.plugins.settings import PluginSettings
 from lvdm.plugins.weak_guidance import parse_weak
 from lvdm.sizes import check_side
@@ -46,9 +43,6 @@ FROM_CARD = (
     "image_token_policy",
 )
 """Settings that a checkpoint's card has a value for."""
-
-MAX_PROMPT = 2000
-"""Characters of the longest prompt; the text tower reads 77 tokens, so that more is taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +260,6 @@ def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if {"start_time", "start_statistics", "low_pass", "free_init", "camera", "between", "scale"} & chosen.keys():
         return {}
-    _within("motion", motion, 0, 1)
     level = card.level_for_motion(motion)
     return {"start_time": level.start_time, "low_pass": level.low_pass}
 
@@ -321,68 +314,6 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
             f"use {right} (--{'condition-fps' if right == 'fps' else 'frame-stride'}), or motion from 0 to 1"
         )
     return card.fs_default if given is None else round(given)
-
-
-def check_prompt(prompt: str, name: str = "prompt") -> None:
-    """Raise `ValueError` for a prompt that is longer than any the model can read."""
-    if len(prompt) > MAX_PROMPT:
-        raise ValueError(
-            f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
-            "characters or fewer"
-        )
-
-
-def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: GenerationSettings) -> None:
-    """Raise `ValueError` unless the sentences of later frames can be used in a video of `settings`."""
-    if prompts_at:
-        check_starts([0, *(frame for frame, _ in prompts_at)], settings.num_frames)
-        if settings.long_video == "fifo":
-            raise ValueError("long_video fifo has one sentence for all frames; leave out the others, or use freenoise")
-        if settings.between is not None:
-            raise ValueError("between takes one sentence for each way; leave out the prompts of later frames")
-    for frame, prompt in prompts_at:
-        check_prompt(prompt, f"prompt at frame {frame}")
-
-
-def check_keyframes(frames: Sequence[int], settings: GenerationSettings) -> None:
-    """Raise `ValueError` unless pictures can be shown at these frames besides 0, in the mode for that only."""
-    if bool(frames) != (settings.mode == "keyframes"):
-        raise ValueError(f"mode {settings.mode} takes {'no key frames' if frames else 'key frames: give one or more'}")
-    last = settings.num_frames - 1
-    for frame in frames:
-        if not 1 <= frame <= last:
-            raise ValueError(
-                f"key frame {frame} is not among frames 1 to {last} that follow the first; choose another, or more "
-                "frames (num_frames, --frames)"
-            )
-    if len(set(frames)) < len(frames):
-        raise ValueError(f"key frames {list(frames)} name a frame twice; give one picture for each")
-
-
-def check_keep_mask(
-    masks: Sequence[Image.Image], image: Image.Image | None, settings: GenerationSettings, card: ModelCard
-) -> None:
-    """Raise `ValueError` unless `masks` (none, one, or one for each frame) can keep regions of `image`."""
-    if not masks:
-        if settings.keep_feather:
-            raise ValueError("keep_feather is for the edge of a kept region; give a mask too (keep_mask, --keep-mask)")
-        return
-    if image is None:
-        raise ValueError("there is no image of which a region could be kept; leave out the mask")
-    if settings.long_video == "fifo":
-        raise ValueError("long_video fifo keeps no region; leave out the mask, or use long_video freenoise")
-    if not card.keeps_image:
-        raise ValueError(f"checkpoint {card.name} does not show the image itself; leave out the mask, or use another")
-    if settings.mode in ("interpolate", "keyframes"):
-        raise ValueError("a kept region stays as in one image; leave out the mask, or the other images")
-    if len(masks) not in (1, settings.num_frames):
-        raise ValueError(f"there are {len(masks)} masks for {settings.num_frames} frames; give one, or one for each")
-    for mask in masks:
-        if mask.size != image.size:
-            raise ValueError(
-                f"the mask is {mask.width}x{mask.height} and its image {image.width}x{image.height}; "
-                "make the mask as large as the image"
-            )
 
 
 def _known(name: str, value: str, known: Iterable[str]) -> None:

@@ -10,22 +10,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
-from lvdm.checkpoint import checkpoint_hash, load_into, read_checkpoint
+from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
-from lvdm.config import load_model_config
 from lvdm.data.geometry import Box, PaddedSize
 from lvdm.data.images import to_image
 from lvdm.data.masks import MaskSource, to_masks
 from lvdm.device import (
-    Precision,
     choose_device,
     choose_precision,
     device_name,
@@ -37,6 +34,7 @@ from lvdm.diffusion.samplers import StepCallback
 from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
+from lvdm.model_loading import Schedule, choose_schedule, load_model
 from lvdm.models.lora_merging import LoraStack
 from lvdm.pipeline_inputs import (
     as_list,
@@ -49,7 +47,7 @@ from lvdm.pipeline_inputs import (
     ring_of,
 )
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
-from lvdm.plugins.freescale import Cascade, FreeScalePlan
+from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.results import (
@@ -67,10 +65,6 @@ from lvdm.runtime_streaming import for_windows, stream_latents
 from lvdm.sizes import choose_size, explain_size
 
 logger = logging.getLogger(__name__)
-
-Schedule = Literal["config", "file"]
-SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
-"""Where the noise schedule comes from when a weight file holds another one than its YAML describes."""
 
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
 
@@ -354,40 +348,6 @@ class DynamiCrafterPipeline:
         follows_image = settings.height is None and settings.width is None
         explain_size(sizes[0], follows_image, (self.card.height, self.card.width), self.card.name)
         return sizes[0]
-
-
-def choose_schedule(name: str) -> Schedule:
-    """The entry of `SCHEDULES` called `name`. Raises `ValueError` for any other."""
-    for schedule in SCHEDULES:
-        if schedule == name:
-            return schedule
-    raise ValueError(f"schedule {name!r} is not known; use {' or '.join(SCHEDULES)}")
-
-
-def load_model(
-    files: ModelFiles,
-    precision: Precision,
-    towers: str | Path | None,
-    device: torch.device,
-    schedule: Schedule = "config",
-) -> Any:
-    """The model of `files` in eval mode, built without memory and filled straight from the file on `device`."""
-    checkpoint = read_checkpoint(files.checkpoint)
-    supplement = None if towers is None else read_checkpoint(towers)
-    with torch.device("meta"):
-        model = load_model_config(files.config).build()
-    for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
-        part.to(precision.weights)
-    model.first_stage_model.to(precision.vae)
-    load_into(model, checkpoint, device=device, towers=supplement, schedule=schedule)
-    return model.to(device).eval().requires_grad_(False)
-
-
-def enlarge(video: Tensor, size: tuple[int, int]) -> Tensor:
-    """A video (b, 3, t, H, W) at another height and width, bicubic, within [-1, 1]."""
-    frames = video.transpose(1, 2).flatten(0, 1)  # (b t) 3 H W
-    frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(-1, 1)
-    return frames.unflatten(0, (video.shape[0], video.shape[2])).transpose(1, 2)
 
 
 def _first_frames(parts: Iterator[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:

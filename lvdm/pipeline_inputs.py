@@ -15,15 +15,9 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import fit_image
 from lvdm.data.masks import fit_masks
 from lvdm.device import Precision
-from lvdm.generation import (
-    MAX_FRAMES,
-    GenerationSettings,
-    check_keep_mask,
-    check_keyframes,
-    check_prompt,
-    check_prompts_at,
-)
+from lvdm.generation import MAX_FRAMES, GenerationSettings
 from lvdm.model_card import ModelCard
+from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from lvdm.results import GenerationRequest
 
 

@@ -20,7 +20,8 @@ from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
 from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
-from lvdm.pipeline import DynamiCrafterPipeline, Schedule
+from lvdm.model_loading import Schedule
+from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.results import GenerationResult
 
 FORMAT = "dynamicrafter-video/1"

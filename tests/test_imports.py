@@ -27,6 +27,8 @@ LAYERS = {
     "lvdm.memory": PIPELINE,
     "lvdm.training_memory": PIPELINE,
     "lvdm.model_files": PIPELINE,
+    "lvdm.model_loading": PIPELINE,
+    "lvdm.request_checks": PIPELINE,
     "lvdm.provenance": PIPELINE,
     "lvdm.results": PIPELINE,
     "lvdm.runtime": PIPELINE,

@@ -206,3 +206,10 @@ def blur(x: Tensor, grid: tuple[int, int], factor: float) -> Tensor:
     maps = F.conv2d(F.pad(maps, (reach,) * 4, mode="reflect"), weights[None, None, :, None])
     maps = F.conv2d(maps, weights[None, None, None, :])
     return maps.reshape(batch, heads, channels, -1).transpose(2, 3)
+
+
+def enlarge(video: Tensor, size: tuple[int, int]) -> Tensor:
+    """A video (b, 3, t, H, W) at another height and width, bicubic, within [-1, 1]."""
+    frames = video.transpose(1, 2).flatten(0, 1)  # (b t) 3 H W
+    frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(-1, 1)
+    return frames.unflatten(0, (video.shape[0], video.shape[2])).transpose(1, 2)

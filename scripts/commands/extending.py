@@ -21,12 +21,13 @@ from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_reader import VideoReader
 from lvdm.data.video_writer import check_output, to_uint8, write_video
-from lvdm.generation import GenerationSettings, check_prompt
+from lvdm.generation import GenerationSettings
 from lvdm.model_files import ModelFiles, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.provenance import image_hash, record_path, record_stem
+from lvdm.request_checks import check_prompt
 from scripts.commands.jobs import choose_model
 from scripts.commands.options import GenerationOptions
 from scripts.commands.progress import progress_bar

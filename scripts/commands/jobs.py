@@ -19,18 +19,12 @@ from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
-from lvdm.generation import (
-    MAX_FRAMES,
-    GenerationSettings,
-    check_keep_mask,
-    check_keyframes,
-    check_prompt,
-    check_prompts_at,
-)
+from lvdm.generation import MAX_FRAMES, GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
-from lvdm.pipeline import choose_schedule
+from lvdm.model_loading import choose_schedule
 from lvdm.provenance import image_hash, read_record, record_stem
+from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from scripts.commands.contests import Contest, contest
 from scripts.commands.options import GenerationOptions
 

@@ -11,9 +11,9 @@ from small_model import SIDE, picture, write_small_model
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.generation import GenerationSettings
 from lvdm.modules.attention_processors import AttentionMeta, attend
-from lvdm.pipeline import DynamiCrafterPipeline, enlarge
+from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Extension
-from lvdm.plugins.freescale import Cascade, FreeScale, FreeScalePlan, blur, grid_of, window_places
+from lvdm.plugins.freescale import Cascade, FreeScale, FreeScalePlan, blur, enlarge, grid_of, window_places
 from lvdm.plugins.scalecrafter import layers_of
 from lvdm.plugins.scaling import plan_scale
 from lvdm.plugins.seams import Samples, plain_seams
