@@ -14,6 +14,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -94,7 +95,7 @@ def measure(
     write_rows(sheet, list(zip(sentences, videos, strict=True)))
     with atomic_path(sheet.with_suffix(".pt")) as temporary:
         torch.save(videos[0].half(), temporary)
-    one = lambda: pipe(images[0], sentences[0], num_inference_steps=2, **given)  # noqa: E731
+    one = partial(pipe, images[0], sentences[0], num_inference_steps=2, **given)
     errors = [direction_error(video, scene, space) for video, scene in zip(videos, scenes, strict=True)]
     return {
         "videos": count,

@@ -98,12 +98,14 @@ def load_into(
 
 def check_same_unet(path: str | Path, other: str | Path) -> None:
     """Raise `CheckpointError` where the UNet of checkpoint `other` has other keys or shapes than that of `path`."""
-    shapes = []
-    for checkpoint in (read_checkpoint(path), last := read_checkpoint(other)):
-        shapes.append({key: checkpoint.shape(key) for key in checkpoint if part_of(key) == UNET})
-    difference = Difference.between(shapes[0], shapes[1])
+    last = read_checkpoint(other)
+    difference = Difference.between(_unet_shapes(read_checkpoint(path)), _unet_shapes(last))
     if difference:
         raise CheckpointError(difference.describe(last))
+
+
+def _unet_shapes(checkpoint: CheckpointFile) -> dict[str, tuple[int, ...]]:
+    return {key: checkpoint.shape(key) for key in checkpoint if part_of(key) == UNET}
 
 
 def read_unet(path: str | Path, unet: nn.Module) -> dict[str, Tensor]:
@@ -113,10 +115,8 @@ def read_unet(path: str | Path, unet: nn.Module) -> dict[str, Tensor]:
     """
     checkpoint, report = read_checkpoint(path), LoadReport()
     targets = {f"{UNET.prefix}{name}": tensor for name, tensor in unet.state_dict().items()}
-    difference = Difference.between(
-        {key: tuple(tensor.shape) for key, tensor in targets.items()},
-        {key: checkpoint.shape(key) for key in checkpoint if part_of(key) == UNET},
-    )
+    shapes = {key: tuple(tensor.shape) for key, tensor in targets.items()}
+    difference = Difference.between(shapes, _unet_shapes(checkpoint))
     if difference:
         raise CheckpointError(difference.describe(checkpoint))
     return {

@@ -10,19 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.conditioning import Conditioning
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
-from lvdm.plugins.seams import Samples, Seams, Start
+from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
 from lvdm.plugins.specs import parse_spec
 
 
@@ -164,15 +163,11 @@ class FrameInit:
     def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
         """Put the layout into the noise; see `Plugin`."""
 
-        def start(
-            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
-        ) -> Start:
-            begin = seams.initial_noise(shape, samples, conditioning, schedule)
-            latents = self.shape_noise(begin.latents, schedule)
+        def shaped(begin: Start, schedule: NoiseSchedule) -> Start:
             first = start_step(self.camera.level, schedule) if self.camera.begin else begin.timestep
-            return Start(latents, first, begin.latents)
+            return Start(self.shape_noise(begin.latents, schedule), first, begin.latents)
 
-        yield replace(seams, initial_noise=start)
+        yield begun_otherwise(seams, shaped)
 
     def shape_noise(self, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
         """Noise (b, c, t, h, w) whose low frequencies are those of the noised layout, dynamic rescale included."""

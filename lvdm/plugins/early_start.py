@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.conditioning import Conditioning
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams, Start
+from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +76,13 @@ class EarlyStart:
     def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
         """Begin at M; see `Plugin`."""
 
-        def start(
-            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
-        ) -> Start:
-            begin = seams.initial_noise(shape, samples, conditioning, schedule)
+        def earlier(begin: Start, schedule: NoiseSchedule) -> Start:
             first = start_step(self.time, schedule)
             if self.statistics is None:
                 return replace(begin, timestep=first)
             return Start(analytic_noise(begin.latents, self.statistics, first, schedule), first, begin.latents)
 
-        yield replace(seams, initial_noise=start)
+        yield begun_otherwise(seams, earlier)
 
 
 def start_step(time: float, schedule: NoiseSchedule) -> int:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
-from lvdm.plugins.seams import Samples, Seams, Start
+from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
 from lvdm.plugins.specs import parse_options
 
 
@@ -70,15 +69,12 @@ class FreeInit:
     def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
         """Begin with the low frequencies of the latents; see `Plugin`."""
 
-        def start(
-            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
-        ) -> Start:
-            noise = seams.initial_noise(shape, samples, conditioning, schedule).latents
-            fresh = sample_noise(shape, samples.seeds, samples.indices, f"free init/{self.iteration}")
-            first = start_step(self.options.level, schedule)
+        def again(begin: Start, schedule: NoiseSchedule) -> Start:
+            noise, first = begin.latents, start_step(self.options.level, schedule)
+            fresh = sample_noise(noise.shape[1:], samples.seeds, samples.indices, f"free init/{self.iteration}")
             return Start(self.noise_again(noise, fresh, first, schedule), first, noise)
 
-        yield replace(seams, initial_noise=start)
+        yield begun_otherwise(seams, again)
 
     def noise_again(self, noise: Tensor, fresh: Tensor, first: int, schedule: NoiseSchedule) -> Tensor:
         """What sampling begins with at time step `first`, (b, c, t, h, w).

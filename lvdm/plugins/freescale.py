@@ -33,7 +33,7 @@ from lvdm.plugins.early_start import start_step
 from lvdm.plugins.freenoise import attend_in_windows, window_starts
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
-from lvdm.plugins.seams import Samples, Seams, Start, wrapped_attention
+from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise, wrapped_attention
 from lvdm.plugins.specs import write_options
 
 MAX_FACTOR = 8.0
@@ -110,15 +110,12 @@ class Cascade:
     def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
         """Begin on the enlarged video; see `Plugin`."""
 
-        def start(
-            shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule
-        ) -> Start:
-            noise = seams.initial_noise(shape, samples, conditioning, schedule).latents
-            first = start_step(self.level, schedule)
+        def noised(begin: Start, schedule: NoiseSchedule) -> Start:
+            noise, first = begin.latents, start_step(self.level, schedule)
             t, here = torch.full((noise.shape[0],), first, device=noise.device), schedule.to(noise.device)
             return Start(q_sample(scale_x0(self.latents.to(noise), t, here), noise, t, here), first, noise)
 
-        yield replace(seams, initial_noise=start)
+        yield begun_otherwise(seams, noised)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -104,6 +104,15 @@ class Plugin(Protocol):
 def plain_start(shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule) -> Start:
     """Noise of its own for every frame: the `NoiseInitializer` of sampling without methods."""
     return Start(initial_noise(shape, samples.seeds, samples.indices))
+
+
+def begun_otherwise(seams: Seams, change: Callable[[Start, NoiseSchedule], Start]) -> Seams:
+    """`seams` that begin with what `change` makes of their own beginning."""
+
+    def start(shape: tuple[int, ...], samples: Samples, conditioning: Conditioning, schedule: NoiseSchedule) -> Start:
+        return change(seams.initial_noise(shape, samples, conditioning, schedule), schedule)
+
+    return replace(seams, initial_noise=start)
 
 
 def plain_seams(
