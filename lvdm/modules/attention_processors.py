@@ -34,10 +34,12 @@ class RelativePosition(nn.Module):
     def forward(self, length: int) -> Tensor:
         """Embeddings of key position minus query position, (length, length, num_units)."""
         position = torch.arange(length, device=self.embeddings_table.device)
-        distance = (position[None, :] - position[:, None]).clamp(
-            -self.max_relative_position, self.max_relative_position
-        )
-        return self.embeddings_table[distance + self.max_relative_position]
+        return self.at(position[None, :] - position[:, None])
+
+    def at(self, distance: Tensor) -> Tensor:
+        """Embeddings of any distances, (...) -> (..., num_units)."""
+        farthest = self.max_relative_position
+        return F.embedding(distance.clamp(-farthest, farthest) + farthest, self.embeddings_table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
@@ -20,6 +19,7 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.seams import NoiseInitializer, Samples, Seams, Start, wrapped_attention
+from lvdm.plugins.windows import attend_windowed, sliding_windows
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class FreeNoise:
         num_frames = q.shape[2]
         if num_frames <= self.window:
             return inner(q, k, v, meta)
-        frames = torch.tensor(window_starts(num_frames, self.window, self.stride))[:, None] + torch.arange(self.window)
-        weights = blending_weights(num_frames, self.window, self.stride)
-        return attend_in_windows(inner, q, k, v, meta, frames, weights)
+        return attend_windowed(inner, q, k, v, meta, sliding_windows(num_frames, self.window, self.stride))
 
     def _initial_noise(self, inner: NoiseInitializer) -> NoiseInitializer:
         def start(
@@ -89,31 +87,6 @@ class FreeNoise:
         return torch.stack(clips)
 
 
-SMALL = 2**22
-"""Bytes of queries in windows below which they are not split: more calls would cost more than the memory is worth."""
-
-
-def attend_in_windows(
-    inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta, frames: Tensor, weights: Tensor
-) -> Tensor:
-    """`inner` within each of the windows; q, k, v (b, nh, t, d) -> (b, nh, t, d).
-
-    frames, weights  (w, n) the frames of each window, and its share in each of them; pixels, in attention between these
-    """
-    count, length = frames.shape
-    places, shares = frames.to(q.device), weights.to(q.device).flatten()[:, None]  # (w n) 1
-    own = replace(meta, num_frames=length) if meta.kind == "temporal" else meta
-    copies = -(-frames.numel() // q.shape[2])  # of each frame: as many parts make each as large as q is
-    bytes_in_windows = q[:, :, 0].numel() * frames.numel() * q.element_size()
-    parts = []
-    for part in zip(*(x.chunk(min(copies, -(-bytes_in_windows // SMALL))) for x in (q, k, v)), strict=True):
-        q_w, k_w, v_w = (rearrange(x[:, :, places], "b nh w n d -> (b w) nh n d") for x in part)
-        out = rearrange(inner(q_w, k_w, v_w, own), "(b w) nh n d -> b nh (w n) d", w=count)
-        blended = torch.zeros(part[0].shape, dtype=torch.float32, device=q.device)
-        parts.append(blended.index_add_(2, places.flatten(), out.float() * shares).to(out.dtype))
-    return torch.cat(parts)
-
-
 def shuffled_blocks(num_frames: int, window: int, stride: int, generator: torch.Generator) -> list[list[int]]:
     """For each block of `stride` frames after the first window, the frames whose noise it takes, in order.
 
@@ -133,28 +106,3 @@ def noise_sources(blocks: Sequence[Sequence[int]], window: int) -> list[int]:
     for block in blocks:
         sources += [sources[frame] for frame in block]
     return sources
-
-
-def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
-    """First frames of the windows. The last one ends at the last frame, even where that breaks the stride.
-
-    The original leaves frames after the last regular window without temporal attention.
-    """
-    last = max(num_frames - window, 0)
-    starts = list(range(0, last + 1, stride))
-    return starts if starts[-1] == last else [*starts, last]
-
-
-def triangle(length: int) -> Tensor:
-    """Weights that rise to the middle and fall: 1 2 3 2 1, or 1 2 2 1; (length,) float32."""
-    places = torch.arange(length)
-    return torch.minimum(places + 1, length - places).float()
-
-
-def blending_weights(num_frames: int, window: int, stride: int) -> Tensor:
-    """Share of each window (w) in each of its frames (n), (w, n) float32; the shares of a frame sum to 1."""
-    starts = torch.tensor(window_starts(num_frames, window, stride))
-    frames = starts[:, None] + torch.arange(window)  # w n
-    weights = triangle(window).expand(len(starts), -1)
-    total = torch.zeros(num_frames).index_add_(0, frames.flatten(), weights.flatten())
-    return weights / total[frames]

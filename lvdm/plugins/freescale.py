@@ -30,11 +30,11 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
-from lvdm.plugins.freenoise import attend_in_windows, window_starts
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
 from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise, wrapped_attention
 from lvdm.plugins.specs import write_options
+from lvdm.plugins.windows import attend_in_windows, window_starts
 
 MAX_FACTOR = 8.0
 SIGMA = 1.0

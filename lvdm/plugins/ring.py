@@ -22,8 +22,9 @@ from lvdm.diffusion.guidance import Branches
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.layers import TemporalConv3d
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.freenoise import FreeNoise, attend_in_windows, triangle
+from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.seams import Samples, Seams, replaced_methods, wrapped_attention
+from lvdm.plugins.windows import attend_windowed, ring_windows
 
 
 @dataclass(frozen=True)
@@ -59,19 +60,8 @@ class Ring:
     def windowed(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
         """`inner` in windows that go round; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
         num_frames = q.shape[2]
-        frames, weights = ring_windows(num_frames, min(self.window, num_frames), self.stride)
-        return attend_in_windows(inner, q, k, v, meta, frames, weights)
-
-
-def ring_windows(num_frames: int, window: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Frames of windows (w, window) that begin every `stride` frames of a ring, and their share in each frame.
-
-    The shares of a frame sum to 1.
-    """
-    frames = (torch.arange(0, num_frames, stride)[:, None] + torch.arange(window)) % num_frames  # w n
-    weights = triangle(window).expand(len(frames), -1)
-    total = torch.zeros(num_frames).index_add_(0, frames.flatten(), weights.flatten())
-    return frames, weights / total[frames]
+        windows = ring_windows(num_frames, min(self.window, num_frames), self.stride)
+        return attend_windowed(inner, q, k, v, meta, windows)
 
 
 def convolve_round(layer: TemporalConv3d, x: Tensor) -> Tensor:

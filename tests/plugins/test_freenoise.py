@@ -6,8 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from golden_vectors import GOLDEN, assert_close, case, fill_module
-from safetensors.torch import load_file
+from golden_vectors import assert_close, case, fill_module
 from tiny_freenoise import videocrafter_unet
 from torch import Tensor
 
@@ -19,15 +18,9 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.modules.attention import CrossAttention, TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.freenoise import (
-    FreeNoise,
-    blending_weights,
-    noise_sources,
-    shuffled_blocks,
-    triangle,
-    window_starts,
-)
+from lvdm.plugins.freenoise import FreeNoise, noise_sources, shuffled_blocks
 from lvdm.plugins.seams import Samples, Seams, attached, plain_seams, plain_start, wrapped_attention
+from lvdm.plugins.windows import triangle, window_starts
 
 SAMPLES = Samples((5, 6), (0, 1))
 LENGTHS = [(24, 16, 4), (26, 16, 4), (17, 16, 4), (64, 16, 4), (41, 16, 8), (23, 5, 2), (31, 16, 16), (257, 16, 4)]
@@ -103,33 +96,6 @@ def test_short_videos_have_the_plain_noise(num_frames: int) -> None:
 
 
 # ---------------------------------------------------------------- windows
-
-
-def test_windows_and_weights_are_the_originals() -> None:
-    meta = case("fn/views_and_weights").meta
-    for num_frames in (24, 64, 16):
-        views = meta[f"views_{num_frames}_16_4"]
-        assert window_starts(num_frames, 16, 4) == [begin for begin, _ in views]
-    for length in (1, 2, 3, 4, 5, 8, 15, 16):
-        assert triangle(length).tolist() == meta[f"w_{length}"]
-    stored = load_file(GOLDEN / "fn/views_and_weights.safetensors")
-    for num_frames in (24, 64):
-        starts = window_starts(num_frames, 16, 4)
-        total = stored[f"out.weight_sum_{num_frames}"].float()
-        shares = blending_weights(num_frames, 16, 4)
-        for start, share in zip(starts, shares, strict=True):
-            assert torch.allclose(share * total[start : start + 16], triangle(16))
-
-
-@pytest.mark.parametrize(("num_frames", "window", "stride"), LENGTHS)
-def test_every_frame_is_covered_once_in_sum(num_frames: int, window: int, stride: int) -> None:
-    starts = torch.tensor(window_starts(num_frames, window, stride))
-    frames = starts[:, None] + torch.arange(window)
-    assert int(frames.max()) == num_frames - 1, "the last window ends at the last frame"
-    total = torch.zeros(num_frames).index_add_(
-        0, frames.flatten(), blending_weights(num_frames, window, stride).flatten()
-    )
-    assert torch.allclose(total, torch.ones(num_frames))
 
 
 @pytest.mark.parametrize("kind", ["plain", "relpos"])

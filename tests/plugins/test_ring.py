@@ -13,20 +13,11 @@ from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.modules.layers import TemporalConv3d
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.chunked import Chunked
-from lvdm.plugins.ring import Ring, ring_windows, there_and_back
+from lvdm.plugins.ring import Ring, there_and_back
 from lvdm.plugins.seams import Samples, attached, plain_seams
 
 SAMPLES = Samples((1,), (0,))
 SEAMS = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
-
-
-@pytest.mark.parametrize(("num_frames", "window", "stride"), [(12, 4, 2), (9, 4, 3), (3, 3, 1), (1, 1, 1)])
-def test_windows_cover_the_ring_and_shares_sum_to_one(num_frames: int, window: int, stride: int) -> None:
-    frames, weights = ring_windows(num_frames, window, stride)
-    total = torch.zeros(num_frames).index_add_(0, frames.flatten(), weights.flatten())
-    torch.testing.assert_close(total, torch.ones(num_frames))
-    if num_frames > window:
-        assert any({num_frames - 1, 0} <= set(row) for row in frames.tolist()), "no window goes over the seam"
 
 
 def test_attention_turns_with_the_ring() -> None:
