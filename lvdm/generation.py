@@ -17,7 +17,7 @@ from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.bidirectional import check_between
-from lvdm.plugins.choosing import LONG_VIDEO, choose_chunk
+from lvdm.plugins.choosing import LONG_VIDEO
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.settings import PluginSettings
 from lvdm.plugins.weak_guidance import parse_weak
@@ -247,7 +247,7 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"long_video": method}
     if method in (None, "plain"):
         return {}
-    return {"long_video": method, "chunk_frames": choose_chunk(num_frames, card.num_frames)}
+    return {"long_video": method, "chunk_frames": card.num_frames}
 
 
 def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:

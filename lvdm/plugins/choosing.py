@@ -17,17 +17,8 @@ plain: as if they were not. ring: loops of any length. fifo: see `lvdm.plugins.f
 """
 
 
-def choose_chunk(num_frames: int, trained_frames: int) -> int:
-    """Frames that the network works on at once in a long video.
-
-    As many as the trained clips have; of a very long one half, to make room for the activations of all its frames.
-    Fewer save nothing: at 256 frames a quarter peaks where half does.
-    """
-    return max(1, trained_frames // (1 if num_frames <= 4 * trained_frames else 2))
-
-
-SKIPS_AT_HOME = 2
-"""Times the frames at work: of longer videos the skips outweigh these, and wait elsewhere."""
+SKIPS_AT_HOME = 4
+"""Times the frames at work: beside what these take, the skips of longer videos would show, and wait elsewhere."""
 
 
 def choose_shelf(num_frames: int, chunk_frames: int | None, low_memory: bool, on_cpu: bool) -> str:

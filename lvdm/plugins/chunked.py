@@ -226,22 +226,23 @@ class ClipMoments:
     """Mean and variance of groups of channels over whole clips, from parts (t, c, r, w) of them, in float64."""
 
     def __init__(self, norm: GroupNorm32) -> None:
-        self._norm, self._count = norm, 0
-        self._sum = self._squares = torch.zeros(norm.num_groups, dtype=torch.float64, device=norm.weight.device)
+        self._norm = norm
+        self._moments: list[tuple[Tensor, Tensor]] = []
+        self._pixels: list[int] = []
 
     def add(self, part: Tensor) -> None:
         """Take in frames, or rows of all frames."""
-        means, variances = (m.double() for m in frame_moments(part.float(), self._norm.num_groups))  # t g
-        pixels = part.shape[2] * part.shape[3]
-        self._count += pixels * part.shape[0]
-        self._sum = self._sum + pixels * means.sum(0)
-        self._squares = self._squares + pixels * (variances + means**2).sum(0)
+        self._moments.append(frame_moments(part.float(), self._norm.num_groups))
+        self._pixels += [part.shape[2] * part.shape[3]] * part.shape[0]
 
     def affine(self) -> Callable[[Tensor], Tensor]:
         """The normalisation, for parts (t, c, r, w)."""
         norm, per_channel = self._norm, self._norm.num_channels // self._norm.num_groups
-        mean = self._sum / self._count
-        deviation = (self._squares / self._count - mean**2 + norm.eps).clamp(min=norm.eps).sqrt()
+        means, inverses = (torch.cat(some).double() for some in zip(*self._moments, strict=True))  # (parts t) g
+        weights = torch.tensor(self._pixels, dtype=torch.float64, device=means.device)[:, None] / sum(self._pixels)
+        mean = (weights * means).sum(0)
+        variance = (weights * (inverses.pow(-2) - TINY + means**2)).sum(0) - mean**2
+        deviation = (variance + norm.eps).clamp(min=norm.eps).sqrt()
         scale = norm.weight.double() / deviation.repeat_interleave(per_channel)
         shift = norm.bias.double() - mean.repeat_interleave(per_channel) * scale
         scale, shift = (value.float()[:, None, None] for value in (scale, shift))  # c 1 1
@@ -266,10 +267,9 @@ def _group_norm(norm: nn.Module) -> GroupNorm32:
 
 
 def frame_moments(piece: Piece, groups: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of the groups of channels of each frame, (n, groups) each.
+    """Mean and inverse deviation of the groups of channels of each frame, (n, groups) each.
 
     They are a by-product of torch's normalisation, which is three times faster on CPUs than asking for them.
     """
     count, channels, height, width = piece.shape
-    _, mean, inverse = torch.native_group_norm(piece, None, None, count, channels, height * width, groups, TINY)
-    return mean, inverse.double().pow(-2) - TINY
+    return torch.native_group_norm(piece, None, None, count, channels, height * width, groups, TINY)[1:]

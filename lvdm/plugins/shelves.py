@@ -46,17 +46,18 @@ def on_disk() -> Iterator[Keep]:
     with tempfile.TemporaryFile() as file:
 
         def keep(tensor: Tensor) -> Fetch:
-            device, layout = tensor.device, torch.empty_like(tensor, device="meta")
+            # in the order in which they lie in memory, so that values are copied to the file and back and no more
+            order = sorted(range(tensor.ndim), key=tensor.stride, reverse=True)
+            lying = tensor.permute(order).contiguous()
+            device, dtype, shape = tensor.device, tensor.dtype, lying.shape
             begin = file.seek(0, 2)
-            file.write(_bytes_of(tensor.cpu().contiguous()))
+            file.write(_bytes_of(lying.cpu()))
 
             def fetch() -> Tensor:
-                values = torch.empty(layout.shape, dtype=layout.dtype)
+                values = torch.empty(shape, dtype=dtype)
                 file.seek(begin)
                 file.readinto(_bytes_of(values))
-                return torch.empty_strided(layout.shape, layout.stride(), dtype=layout.dtype, device=device).copy_(
-                    values
-                )
+                return values.permute([order.index(dim) for dim in range(len(order))]).to(device)
 
             return fetch
 
@@ -64,7 +65,7 @@ def on_disk() -> Iterator[Keep]:
 
 
 def _bytes_of(tensor: Tensor) -> memoryview:
-    return tensor.flatten().view(torch.uint8).numpy().data
+    return tensor.view(-1).view(torch.uint8).numpy().data
 
 
 SHELVES: Mapping[str, Shelf] = MappingProxyType({"device": on_device, "host": on_host, "disk": on_disk})

@@ -12,7 +12,6 @@ from lvdm.generation import GenerationSettings
 from lvdm.modules.attention import CrossAttention
 from lvdm.modules.attention_processors import attend
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.choosing import choose_chunk
 from lvdm.provenance import read_record, record_path, save_video
 
 LONG = 4 * FRAMES + 1
@@ -28,8 +27,7 @@ def pipe(tmp_path_factory):
 def test_more_frames_than_trained_on_choose_the_method_and_say_so(pipe, caplog):
     with caplog.at_level(logging.INFO, logger="lvdm"):
         settings = pipe.settings(num_frames=LONG)
-    assert (settings.long_video, settings.chunk_frames) == ("freenoise", FRAMES // 2)
-    assert [choose_chunk(n, 16) for n in (17, 64, 65, 128, 129, 1024)] == [16, 16, 8, 8, 8, 8]
+    assert (settings.long_video, settings.chunk_frames) == ("freenoise", FRAMES)
     assert f"{LONG} frames are more than the {FRAMES}" in caplog.text
     assert "--long plain" in caplog.text
     for given in ({"num_frames": FRAMES}, {"num_frames": LONG, "long_video": "plain"}, {}):

@@ -65,12 +65,15 @@ def test_where_skips_wait_changes_no_bit(shelf: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_shelves_give_back_what_they_got(dtype: torch.dtype) -> None:
-    tensors = [torch.randn(3, 2, 5).to(dtype), torch.randn(4, 1).to(dtype)[::2]]
+    turned = torch.randn(4, 3, 2, 5).to(dtype, memory_format=torch.channels_last)
+    tensors = [torch.randn(3, 2, 5).to(dtype), torch.randn(4, 1).to(dtype)[::2], turned]
     for name, shelf in SHELVES.items():
         with shelf() as keep:
             fetches = [keep(tensor) for tensor in tensors]
             for tensor, fetch in reversed(list(zip(tensors, fetches, strict=True))):
-                assert torch.equal(fetch(), tensor), name
+                fetched = fetch()
+                assert torch.equal(fetched, tensor), name
+                assert fetched.stride() == torch.empty_like(tensor).stride() or name != "disk", "laid out otherwise"
 
 
 @torch.no_grad()
