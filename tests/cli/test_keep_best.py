@@ -8,34 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_model import picture, write_small_model
+from small_model import picture
 from typer.testing import CliRunner
 
 import lvdm.pipeline
 import scripts.commands.running
 from lvdm.evaluation.quality import rank
-from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.provenance import read_record
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
 COUNT = 3
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_small_model(folder / "tiny")
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkpoints: Path) -> Path:
-    """An empty working folder with an image in it; the small model is the embedded one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
-    picture().save("cat.png")
-    return tmp_path
 
 
 def run(*args: object) -> Any:
