@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the embedded model further, in seven stages that take an afternoon on two cores.
+# Train the embedded model further, in eight stages that take an afternoon on two cores.
 #
 #   bash scripts/train_tiny_further.sh
 #
@@ -21,7 +21,7 @@ if [[ ! -f logs/tiny/first/weights.safetensors ]]; then
     }
     mv logs/tiny/first/weights.part logs/tiny/first/weights.safetensors
 fi
-for stage in 1 2 3 4 5 6 7; do
+for stage in 1 2 3 4 5 6 7 8; do
     name=further-$stage
     if [[ -f logs/tiny/$name/weights.safetensors ]]; then
         echo "$name is trained: logs/tiny/$name/weights.safetensors"
