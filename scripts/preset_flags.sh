@@ -4,6 +4,8 @@ checkpoints="${DYNAMICRAFTER_CHECKPOINTS:-checkpoints}"
 python="python"
 if [ -x .venv/bin/python ]; then python=".venv/bin/python"; fi
 
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-2000}" # see scripts/launch.py
+
 # weights FOLDER: the file to load, model.safetensors before model.ckpt, or an error that says where to put it
 weights() {
     local name

@@ -3,4 +3,4 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 python="python"
 if [ -x "$root/.venv/bin/python" ]; then python="$root/.venv/bin/python"; fi
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
-dynamicrafter=("$python" -m scripts.dynamicrafter)
+dynamicrafter=("$python" -m scripts.launch)

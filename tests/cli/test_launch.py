@@ -1,0 +1,36 @@
+"""What the installed command settles before torch is loaded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+from scripts.launch import SPINS, wait_asleep
+
+
+def test_the_installed_command_is_the_launcher() -> None:
+    (command,) = (entry for entry in entry_points(group="console_scripts") if entry.name == "dynamicrafter")
+    assert command.value == "scripts.launch:main", "install the project again: pip install -e ."
+
+
+def test_it_comes_before_torch() -> None:
+    """OpenMP reads its variables when it is loaded: later they would do nothing."""
+    code = "import sys, scripts.launch; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, "the launcher loads torch"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, {"GOMP_SPINCOUNT": SPINS}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_what_the_user_chose_stays(chosen: dict[str, str], expected: dict[str, str]) -> None:
+    environment = dict(chosen)
+    wait_asleep(environment)
+    assert environment == expected
