@@ -18,6 +18,7 @@ def analytic_init(
     clips: Annotated[int, typer.Option(help="How many clips; videos are taken in turn.")] = 500,
     source: Annotated[str, typer.Option(help="Which data: train, validation or test.")] = "train",
     seed: Annotated[int, typer.Option(help="Of the choice of clips.")] = 0,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights of the autoencoder, if not the YAML's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")] = "auto",
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as for training.")] = None,
 ) -> None:
@@ -37,12 +38,16 @@ def analytic_init(
     if destination.suffix != ".safetensors":
         raise ValueError(f"{destination} should end in .safetensors")
     setup = load_training_setup(config, overrides or [])
+    weights = setup.pretrained if checkpoint is None else (checkpoint,)
+    for path in weights:
+        if not path.exists():
+            raise ValueError(f"{path}, which the autoencoder is to come from, does not exist; name one by --checkpoint")
     model, where = model_config(setup), choose_device(device)
     component = getattr(setup.data.params, source, None) if source in ("train", "validation", "test") else None
     if component is None:
         raise ValueError(f"--source {source}: the configuration has no data.params.{source}")
     videos, running = component.build(), RunningStatistics()
-    encoders = load_first_stage(model, [read_checkpoint(path) for path in setup.pretrained], where)
+    encoders = load_first_stage(model, [read_checkpoint(path) for path in weights], where)
     with library_messages(), counting_bar() as show:
         for number in range(clips):
             video = videos.clip(number % len(videos), random.Random(f"{seed}/{number}/clip"), None)["video"]

@@ -107,6 +107,19 @@ def test_statistics_are_taken_of_the_clips_of_a_training(tmp_path) -> None:
     assert run("stats", "analytic-init", tmp_path / "s.safetensors", "--config", config, "--clips", 0).exit_code == 2
 
 
+def test_statistics_name_the_weights_that_are_missing_and_take_others(tmp_path) -> None:
+    config = write_training(tmp_path / "data")
+    arguments = ("stats", "analytic-init", tmp_path / "s.safetensors", "--config", config, "--clips", 2)
+    missing = f"model.pretrained_checkpoint=[{tmp_path}/gone.safetensors]"
+    result = run(*arguments, missing)
+    assert result.exit_code == 2
+    assert "gone.safetensors, which the autoencoder is to come from, does not exist" in result.output
+    (weights,) = tmp_path.rglob("model.safetensors")
+    result = run(*arguments, missing, "--checkpoint", weights)
+    assert result.exit_code == 0, result.output
+    assert read_statistics(tmp_path / "s.safetensors").variance > 0
+
+
 def test_levels_of_motion_are_measured_once_and_printed_as_a_card_has_them(here) -> None:
     rows = [f'{{"image": "cat.png", "prompt": "{PROMPT} {number}", "name": "{number}"}}' for number in range(3)]
     (here / "list.jsonl").write_text("\n".join(rows))
