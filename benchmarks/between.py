@@ -20,7 +20,7 @@ import torch
 from embedded_generation import load_pipeline
 from motion_classes import HELD_OUT, MOVING, held_out_scenes, wrong_caption
 from motion_measures import psnr
-from sheets import write_rows
+from sheets import file_name, write_rows
 from torch import Tensor
 
 from lvdm.data.procedural import Scene, caption, render
@@ -97,7 +97,7 @@ def main() -> None:
     found["cross-fade"] = cross_fades(truth)
     for name in options.rows or ROWS:
         if name not in found:
-            sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
+            sheet = options.output / file_name(name)
             found[name] = measure(pipe, ROWS[name], scenes, truth, options.steps, sheet)
             file.write_text(json.dumps(found, indent=1))
     for name, row in found.items():

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from motion_classes import HELD_OUT, held_out_scenes
 from motion_measures import psnr
-from sheets import write_rows
+from sheets import file_name, write_rows
 from torch import Tensor
 
 from lvdm.data.atomic import write_json
@@ -61,7 +61,7 @@ class Bench:
     def sheet(self, name: str, scenes: list[Scene], videos: list[Tensor]) -> None:
         """Write the contact sheet of a row."""
         rows = [(caption(scene), video) for scene, video in zip(scenes, videos, strict=True)]
-        write_rows(self.sheets / f"{name.replace(' ', '_').replace(',', '')}.png", rows)
+        write_rows(self.sheets / file_name(name), rows)
 
 
 def loop_row(bench: Bench, name: str, method: str, num_frames: int) -> dict[str, float]:
@@ -75,12 +75,12 @@ def loop_row(bench: Bench, name: str, method: str, num_frames: int) -> dict[str,
 
 def extension_row(bench: Bench, name: str, overlap: int, color_lock: float) -> dict[str, float]:
     """How far two segments are off, mean of three videos of true frames."""
-    scenes, given = bench.scenes(3), list(render(bench.scenes(3), SPACE))
+    scenes = bench.scenes(3)
     settings = bench.pipe.settings(num_inference_steps=bench.steps, height=SPACE.height, width=SPACE.width)
     extension = Extension(2 * (settings.num_frames - overlap), overlap, color_lock)
     found: list[dict[str, float]] = []
     longer = []
-    for number, (scene, video) in enumerate(zip(scenes, given, strict=True)):
+    for number, (scene, video) in enumerate(zip(scenes, render(scenes, SPACE), strict=True)):
         segments = list(extend_video(bench.pipe, video, caption(scene), extension, settings, seed=number))
         longer.append(torch.cat([video, *(segment.frames for segment in segments)], dim=1))
         found.append(

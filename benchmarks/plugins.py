@@ -23,7 +23,7 @@ import torch
 from allocator_peak import allocator_peak
 from motion_classes import HELD_OUT, held_out_scenes
 from motion_measures import direction_error, psnr
-from sheets import write_rows
+from sheets import file_name, write_rows
 from torch import Tensor
 
 from lvdm.data.atomic import atomic_path, write_json
@@ -148,7 +148,7 @@ def main() -> None:
     pipe = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu")
     shown = []
     for name in options.rows or rows:
-        sheet = options.output / f"{name.replace(' ', '_').replace(',', '')}.png"
+        sheet = options.output / file_name(name)
         if name not in found:
             count = options.large_videos if "height" in rows[name] else options.videos
             found[name] = measure(pipe, rows[name], count, options.steps, sheet)

@@ -15,6 +15,11 @@ SHOWN_FRAMES = 8
 _TEXT_HEIGHT, _GAP = 14, 4
 
 
+def file_name(row: str) -> str:
+    """The name of the sheet of a row."""
+    return f"{row.replace(' ', '_').replace(',', '')}.png"
+
+
 def write_rows(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
     """Write videos (3, t, H, W) in [-1, 1], each with its sentence, as one PNG file. Raises `OutputError`."""
     height, width = rows[0][1].shape[-2:]
