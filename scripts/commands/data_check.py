@@ -5,35 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import torch
 import typer
-from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lvdm.config import Component, load_yaml, parse_component
-from lvdm.data.atomic import atomic_path, check_writable, write_json
-from lvdm.data.check_report import Report, render_page
-from lvdm.data.checking import Examination, judge
-from lvdm.data.contact_sheet import write_contact_sheet
-from lvdm.data.image_folder import IMAGE_SUFFIXES
-from lvdm.data.images import load_image
-from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
-from lvdm.data.video_reader import VideoReader
 from scripts.commands.errors import FAILED
-from scripts.commands.progress import library_messages
-
-_SHOWN = 48
-"""First frames on the contact sheet, taken evenly from all files."""
-
-_TOLD = 20
-"""Broken files named on the terminal; the report names all."""
-
-_THUMBNAIL = (160, 96)
-"""Width and height."""
 
 
 def check(
@@ -52,6 +28,8 @@ def check(
     Run it again after Ctrl-C: it goes on, and looks again only at files that changed. Exit code 1 if anything is
     broken.
     """
+    from scripts.commands.data_checking import check_sources, source_of_folder, sources_of_config
+
     if (folder is None) == (config is None):
         raise ValueError("give a folder or --config, and not both")
     if config is not None:
@@ -62,123 +40,8 @@ def check(
         options = {"video_length": video_length, "frame_stride": frame_stride, "resolution": [height, width]}
         sources = {"": source_of_folder(folder, captions, options)}
     place = output or Path("outputs") / f"data_check_{(config or folder or Path()).resolve().stem}"
-    results = []
-    with library_messages():
-        for name, source in sources.items():
-            results.append(_check_source(source, place / name if name else place, quick, workers))
-    if not all(results):
+    if not check_sources(sources, place, quick, workers):
         raise typer.Exit(FAILED)
-
-
-def sources_of_config(path: Path) -> dict[str, Component]:
-    """The sources that a training YAML names, by their role. Raises `ValueError` if none of them reads files."""
-    tree = load_yaml(path)
-    if "data" not in tree:
-        raise ValueError(f"{path} has no top-level `data:` key; it has {', '.join(sorted(tree))}")
-    module = parse_component(tree["data"], f"{path}: data").params
-    roles = {role: getattr(module, role, None) for role in ("train", "validation", "test")}
-    found = {role: source for role, source in roles.items() if source and hasattr(source.resolve(), "inventory")}
-    if not found:
-        targets = ", ".join(source.target for source in roles.values() if source) or "none"
-        raise ValueError(
-            f"{path}: no source in it reads files of its own (sources: {targets}); there is nothing to check"
-        )
-    return found
-
-
-def source_of_folder(folder: Path, captions: str, options: dict[str, Any]) -> Component:
-    """The source that suits what lies in the folder. Raises `SourceError` if nothing does."""
-    check_folder(folder, "folder")
-    params: dict[str, Any] = {"data_dir": str(folder), **options}
-    if (folder / "index.json").is_file() and list_files(folder, [".bin"]):
-        target = "litdata_clips.LitDataClips"
-        params["captions"] = "none" if captions == "none" else "item"
-    elif list_files(folder, [".tar"]):
-        target, params["captions"] = "tar_clips.TarClips", captions
-    elif list_files(folder, VIDEO_SUFFIXES):
-        target, params["captions"] = "video_folder.VideoFolder", captions
-    elif list_files(folder, IMAGE_SUFFIXES):
-        target = "image_folder.ImageFolder"
-        params = {"data_dir": str(folder), "resolution": options["resolution"], "captions": captions}
-    else:
-        raise SourceError(f"{folder}: holds no videos, images, tar shards or LitData chunks, at any depth")
-    return parse_component({"target": f"lvdm.data.{target}", "params": params}, str(folder))
-
-
-def _check_source(source: Component, place: Path, quick: bool, workers: int) -> bool:
-    """Examine one source and write its report; whether all is well."""
-    check_writable(place / "report.html")
-    inventory = source.resolve().inventory(source.params)  # type: ignore[attr-defined]
-    files: SourceFiles = inventory.files
-    examination = Examination(files, place / "examined.jsonl", quick, workers)
-    _show_progress(examination)
-    verdicts = [judge(examination.facts[index], files.caption(index), source.params) for index in range(len(files))]
-    where = getattr(source.params, "data_dir", "")
-    settings = _describe(source, quick)
-    report = Report(str(where), settings, verdicts, inventory.problems, inventory.left_out)
-    usable = [index for index in range(len(files)) if not examination.facts[index].error]
-    shown = usable[:: max(1, -(-len(usable) // _SHOWN))]
-    if shown:
-        thumbnails = torch.from_numpy(np.stack([_thumbnail(files, index) for index in shown]))  # (n, H, W, 3)
-        write_contact_sheet(thumbnails, place / "contact_sheet.png", columns=6)
-    sheet = (place / "contact_sheet.png").read_bytes() if shown else b""
-    names = [str(files.path(index)) for index in shown]
-    with atomic_path(place / "report.html") as temporary:
-        temporary.write_text(render_page(report, sheet, names), encoding="utf-8", newline="\n")
-    write_json(place / "report.json", report.as_json())
-    _tell(report, place)
-    return report.is_good
-
-
-def _describe(source: Component, quick: bool) -> str:
-    """The settings that decide what is broken, in a line."""
-    options = ", ".join(f"{key} {value}" for key, value in vars(source.params).items() if value is not None)
-    depth = "three frames of each file" if quick else "all frames"
-    return f"{source.target.rpartition('.')[2]}: {options}. Decoded: {depth}."
-
-
-def _show_progress(examination: Examination) -> None:
-    done, total = len(examination.facts), len(examination.files)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("looking at files", total=total, completed=done)
-            for _ in examination.run():
-                bar.advance(task)
-    except KeyboardInterrupt:
-        console.print(f"{len(examination.facts)} of {total} files were looked at; run it again to go on")
-        raise
-
-
-def _thumbnail(files: SourceFiles, index: int) -> np.ndarray:
-    path = files.path(index)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        picture = load_image(path)
-    else:
-        with VideoReader(path, files.content(index)) as reader:
-            picture = Image.fromarray(reader.read([0])[0].numpy())
-    return np.array(ImageOps.pad(picture, _THUMBNAIL, color=(24, 24, 24)))
-
-
-def _tell(report: Report, place: Path) -> None:
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    for problem in (*report.problems, *report.left_out):
-        console.print(str(problem))
-    broken = [verdict for verdict in report.verdicts if verdict.status == "broken"]
-    for verdict in broken[:_TOLD]:
-        console.print(f"{verdict.facts.name}: {'; '.join(verdict.reasons)}")
-    if len(broken) > _TOLD:
-        console.print(f"... and {len(broken) - _TOLD} more, which the report names")
-    counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
-    console.print(f"{len(report.verdicts)} files: {counts}")
-    console.print(str(place / "report.html"))
 
 
 def _parse_resolution(text: str) -> tuple[int, int]:

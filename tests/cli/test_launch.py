@@ -22,6 +22,12 @@ def test_it_comes_before_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, "the launcher loads torch"
 
 
+def test_no_command_loads_torch_before_it_runs() -> None:
+    """`--help` and a mistyped option answer at once: each command imports what it needs when it is called."""
+    code = "import sys, scripts.dynamicrafter; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0, "a command's module loads torch"
+
+
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
