@@ -7,11 +7,9 @@ JSON header, the header, the raw bytes (https://github.com/huggingface/safetenso
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
 from lvdm.checkpoint.sources import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile
+from lvdm.data.atomic import OutputError, atomic_path, output_error
 from lvdm.model_card import ModelCard
 
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -116,10 +115,12 @@ def convert(
         if as_pickle:
             _write_pickle(checkpoint, destination, layout, casts, old_names)
         else:
-            with _whole_or_nothing(destination) as temporary:
+            with atomic_path(destination) as temporary:
                 _write_safetensors(checkpoint, temporary, layout, metadata, old_names)
-    except OSError as error:
-        raise CheckpointError(f"{destination} could not be written: {error.strerror or error}") from error
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
+    except OSError as error:  # in the folder where a pickle's tensors are cast
+        raise CheckpointError(str(output_error(destination, error))) from error
     parameters = sum(torch.Size(checkpoint.shape(key)).numel() for key in layout)
     size = destination.stat().st_size
     return ConversionReport(destination, size, len(layout), parameters, source_hash, averaged)
@@ -163,24 +164,6 @@ def _check_space(destination: Path, needed: int) -> None:
         raise CheckpointError(
             f"{destination.parent} has {free / 1e9:.1f} GB free and {needed / 1e9:.1f} GB are needed; make room there"
         )
-
-
-@contextmanager
-def _whole_or_nothing(destination: Path) -> Iterator[Path]:
-    """A temporary file beside `destination` that is synced and renamed to it, or removed if anything fails."""
-    handle, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files for the owner alone
-        os.replace(temporary, destination)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_safetensors(
@@ -237,7 +220,7 @@ def _write_pickle(
 
 def _save_pickle(checkpoint: CheckpointFile, order: Sequence[str], destination: Path, old_names: bool) -> None:
     tensors = {_written_name(key, old_names): checkpoint[key].contiguous() for key in order}
-    with _whole_or_nothing(destination) as temporary:
+    with atomic_path(destination) as temporary:
         try:
             torch.save({"state_dict": tensors}, temporary)
         except RuntimeError as error:  # what torch makes of a failed write

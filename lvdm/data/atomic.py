@@ -53,6 +53,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if temporary.is_file():
+            _open_as_usual(temporary)
             _sync(temporary)
             os.replace(temporary, path)
             _sync_folder(path.parent)
@@ -85,6 +86,14 @@ def write_json(path: str | Path, data: Any) -> None:
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _open_as_usual(path: Path) -> None:
+    """Give `path` the access that new files have here: safetensors makes its files for the owner alone."""
+    ordinary = path.with_suffix(".access")
+    ordinary.touch()
+    path.chmod(ordinary.stat().st_mode & 0o777)
+    ordinary.unlink()
 
 
 def _sync(path: Path) -> None:
