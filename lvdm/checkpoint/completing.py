@@ -1,14 +1,15 @@
-"""Encoders that a training from cached latents leaves out of its checkpoints, put back from the file it began with."""
+"""Encoders that a training left out of its checkpoints or rounded, put back from the file it began with."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from lvdm.checkpoint.errors import CheckpointError
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, PARTS, TEXT_TOWER, part_of
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, PARTS, TEXT_TOWER, Part, part_of
 from lvdm.checkpoint.sources import CheckpointFile, TensorSource
 
 ENCODERS = (AUTOENCODER, TEXT_TOWER, IMAGE_TOWER)
@@ -34,23 +35,46 @@ class _SeveralFiles(TensorSource):
 
 
 def complete(checkpoint: CheckpointFile, supplier: CheckpointFile) -> CheckpointFile:
-    """`checkpoint` with each encoder that it lacks altogether from `supplier`, in the order of the released files.
+    """`checkpoint` with better encoders from `supplier`: those it lacks, and those it holds in fewer digits.
 
-    Raises `CheckpointError` if it lacks none, or one that `supplier` does not hold either.
+    A training from cached latents leaves encoders out; `tuning.frozen_precision` rounds them. The order is that of the
+    released files. Raises `CheckpointError` if there is nothing to supply, if an encoder is in neither file, or if one
+    that is held is not the same but for rounding.
     """
-    held = {part_of(key) for key in checkpoint}
-    lacking = [part for part in ENCODERS if part not in held]
-    if not lacking:
-        raise CheckpointError(f"{checkpoint.path} holds autoencoder and towers already; leave out --encoders")
-    supplied = {key: supplier for key in supplier if part_of(key) in lacking}
-    for part in lacking:
-        if not any(part_of(key) == part for key in supplied):
+    for part in ENCODERS:
+        if not any(part_of(key) == part for key in (*checkpoint, *supplier)):
             raise CheckpointError(
                 f"{supplier.path} does not hold the {part.name} that {checkpoint.path} lacks; name the checkpoint that "
                 "the training began with"
             )
+    wanted = [part for part in ENCODERS if _rounding(supplier, part) < _rounding(checkpoint, part)]
+    if not wanted:
+        raise CheckpointError(
+            f"{checkpoint.path} holds autoencoder and towers already, in no fewer digits than {supplier.path}; "
+            "leave out --encoders"
+        )
+    supplied = {key: supplier for key in supplier if part_of(key) in wanted}
+    for key in checkpoint:
+        if part_of(key) in wanted:
+            _check_rounded(checkpoint, supplier, key)
     files = {**dict.fromkeys(checkpoint, checkpoint), **supplied}
     ordered = sorted(files, key=lambda key: PARTS.index(part_of(key)))
     stored = {key: key for key in ordered}
     source = _SeveralFiles(files)
     return CheckpointFile(checkpoint.path, checkpoint.format, source, stored, checkpoint.metadata, checkpoint.averaged)
+
+
+def _rounding(checkpoint: CheckpointFile, part: Part) -> float:
+    """The largest relative rounding error of the part's weights; infinite where it is missing."""
+    dtypes = {checkpoint.dtype(key) for key in checkpoint if part_of(key) == part}
+    return max((torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point), default=math.inf)
+
+
+def _check_rounded(checkpoint: CheckpointFile, supplier: CheckpointFile, key: str) -> None:
+    """Raise `CheckpointError` unless the tensor in `checkpoint` is that of `supplier` in its own dtype."""
+    held = checkpoint[key]
+    if key not in supplier or not torch.equal(supplier[key].to(held.dtype), held):
+        raise CheckpointError(
+            f"the {part_of(key).name} of {checkpoint.path} is not a rounded one of {supplier.path} ({key} differs); "
+            "name the checkpoint that the training began with, or leave out --encoders"
+        )

@@ -83,7 +83,7 @@ def convert(
     old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
     loras      files and scales that are added to the weights
     weights    of a run that averaged them: the averaged, the trained, or the averaged where there are any
-    encoders   a checkpoint that supplies the autoencoder and the towers that a training from cached latents left out
+    encoders   a checkpoint that supplies the autoencoder and the towers that a training left out or rounded
     blend_with  another checkpoint, and how its weights are blended in
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.

@@ -32,7 +32,7 @@ def convert(
     ] = False,
     encoders: Annotated[
         Path | None,
-        typer.Option(help="A checkpoint that holds the encoders which a training from cached latents left out."),
+        typer.Option(help="The checkpoint a training began with, for the encoders that it left out or rounded."),
     ] = None,
 ) -> None:
     """Write the weights of a checkpoint in another format or precision, tensor by tensor; shards become one file."""
