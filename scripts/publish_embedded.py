@@ -38,9 +38,10 @@ CARD: dict[str, Any] = {
     "playback_fps": 8,
     "motion_levels": [  # dynamicrafter stats motion, of 20 held-out clips
         {"fs": 1, "at": 0.0},
-        {"fs": 2, "at": 0.46},
+        {"fs": 2, "at": 0.5},
         {"fs": 3, "at": 0.94},
-        {"fs": 3, "start_time": 0.9, "at": 1.0},
+        {"fs": 3, "start_time": 0.9, "at": 0.98},
+        {"fs": 3, "start_time": 0.86, "at": 1.0},
     ],
     "notes": "Trained from scratch on generated clips of moving sprites; Apache-2.0 like the code; no watermark.",
 }
