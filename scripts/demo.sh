@@ -5,7 +5,7 @@
 #   bash scripts/demo.sh my.png "the red disc moves left" # your own image and sentence
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source scripts/setup_environment.sh
+source scripts/setup_environment.sh ""
 
 if [ "$#" -ge 1 ]; then
     image="$1"

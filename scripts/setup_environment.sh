@@ -1,6 +1,6 @@
 # Sourced by demo.sh and test.sh: puts a Python environment with this project in it first on PATH.
 #
-#   source scripts/setup_environment.sh          # what the project needs to run
+#   source scripts/setup_environment.sh ""       # what the project needs to run; without "" it sees the caller's arguments
 #   source scripts/setup_environment.sh test     # and what its tests need
 #
 # Uses the active virtual environment, else .venv, else makes .venv. Installs only when pyproject.toml or constraints.txt

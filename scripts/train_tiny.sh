@@ -11,7 +11,7 @@
 # in bf16 take the further stages 1.4 times as fast as in float32.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source scripts/setup_environment.sh
+source scripts/setup_environment.sh ""
 
 first_model=37f5e36:checkpoints/tiny/model.safetensors
 further_stages=9

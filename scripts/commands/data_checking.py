@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from lvdm.config import Component, load_yaml, parse_component
 from lvdm.data.atomic import atomic_path, check_writable, write_json
@@ -20,7 +19,7 @@ from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.images import load_image
 from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
 from lvdm.data.video_reader import VideoReader
-from scripts.commands.progress import library_messages
+from scripts.commands.progress import counting_bar, library_messages
 
 _SHOWN = 48
 """First frames on the contact sheet, taken evenly from all files."""
@@ -109,21 +108,14 @@ def _describe(source: Component, quick: bool) -> str:
 
 
 def _show_progress(examination: Examination) -> None:
-    done, total = len(examination.facts), len(examination.files)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    known, total = len(examination.facts), len(examination.files)
     try:
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task("looking at files", total=total, completed=done)
-            for _ in examination.run():
-                bar.advance(task)
+        with counting_bar() as show:
+            show("looking at files", known, total)
+            for done, _ in enumerate(examination.run(), start=known + 1):
+                show("looking at files", done, total)
     except KeyboardInterrupt:
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print(f"{len(examination.facts)} of {total} files were looked at; run it again to go on")
         raise
 

@@ -76,7 +76,7 @@ def counting_bar() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
+                tasks[what] = bar.add_task(what, total=total, completed=done)  # what was there counts for no speed
             bar.update(tasks[what], completed=done, total=total)
 
         yield show
