@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +18,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint.lora import write_lora
+from lvdm.checkpoint.parts import part_of
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import lora_info, lora_matrices
 from main.callbacks.guard import step_was_skipped
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,3 +142,18 @@ class WeightExport(pl.Callback):
         tensors = {key: value.detach().cpu().contiguous() for key, value in pl_module.state_dict().items()}
         with atomic_path(Path(self.config.path)) as temporary:
             save_file(tensors, temporary)
+        if rounded := _rounded_parts(tensors):
+            log.warning(
+                "%s: %s rounded by tuning.frozen_precision; `dynamicrafter convert --encoders FILE` puts those of the "
+                "checkpoint that the training began with back",
+                self.config.path,
+                ", ".join(rounded),
+            )
+
+
+def _rounded_parts(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the components with weights of fewer digits than float32."""
+    single = torch.finfo(torch.float32).eps
+    floats = (key for key, value in tensors.items() if value.is_floating_point())
+    rounded = (part_of(key).name for key in floats if torch.finfo(tensors[key].dtype).eps > single)
+    return list(dict.fromkeys(rounded))

@@ -115,9 +115,15 @@ def test_mixed_precision_stays_close(folder: Path) -> None:
     assert list(losses.values()) == pytest.approx([losses[32, "fp32"]] * 3, rel=0.03), f"losses: {losses}"
 
 
-def test_frozen_halves_train_without_autocast(folder: Path) -> None:
+def test_frozen_halves_train_without_autocast(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(folder, tree(folder))
+    assert "rounded" not in caplog.text
+    (folder / "run").rename(folder / "run_full")
     trained = train(folder, tree(folder, tuning={"frozen_precision": "bf16"}))
     assert trained["embedder.model.visual.conv1.weight"].dtype == torch.bfloat16
+    told = next(record.getMessage() for record in caplog.records if "rounded" in record.getMessage())
+    assert "autoencoder, text tower, image tower rounded" in told, told
+    assert "--encoders" in told, f"how to get them back is missing: {told}"
     assert trained["model.diffusion_model.out.2.weight"].dtype == torch.float32
 
 
