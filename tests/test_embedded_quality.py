@@ -13,14 +13,14 @@ import torch
 from embedded_quality import bars_table, finished_rows, flat
 from embedded_rows import _class_row, _cross_fade
 from motion_classes import HELD_OUT, TELLING_BACKGROUNDS, held_out_scenes, opposite
-from motion_measures import at_speed, direction_error, nearest_motions, psnr, speed_ratio
+from motion_measures import at_speed, direction_error, nearest_motions, psnr, speed_ratio, track_sprite
 from photographs import SENTENCES, CameraMove, find_photographs, move_camera, read_photograph, register
 from PIL import Image
 from sheets import write_rows
 from torch import Tensor
 
 from lvdm.data.procedural import render
-from lvdm.data.procedural_scene import MOTIONS
+from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS, NO_SPRITE
 from lvdm.evaluation.loops import seam_ratio
 
 TELLING = dataclasses.replace(
@@ -64,6 +64,25 @@ def test_directions_have_signs_and_speeds() -> None:
         assert ratio == pytest.approx(1, abs=0.1)
         assert direction_error(render([opposite(scene)], HELD_OUT)[0], scene, HELD_OUT)[0] > 165
         assert math.isinf(direction_error(still(video), scene, HELD_OUT)[0]), "what stays has no direction"
+
+
+def test_a_fading_sprite_is_followed_among_others_of_its_colour() -> None:
+    space = dataclasses.replace(HELD_OUT, backgrounds=("collage",))
+    fade = torch.linspace(1, 0.3, space.num_frames)[:, None, None]
+    errors = []
+    for scene in held_out_scenes(tuple(DIRECTIONS), 16, 9, space):
+        true, empty = render([scene, dataclasses.replace(scene, shape=NO_SPRITE)], space)
+        errors.append(direction_error(noisy(torch.lerp(empty, true, fade)), scene, space)[0])
+    assert sum(error <= 45 for error in errors) >= 15, f"sprites were lost: degrees off are {errors}"
+
+
+def test_a_sprite_that_leaves_the_frame_is_followed_to_its_edge() -> None:
+    video, mask = torch.full((3, 12, 32, 32), -1.0), torch.zeros(32, 32)
+    mask[12:20, 20:28] = 1
+    for i in range(12):
+        video[:, i, 12:20, 20 + i : 28 + i] = 1.0
+    path = track_sprite(video, mask)
+    assert path[:9].tolist() == [[i, 0] for i in range(9)], "all but half of the sprite is still to be seen"
 
 
 def test_psnr_and_seam_are_their_formulas() -> None:
