@@ -27,6 +27,7 @@ from lvdm.device import (
     choose_precision,
     device_name,
     empty_cache,
+    multiplies_bf16,
     peak_memory,
     reset_peak_memory,
 )
@@ -109,6 +110,8 @@ class DynamiCrafterPipeline:
         chosen_schedule = choose_schedule(schedule)
         chosen_device = choose_device(device)
         precision = choose_precision(dtype, chosen_device, low_memory)
+        if chosen_device.type == "cpu" and precision.weights == torch.bfloat16 and not multiplies_bf16(chosen_device):
+            logger.warning("this CPU has no instructions for bf16 and is many times slower in it; leave out --dtype")
         files = find_model(source, checkpoint)
         card = card_for(files)
         weights_device = torch.device("cpu") if low_memory else chosen_device

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
 
@@ -15,6 +16,7 @@ from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.parts import UNET
 from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
+from lvdm.device import multiplies_bf16
 from lvdm.model_card import ModelCard
 from lvdm.models.optimization import allow_8bit_moments, scaled_learning_rate
 from main.callbacks import default_callbacks
@@ -82,6 +84,19 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
             )
     if str(setup.lightning.precision) in ("64", "64-true"):
         model.double()  # Lightning does so only after it restored a checkpoint, which would be rounded
+
+
+def warn_of_slow_precision(setup: TrainingSetup, accelerator: str) -> None:
+    """Say so where bf16 would be computed without instructions for it."""
+    places = {
+        "lightning.precision=32": str(setup.lightning.precision).startswith("bf16"),
+        "tuning.frozen_precision=fp32": setup.tuning.frozen_precision == "bf16",
+    }
+    if accelerator == "cpu" and any(places.values()) and not multiplies_bf16(torch.device("cpu")):
+        log.warning(
+            "this CPU has no instructions for bf16, and steps take many times as long in it; add %s",
+            " ".join(override for override, asked in places.items() if asked),
+        )
 
 
 def prepare_optimizer(setup: TrainingSetup) -> None:

@@ -16,7 +16,13 @@ from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.data.clip_frames import ClipError
-from main.assembly import build_trainer, prepare_optimizer, prepare_weights, scale_learning_rate
+from main.assembly import (
+    build_trainer,
+    prepare_optimizer,
+    prepare_weights,
+    scale_learning_rate,
+    warn_of_slow_precision,
+)
 from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights, TrainingStoppedError
 from main.checkpoints import CheckpointStore, StorageError, check_resumable
@@ -118,6 +124,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
     prepare_optimizer(setup)
+    warn_of_slow_precision(setup, machines.accelerator)
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
     prepare_weights(model, setup, resume, args.auto_resume_weight_only)

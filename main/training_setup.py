@@ -107,7 +107,7 @@ def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
             raise ConfigError(f"the configuration has no `{key}:`")
     model = tree["model"]
     _only(model, MODEL_KEYS, "model")
-    lightning = parse_dataclass(LightningConfig, tree.get("lightning") or {}, "lightning")
+    lightning = parse_dataclass(LightningConfig, _with_one_precision(tree.get("lightning") or {}), "lightning")
     tuning = parse_dataclass(TuningConfig, tree.get("tuning") or {}, "tuning")
     tuning.check_precision(lightning.precision)
     optimizer, scale_lr = _parse_optimizer(tree.get("optimizer") or {}, model, lightning)
@@ -133,6 +133,20 @@ def _check_trainable(model: Component) -> None:
             "model.params.conditioning_key: VideoCrafter models (crossattn) are not trained here; use a configuration "
             "of DynamiCrafter, and name the VideoCrafter checkpoint in model.pretrained_checkpoint"
         )
+
+
+def _with_one_precision(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A `precision` among the trainer's options is that of `lightning`, where everything looks for it."""
+    trainer = node.get("trainer")
+    if not isinstance(trainer, Mapping) or "precision" not in trainer:
+        return node
+    named = trainer["precision"]
+    if str(node.get("precision", named)) != str(named):
+        raise ConfigError(
+            f"lightning.precision is {node['precision']} and lightning.trainer.precision {named}: leave out the second"
+        )
+    options = {key: value for key, value in trainer.items() if key != "precision"}
+    return {**node, "precision": named, "trainer": options}
 
 
 def _parse_optimizer(

@@ -126,6 +126,17 @@ def test_another_target_takes_no_params_of_the_one_it_replaces(tmp_path: Path) -
     assert data.batch_size == 2
 
 
+def test_the_trainers_precision_is_that_of_the_training(tmp_path: Path) -> None:
+    tree = copy.deepcopy(training_tree(tmp_path))
+    tree["lightning"]["trainer"]["precision"] = "bf16-mixed"
+    lightning = parse_training_setup(tree).lightning
+    assert lightning.precision == "bf16-mixed", "the checks and the prediction of memory look at lightning.precision"
+    assert "precision" not in lightning.trainer
+    tree["lightning"]["precision"] = 32
+    with pytest.raises(ConfigError, match=r"lightning\.precision is 32 and lightning\.trainer\.precision bf16-mixed"):
+        parse_training_setup(tree)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -1,0 +1,52 @@
+"""What is said about a device that is slow in the precision asked for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from lvdm.device import choose_precision, multiplies_bf16
+from lvdm.pipeline import DynamiCrafterPipeline
+from main import assembly
+from main.training_setup import load_training_setup
+
+CPU = torch.device("cpu")
+FOLDER = Path(__file__).parents[1]
+CONFIGS = FOLDER / "configs" / "training_tiny"
+
+
+def test_the_cpu_computes_in_float32_whatever_it_could() -> None:
+    assert choose_precision("auto", CPU).weights == torch.float32
+    assert multiplies_bf16(CPU) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert not multiplies_bf16(torch.device("mps"))
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bf16_on_a_cpu_without_it_is_warned_of(
+    able: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lvdm.pipeline.multiplies_bf16", lambda device: able)
+    DynamiCrafterPipeline.from_pretrained("tiny", dtype="bf16", device="cpu")
+    assert ("no instructions for bf16" in caplog.text) != able
+    caplog.clear()
+    DynamiCrafterPipeline.from_pretrained("tiny", dtype="fp32", device="cpu")
+    assert "bf16" not in caplog.text
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_training_in_bf16_on_a_cpu_without_it_is_warned_of(
+    able: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(assembly, "multiplies_bf16", lambda device: able)
+    setup = load_training_setup([CONFIGS / "video.yaml", CONFIGS / "video_further_stage_9.yaml"])
+    with caplog.at_level(logging.WARNING):
+        assembly.warn_of_slow_precision(setup, "cuda")
+        assert not caplog.records, "how the CPU computes is of no matter on a GPU"
+        assembly.warn_of_slow_precision(setup, "cpu")
+    assert [
+        record.getMessage().endswith("add lightning.precision=32 tuning.frozen_precision=fp32")
+        for record in caplog.records
+    ] == ([] if able else [True])
