@@ -1,7 +1,7 @@
 """Camera moves on real photographs: which move a video shows, by registration of its first frame.
 
 The photographs are sample images of scikit-image and scikit-learn (`pip install -e ".[benchmark]"`), or those of a
-folder. Nothing of them is kept here.
+folder. None of them is kept here, but for two sheets in `checkpoints/tiny`.
 """
 
 from __future__ import annotations
