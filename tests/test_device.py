@@ -20,7 +20,8 @@ CONFIGS = FOLDER / "configs" / "training_tiny"
 
 def test_the_cpu_computes_in_float32_whatever_it_could() -> None:
     assert choose_precision("auto", CPU).weights == torch.float32
-    assert multiplies_bf16(CPU) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        assert not multiplies_bf16(CPU), "the first instructions for bf16 came with AVX-512"
     assert not multiplies_bf16(torch.device("mps"))
 
 
@@ -46,7 +47,6 @@ def test_a_training_in_bf16_on_a_cpu_without_it_is_warned_of(
         assembly.warn_of_slow_precision(setup, "cuda")
         assert not caplog.records, "how the CPU computes is of no matter on a GPU"
         assembly.warn_of_slow_precision(setup, "cpu")
-    assert [
-        record.getMessage().endswith("add lightning.precision=32 tuning.frozen_precision=fp32")
-        for record in caplog.records
-    ] == ([] if able else [True])
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (0 if able else 1)
+    assert all(line.endswith("add lightning.precision=32 tuning.frozen_precision=fp32") for line in told), told
