@@ -7,13 +7,14 @@ for clips that are not as long as those of the training (`fit_image_tokens`).
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
+
+from lvdm.suggestions import suggest
 
 IMAGE_TOKEN_POLICIES = ("exact16", "nearest", "linear", "broadcast")
 """What to do when a clip has another number of frames than the query transformer has blocks of image tokens.
@@ -93,9 +94,7 @@ def loop(latent: Tensor, num_frames: int) -> Tensor:
 def check_image_token_policy(policy: str, trained_frames: int, num_frames: int) -> None:
     """Raise `ValueError` for an unknown policy, or when `exact16` meets another number of frames."""
     if policy not in IMAGE_TOKEN_POLICIES:
-        close = difflib.get_close_matches(policy, IMAGE_TOKEN_POLICIES, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(IMAGE_TOKEN_POLICIES)}"
-        raise ValueError(f"image token policy {policy!r} is not known; {hint}")
+        raise ValueError(f"image token policy {policy!r} is not known; {suggest(policy, IMAGE_TOKEN_POLICIES)}")
     if policy == "exact16" and num_frames != trained_frames:
         raise ValueError(
             f"the model has image tokens for exactly {trained_frames} frames and image token policy 'exact16' allows "

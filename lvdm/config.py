@@ -8,7 +8,6 @@ into its own. A wrong key, type or target is a `ConfigError` that names the plac
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import types
 import typing
@@ -20,6 +19,8 @@ from typing import Any, Union
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
+
+from lvdm.suggestions import suggest
 
 ALLOWED_PACKAGES = ("lvdm.", "main.")
 """Targets outside these packages resolve only through `TARGET_ALIASES`, so that a YAML cannot run arbitrary code."""
@@ -148,7 +149,8 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
                 accepted = " or ".join(repr(v) for v in legacy[key].values)
                 raise ConfigError(f"{where}.{key} = {value!r} is not supported, only {accepted}: {legacy[key].reason}")
         else:
-            raise ConfigError(f"{where}: unknown key {key!r}{_suggest(key, [*fields, *legacy])}")
+            hint = suggest(key, [*fields, *legacy]) if fields or legacy else "it takes no keys"
+            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
     missing = [
         name
         for name, field in fields.items()
@@ -162,13 +164,6 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
         raise
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _suggest(key: Any, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(key), known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; the keys are {', '.join(sorted(known))}" if known else "; it takes no keys"
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
@@ -192,7 +187,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {value!r} is not known{_suggest(value, [str(arg) for arg in args])}")
+            raise ConfigError(f"{where} = {value!r} is not known; {suggest(value, [str(arg) for arg in args])}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
         if len(args) == 2 and args[1] is Ellipsis:

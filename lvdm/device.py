@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from lvdm.suggestions import suggest
+
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
@@ -63,7 +65,7 @@ def choose_precision(name: str, device: torch.device, low_memory: bool = False) 
     elif name in DTYPES:
         weights = DTYPES[name]
     else:
-        raise ValueError(f"dtype {name!r} is not known; use auto, {', '.join(DTYPES)}")
+        raise ValueError(f"dtype {name!r} is not known; {suggest(name, ('auto', *DTYPES))}")
     vae = torch.bfloat16 if low_memory and weights == torch.bfloat16 else torch.float32
     return Precision(weights, vae)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -22,6 +21,7 @@ from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.settings import PluginSettings
 from lvdm.plugins.weak_guidance import parse_weak
 from lvdm.sizes import check_side
+from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -319,9 +319,7 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
 def _known(name: str, value: str, known: Iterable[str]) -> None:
     options = list(known)
     if value not in options:
-        close = difflib.get_close_matches(str(value), options, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(options)}"
-        raise ValueError(f"{name} {value!r} is not known; {hint}")
+        raise ValueError(f"{name} {value!r} is not known; {suggest(value, options)}")
 
 
 def _whole(name: str, value: int, low: int, high: int) -> None:

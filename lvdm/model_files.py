@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from lvdm.config import ConfigError
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
+from lvdm.suggestions import suggest
 
 CHECKPOINTS_VARIABLE = "DYNAMICRAFTER_CHECKPOINTS"
 """Environment variable that names the folder of the checkpoints, before ./checkpoints and the one of the repository."""
@@ -62,9 +62,7 @@ def checkpoint_folders() -> list[Path]:
 def find_preset(name: str) -> ModelFiles:
     """The files of a preset. Raises `ConfigError` that says where to put a checkpoint that is not there."""
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRESETS)}"
-        raise ConfigError(f"preset {name!r} is not known; {hint}")
+        raise ConfigError(f"preset {name!r} is not known; {suggest(name, PRESETS)}")
     folders = [folder / PRESETS[name].folder for folder in checkpoint_folders()]
     for folder in folders:
         weights = _weights_in(folder)

@@ -11,6 +11,7 @@ from lvdm.checkpoint import load_into, read_checkpoint
 from lvdm.config import load_model_config
 from lvdm.device import Precision
 from lvdm.model_files import ModelFiles
+from lvdm.suggestions import suggest
 
 Schedule = Literal["config", "file"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
@@ -22,7 +23,7 @@ def choose_schedule(name: str) -> Schedule:
     for schedule in SCHEDULES:
         if schedule == name:
             return schedule
-    raise ValueError(f"schedule {name!r} is not known; use {' or '.join(SCHEDULES)}")
+    raise ValueError(f"schedule {name!r} is not known; {suggest(name, SCHEDULES)}")
 
 
 def load_model(

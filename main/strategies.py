@@ -23,6 +23,7 @@ from lvdm.checkpoint.parts import TEXT_TOWER
 from lvdm.config import ConfigError
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
+from lvdm.suggestions import suggest
 
 OURS = ("auto", "ddp", "fsdp", "fsdp_sharded", "deepspeed")
 """auto         one process, or ddp over several
@@ -114,7 +115,7 @@ def check_strategy(name: str, machines: Machines, *, averages: bool = False) -> 
     if name in REMOVED:
         raise ConfigError(f"strategy {name} is gone from Lightning; use {REMOVED[name]}")
     if name not in OURS and name not in StrategyRegistry.available_strategies():
-        raise ConfigError(f"strategy {name!r} is not known; use one of {', '.join(OURS)}")
+        raise ConfigError(f"strategy {name!r} is not known; {suggest(name, OURS)}")
     family = "fsdp" if name.startswith("fsdp") else "deepspeed" if name.startswith("deepspeed") else "ddp"
     if name.startswith("ddp_spawn") or name.startswith("ddp_fork") or name.startswith("ddp_notebook"):
         raise ConfigError(f"strategy {name} starts processes that cannot be stopped in time to save; use ddp")

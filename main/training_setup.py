@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
 from lvdm.models.optimization import OptimizerConfig
 from lvdm.models.video_config import LatentVisualDiffusionConfig
+from lvdm.suggestions import suggest
 from main.loggers import LoggerChoice
 from main.resume import CheckpointConfig
 from main.tuning import TuningConfig
@@ -179,4 +180,4 @@ def _parse_optimizer(
 def _only(tree: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     unknown = sorted(set(tree) - set(known))
     if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; the keys are {', '.join(known)}")
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {suggest(unknown[0], known)}")

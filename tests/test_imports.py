@@ -44,6 +44,7 @@ LAYERS = {
     "lvdm.modules": NETWORKS,
     "lvdm.device": NETWORKS,
     "lvdm.config": CONFIG,
+    "lvdm.suggestions": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""
@@ -57,6 +58,7 @@ EXTERNAL = {
     "typer": ("scripts.",),
     "rich": ("scripts.", "main."),
     "argparse": ("scripts.", "main."),
+    "difflib": ("lvdm.suggestions.",),
 }
 """Packages that only some modules may import, so that replacing one of them touches one place."""
 

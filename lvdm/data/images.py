@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lvdm.data.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
+from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
     """
     check_size(height, width)
     if mode not in FIT_MODES:
-        raise ValueError(f"unknown fit mode {mode!r}, choose from {', '.join(FIT_MODES)}")
+        raise ValueError(f"unknown fit mode {mode!r}; {suggest(mode, FIT_MODES)}")
     source, target = (image.height, image.width), (height, width)
     if mode == "crop":
         scaled_height, scaled_width = covering_size(source, target)

@@ -6,7 +6,6 @@ For text-to-video: a text file with one prompt per line (VideoCrafter's format),
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def read_requests(
     """
     source = Path(source)
     if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}, choose from {', '.join(MODES)}")
+        raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
     if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
         requests = [Request(None, prompt, name_of_prompt(prompt)) for prompt in _read_lines(source) if prompt]
     elif mode == "t2v" and source.is_dir():
@@ -204,9 +204,7 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
     where = f"{table}, {place}"
     for key in row:
         if key not in COLUMNS:
-            close = difflib.get_close_matches(key, COLUMNS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(COLUMNS)}"
-            raise PromptError(f"{where}: unknown column {key!r}, {hint}")
+            raise PromptError(f"{where}: unknown column {key!r}; {suggest(key, COLUMNS)}")
     if mode == "t2v" and ("prompt" not in row or "image" in row or "end_image" in row):
         raise PromptError(f"{where}: text-to-video needs the column 'prompt', and takes no image")
     if mode != "t2v" and "image" not in row:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from lvdm.data.torchcodec_reader import TorchCodecReader
 from lvdm.data.video_reader import VideoReader
+from lvdm.suggestions import suggest
 
 Backend = Literal["pyav", "torchcodec"]
 """The names that a configuration may give. They return identical frames, to the bit (measured on mp4, mkv and webm);
@@ -22,4 +23,4 @@ def open_video(path: str | Path, data: bytes | None = None, backend: Backend = "
         return VideoReader(path, data, "fast")
     if backend == "torchcodec":
         return TorchCodecReader(path, data)
-    raise ValueError(f"unknown video reader {backend!r}, choose from {', '.join(get_args(Backend))}")
+    raise ValueError(f"unknown video reader {backend!r}; {suggest(backend, get_args(Backend))}")

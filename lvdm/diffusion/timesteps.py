@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lvdm.suggestions import suggest
+
 Spacing = Literal["uniform", "uniform_trailing", "quad"]
 """uniform: starts below the last step (t = 981 for 50 steps), the original's default and right for the 256 model.
 uniform_trailing: starts at the last step, which models with zero terminal SNR need.
@@ -33,7 +35,7 @@ def make_timesteps(spacing: Spacing, num_steps: int, num_train: int = 1000) -> T
     elif spacing == "quad":
         ascending = _quad(num_steps, num_train)
     else:
-        raise ValueError(f"timestep spacing {spacing!r} is not known; choose one of {', '.join(get_args(Spacing))}")
+        raise ValueError(f"timestep spacing {spacing!r} is not known; {suggest(spacing, get_args(Spacing))}")
     return torch.from_numpy(ascending[::-1].copy())
 
 

@@ -17,6 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lvdm.checkpoint.reading import read_checkpoint
+from lvdm.suggestions import suggest
 
 Trunk = Literal["alex", "vgg", "squeeze"]
 
@@ -113,7 +114,7 @@ def trunk_file(trunk: Trunk) -> str:
 
 def _layout(trunk: str) -> _Layout:
     if trunk not in _LAYOUTS:
-        raise ValueError(f"unknown trunk {trunk!r} of LPIPS, choose from {', '.join(_LAYOUTS)}")
+        raise ValueError(f"unknown trunk {trunk!r} of LPIPS; {suggest(trunk, _LAYOUTS)}")
     return _LAYOUTS[trunk]
 
 

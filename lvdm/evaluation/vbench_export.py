@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from lvdm.data.atomic import OutputError, atomic_path
+from lvdm.suggestions import suggest
 
 SUFFIX = ".mp4"
 VIDEOS_PER_PROMPT = 5
@@ -55,7 +56,7 @@ def export_videos(videos: Sequence[ExportedVideo], folder: str | Path, transfer:
     """
     folder = Path(folder)
     if transfer not in ("link", "copy"):
-        raise ValueError(f"unknown transfer {transfer!r}, choose from link, copy")
+        raise ValueError(f"unknown transfer {transfer!r}; {suggest(transfer, ('link', 'copy'))}")
     names = _names(videos)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists and is not empty, give a new folder")

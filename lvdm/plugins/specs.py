@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
 from lvdm.config import parse_dataclass
+from lvdm.suggestions import suggest
 
 
 def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Any:
@@ -18,9 +18,7 @@ def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Any:
     """
     name, _, rest = text.strip().partition(":")
     if name not in kinds:
-        close = difflib.get_close_matches(name, kinds, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(kinds)}"
-        raise ValueError(f"{where} {name!r} is not known; {hint}")
+        raise ValueError(f"{where} {name!r} is not known; {suggest(name, kinds)}")
     return parse_options(rest, kinds[name], f"{where} {name}")
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lvdm.suggestions import suggest
+
 
 def convert(
     source: Annotated[Path, typer.Argument(help="The weight file, or the folder that FSDP or DeepSpeed wrote.")],
@@ -42,7 +44,7 @@ def convert(
     from lvdm.model_card import ModelCard
 
     if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+        raise ValueError(f"dtype {dtype!r} is not known; {suggest(dtype, DTYPES)}")
     console = Console(highlight=False, soft_wrap=True)
     if only_lora:
         if destination.suffix != ".safetensors" or (destination.exists() and not overwrite):

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lvdm.suggestions import suggest
+
 
 def merge(
     base: Annotated[Path, typer.Argument(help="The checkpoint to begin with.")],
@@ -28,7 +30,7 @@ def merge(
     from lvdm.model_card import ModelCard
 
     if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r} is not known; use one of {', '.join(DTYPES)}")
+        raise ValueError(f"dtype {dtype!r} is not known; {suggest(dtype, DTYPES)}")
     if destination.exists() and destination.samefile(other):
         raise ValueError(f"{destination} is the other checkpoint itself; choose another name")
     card = ModelCard.from_yaml(config) if config else None

@@ -126,7 +126,7 @@ def test_jsonl(tmp_path: Path) -> None:
 
 
 BAD_TABLES = {
-    "image,promt\na.png,x\n": r"line 2: unknown column 'promt', did you mean 'prompt'\?",
+    "image,promt\na.png,x\n": r"line 2: unknown column 'promt'; did you mean 'prompt'\?",
     "image,prompt\na.png,a boat, sailing\n": r"line 2: has more cells .* quotes",
     "image,prompt\n,x\n": r"line 2: the column 'image' is missing",
     "image,seed\na.png,1.5\n": r"line 2: seed should be a whole number, it is '1.5'",

@@ -74,5 +74,5 @@ def test_impossible_counts_are_refused(num_steps: int) -> None:
 
 
 def test_unknown_spacing_is_refused() -> None:
-    with pytest.raises(ValueError, match="choose one of uniform, uniform_trailing, quad"):
+    with pytest.raises(ValueError, match="did you mean 'uniform_trailing'"):
         make_timesteps("trailing", 10)  # type: ignore[arg-type]

@@ -64,7 +64,7 @@ def test_missing_and_wrong_weights_are_told(alexnet: Path, tmp_path: Path) -> No
         load_lpips("alex")
     with pytest.raises(ValueError, match=r"holds no vgg16 of torchvision .* give the file vgg16-397923af.pth"):
         load_lpips("vgg", alexnet)
-    with pytest.raises(ValueError, match="choose from alex, vgg, squeeze"):
+    with pytest.raises(ValueError, match="use one of alex, vgg, squeeze"):
         load_lpips("resnet", alexnet)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="does not exist"):
         load_lpips("alex", tmp_path / "none.pth")

@@ -120,7 +120,7 @@ def test_flags_that_contradict_the_launcher_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("fdsp", "'fdsp' is not known; use one of auto, ddp, fsdp"),
+        ("fdsp", "'fdsp' is not known; did you mean 'fsdp'"),
         ("ddp_sharded", "gone from Lightning; use fsdp"),
         ("ddp_spawn", "use ddp"),
         ("fsdp", "GPUs only, and this run is on cpu; use ddp"),

@@ -276,7 +276,7 @@ def test_the_schedule_of_the_file_is_taken_on_request(folder, tmp_path, caplog):
     assert caplog.text.count("is not that of the configuration") == 2, "a disagreement is always said"
     assert torch.equal(pipes["config"].runtime.model.alphas_cumprod, own)
     assert torch.equal(pipes["file"].runtime.model.alphas_cumprod, tensors["alphas_cumprod"])
-    with pytest.raises(ValueError, match="schedule 'yaml' is not known; use config or file"):
+    with pytest.raises(ValueError, match="schedule 'yaml' is not known; use one of config, file"):
         DynamiCrafterPipeline.from_pretrained(folder, **CPU, schedule="yaml")
 
 

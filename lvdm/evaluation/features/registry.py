@@ -6,7 +6,6 @@ A package adds one by an entry point of the group `dynamicrafter.features`, whos
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
+from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,7 @@ def build_extractor(
     if name in added:
         made: FeatureExtractor = added[name].load()(weights=weights, model=model, device=device)
         return made
-    known = [*EXTRACTORS, *added]
-    close = [other for other in known if other.startswith(name)] or difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(extractor_names())}"
-    raise UnknownExtractorError(f"there is no feature extractor {name!r}; {hint}")
+    raise UnknownExtractorError(f"there is no feature extractor {name!r}; {suggest(name, extractor_names())}")
 
 
 def _clip(name: str, weights: str | Path | None, model: str | Path | None, device: str) -> FeatureExtractor:

@@ -36,7 +36,7 @@ def test_ours_are_built_by_name(tmp_path: Path) -> None:
     [
         ("stpyr", "did you mean 'stpyr-v1'"),
         ("i3d", "did you mean 'i3d-logits'"),
-        ("inception", "there are stpyr-v1, i3d"),
+        ("inception", "use one of stpyr-v1, i3d"),
     ],
 )
 def test_unknown_names(name: str, hint: str) -> None:
