@@ -1,6 +1,7 @@
 """Stores how the project behaves, in `tests/golden/frozen/`; by hand, from the root: `python tests/freeze.py`.
 
 videos   `videos.safetensors`, the cases of `frozen_cases`
+options  `options.json`, the flags of every command, and `help.txt`, what `--help` prints, to read before and after
 Run it for a change that is meant only. With `--to FOLDER` the files go elsewhere: made before and after a change, on
 one machine and with one number of threads, videos should be the same to the byte.
 """
@@ -8,6 +9,8 @@ one machine and with one number of threads, videos should be the same to the byt
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -29,7 +32,26 @@ def freeze_videos(to: Path) -> None:
     save_file(flat(made), to / VIDEOS.name)
 
 
-KINDS = {"videos": freeze_videos}
+def freeze_options(to: Path) -> None:
+    """Flags and help, 120 columns wide and without colours."""
+    os.environ |= {"COLUMNS": "120", "TERMINAL_WIDTH": "120", "NO_COLOR": "1", "TERM": "dumb"}
+    from frozen_options import HELP, OPTIONS, all_options, commands, parsers
+    from typer.testing import CliRunner
+
+    from scripts.dynamicrafter import app
+
+    (to / OPTIONS.name).write_text(json.dumps(all_options(), indent=1) + "\n", encoding="utf-8")
+    texts = []
+    for name in ("", *commands()):
+        if name != "train":  # it has the flags and the help of main/trainer.py
+            result = CliRunner().invoke(app, [*name.split(), "--help"], prog_name="dynamicrafter")
+            texts.append((f"dynamicrafter {name}".strip(), result.stdout))
+    texts += [(f"python {name}", parser.format_help()) for name, parser in parsers().items()]
+    lines = [line.rstrip() for name, text in texts for line in (f"==== {name} --help", *text.splitlines())]
+    (to / HELP.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+KINDS = {"videos": freeze_videos, "options": freeze_options}
 
 
 def main() -> None:
