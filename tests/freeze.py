@@ -1,0 +1,74 @@
+"""Stores how the project behaves, in `tests/golden/frozen/`; by hand, from the root: `python tests/freeze.py`.
+
+videos   `videos.safetensors`, the cases of `frozen_cases`
+options  `options.json`, the flags of every command, and `help.txt`, what `--help` prints, to read before and after
+Run it for a change that is meant only. With `--to FOLDER` the files go elsewhere: made before and after a change, on
+one machine and with one number of threads, videos should be the same to the byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def freeze_videos(to: Path) -> None:
+    """All cases, as float32."""
+    from frozen_cases import CASES, EXTENSIONS
+    from frozen_videos import VIDEOS, FrozenPipelines, flat, make, make_extension
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipelines = FrozenPipelines(Path(folder))
+        made = {name: make(pipelines, case) for name, case in CASES.items()}
+        made |= {name: make_extension(pipelines, case) for name, case in EXTENSIONS.items()}
+    save_file(flat(made), to / VIDEOS.name)
+
+
+def freeze_options(to: Path) -> None:
+    """Flags and help, 120 columns wide and without colours."""
+    os.environ |= {"COLUMNS": "120", "TERMINAL_WIDTH": "120", "NO_COLOR": "1", "TERM": "dumb"}
+    from frozen_options import HELP, OPTIONS, all_options, commands, parsers
+    from typer.testing import CliRunner
+
+    from scripts.dynamicrafter import app
+
+    (to / OPTIONS.name).write_text(json.dumps(all_options(), indent=1) + "\n", encoding="utf-8")
+    texts = []
+    for name in ("", *commands()):
+        if name != "train":  # it has the flags and the help of main/trainer.py
+            result = CliRunner().invoke(app, [*name.split(), "--help"], prog_name="dynamicrafter")
+            texts.append((f"dynamicrafter {name}".strip(), result.stdout))
+    texts += [(f"python {name}", parser.format_help()) for name, parser in parsers().items()]
+    lines = [line.rstrip() for name, text in texts for line in (f"==== {name} --help", *text.splitlines())]
+    (to / HELP.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+KINDS = {"videos": freeze_videos, "options": freeze_options}
+
+
+def main() -> None:
+    """Parse the arguments and write what is asked for."""
+    from frozen_videos import FROZEN
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", metavar="|".join(KINDS), help="all when left out")
+    parser.add_argument("--to", type=Path, default=FROZEN, help="folder to write to")
+    args = parser.parse_args()
+    unknown = set(args.kinds) - KINDS.keys()
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: not known; use {', '.join(KINDS)}")
+    args.to.mkdir(parents=True, exist_ok=True)
+    for kind in args.kinds or KINDS:
+        KINDS[kind](args.to)
+
+
+if __name__ == "__main__":
+    main()
