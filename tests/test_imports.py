@@ -44,6 +44,7 @@ LAYERS = {
     "lvdm.modules": NETWORKS,
     "lvdm.device": NETWORKS,
     "lvdm.config": CONFIG,
+    "lvdm.errors": CONFIG,
     "lvdm.suggestions": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from lvdm.checkpoint.errors import CheckpointError
+from lvdm.errors import CheckpointError
 
 
 def checkpoint_hash(path: str | Path) -> str:

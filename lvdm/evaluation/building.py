@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
@@ -38,7 +39,7 @@ _PAIRS = "v2-inner-frames"
 """Changes whenever a number of `reconstruction` changes."""
 
 
-class ExtractorError(ValueError):
+class ExtractorError(UserError):
     """Weights for what the protocol does not use; the message says what it uses."""
 
 

@@ -24,6 +24,7 @@ from safetensors.torch import load, save
 from lvdm.checkpoint.hashing import read_hash
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.latent_records import record_key
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
 
@@ -39,7 +40,7 @@ _METADATA_KEY, _METADATA = "__metadata__", "record"
 _SAVE_SECONDS = 20.0
 
 
-class NotFiniteError(ValueError):
+class NotFiniteError(UserError):
     """Features that are no numbers; the message names the extractor."""
 
 

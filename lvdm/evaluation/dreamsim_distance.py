@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from lvdm.checkpoint.hashing import read_hash
 from lvdm.device import choose_device
+from lvdm.errors import UserError
 from lvdm.evaluation.perceptual import InputConformity
 from lvdm.provenance import installed_version
 
@@ -42,7 +43,7 @@ ADAPTERS = ("ensemble_lora/adapter_model.safetensors", "ensemble_lora/adapter_mo
 _HOW = "give the folder that dreamsim.dreamsim(cache_dir=FOLDER) filled on a machine with a network"
 
 
-class DreamSimError(ValueError):
+class DreamSimError(UserError):
     """The package or a file of its weights is missing; the message says what to do."""
 
 

@@ -22,13 +22,14 @@ from lvdm.config import parse_dataclass
 from lvdm.data.atomic import atomic_path
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, tells_rate
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
 _WHOLE, _REAL = ("start", "stride", "frames", "seed"), ("fps",)
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest that cannot be used, or two that do not fit; the message says where and what to do."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from lvdm.config import load_yaml, parse_dataclass
+from lvdm.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocol_files"
 
@@ -36,7 +37,7 @@ and each other. motion: what needs no features. reconstruction: of paired clips,
 _DESCRIPTIVE = ("name", "source")
 
 
-class ProtocolError(ValueError):
+class ProtocolError(UserError):
     """A protocol that does not exist or a field that it cannot have; the message says which."""
 
 
