@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
-from lvdm.checkpoint.hashing import read_hash
 from lvdm.checkpoint.pickles import load_pickle
+from lvdm.content_hash import read_hash
 from lvdm.data.atomic import write_json
 from lvdm.errors import UserError
 

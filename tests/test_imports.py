@@ -37,6 +37,7 @@ LAYERS = {
     "lvdm.models": MODELS,
     "lvdm.conditioning": INPUTS,
     "lvdm.checkpoint": INPUTS,
+    "lvdm.content_hash": INPUTS,
     "lvdm.model_card": INPUTS,
     "lvdm.motion_levels": INPUTS,
     "lvdm.data": INPUTS,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.config import parse_dataclass
+from lvdm.content_hash import hash_bytes
 from lvdm.data.atomic import atomic_path
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
@@ -96,7 +96,7 @@ class Manifest:
     def sha256(self) -> str:
         """Of the content: the same for the same clips in another order or format."""
         rows = [dataclasses.asdict(entry) for entry in self.entries]
-        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        return hash_bytes(json.dumps(rows, sort_keys=True).encode())
 
     @property
     def ids(self) -> list[str]:
