@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
 ALLOWED_PACKAGES = ("lvdm.", "main.")
@@ -36,7 +37,7 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
 """The original's dotted paths that are not ours by name. `torch.nn.Identity` is its way of saying 'no loss'."""
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A configuration that cannot be used; the message says what is wrong, where, and what to do."""
 
 

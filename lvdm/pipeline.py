@@ -32,6 +32,7 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
+from lvdm.errors import OutOfMemoryError
 from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, card_for, find_model
@@ -68,10 +69,6 @@ from lvdm.sizes import choose_size, explain_size
 logger = logging.getLogger(__name__)
 
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
-
-
-class OutOfMemoryError(RuntimeError):
-    """The device's memory does not hold the generation; the message says what makes it smaller."""
 
 
 class DynamiCrafterPipeline:

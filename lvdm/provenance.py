@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import math
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from lvdm.checkpoint import checkpoint_hash
+from lvdm.content_hash import content_hash
 from lvdm.data.atomic import write_json
 from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
@@ -77,7 +77,7 @@ def versions() -> dict[str, str | None]:
 
 def image_hash(path: Path) -> str:
     """SHA-256 of an image or another input, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_hash(path)
 
 
 def save_video(

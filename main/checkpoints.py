@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
-from lvdm.checkpoint.hashing import read_hash
 from lvdm.checkpoint.pickles import load_pickle
+from lvdm.content_hash import read_hash
 from lvdm.data.atomic import write_json
+from lvdm.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ PATTERN = "step-*.ckpt"
 PART = ".part"
 
 
-class StorageError(RuntimeError):
+class StorageError(UserError, RuntimeError):
     """A checkpoint could not be written or none can be read; the message says which and why."""
 
 

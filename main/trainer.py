@@ -12,10 +12,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
 
-from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.data.clip_frames import ClipError
+from lvdm.errors import UserError
 from main.assembly import (
     build_trainer,
     prepare_optimizer,
@@ -25,7 +25,7 @@ from main.assembly import (
 )
 from main.cached_training import settle_encoders
 from main.callbacks import AveragedWeights, TrainingStoppedError
-from main.checkpoints import CheckpointStore, StorageError, check_resumable
+from main.checkpoints import CheckpointStore, check_resumable
 from main.config_checks import check_filled
 from main.dry_run import dry_run
 from main.preemption import Preempted, exit_code_of
@@ -76,9 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup = load_training_setup(args.base, overrides)
         check_filled(setup.tree)
         return run(setup, args)
-    except (ConfigError, CheckpointError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except TrainingStoppedError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -86,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = str(error).splitlines()[-1].removeprefix(f"{ClipError.__module__}.ClipError: ")
         print(f"error: {reason}", file=sys.stderr)
         return 1
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def silence_libraries() -> None:

@@ -37,6 +37,7 @@ LAYERS = {
     "lvdm.models": MODELS,
     "lvdm.conditioning": INPUTS,
     "lvdm.checkpoint": INPUTS,
+    "lvdm.content_hash": INPUTS,
     "lvdm.model_card": INPUTS,
     "lvdm.motion_levels": INPUTS,
     "lvdm.data": INPUTS,
@@ -44,6 +45,7 @@ LAYERS = {
     "lvdm.modules": NETWORKS,
     "lvdm.device": NETWORKS,
     "lvdm.config": CONFIG,
+    "lvdm.errors": CONFIG,
     "lvdm.suggestions": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}

@@ -5,11 +5,11 @@ No code in a checkpoint is ever run: pickles are read with `weights_only` and no
 
 from lvdm.checkpoint.converting import ConversionReport, convert
 from lvdm.checkpoint.describing import CheckpointInfo, describe
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.loading import LoadReport, check_same_unet, load_into, read_unet
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
+from lvdm.errors import CheckpointError
 
 __all__ = [
     "PARTS",

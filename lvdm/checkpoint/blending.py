@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.parts import SCHEDULE, part_of
 from lvdm.checkpoint.sources import CheckpointFile
+from lvdm.errors import CheckpointError
 
 
 @dataclass(frozen=True)

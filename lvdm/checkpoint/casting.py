@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.parts import SCHEDULE_KEYS
+from lvdm.errors import CheckpointError
 
 
 def target_dtype(key: str, stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, PARTS, TEXT_TOWER, Part, part_of
 from lvdm.checkpoint.sources import CheckpointFile, TensorSource
+from lvdm.errors import CheckpointError
 
 ENCODERS = (AUTOENCODER, TEXT_TOWER, IMAGE_TOWER)
 

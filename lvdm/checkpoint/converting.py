@@ -20,12 +20,12 @@ from torch import Tensor
 from lvdm.checkpoint.blending import Blend, BlendedCheckpoint
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.completing import complete
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
 from lvdm.checkpoint.sources import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile
 from lvdm.data.atomic import OutputError, atomic_path, output_error
+from lvdm.errors import CheckpointError
 from lvdm.model_card import ModelCard
 
 SAFETENSORS_SUFFIX = ".safetensors"

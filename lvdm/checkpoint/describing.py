@@ -11,13 +11,13 @@ import torch
 
 from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.families import Family, family_of, videocrafter_model
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.parts import IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
+from lvdm.errors import CheckpointError
 from lvdm.model_card import CARDS, RELEASED, ModelCard
 
 RESCALED = {0.7: ("512", "512_interp"), 0.3: ("1024",)}

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.difference import Difference
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS, UNET, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
+from lvdm.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
 

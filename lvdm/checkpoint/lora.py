@@ -15,9 +15,9 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 from lvdm.data.atomic import atomic_path
+from lvdm.errors import CheckpointError
 
 FORMAT = "dynamicrafter-lora/1"
 PREFIX = "dynamicrafter.lora."

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 import torch
 
-from lvdm.checkpoint.errors import CheckpointError
+from lvdm.errors import CheckpointError
 
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError)
 """What torch raises for damaged archives depends on where the damage is."""

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.pickles import damaged, load_pickle
 from lvdm.checkpoint.sharded import is_sharded, read_sharded
 from lvdm.checkpoint.sources import (
@@ -28,6 +27,7 @@ from lvdm.checkpoint.sources import (
     released_keys,
 )
 from lvdm.checkpoint.zero import STAND_INS, find_model_file, partition_files, read_zero
+from lvdm.errors import CheckpointError
 
 __all__ = ["DTYPES", "NEW_NAME", "OLD_NAME", "CheckpointFile", "Format", "Weights", "read_checkpoint"]
 

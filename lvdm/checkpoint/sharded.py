@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.pickles import DAMAGE, Inert, damaged, load_tensor
 from lvdm.checkpoint.sources import TensorSource
+from lvdm.errors import CheckpointError
 
 INDEX = ".metadata"
 SHARDS = "*.distcp"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
+from lvdm.errors import CheckpointError
 
 Format = Literal["lightning", "deepspeed", "state_dict", "safetensors", "fsdp", "zero"]
 

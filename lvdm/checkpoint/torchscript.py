@@ -19,8 +19,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.pickles import Inert, damaged, load_object
+from lvdm.errors import CheckpointError
 
 PROGRAM_MARK = "constants.pkl"
 MODULE_CLASSES = ("__torch__", "torch.jit._pickle")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint.difference import Shape
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.families import FIRST_LAYER, QUERIES
 from lvdm.checkpoint.parts import PARTS, SCHEDULE, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
+from lvdm.errors import CheckpointError
 
 POSITIONS = ".embeddings_table"
 SHOWN = 4

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.errors import CheckpointError
 from lvdm.checkpoint.pickles import Inert, load_pickle
 from lvdm.checkpoint.sources import TensorSource
+from lvdm.errors import CheckpointError
 
 MODEL_FILE = "mp_rank_00_model_states.pt"
 TAG_FILE = "latest"

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lvdm.errors import UserError
+
 _REASONS = {
     errno.ENOSPC: "the disk is full, free some space",
     errno.EDQUOT: "the disk quota is used up, free some space",
@@ -25,7 +27,7 @@ _REASONS = {
 }
 
 
-class OutputError(ValueError):
+class OutputError(UserError):
     """An output that cannot be written; the message names the file, the reason and the way out."""
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from lvdm.data.clips import ClipSize
 from lvdm.data.transforms import SpatialTransform, apply_spatial_transform
 from lvdm.data.video_backends import Backend, Reader
+from lvdm.errors import UserError
 
 REDUCED_SIZE = (300, 530)
 """Height and width at which videos are decoded unless `load_raw_resolution` is set, as in the original."""
@@ -25,7 +26,7 @@ RandInt = Callable[[int, int], int]
 """`random.randint`: both ends included."""
 
 
-class ClipError(ValueError):
+class ClipError(UserError):
     """No clip could be made; the message names the files and the reasons."""
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch.nn.functional as functional
 from torch import Tensor
 
+from lvdm.errors import UserError
+
 FitMode = Literal["crop", "pad", "stretch"]
 FIT_MODES: tuple[FitMode, ...] = ("crop", "pad", "stretch")
 
@@ -18,7 +20,7 @@ MAX_SIDE = 8192
 Pixels = TypeVar("Pixels", Tensor, np.ndarray)
 
 
-class SizeError(ValueError):
+class SizeError(UserError):
     """A height or width that cannot be used."""
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from lvdm.data.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
+from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, s
 _MAX_16_BIT = 65535
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """An image that cannot be used; the message names the file, the reason and the way out."""
 
 

@@ -6,18 +6,16 @@ generator, and stills.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from lvdm.data.atomic import write_json
+from lvdm.content_hash import HashStore, hash_bytes, read_hash
 from lvdm.data.clip_frames import ClipOptions, FrameOptions, read_pictures
 from lvdm.data.clips import ClipSize, ClipSource
 from lvdm.data.image_folder import ImageFolder
@@ -30,8 +28,6 @@ from lvdm.data.video_source import VideoSource
 
 _READ_BYTES = 128 << 20
 """Decoded frames held at once: reading few at a time would decode from the key frame again and again."""
-
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class CacheItems(Protocol):
         """A context manager that gives its `Pictures`. Raises ValueError or OSError as `identity` does."""
 
 
-def cache_items(source: ClipSource, sizes: Sequence[ClipSize], hashes: ContentHashes) -> CacheItems:
+def cache_items(source: ClipSource, sizes: Sequence[ClipSize], hashes: HashStore) -> CacheItems:
     """The videos of `source` at the sizes of their buckets (its own without any).
 
     Raises `CacheError` for a source whose clips change each time they are taken, other than by the choice of frames.
@@ -95,50 +91,12 @@ def cache_items(source: ClipSource, sizes: Sequence[ClipSize], hashes: ContentHa
     raise CacheError(f"{type(source).__name__} cannot be cached, only videos, images and procedural clips")
 
 
-class ContentHashes:
-    """SHA-256 of file contents, remembered by path, size and time of change in a file beside the cache."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._known: dict[str, list[str]] = {}
-        if file.is_file():
-            try:
-                self._known = dict(json.loads(file.read_text(encoding="utf-8")))
-            except ValueError:  # only a memory: what is not remembered is read again
-                self._known = {}
-        self._changed = False
-
-    def hash(self, files: SourceFiles, index: int, verify: bool) -> str:
-        """The hash of file `index`; with `verify` of its content as it is now."""
-        path, stamp = str(files.path(index)), files.stamp(index)
-        entry = self._known.get(path)
-        if entry is not None and entry[0] == stamp and not verify:
-            return entry[1]
-        digest = hashlib.sha256()
-        content = files.content(index)
-        if content is not None:
-            digest.update(content)
-        else:
-            with open(path, "rb") as file:
-                while block := file.read(_BLOCK):
-                    digest.update(block)
-        self._known[path] = [stamp, digest.hexdigest()]
-        self._changed = True
-        return digest.hexdigest()
-
-    def save(self) -> None:
-        """Write what is known, if it has changed."""
-        if self._changed:
-            write_json(self._file, self._known)
-            self._changed = False
-
-
 class VideoItems:
     """All frames of every video file."""
 
     rule: Rule = "cut"
 
-    def __init__(self, source: VideoSource, sizes: Sequence[ClipSize], hashes: ContentHashes) -> None:
+    def __init__(self, source: VideoSource, sizes: Sequence[ClipSize], hashes: HashStore) -> None:
         self._source, self._hashes = source, hashes
         self._sizes = _bucket_sizes(source, sizes, source.options.size)
         chosen_later = {field.name for field in fields(FrameOptions)} | {"resolution", "crop_resolution"}
@@ -163,7 +121,7 @@ class VideoItems:
 
     def identity(self, index: int, verify: bool = False) -> str:
         """Content, size, and how pictures are read."""
-        content = self._hashes.hash(self._source.files, index, verify)
+        content = _content(self._hashes, self._source.files, index, verify)
         return json.dumps([content, self._sizes(index), self._pixels], sort_keys=True)
 
     @contextmanager
@@ -185,7 +143,7 @@ class StillItems:
 
     rule: Rule = "still"
 
-    def __init__(self, source: ImageFolder, sizes: Sequence[ClipSize], hashes: ContentHashes) -> None:
+    def __init__(self, source: ImageFolder, sizes: Sequence[ClipSize], hashes: HashStore) -> None:
         self._source, self._hashes = source, hashes
         self._sizes = _bucket_sizes(source, sizes, source.config.size)
 
@@ -206,7 +164,7 @@ class StillItems:
 
     def identity(self, index: int, verify: bool = False) -> str:
         """Content, size, how it is cropped, and what its clips tell of themselves."""
-        content, config = self._hashes.hash(self._source.files, index, verify), self._source.config
+        content, config = _content(self._hashes, self._source.files, index, verify), self._source.config
         told = [config.video_length, config.fps, config.frame_stride]
         return json.dumps(["still", content, self._sizes(index), config.spatial_transform, told])
 
@@ -231,7 +189,7 @@ class ProceduralItems:
         self._size = sizes[0] if sizes else source.native_size(0)
         space = {name: value for name, value in asdict(source.config).items() if name != "length"}
         # What the code draws today stands for the code.
-        drawn = hashlib.sha256(self._clip(0)["video"].numpy().tobytes()).hexdigest()
+        drawn = hash_bytes(self._clip(0)["video"].numpy().tobytes())
         self._space = [drawn, space, str(self._size)]
 
     def _clip(self, index: int) -> dict[str, Any]:
@@ -263,6 +221,16 @@ class ProceduralItems:
         video: Tensor = clip["video"]
         count = video.shape[1]
         yield Pictures(count, count, clip["fps"], clip["frame_stride"], iter([video.transpose(0, 1)]))
+
+
+def _content(hashes: HashStore, files: SourceFiles, index: int, verify: bool) -> str:
+    """The hash of file `index`, which may lie inside another one; with `verify` of its content as it is now."""
+
+    def read() -> str:
+        content = files.content(index)
+        return read_hash(files.path(index)) if content is None else hash_bytes(content)
+
+    return hashes.remember(str(files.path(index)), lambda: files.stamp(index), read, verify)
 
 
 def _bucket_sizes(

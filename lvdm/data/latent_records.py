@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lvdm.data.atomic import atomic_path
+from lvdm.errors import UserError
 
 Kind = Literal["moments", "tokens", "text"]
 """moments (frames, 2c, h, w): mean and log-variance of the autoencoder's posterior; tokens (frames, m, e) of the image
@@ -30,7 +31,7 @@ _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _TENSOR = "values"
 
 
-class CacheError(ValueError):
+class CacheError(UserError):
     """A latent cache that cannot be made or used; the message names the reason and the way out."""
 
 

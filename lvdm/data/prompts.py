@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ LONG_PROMPT = 1000
 """Longer prompts (characters) hold more than the 77 tokens that the text encoder reads, so a warning says it."""
 
 
-class PromptError(ValueError):
+class PromptError(UserError):
     """A list of images and prompts that does not fit together; the message says where and what to do."""
 
 

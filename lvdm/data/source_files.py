@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lvdm.data.packed_texts import PackedTexts
+from lvdm.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif")
 """Files with these suffixes, in upper or lower case, are videos."""
@@ -18,7 +19,7 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".webm", ".mov", ".mkv", ".avi", ".gif")
 _NAMES_SHOWN = 5
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """A data source that cannot be used; the message names what is wrong, how often, where, and the way out."""
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lvdm.data.video_reader import VideoError, check_video_file
+from lvdm.errors import UserError
 
 _FINEST_CLOCK = 1_000_000
 """Times that torchcodec gives as floats are taken for multiples of one part of so many of a second, or coarser."""
@@ -27,7 +28,7 @@ _NO_FFMPEG = (
 )
 
 
-class BackendError(ValueError):
+class BackendError(UserError):
     """A video backend that is not installed or does not run here; the message says what to do."""
 
 

@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.data.geometry import Box, covering_size
+from lvdm.errors import UserError
 
 SpatialTransform = Literal["random_crop", "center_crop", "resize_center_crop", "resize"]
 """The names that training configurations use."""
 
 
-class FrameSizeError(ValueError):
+class FrameSizeError(UserError):
     """Frames that are smaller than the crop wanted from them."""
 
 

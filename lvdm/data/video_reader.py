@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvdm.errors import UserError
+
 _SEEK_GAP = 16
 """Decoding on is cheaper than seeking when the next key frame is this close (frames)."""
 
@@ -51,7 +53,7 @@ _UNSPECIFIED = 2
 """The colour space code of video that does not tell its own (ITU-T H.273, table 4)."""
 
 
-class VideoError(ValueError):
+class VideoError(UserError):
     """A video that cannot be read; the message names the file and the reason."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lvdm.checkpoint.hashing import hash_of_tensors
+from lvdm.content_hash import hash_bytes
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
-from lvdm.evaluation.features.weights import hash_of_tensors
 from lvdm.evaluation.flow import ClassicalFlow, Flow
 from lvdm.evaluation.measures import measure, measures_id
 from lvdm.evaluation.protocols import Family, Protocol
@@ -38,7 +39,7 @@ _PAIRS = "v2-inner-frames"
 """Changes whenever a number of `reconstruction` changes."""
 
 
-class ExtractorError(ValueError):
+class ExtractorError(UserError):
     """Weights for what the protocol does not use; the message says what it uses."""
 
 
@@ -130,8 +131,8 @@ def _conformities(lpips: Sequence[Lpips], dreamsim: Path | None, device: str) ->
 def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
     """PSNR, SSIM and LPIPS of the frames that were not given, on the CPU where clips are read."""
     names = "".join(f"-{network.name}" for network in lpips)
-    hashes = [hash_of_tensors(network.state_dict()) for network in lpips]
-    digest = hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else None
+    hashes = [hash_of_tensors(sorted(network.state_dict().items())) for network in lpips]
+    digest = hash_bytes("".join(hashes).encode()) if hashes else None
     return Reconstruction(functools.partial(_frames_between, distances=tuple(lpips)), f"{_PAIRS}{names}", digest)
 
 

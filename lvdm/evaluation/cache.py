@@ -10,9 +10,7 @@ import hashlib
 import json
 import logging
 import re
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +19,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from lvdm.checkpoint.hashing import read_hash
+from lvdm.content_hash import HashStore
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.latent_records import record_key
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
 
@@ -36,10 +35,8 @@ _FORMAT = 1
 _METADATA_KEY, _METADATA = "__metadata__", "record"
 """One entry for all: safetensors writes several in an order that changes from process to process."""
 
-_SAVE_SECONDS = 20.0
 
-
-class NotFiniteError(ValueError):
+class NotFiniteError(UserError):
     """Features that are no numbers; the message names the extractor."""
 
 
@@ -51,66 +48,12 @@ class CachedRecord:
     device: str
 
 
-class FileHashes:
-    """SHA-256 of files (and of folders of frames), remembered by path, size and time of change.
-
-    `file` is only a memory: a path whose stamp changed is read again, and so is everything if it is lost.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._known: dict[str, list[str]] = self._remembered()
-        self._changed = False
-
-    def hash(self, path: Path) -> str:
-        """The hash of what lies at `path`. Raises `OSError`."""
-        name, stamp = str(path.absolute()), _stamp(path)
-        entry = self._known.get(name)
-        if entry is None or entry[0] != stamp:
-            entry = self._known[name] = [stamp, read_hash(path)]
-            self._changed = True
-        return entry[1]
-
-    def hash_all(self, paths: Iterable[Path], workers: int, tell: Callable[[int, int], None] | None = None) -> None:
-        """Read what is not known yet, several files at a time; what cannot be read is passed over."""
-        wanted = sorted(set(paths))
-        saved = time.monotonic()
-
-        def read(path: Path) -> None:
-            try:
-                self.hash(path)
-            except OSError:
-                return
-
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for done, _ in enumerate(pool.map(read, wanted), start=1):
-                if tell is not None:
-                    tell(done, len(wanted))
-                if time.monotonic() - saved > _SAVE_SECONDS:
-                    self.save()
-                    saved = time.monotonic()
-        self.save()
-
-    def save(self) -> None:
-        """Write what is known, with what other processes have written meanwhile."""
-        if self._changed:
-            write_json(self._file, {**self._remembered(), **self._known})
-            self._changed = False
-
-    def _remembered(self) -> dict[str, list[str]]:
-        try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
-            return {str(name): [str(stamp), str(digest)] for name, (stamp, digest) in known.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
-
-
 class FeatureCache:
     """The records below one folder."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.hashes = FileHashes(self.folder / HASHES_FILE)
+        self.hashes = HashStore(self.folder / HASHES_FILE)
 
     def key(self, spec: ClipSpec, picture: Picture, extractor: FeatureExtractor) -> str:
         """The name of a record. Raises `OSError` if a file of the clip cannot be read."""
@@ -198,15 +141,6 @@ class FeatureCache:
 
     def _failure_path(self, extractor_id: str, key: str) -> Path:
         return self.path(extractor_id, key).with_suffix(".failed.json")
-
-
-def _stamp(path: Path) -> str:
-    """Changes with the content: size and time, of a folder those of every file in it."""
-    if path.is_dir():
-        inside = sorted(file for file in path.rglob("*") if file.is_file())
-        return hashlib.sha256("".join(f"{file.name} {_stamp(file)}\n" for file in inside).encode()).hexdigest()
-    status = path.stat()
-    return f"{status.st_size}-{status.st_mtime_ns}"
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lvdm.data.images import load_image
 from lvdm.data.source_files import VIDEO_SUFFIXES
 from lvdm.data.video_header import probe_size
 from lvdm.data.video_reader import VideoReader
+from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
 
@@ -31,7 +32,7 @@ _CUT_OFF = 0.9
 """A file with less than this part of the frames that its header tells of (which may round) was cut off."""
 
 
-class ClipFileError(ValueError):
+class ClipFileError(UserError):
     """A clip that cannot be read; the message names the file and, in one line, the reason."""
 
 

@@ -8,7 +8,6 @@ has everything.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.checkpoint.hashing import read_hash
+from lvdm.content_hash import content_hash, hash_bytes
 from lvdm.device import choose_device
+from lvdm.errors import UserError
 from lvdm.evaluation.perceptual import InputConformity
 from lvdm.provenance import installed_version
 
@@ -42,7 +42,7 @@ ADAPTERS = ("ensemble_lora/adapter_model.safetensors", "ensemble_lora/adapter_mo
 _HOW = "give the folder that dreamsim.dreamsim(cache_dir=FOLDER) filled on a machine with a network"
 
 
-class DreamSimError(ValueError):
+class DreamSimError(UserError):
     """The package or a file of its weights is missing; the message says what to do."""
 
 
@@ -83,8 +83,8 @@ def dreamsim_conformity(folder: Path, device: str = "auto") -> InputConformity:
         network, _ = importlib.import_module("dreamsim").dreamsim(
             pretrained=True, device=str(place), cache_dir=str(folder)
         )
-    hashes = "".join(f"{path.relative_to(folder)} {read_hash(path)}\n" for path in files)
-    digest = hashlib.sha256(f"{version}\n{hashes}".encode()).hexdigest()
+    hashes = "".join(f"{path.relative_to(folder)} {content_hash(path)}\n" for path in files)
+    digest = hash_bytes(f"{version}\n{hashes}".encode())
     return InputConformity(NAME, DreamSimDistance(network), digest, place)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lvdm.device import device_name
+from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache, NotFiniteError
 from lvdm.evaluation.clip_files import ClipSpec, Picture, load_clip
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
@@ -26,7 +27,7 @@ Tell = Callable[[str, int, int], None]
 """What is counted, how many, and of how many."""
 
 
-class ExtractionError(ValueError):
+class ExtractionError(UserError):
     """An extraction that cannot be done as it was asked for; the message says why."""
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -19,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.config import parse_dataclass
+from lvdm.content_hash import hash_bytes
 from lvdm.data.atomic import atomic_path
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, tells_rate
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
 _WHOLE, _REAL = ("start", "stride", "frames", "seed"), ("fps",)
 
 
-class ManifestError(ValueError):
+class ManifestError(UserError):
     """A manifest that cannot be used, or two that do not fit; the message says where and what to do."""
 
 
@@ -95,7 +96,7 @@ class Manifest:
     def sha256(self) -> str:
         """Of the content: the same for the same clips in another order or format."""
         rows = [dataclasses.asdict(entry) for entry in self.entries]
-        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        return hash_bytes(json.dumps(rows, sort_keys=True).encode())
 
     @property
     def ids(self) -> list[str]:

@@ -7,10 +7,10 @@ import copy
 import torch
 from torch import Tensor
 
+from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.device import choose_device
 from lvdm.evaluation.features.i3d import full_precision
 from lvdm.evaluation.features.protocol import LoadedClip, Record
-from lvdm.evaluation.features.weights import hash_of_tensors
 from lvdm.evaluation.lpips import SHORTEST, Lpips
 from lvdm.evaluation.reconstruction import PairedDistance
 
@@ -65,7 +65,8 @@ def lpips_conformity(lpips: Lpips, device: str = "auto") -> InputConformity:
     """PIC[LPIPS-trunk], on a copy of the network that lies on `device`."""
     place = choose_device(device)
     moved = copy.deepcopy(lpips).to(place)
-    return InputConformity(plain_name(lpips.name), moved, hash_of_tensors(lpips.state_dict()), place, SHORTEST)
+    weights = hash_of_tensors(sorted(lpips.state_dict().items()))
+    return InputConformity(plain_name(lpips.name), moved, weights, place, SHORTEST)
 
 
 def plain_name(distance: str) -> str:

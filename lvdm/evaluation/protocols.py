@@ -8,7 +8,6 @@ another one, and its name says so.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from typing import Any, Literal
 import yaml
 
 from lvdm.config import load_yaml, parse_dataclass
+from lvdm.content_hash import hash_bytes
+from lvdm.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocol_files"
 
@@ -36,7 +37,7 @@ and each other. motion: what needs no features. reconstruction: of paired clips,
 _DESCRIPTIVE = ("name", "source")
 
 
-class ProtocolError(ValueError):
+class ProtocolError(UserError):
     """A protocol that does not exist or a field that it cannot have; the message says which."""
 
 
@@ -157,7 +158,7 @@ def _settings(protocol: Protocol) -> dict[str, Any]:
 
 def _renamed(protocol: Protocol) -> Protocol:
     text = json.dumps(_settings(protocol), sort_keys=True)
-    return dataclasses.replace(protocol, name=f"custom+{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+    return dataclasses.replace(protocol, name=f"custom+{hash_bytes(text.encode())[:8]}")
 
 
 def _size_of(protocol: Protocol) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.extraction import Wanted
 from lvdm.evaluation.features.protocol import FeatureExtractor
@@ -18,7 +19,7 @@ Values = Mapping[str, NDArray[np.float64]]
 """One record: its tensors as float64 arrays."""
 
 
-class MissingRecordsError(ValueError):
+class MissingRecordsError(UserError):
     """An evaluation of clips that were not all extracted; the message says how many and what to do."""
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.tables import csv_rows
+from lvdm.errors import UserError
 
 SCHEMA = "dynamicrafter-evaluation/1"
 COMPARISON_SCHEMA = "dynamicrafter-comparison/1"
@@ -37,7 +38,7 @@ _CLIP_COLUMNS = ("set", "id", "video", "start", "stride", "frames", "prompt")
 Row = TypeVar("Row")
 
 
-class ResultsError(ValueError):
+class ResultsError(UserError):
     """A results file that cannot be read; the message names it and the reason."""
 
 

@@ -7,7 +7,6 @@ fidelity is worth without motion.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import lvdm
+from lvdm.content_hash import hash_bytes
 from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
@@ -240,8 +240,8 @@ def _has_features(group: SetRecords) -> bool:
     return len(group.values) >= LEAST and all("features" in values for values in group.values.values())
 
 
-def _rank(clip: str) -> bytes:
-    return hashlib.sha256(f"{clip}/half".encode()).digest()
+def _rank(clip: str) -> str:
+    return hash_bytes(f"{clip}/half".encode())
 
 
 def _commit(folder: Path) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint import CheckpointError, CheckpointFile, Part, part_of
+from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER
 from lvdm.config import Component
 from lvdm.data.latent_index import EncoderHashes
@@ -81,12 +81,8 @@ def encoder_hashes(config: LatentVisualDiffusionConfig, files: Sequence[Checkpoi
     tensors = _find(FrozenEncoders(config), files)
 
     def of(part: Part, component: Component) -> str:
-        digest = hashlib.sha256(_options(component).encode())
-        for key in sorted(key for key in tensors if part_of(key) == part):
-            value = tensors[key][key].contiguous()
-            digest.update(f"{key} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        keys = sorted(key for key in tensors if part_of(key) == part)
+        return hash_of_tensors(((key, tensors[key][key]) for key in keys), _options(component))
 
     return EncoderHashes(
         of(AUTOENCODER, config.first_stage_config),

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lvdm.errors import UserError
 from main.callbacks.batches import batch_ids
 from main.callbacks.gradients import (
     gradient_norm,
@@ -31,7 +32,7 @@ SCALER_PATIENCE = 40
 """Overflows in a row after which no loss scale helps: halving 2^16 so often leaves less than 1e-7."""
 
 
-class TrainingStoppedError(RuntimeError):
+class TrainingStoppedError(UserError, RuntimeError):
     """Training that cannot go on; the weights are those of the last good step."""
 
 

@@ -13,8 +13,9 @@ from rich.markup import escape
 from scripts.commands.progress import counting_bar, library_messages
 
 if TYPE_CHECKING:
+    from lvdm.content_hash import HashStore
     from lvdm.data.clips import ClipSource
-    from lvdm.data.latent_items import CacheItems, ContentHashes
+    from lvdm.data.latent_items import CacheItems
     from lvdm.models.latent_caching import CachingReport, SizeEstimate
     from main.training_setup import TrainingSetup
 
@@ -43,8 +44,8 @@ def cache(
 ) -> None:
     """Compute latents, sentence and image tokens of a training's data once, so that training needs no encoders."""
     from lvdm.checkpoint import read_checkpoint
+    from lvdm.content_hash import HashStore
     from lvdm.data.latent_index import CacheRecipe, read_index
-    from lvdm.data.latent_items import ContentHashes
     from lvdm.data.latent_records import RecordStore
     from lvdm.device import choose_device
     from lvdm.models.encoders import encoder_hashes, load_encoders
@@ -60,7 +61,7 @@ def cache(
     files = [read_checkpoint(path) for path in setup.pretrained]
     with library_messages():
         recipe = CacheRecipe(encoder_hashes(model, files), stored, every)
-        hashes = ContentHashes(folder / HASHES_FILE)
+        hashes = HashStore(folder / HASHES_FILE)
         videos, items = _items(setup, source, hashes)
         caching = LatentCaching(items, load_encoders(model, files, where), recipe, RecordStore(folder), options)
         estimate = caching.estimate()
@@ -100,7 +101,7 @@ def yaml_block(folder: Path, source: str, videos: ClipSource, rule: str) -> str:
     return "\n".join(lines)
 
 
-def _items(setup: TrainingSetup, source: str, hashes: ContentHashes) -> tuple[ClipSource, CacheItems]:
+def _items(setup: TrainingSetup, source: str, hashes: HashStore) -> tuple[ClipSource, CacheItems]:
     from lvdm.data.latent_cache import CachedLatents
     from lvdm.data.latent_items import cache_items
     from main.cached_training import SOURCES

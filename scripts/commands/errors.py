@@ -10,23 +10,26 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from lvdm.errors import UserError
+
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: the request cannot be carried out as it is; it could, but something failed; Ctrl-C."""
 
 TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 """Set this environment variable to see where an error came from."""
 
+EXPECTED = (UserError, ValueError, OSError)
+"""ValueErrors without a class of their own are those of values that a function refuses; OSErrors those of files."""
+
 
 def report_error(error: BaseException) -> int | None:
     """Print an expected error as one red line on stderr and return the exit code; None for a bug."""
-    from lvdm.pipeline import OutOfMemoryError  # takes a second to import
-
     if isinstance(error, KeyboardInterrupt):
         message, code = "interrupted; files that were not finished have been removed", INTERRUPTED
-    elif os.environ.get(TRACEBACK_VARIABLE) or not isinstance(error, ValueError | OSError | OutOfMemoryError):
+    elif os.environ.get(TRACEBACK_VARIABLE) or not isinstance(error, EXPECTED):
         return None
     else:
-        message, code = str(error), WRONG_INPUT if isinstance(error, ValueError) else FAILED
+        message, code = str(error), FAILED if isinstance(error, OSError | RuntimeError) else WRONG_INPUT
     line = Text(f"Error: {_one_line(message)}", style="bold red")
     Console(stderr=True, soft_wrap=True, highlight=False).print(line)
     return code
@@ -45,8 +48,7 @@ class OneLineErrors(TyperGroup):
         """Run the command; turn expected errors into an exit code."""
         try:
             return super().invoke(ctx)
-        except (KeyboardInterrupt, ValueError, OSError, RuntimeError) as error:
-            # typer's own exits are RuntimeErrors too: they pass, as bugs do
+        except (KeyboardInterrupt, *EXPECTED) as error:
             code = report_error(error)
             if code is None:
                 raise

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.commands.errors import report_error
+from scripts.commands.errors import EXPECTED, report_error
 from scripts.commands.options import GenerationOptions
 
 logger = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with library_messages():
             run(args)
-    except (KeyboardInterrupt, ValueError, OSError, RuntimeError) as error:
+    except (KeyboardInterrupt, *EXPECTED) as error:
         code = report_error(error)
         if code is None:
             raise

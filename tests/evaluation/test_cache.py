@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lvdm.evaluation.cache import FeatureCache, FileHashes
+from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import LoadedClip, Record
 
@@ -75,23 +74,6 @@ def test_the_name_changes_with_everything_and_only_with_that(spec: ClipSpec, tmp
     (tmp_path / "a.npy").rename(tmp_path / "moved.npy")
     moved = dataclasses.replace(spec, id="other", video=tmp_path / "moved.npy")
     assert cache.key(moved, Picture(), extractor) == key, "neither the id nor the place of a file changes its features"
-
-
-def test_a_changed_file_is_read_again_and_a_known_one_is_not(spec: ClipSpec, tmp_path: Path) -> None:
-    memory = tmp_path / "memory.json"
-    hashes = FileHashes(memory)
-    hashes.hash_all([spec.video, tmp_path / "absent.npy"], workers=2)
-    first = hashes.hash(spec.video)
-    times = spec.video.stat()
-    content = bytearray(spec.video.read_bytes())
-    content[-1] = 9
-    spec.video.write_bytes(content)
-    os.utime(spec.video, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert FileHashes(memory).hash(spec.video) == first, "size and time are the same: it is not read"
-    os.utime(spec.video, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
-    assert FileHashes(memory).hash(spec.video) != first
-    memory.write_text("damaged")
-    assert FileHashes(memory).hash(spec.video) != first
 
 
 def test_a_damaged_record_is_as_if_it_were_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvdm.checkpoint.hashing import read_hash
+from lvdm.content_hash import read_hash
 from main.checkpoints import CheckpointStore, StorageError
 
 Write = Callable[[Path], None]

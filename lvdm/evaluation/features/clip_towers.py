@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm.checkpoint import CheckpointError, CheckpointFile, read_checkpoint
+from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.parts import IMAGE_TOWER, TEXT_TOWER
 from lvdm.config import ConfigError, load_model_config, load_yaml
 from lvdm.device import choose_device
 from lvdm.evaluation.features.i3d import full_precision
 from lvdm.evaluation.features.protocol import LoadedClip, Record
-from lvdm.evaluation.features.weights import hash_of_tensors
 from lvdm.model_files import ModelFiles, find_model
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.modules.encoders.condition import FrozenOpenCLIPEmbedder, FrozenOpenCLIPImageEmbedderV2
@@ -62,7 +62,7 @@ class ClipFeatures:
         self.dim = self.towers.dim
         self.device = choose_device(device)
         tensors = tower_tensors(self.towers, read_checkpoint(files.checkpoint))
-        self.weights_sha256: str | None = hash_of_tensors(tensors)
+        self.weights_sha256: str | None = hash_of_tensors(sorted(tensors.items()))
         self.towers.load_state_dict({key: value.to(self.device) for key, value in tensors.items()}, assign=True)
 
     def preprocess(self, clip: LoadedClip) -> Record:

@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, read_checkpoint
+from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.torchscript import is_torchscript, read_torchscript
 from lvdm.data.atomic import atomic_path
 from lvdm.evaluation.features.i3d import I3D
-from lvdm.evaluation.features.weights import hash_of_tensors
 
 EPS_KEY, TENSORS_KEY = "i3d.eps", "i3d.tensors_sha256"
 SOURCE_KEY, SOURCE_HASH_KEY = "i3d.source", "i3d.source_sha256"
@@ -126,7 +126,8 @@ def load_i3d(path: str | Path) -> tuple[I3D, str]:
 
 def identity(tensors: Mapping[str, Tensor], eps: float) -> str:
     """The hash that names these weights, whatever file they came from; counters are left out."""
-    return hash_of_tensors({key: value for key, value in tensors.items() if not key.endswith(COUNTER)}, f"eps={eps!r}")
+    kept = (key for key in sorted(tensors) if not key.endswith(COUNTER))
+    return hash_of_tensors(((key, tensors[key]) for key in kept), f"eps={eps!r}")
 
 
 def _native(path: Path, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

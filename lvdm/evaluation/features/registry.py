@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
+from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
 from lvdm.suggestions import suggest
@@ -32,7 +33,7 @@ EXTRACTORS: Mapping[str, str] = {
 """Ours, with what they are."""
 
 
-class UnknownExtractorError(ValueError):
+class UnknownExtractorError(UserError):
     """A name that no extractor has, or options that one cannot take; the message says what there is."""
 
 

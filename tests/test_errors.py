@@ -1,0 +1,61 @@
+"""What a user can mend is an error of one family, and the command line knows that family."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from lvdm.data.atomic import OutputError
+from lvdm.errors import CheckpointError, OutOfMemoryError, UserError
+from scripts.commands.errors import FAILED, INTERRUPTED, TRACEBACK_VARIABLE, WRONG_INPUT, report_error
+
+ROOT = Path(__file__).parent.parent
+PATHS = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
+
+
+def test_every_error_of_ours_is_a_user_error() -> None:
+    errors: dict[str, str] = {}  # the first base of each
+    for path in PATHS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and node.name != "UserError":
+                errors[node.name] = ast.unparse(node.bases[0])
+    assert len(errors) > 20, "the search finds nothing"
+    others = {name: base for name, base in errors.items() if base not in {"UserError", *errors}}
+    assert not others, f"derive these from lvdm.errors.UserError: {others}"
+
+
+def test_old_places_of_the_errors_stay() -> None:
+    import lvdm.checkpoint
+    import lvdm.config
+    import lvdm.pipeline
+
+    assert lvdm.checkpoint.CheckpointError is CheckpointError
+    assert lvdm.pipeline.OutOfMemoryError is OutOfMemoryError
+    assert issubclass(lvdm.config.ConfigError, UserError)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OutputError("a.mp4: no"), WRONG_INPUT),
+        (CheckpointError("a.ckpt: no"), WRONG_INPUT),
+        (ValueError("a value"), WRONG_INPUT),
+        (OutOfMemoryError("too large"), FAILED),
+        (FileNotFoundError("a.png"), FAILED),
+        (KeyboardInterrupt(), INTERRUPTED),
+        (RuntimeError("a bug"), None),
+        (KeyError("a bug"), None),
+    ],
+)
+def test_exit_codes(error: BaseException, code: int | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_error(error) == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == (code is not None), "one line for an expected error, none for a bug"
+    assert code is None or said.startswith("Error: ")
+
+
+def test_the_traceback_variable_lets_errors_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    assert report_error(UserError("x")) is None
