@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import pil_to_tensor
 
+from lvdm.data.images import FORMATS
 from lvdm.data.procedural_scene import CAMERA_MOTIONS, GROWTH, PANS, PROGRESS_PER_FRAME, TRAVEL
 
 SAMPLES = {
@@ -65,7 +66,7 @@ def find_photographs(folder: Path | None) -> list[Path]:
 
 def read_photograph(path: Path, height: int, width: int) -> Tensor:
     """(3, H, W) in [-1, 1]: the largest middle part of the right shape, scaled down."""
-    image = Image.open(path).convert("RGB")
+    image = Image.open(path, formats=FORMATS).convert("RGB")
     scale = min(image.width / width, image.height / height)
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
     box = (left, top, left + width * scale, top + height * scale)

@@ -18,7 +18,7 @@ from lvdm.data.captions import CaptionOptions
 from lvdm.data.clip_frames import PictureOptions, fit_pictures
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
-from lvdm.data.images import load_image
+from lvdm.data.images import FORMATS, load_image
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
 
@@ -74,7 +74,7 @@ class ImageFolder:
     def native_size(self, index: int) -> ClipSize | None:
         """The configured number of frames, and height and width of image `index` as shown; None if unreadable."""
         try:
-            with Image.open(self.files.path(index)) as image:
+            with Image.open(self.files.path(index), formats=FORMATS) as image:
                 width, height = image.size
                 if image.getexif().get(_ORIENTATION, 1) >= 5:
                     width, height = height, width

@@ -31,6 +31,10 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 8
 """Smaller images hold nothing to animate (pixels)."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "DIB", "JPEG2000", "PPM", "TGA", "ICO", "PSD", "QOI")
+"""Pillow's names of what is opened, whatever the file's name says. Other formats start programs (EPS: Ghostscript) or
+are parsed by code that few use."""
+
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 """What Pillow raises on damaged files, depending on the format."""
 
@@ -56,7 +60,7 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
             raise ImageError(f"{path}: the file is empty, save or download it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `max_pixels` decides
-            opened = Image.open(path)
+            opened = Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: too large to decode safely ({error}); scale it down first") from error
     except UnidentifiedImageError as error:

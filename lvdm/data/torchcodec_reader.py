@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lvdm.data.containers import ContainerError, open_container
 from lvdm.data.video_reader import VideoError, check_video_file
 from lvdm.errors import UserError
 
@@ -42,8 +43,11 @@ class TorchCodecReader:
         self.path = Path(path)
         check_video_file(self.path, data)
         decoder_class = load_torchcodec()
+        check_container(self.path, data)  # torchcodec has no options for what FFmpeg may open
         try:
-            self._decoder: Any = decoder_class(str(self.path) if data is None else data, dimension_order="NHWC")
+            self._decoder: Any = decoder_class(
+                str(self.path.absolute()) if data is None else data, dimension_order="NHWC"
+            )
             self.num_frames = len(self._decoder)
             if not self.num_frames:
                 raise VideoError(f"{self.path}: the video stream holds no frames")
@@ -106,6 +110,14 @@ def torchcodec_runs() -> bool:
     except BackendError:
         return False
     return True
+
+
+def check_container(path: Path, data: bytes | None) -> None:
+    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content."""
+    try:
+        open_container(path, data).close()
+    except ContainerError as error:
+        raise VideoError(f"{path}: not a readable video ({error})") from error
 
 
 def _average_fps(num_frames: int, times: list[float], claimed: float | None) -> float:

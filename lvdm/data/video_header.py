@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import time
@@ -14,6 +13,7 @@ import av
 
 from lvdm.data.atomic import write_json
 from lvdm.data.clips import ClipSize
+from lvdm.data.containers import open_container
 from lvdm.data.source_files import SourceFiles
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def probe_size(path: Path, content: bytes | None = None) -> ClipSize | None:
     Where a header does not tell the number of frames, it is length times rate.
     """
     try:
-        with av.open(str(path) if content is None else io.BytesIO(content), mode="r") as container:
+        with open_container(path, content) as container:
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 return None

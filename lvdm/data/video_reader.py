@@ -7,7 +7,6 @@ and not claims of the header; reading seeks to the key frame before each wanted 
 from __future__ import annotations
 
 import bisect
-import io
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lvdm.data.containers import ContainerError, open_container, reason_of
 from lvdm.errors import UserError
 
 _SEEK_GAP = 16
@@ -137,9 +137,9 @@ class VideoReader:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            container = av.open(str(self.path) if self._data is None else io.BytesIO(self._data), mode="r")
-        except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.path}: not a readable video ({_reason(error)})") from error
+            container = open_container(self.path, self._data)
+        except ContainerError as error:
+            raise VideoError(f"{self.path}: not a readable video ({error})") from error
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             container.close()
@@ -164,7 +164,7 @@ class VideoReader:
                 if not packet.is_discard:  # cut away by an edit list: needed to decode others, never shown
                     times.append(packet.pts)
         except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged after {len(times)} frames ({_reason(error)})") from error
+            raise VideoError(f"{self.path}: damaged after {len(times)} frames ({reason_of(error)})") from error
         if not times:
             raise VideoError(f"{self.path}: the video stream holds no frames")
         known = [time for time in times if time is not None]
@@ -227,7 +227,7 @@ class VideoReader:
                     if number is not None:
                         yield number, frame
         except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
+            raise VideoError(f"{self.path}: damaged ({reason_of(error)})") from error
 
     def _seek(self, time: int) -> Iterator[av.Packet]:
         """Packets from the key frame shown at `time`, or from an earlier one."""
@@ -280,7 +280,3 @@ def _to_rgb(
         interpolation=_SCALER if conversion == "accurate" else _FAST_SCALER,
     )
     return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

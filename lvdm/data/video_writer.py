@@ -177,7 +177,7 @@ def _write_stream(
     if first.shape != original.shape:
         logger.info("%s: padded by repeating the border to even sides, %dx%d", path, first.shape[1], first.shape[0])
     count = 0
-    with av.open(str(temporary), "w", options={"fflags": "+bitexact", **muxer_options}) as container:
+    with av.open(f"file:{temporary}", "w", options={"fflags": "+bitexact", **muxer_options}) as container:
         container.metadata.update(job.metadata)
         stream = container.add_stream(codec, rate=job.fps, options=options)
         assert isinstance(stream, av.VideoStream)
@@ -286,7 +286,7 @@ def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
             Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
             file.flush()
             os.fsync(file.fileno())
-        with Image.open(temporary / name) as back:
+        with Image.open(temporary / name, formats=("PNG",)) as back:
             check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
@@ -310,7 +310,7 @@ def _check_animation(
 ) -> WrittenVideo:
     """Compare every frame at its time: encoders may merge equal neighbours into one longer frame."""
     shown: list[np.ndarray] = []
-    with Image.open(temporary) as animation:
+    with Image.open(temporary, formats=("GIF", "WEBP", "PNG")) as animation:
         frames = getattr(animation, "n_frames", 1)
         starts = np.cumsum([0, *durations[:-1]]) + 0.5
         end = 0.0

@@ -1,0 +1,44 @@
+"""The one way in to video files: containers that hold their own pictures, and never a reference to something else.
+
+FFmpeg decides by the content of a file, not by its name, what it is. A playlist, a concat script or a session
+description named holiday.mp4 makes it open the files and the addresses in it. So the containers are a fixed list, and
+none of these leads anywhere else: QuickTime's external references are ignored (`enable_drefs`), and no protocol but the
+plain file is known. A name is always a file: without `file:` before it, FFmpeg takes 12:30.mp4 for a protocol.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import av
+
+CONTAINERS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),  # one demuxer with six names, each of which counts
+    *("matroska", "webm", "avi", "gif", "apng", "webp", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf"),
+    *("nut", "ivf", "dv", "m4v", "h264", "hevc", "obu", "av1", "yuv4mpegpipe"),
+)
+"""FFmpeg's names of the containers that are opened."""
+
+_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "enable_drefs": "0"}
+
+
+class ContainerError(ValueError):
+    """A file that is no video which holds its own pictures; the message is the reason, without the file's name."""
+
+
+def open_container(path: str | Path, data: bytes | None = None) -> av.container.InputContainer:
+    """Open a video file, or with `data` its content. Raises `ContainerError`; what it names or refers to stays shut."""
+    try:
+        if data is None:
+            return av.open(f"file:{path}", mode="r", options={**_OPTIONS, "protocol_whitelist": "file"})
+        return av.open(io.BytesIO(data), mode="r", options={**_OPTIONS, "protocol_whitelist": "none"})
+    except av.ArgumentError as error:
+        raise ContainerError("of a kind that is not opened, such as a playlist; give mp4, mov, mkv or webm") from error
+    except (av.FFmpegError, OSError) as error:
+        raise ContainerError(reason_of(error)) from error
+
+
+def reason_of(error: Exception) -> str:
+    """What FFmpeg or the system says, without the file's name."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
