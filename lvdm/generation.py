@@ -2,151 +2,74 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.conditioning import check_image_token_policy
-from lvdm.data.geometry import FIT_MODES, MAX_SIDE
-from lvdm.diffusion.samplers import SAMPLERS
-from lvdm.diffusion.timesteps import Spacing
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.bidirectional import check_between
-from lvdm.plugins.choosing import LONG_VIDEO
 from lvdm.plugins.latent_statistics import read_statistics
-from lvdm.plugins.settings import PluginSettings
+from lvdm.plugins.settings import check_plugins
 from lvdm.plugins.weak_guidance import parse_weak
-from lvdm.sizes import check_side
-from lvdm.suggestions import suggest
+from lvdm.request.declaration import Parameter, declared, known_name, parameters_of
+from lvdm.request.method_parameters import MethodParameters
+from lvdm.request.parameters import (
+    MAX_FRAMES,
+    MemoryParameters,
+    SamplingParameters,
+    SizeParameters,
+)
 
 logger = logging.getLogger(__name__)
 
-MAX_FRAMES = 1024
-"""Frames of the longest video whose latents are all held."""
-MAX_STREAMED_FRAMES = 1_000_000
-"""Frames of the longest video that goes to its file frame by frame: more is taken for a mistake."""
-MIN_TILE = 8
-"""Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
-FROM_CARD = (
-    "num_frames",
-    "num_inference_steps",
-    "guidance_scale",
-    "guidance_rescale",
-    "eta",
-    "sampler",
-    "timestep_spacing",
-    "fix_final_step",
-    "image_token_policy",
-)
-"""Settings that a checkpoint's card has a value for."""
+Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video"]
+SPEED = ("fps", "frame_stride", "fs", "motion")
+"""Parameters that set the model's `fs` input, one of which is enough."""
 
 
-@dataclass(frozen=True)
-class GenerationSettings(PluginSettings):
-    """The settings of one generation; those of a checkpoint's card replace the defaults here.
+@declared
+class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, MemoryParameters):
+    """The settings of one generation, which all have a value; those of a checkpoint's card replace the defaults.
 
-    Those of the plug-ins are in `PluginSettings`.
+    Each is declared, with its range and meaning, in `lvdm.request`. At most one of `fps`, `frame_stride`, `fs` and
+    `motion` is given. Raises `ValueError` for values that are not possible, alone or together.
 
-    mode                   animate (one image), interpolate (first and last image), loop (the image at both ends),
-                           keyframes (images at any frames) or text-to-video (no image)
-    height, width          pixels of the video; None follows the image and the trained size (`lvdm.sizes`)
-    num_frames             length of the clip; the image tokens follow by `image_token_policy`
-    long_video             for clips longer than the trained ones, see `lvdm.plugins.choosing.LONG_VIDEO`
-    chunk_frames           frames that the network works on at once; None is all of them; up to rounding no effect on
-                           the result
-    fps, frame_stride      the model's own `fs` input, in the unit its card names; at most one of these and `motion`
-    motion                 0 (as calm as the model knows) to 1 (as lively), the same direction for every checkpoint;
-                           stands for `fs` and, by the card's `motion_levels`, for `start_time` and `low_pass`
-    num_inference_steps    1 to 1000
-    guidance_scale         s_txt; 1 turns text guidance off
-    image_guidance_scale   s_img of the three-way guidance; None guides text and image together
-    guidance_rescale       phi in 0..1: share of the conditional output's contrast that is restored
-    eta                    0 (deterministic DDIM) to 1 (as much noise as DDPM); other samplers take 0 only
-    sampler                a name in `lvdm.diffusion.samplers.SAMPLERS`
-    timestep_spacing       a name in `lvdm.diffusion.timesteps.Spacing`
-    fix_final_step         end at the clean latents instead of at the original's slightly darker and noisier ones
-    fit                    how an image of another shape meets the canvas: crop, pad or stretch
-    decode_chunk_size      frames decoded at once; None is all of them; no effect on the result
-    vae_tile               side of the tiles that frames are decoded in, latent pixels (of 8 image pixels); saves
-                           memory and changes nothing but rounding; None: whole frames
-    num_videos_per_prompt  videos for each image and prompt, with different noise
+    mode  animate (one image), interpolate (first and last image), loop (the image at both ends), keyframes (images at
+          any frames) or text-to-video (no image)
     """
 
-    mode: str = "animate"
-    height: int | None = None
-    width: int | None = None
-    num_frames: int = 16
-    fps: float | None = None
-    frame_stride: float | None = None
-    motion: float | None = None
-    num_inference_steps: int = 50
-    guidance_scale: float = 7.5
-    image_guidance_scale: float | None = None
-    guidance_rescale: float = 0.0
-    eta: float = 1.0
-    sampler: str = "ddim"
-    timestep_spacing: Spacing = "uniform"
-    fix_final_step: bool = False
-    fit: str = "crop"
-    image_token_policy: str = "linear"
-    decode_chunk_size: int | None = 4
-    vae_tile: int | None = None
-    num_videos_per_prompt: int = 1
-    long_video: str = "plain"
-    chunk_frames: int | None = None
+    mode: Annotated[Mode, Parameter("What is made of what.", "Input", flag="")] = "animate"
 
     def __post_init__(self) -> None:
-        _known("mode", self.mode, MODES)
-        check_side("height", self.height)
-        check_side("width", self.width)
         self._check_length()
-        _whole("num_inference_steps", self.num_inference_steps, 1, 1000)
-        _whole("num_videos_per_prompt", self.num_videos_per_prompt, 1, 1000)
-        if self.decode_chunk_size is not None:
-            _whole("decode_chunk_size", self.decode_chunk_size, 1, MAX_FRAMES)
-        if self.chunk_frames is not None:
-            _whole("chunk_frames", self.chunk_frames, 1, MAX_FRAMES)
         if self.long_video == "ring" and self.mode == "interpolate":
             raise ValueError("long_video ring goes back to where it began; leave it out to interpolate")
         if self.long_video == "freelong" and self.chunk_frames is not None:
             raise ValueError("long_video freelong looks at frames, rows and columns together; leave out chunk_frames")
-        if self.vae_tile is not None:
-            _whole("vae_tile", self.vae_tile, MIN_TILE, MAX_SIDE)
-        _within("guidance_scale", self.guidance_scale, 0, 100)
-        _within("image_guidance_scale", self.image_guidance_scale, 0, 100)
         if self.mode == "text-to-video" and self.image_guidance_scale is not None:
-            raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance)")
-        _within("guidance_rescale", self.guidance_rescale, 0, 1)
-        _within("eta", self.eta, 0, 1)
-        _known("sampler", self.sampler, SAMPLERS)
+            raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance-scale)")
         if self.sampler != "ddim" and self.eta != 0:
             raise ValueError(f"sampler {self.sampler!r} adds no noise: use eta 0, or sampler 'ddim' for eta {self.eta}")
-        _known("timestep_spacing", self.timestep_spacing, get_args(Spacing))
-        _known("fit", self.fit, FIT_MODES)
         self._check_speed()
-        self.check_plugins(self.mode)
+        check_plugins(self, self.mode)
         if self.between is not None:
             check_between(self.between, self.mode, self.sampler)
             if self.long_video == "ring":
                 raise ValueError("a ring has no way back; leave out between, or use another long_video")
-        check_image_token_policy(self.image_token_policy, self.num_frames, self.num_frames)
 
     def _check_length(self) -> None:
-        _known("long_video", self.long_video, LONG_VIDEO)
         fewest = 2 if MODES[self.mode] == "interpolation" else 1
-        if self.long_video != "fifo":
-            try:
-                _whole("num_frames", self.num_frames, fewest, MAX_FRAMES)
-            except ValueError as error:
-                longer = isinstance(self.num_frames, int) and self.num_frames > MAX_FRAMES
-                raise ValueError(f"{error}{', or long_video fifo (--long fifo) for more' if longer else ''}") from error
-            return
-        _whole("num_frames", self.num_frames, fewest, MAX_STREAMED_FRAMES)
-        self._check_fifo()
+        most = parameters_of(SizeParameters)["num_frames"].bounds[1] if self.long_video == "fifo" else MAX_FRAMES
+        if not fewest <= self.num_frames <= most:
+            longer = self.num_frames > MAX_FRAMES and self.long_video != "fifo"
+            raise ValueError(
+                f"num_frames {self.num_frames} is not possible; use a whole number from {fewest} to {most:.0f}"
+                + (", or long_video fifo (--long-video fifo) for more" if longer else "")
+            )
+        if self.long_video == "fifo":
+            self._check_fifo()
 
     def _check_fifo(self) -> None:
         """What works on the whole clip, or on all frames at one time step, cannot be with frames that come and go."""
@@ -170,12 +93,9 @@ class GenerationSettings(PluginSettings):
             )
 
     def _check_speed(self) -> None:
-        given = [name for name in ("fps", "frame_stride", "motion") if getattr(self, name) is not None]
+        given = [name for name in SPEED if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} set the same thing; give only one of them")
-        _within("motion", self.motion, 0, 1)
-        _within("fps", self.fps, 1, 1000)
-        _within("frame_stride", self.frame_stride, 1, 1000)
 
     @classmethod
     def from_card(cls, card: ModelCard, **given: Any) -> GenerationSettings:
@@ -184,11 +104,10 @@ class GenerationSettings(PluginSettings):
         Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do; warns
         of an `fs` outside the trained range.
         """
-        names = [field.name for field in dataclasses.fields(cls)]
         for name in given:
-            _known("setting", name, names)
+            known_name(name, parameters_of(cls), "setting")
         chosen = {name: value for name, value in given.items() if value is not None}
-        values = {name: getattr(card, name) for name in FROM_CARD}
+        values = {name: getattr(card, name) for name in from_card()}
         if chosen.get("sampler", "ddim") != "ddim":
             values["eta"] = 0.0  # a card's eta is meant for DDIM
         values |= _long_video(card, {**values, **chosen})
@@ -219,7 +138,12 @@ class GenerationSettings(PluginSettings):
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
-        return dataclasses.asdict(self)
+        return {name: getattr(self, name) for name in parameters_of(type(self))}
+
+
+def from_card() -> list[str]:
+    """The settings that a checkpoint's card has a value for."""
+    return [name for name, declared in parameters_of(GenerationSettings).items() if declared.parameter.card]
 
 
 def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -301,8 +225,10 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
     """The model's `fs` input. Raises `ValueError` for the wrong unit."""
     if settings.motion is not None:
         return card.level_for_motion(settings.motion).fs
+    if settings.fs is not None and card.fs_meaning != "none":
+        return round(settings.fs)
     if card.fs_meaning == "none":
-        unread = [name for name in ("fps", "frame_stride") if getattr(settings, name) is not None]
+        unread = [name for name in ("fps", "frame_stride", "fs") if getattr(settings, name) is not None]
         if unread:
             raise ValueError(f"checkpoint {card.name} reads no frame rate; leave out {unread[0]}")
         return card.fs_default
@@ -314,19 +240,3 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
             f"use {right} (--{'condition-fps' if right == 'fps' else 'frame-stride'}), or motion from 0 to 1"
         )
     return card.fs_default if given is None else round(given)
-
-
-def _known(name: str, value: str, known: Iterable[str]) -> None:
-    options = list(known)
-    if value not in options:
-        raise ValueError(f"{name} {value!r} is not known; {suggest(value, options)}")
-
-
-def _whole(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} {value} is not possible; use a whole number from {low} to {high}")
-
-
-def _within(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{name} {value} is not possible; use a number from {low} to {high}")

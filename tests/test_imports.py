@@ -46,6 +46,7 @@ LAYERS = {
     "lvdm.device": NETWORKS,
     "lvdm.config": CONFIG,
     "lvdm.errors": CONFIG,
+    "lvdm.request": CONFIG,
     "lvdm.suggestions": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}

@@ -17,7 +17,7 @@ from torch import Tensor
 from lvdm.data.atomic import OutputError
 from lvdm.data.video_writer import to_uint8
 from lvdm.device import Precision, empty_cache
-from lvdm.generation import GenerationSettings
+from lvdm.generation import GenerationSettings, Mode
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.results import GenerationRequest, gather_frames
 from lvdm.runtime import Runtime
@@ -129,7 +129,7 @@ class Drawer:
         return int(clip["fps"] if self.model.config.fps_condition_type == "fps" else clip["frame_stride"])
 
 
-def mode_of(model: LatentVisualDiffusion) -> str:
+def mode_of(model: LatentVisualDiffusion) -> Mode:
     """What the model is trained for: `interpolate` or `animate`."""
     return "interpolate" if model.config.interp_mode else "animate"
 

@@ -15,7 +15,7 @@ from lvdm.config import LegacyOption
 from lvdm.data.atomic import atomic_path
 from lvdm.data.video_writer import write_video
 from lvdm.diffusion.timesteps import Spacing
-from lvdm.generation import GenerationSettings
+from lvdm.generation import GenerationSettings, Mode
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from main.callbacks.cadence import EveryNSteps
 from main.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
@@ -36,7 +36,7 @@ class LogImagesConfig:
     def __post_init__(self) -> None:
         self.settings("animate", 2)
 
-    def settings(self, mode: str, num_frames: int) -> GenerationSettings:
+    def settings(self, mode: Mode, num_frames: int) -> GenerationSettings:
         """The same as the library's settings."""
         return GenerationSettings(
             mode=mode,

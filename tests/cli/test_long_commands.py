@@ -72,7 +72,7 @@ def test_a_streamed_loop_leaves_its_last_frame_out(here):
     ("options", "message"),
     [
         (("--long", "freenois"), "long_video 'freenois' is not known; did you mean 'freenoise'?"),
-        (("--frames", 10000), "use a whole number from 1 to 1024, or long_video fifo (--long fifo) for more"),
+        (("--frames", 10000), "use a whole number from 1 to 1024, or long_video fifo (--long-video fifo) for more"),
         (("--frames", 10000, "--long", "fifo", "-o", "a.gif"), "10000 frames are too many for .gif; use mp4 or webm"),
         (("--frames", 10000, "--long", "fifo", "--contact-sheet"), "too many for a contact sheet"),
         (("--prompt-at", "it stops"), "--prompt-at 'it stops' should be FRAME=PROMPT"),

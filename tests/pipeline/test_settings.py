@@ -17,7 +17,7 @@ from lvdm.sizes import choose_size
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("height", 0, "height 0 is not possible; use 16 to"),
+        ("height", 0, "height 0 is not possible; use a whole number from 16 to"),
         ("width", -64, "width -64 is not possible"),
         ("width", 100_000, "width 100000 is not possible"),
         ("num_frames", 0, "num_frames 0 is not possible; use a whole number from 1"),

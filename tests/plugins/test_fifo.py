@@ -167,7 +167,7 @@ def test_memory_is_announced_for_windows(pipe) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_frames": 2000}, "1 to 1024, or long_video fifo (--long fifo) for more"),
+        ({"num_frames": 2000}, "1 to 1024, or long_video fifo (--long-video fifo) for more"),
         ({"num_frames": 2000, "long_video": "fifo"}, "2000 frames are too many to hold; give frames_to"),
         ({"num_frames": 9, "long_video": "fifo", "sampler": "dpm++"}, "takes its steps with sampler 'ddim'"),
         ({"num_frames": 9, "long_video": "fifo", "anchor": "soft"}, "anchor soft work on a whole clip"),

@@ -1,0 +1,264 @@
+"""How a parameter of a generation is declared: one annotated field that everything else is made from.
+
+The command line's options, the original script's flags, the columns of a list, the keyword arguments of the pipeline,
+the record beside a video, the JSON schema and the reference page read these declarations and nothing else. pydantic
+checks the values: it understands annotated types, and JSON schema and OpenAPI descriptions come with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
+
+import annotated_types
+import pydantic
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lvdm.suggestions import suggest
+
+if TYPE_CHECKING:
+    from typing import dataclass_transform
+
+ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "extend")
+"""What can be asked for. `keyframes` is `animate` with images at later frames."""
+WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode != "text-to-video")
+GENERATED = tuple(mode for mode in ALL_MODES if mode != "extend")
+
+Changes = Literal["pixels", "file", "nothing"]
+"""pixels: other frames. file: the same frames in another file. nothing: how they are made, up to rounding, or where."""
+
+GROUPS = ("Input", "Model", "Size and motion", "Sampling", "Plug-ins", "Output", "Machine")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What the type of a field does not say.
+
+    help       what it does, in one line
+    group      an entry of `GROUPS`
+    unit       of a number: pixels, frames, seconds ...
+    changes    see `Changes`; what changes nothing is not part of a request's digest
+    modes      the modes that read it; given in another one it is refused
+    flag       on the command line, where it is not the name with hyphens; "": not an option there
+    aliases    further flags, of earlier versions or for one letter, which `--help` does not show
+    original   the flag of the original's `inference.py` that gives it
+    card       whether the card of a model has a value for it
+    row        whether the videos of a list can differ in it
+    former     names that it had in earlier versions, as keyword and in records
+    """
+
+    help: str
+    group: str
+    unit: str = ""
+    changes: Changes = "pixels"
+    modes: tuple[str, ...] = ALL_MODES
+    flag: str | None = None
+    aliases: tuple[str, ...] = ()
+    original: str = ""
+    card: bool = False
+    row: bool = True
+    former: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.group not in GROUPS:
+            raise ValueError(f"group {self.group!r} is not one of {', '.join(GROUPS)}")
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """The JSON schema of the field, with what is declared here."""
+        schema: dict[str, Any] = handler(core_schema)
+        schema["description"] = self.help
+        schema["x-group"], schema["x-changes"], schema["x-modes"] = self.group, self.changes, list(self.modes)
+        if self.unit:
+            schema["x-unit"] = self.unit
+        return schema
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One parameter of a class: its name, what is declared of it, its type and its default."""
+
+    name: str
+    parameter: Parameter
+    annotation: Any
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """The flag on the command line that `--help` shows; "" for none."""
+        return f"--{self.name.replace('_', '-')}" if self.parameter.flag is None else self.parameter.flag
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All flags, the shown one first."""
+        return (self.flag, *self.parameter.aliases) if self.flag else ()
+
+    @property
+    def kind(self) -> Any:
+        """The type without None and without what is annotated, such as int."""
+        return _without_none(_bare(self.annotation))
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values of a parameter that has few; empty for others."""
+        return typing.get_args(self.kind) if typing.get_origin(self.kind) is Literal else ()
+
+    @property
+    def allowed(self) -> str:
+        """The values that are possible, in words such as "a whole number from 1 to 1000"."""
+        if self.choices:
+            return ", ".join(self.choices)
+        low, high = self.bounds
+        limits = f" from {_plain(low)} to {_plain(high)}" if high < math.inf else ""
+        words = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}
+        text = words.get(self.kind, "a value of its kind") + limits
+        return f"{text} {self.parameter.unit}".rstrip() if self.parameter.unit and limits else text
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The smallest and the largest value of a number."""
+        low, high = -math.inf, math.inf
+        for item in _metadata(self.annotation):
+            for part in getattr(item, "metadata", [item]):
+                if isinstance(part, annotated_types.Ge):
+                    low = float(part.ge)  # type: ignore[arg-type]
+                if isinstance(part, annotated_types.Gt):
+                    low = float(part.gt)  # type: ignore[arg-type]
+                if isinstance(part, annotated_types.Le):
+                    high = float(part.le)  # type: ignore[arg-type]
+        return low, high
+
+    def check(self, value: Any, where: str = "") -> Any:
+        """`value` as the type of the parameter. Raises `ValueError` that names the parameter, and `where` before it."""
+        try:
+            return _adapter(self.annotation).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{where}{refusal(self, error.errors()[0])}") from None
+
+    def read(self, text: str, where: str = "") -> Any:
+        """The value that `text`, such as the cell of a table, stands for. Raises `ValueError`."""
+        kind = self.kind
+        value: Any = text
+        try:
+            if kind in (int, float):
+                value = kind(text)
+            elif kind is bool:
+                value = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[text.lower()]
+        except (ValueError, KeyError):
+            raise ValueError(f"{where}{self.name} {_short(text)} is not possible; use {self.allowed}") from None
+        return self.check(value, where)
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def _declared(cls: Class) -> Class:
+    """A frozen dataclass whose fields are parameters, and whose errors are single lines for people."""
+    config = ConfigDict(extra="forbid", strict=True, arbitrary_types_allowed=True)
+    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=config)(cls)
+    plain = made.__init__
+
+    @functools.wraps(plain)
+    def checked(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            plain(self, *args, **values)
+        except ValidationError as error:
+            raise ValueError(explain(made, error)) from None
+
+    made.__init__ = checked  # type: ignore[method-assign]
+    return typing.cast(Class, made)
+
+
+if TYPE_CHECKING:
+
+    @dataclass_transform(frozen_default=True, kw_only_default=True)
+    def declared(cls: Class) -> Class: ...
+else:
+    declared = _declared
+
+
+def parameters_of(cls: type) -> Mapping[str, Declared]:
+    """The parameters that `cls` and its bases declare, by name, in their order."""
+    return _parameters_of(cls)
+
+
+@functools.cache
+def _parameters_of(cls: Any) -> Mapping[str, Declared]:
+    hints = typing.get_type_hints(cls, include_extras=True)
+    found = {}
+    for field in dataclasses.fields(cls):
+        parameter = next((item for item in _metadata(hints[field.name]) if isinstance(item, Parameter)), None)
+        if parameter is not None:
+            found[field.name] = Declared(field.name, parameter, hints[field.name], field.default)
+    return types.MappingProxyType(found)
+
+
+def current_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` under the present names of the parameters, where they have those of earlier versions."""
+    former = {name: now for now, declared in parameters_of(cls).items() for name in declared.parameter.former}
+    return {former.get(name, name): value for name, value in values.items()}
+
+
+def known_name(name: str, known: Iterable[str], what: str, where: str = "") -> str:
+    """`name` if it is among `known`. Raises `ValueError` with the nearest one."""
+    names = list(known)
+    if name not in names:
+        raise ValueError(f"{where}{what} {_short(name)} is not known; {suggest(name, names)}")
+    return name
+
+
+def explain(cls: type, error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    declared = parameters_of(cls).get(name)
+    if declared is None:
+        return f"setting {_short(name)} is not known; {suggest(name, list(parameters_of(cls)))}"
+    return refusal(declared, first)
+
+
+def refusal(declared: Declared, error: Any) -> str:
+    """Why the value of a parameter is refused, and what is possible."""
+    value = error["input"]
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if declared.choices:
+        return f"{declared.name} {_short(value)} is not known; {suggest(value, list(declared.choices))}"
+    shown = _short(value) if isinstance(value, str) else str(value)[:40]
+    return f"{declared.name} {shown} is not possible; use {declared.allowed}"
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def _short(value: Any, length: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f"{text[: length - 4]}...{text[-1]}"
+
+
+@functools.cache
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    return getattr(annotation, "__metadata__", ())
+
+
+def _bare(annotation: Any) -> Any:
+    return annotation.__origin__ if _metadata(annotation) else annotation
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        rest = [arg for arg in typing.get_args(kind) if arg is not type(None)]
+        return rest[0] if len(rest) == 1 else kind
+    return kind
