@@ -3,6 +3,8 @@
 videos   `videos.safetensors`, the cases of `frozen_cases`
 records  `records/`, the records and videos of `frozen_records`
 options  `options.json`, the flags of every command, and `help.txt`, what `--help` prints, to read before and after
+targets  `targets.json`, the dotted paths in the YAML files
+
 Run it for a change that is meant only. With `--to FOLDER` the files go elsewhere: made before and after a change, on
 one machine and with one number of threads, videos should be the same to the byte.
 """
@@ -81,7 +83,15 @@ def freeze_records(to: Path) -> None:
             (to / f"{run}.json").write_text(without_place(record, folder), encoding="utf-8")
 
 
-KINDS = {"records": freeze_records, "videos": freeze_videos, "options": freeze_options}
+def freeze_targets(to: Path) -> None:
+    """Of all files in `configs/`, and of the embedded model's."""
+    from frozen_targets import TARGETS, targets_of, yaml_files
+
+    found = {file: targets_of(file) for file in yaml_files()}
+    (to / TARGETS.name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+KINDS = {"records": freeze_records, "videos": freeze_videos, "options": freeze_options, "targets": freeze_targets}
 
 
 def main() -> None:
