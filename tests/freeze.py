@@ -1,7 +1,10 @@
 """Stores how the project behaves, in `tests/golden/frozen/`; by hand, from the root: `python tests/freeze.py`.
 
 videos   `videos.safetensors`, the cases of `frozen_cases`
+records  `records/`, the records and videos of `frozen_records`
 options  `options.json`, the flags of every command, and `help.txt`, what `--help` prints, to read before and after
+targets  `targets.json`, the dotted paths in the YAML files
+
 Run it for a change that is meant only. With `--to FOLDER` the files go elsewhere: made before and after a change, on
 one machine and with one number of threads, videos should be the same to the byte.
 """
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -51,7 +55,43 @@ def freeze_options(to: Path) -> None:
     (to / HELP.name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-KINDS = {"videos": freeze_videos, "options": freeze_options}
+def freeze_records(to: Path) -> None:
+    """Each command is run in an empty folder; what was measured and the versions stay as they are here."""
+    from frozen_records import INPUTS, RECORDS, RUNS, SMALL, video_of, without_place, write_models, write_pictures
+    from typer.testing import CliRunner
+
+    from lvdm.model_files import CHECKPOINTS_VARIABLE
+    from scripts.dynamicrafter import app
+
+    to = to / RECORDS.name
+    to.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        write_models(folder)
+        write_pictures(folder)
+        os.environ[CHECKPOINTS_VARIABLE] = str((folder / SMALL).parent)
+        os.chdir(folder)
+        for run, words in RUNS.items():
+            result = CliRunner().invoke(app, [*words, "--output", video_of(run), "--device", "cpu"])
+            if result.exit_code:
+                raise SystemExit(f"{run}: {result.output}")
+        os.chdir(to)
+        for file in (*INPUTS, *map(video_of, RUNS)):
+            shutil.copyfile(folder / file, to / file)
+        for run in RUNS:
+            record = (folder / f"{run}.json").read_text(encoding="utf-8")
+            (to / f"{run}.json").write_text(without_place(record, folder), encoding="utf-8")
+
+
+def freeze_targets(to: Path) -> None:
+    """Of all files in `configs/`, and of the embedded model's."""
+    from frozen_targets import TARGETS, targets_of, yaml_files
+
+    found = {file: targets_of(file) for file in yaml_files()}
+    (to / TARGETS.name).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+KINDS = {"records": freeze_records, "videos": freeze_videos, "options": freeze_options, "targets": freeze_targets}
 
 
 def main() -> None:
@@ -65,9 +105,10 @@ def main() -> None:
     unknown = set(args.kinds) - KINDS.keys()
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: not known; use {', '.join(KINDS)}")
-    args.to.mkdir(parents=True, exist_ok=True)
+    to = args.to.resolve()
+    to.mkdir(parents=True, exist_ok=True)
     for kind in args.kinds or KINDS:
-        KINDS[kind](args.to)
+        KINDS[kind](to)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def make(pipelines: FrozenPipelines, case: Case) -> dict[str, Tensor]:
     """The latents of the case and the means of its video's squares. Latents are left out where none are held."""
     pipe = pipelines(case.model)
     paths = {name: str(pipelines.folder / name) for name in (LATE, STATISTICS)}
-    asked = {key: paths.get(value, value) if isinstance(value, str) else value for key, value in case.asked.items()}
+    asked: dict[str, Any] = dict(case.asked)
+    asked |= {key: paths[value] for key, value in asked.items() if isinstance(value, str) and value in paths}
     for scale in case.loras:
         pipe.load_lora(pipelines.folder / LORA, scale)
     try:

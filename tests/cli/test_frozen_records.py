@@ -1,0 +1,174 @@
+"""Records of format 1 that were written before: each is still read, and its video is made again from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from frozen_records import LATE, LORA, RECORDS, RUNS, SMALL, frames_of, lay_out, video_of, write_models
+from typer.testing import CliRunner
+
+from lvdm.provenance import read_record
+from scripts.commands.extending import replayed_extension
+from scripts.commands.options import GenerationOptions
+from scripts.dynamicrafter import app
+
+GREY_LEVELS = 1
+"""How far a pixel of a replayed video may be off: rounding on another processor tips one over now and then."""
+EXTENSION = "extend"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen")
+    write_models(folder)
+    lay_out(folder)
+    return folder
+
+
+@pytest.fixture
+def there(models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder that the records name, to work in; a replay takes over the number of threads."""
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(models)
+    yield models
+    torch.set_num_threads(threads)
+
+
+def told(run: str) -> Any:
+    """The stored record, as it is."""
+    return json.loads((RECORDS / f"{run}.json").read_text(encoding="utf-8"))
+
+
+def replay(run: str, output: str) -> Any:
+    return CliRunner().invoke(app, [RUNS[run][0], "--replay", f"{run}.json", "--output", output])
+
+
+def test_every_mode_and_kind_of_input_has_a_record() -> None:
+    records = {run: told(run) for run in RUNS}
+    assert {record["format"] for record in records.values()} == {"dynamicrafter-video/1", "dynamicrafter-extension/1"}
+    videos = [record for run, record in records.items() if run != EXTENSION]
+    modes = {record["settings"]["mode"] for record in videos}
+    assert modes == {"animate", "interpolate", "loop", "keyframes", "text-to-video"}
+    for name in ("image", "end_image", "keep_mask", "start_statistics_sha256", "late_weights_sha256", "prompts_at"):
+        assert any(record["input"][name] for record in videos), f"no record has {name}"
+    assert any(record["model"]["loras"] for record in videos)
+    assert any("chosen" in record for record in videos)
+    assert sorted(path.stem for path in RECORDS.glob("*.json")) == sorted(RUNS)
+
+
+@pytest.mark.parametrize("run", [run for run in RUNS if run != EXTENSION])
+def test_a_record_is_read_with_all_that_it_says(there: Path, run: str) -> None:
+    recipe, record = read_record(there / f"{run}.json"), told(run)
+    given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
+
+    def path(text: str | None) -> Path | None:
+        return None if text is None else Path(text.replace("{FOLDER}", str(there.resolve())))
+
+    assert recipe.video == video_of(run)
+    for name in ("image", "end_image", "keep_mask"):
+        assert getattr(recipe, name) == path(given[name]), name
+        assert path(given[name]) is None or path(given[name]).is_file()
+    for name in ("image_sha256", "keep_mask_sha256", "prompt", "negative_prompt", "seed", "index"):
+        assert getattr(recipe, name) == given[name], name
+    assert recipe.prompts_at == tuple(map(tuple, given["prompts_at"]))
+    assert recipe.keyframes == tuple((key["frame"], path(key["image"]), key["sha256"]) for key in given["keyframes"])
+    settings = asdict(recipe.settings)
+    for name, value in record["settings"].items():
+        found = path(value) if isinstance(value, str) and "{FOLDER}" in value else value
+        assert settings[name] == (str(found) if isinstance(found, Path) else found), name
+    assert (recipe.config, recipe.checkpoint) == (path(model["config"]), path(model["checkpoint"]))
+    assert [(file, scale) for file, scale, _ in recipe.loras] == [(path(x["file"]), x["scale"]) for x in model["loras"]]
+    for name in ("device", "dtype", "low_memory", "schedule", "threads"):
+        assert getattr(recipe, name) == runtime[name], name
+    for name in ("scale", "playback_fps", "drop_last_frame"):
+        assert getattr(recipe, name) == output[name], name
+    assert recipe.best_of == record.get("chosen", {}).get("of", 1)
+    assert recipe.quality is not None
+    assert recipe.quality.as_dict() == record["quality"]
+
+
+def test_the_record_of_an_extension_is_read(there: Path) -> None:
+    job, record = replayed_extension(Path("extend.json"), GenerationOptions()), told(EXTENSION)
+    assert job.source == there.resolve() / "ball.mp4"
+    assert asdict(job.extension) == record["extension"]
+    assert (job.prompt, job.negative_prompt, job.seed) == ("it goes on", "", 4)
+    assert {name: value for name, value in asdict(job.settings).items() if name in record["settings"]} == (
+        record["settings"]
+    )
+    assert (job.playback_fps, job.dtype, job.low_memory, job.loras) == (record["playback_fps"], "fp32", False, ())
+    assert job.files.checkpoint == there.resolve() / SMALL / "model.safetensors"
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_video_is_made_again(there: Path, run: str) -> None:
+    result = replay(run, f"{run}_replay.apng")
+    assert result.exit_code == 0, result.output
+    assert "the video will differ" not in result.stderr, "a file is taken for another one than the record's"
+    made, before = frames_of(there / f"{run}_replay.apng"), frames_of(RECORDS / video_of(run))
+    assert made.shape == before.shape, f"{run}: {tuple(made.shape)}, was {tuple(before.shape)}"
+    off = (made - before).abs()
+    assert off.max() <= GREY_LEVELS, (
+        f"{run}: {(off > GREY_LEVELS).float().mean():.1%} of it moved, by up to {off.max()}"
+    )
+
+
+def test_a_record_from_before_some_of_its_parts_is_read(there: Path) -> None:
+    """Format 1 grew: these were not in the first records of it, and mean then that they were not asked for."""
+    record = json.loads((there / "animate.json").read_text(encoding="utf-8"))
+    younger = {
+        "input": [name for name in record["input"] if name.startswith(("keep", "start", "late", "prompts", "keyf"))],
+        "settings": ["scale", "anchor", "camera", "start_time", "weak", "between", "long_video", "chunk_frames"],
+        "output": ["scale"],
+        "model": ["loras"],
+        "runtime": ["schedule"],
+    }
+    for part, names in younger.items():
+        for name in names:
+            del record[part][name]
+    del record["quality"]
+    (there / "older.json").write_text(json.dumps(record), encoding="utf-8")
+    old, new = read_record(there / "older.json"), read_record(there / "animate.json")
+    settings = replace(new.settings, start_time=1.0)
+    assert old == replace(new, quality=None, settings=settings)
+
+
+def test_another_request_is_seen(there: Path) -> None:
+    """What the replays above rest on: a record that says a little less guidance gives another video."""
+    record = json.loads(Path("animate.json").read_text(encoding="utf-8"))
+    record["settings"]["guidance_scale"] -= 0.5
+    Path("other.json").write_text(json.dumps(record), encoding="utf-8")
+    result = CliRunner().invoke(app, ["animate", "--replay", "other.json", "--output", "other.apng"])
+    assert result.exit_code == 0, result.output
+    assert (frames_of(there / "other.apng") - frames_of(RECORDS / "animate.apng")).abs().max() > 10
+
+
+@pytest.mark.parametrize(
+    ("run", "file", "complaint"),
+    [
+        ("animate", "cat.png", "cat.png is no longer the image"),
+        ("keyframes", "owl.png", "owl.png is no longer the picture of frame 3"),
+        ("keep_mask", "mask.png", "mask.png is no longer the mask"),
+        ("extend", "ball.mp4", "ball.mp4 is no longer the video"),
+        ("lora", LORA, "is not the LoRA"),
+        ("late_weights", LATE, "another checkpoint than the late one"),
+    ],
+)
+def test_hashes_of_old_records_are_checked(there: Path, run: str, file: str, complaint: str) -> None:
+    """Edited, an input is refused, other weights at least told of."""
+    record = there / f"{run}.json"
+    text = record.read_text(encoding="utf-8")
+    sha256 = hashlib.sha256((there / file).read_bytes()).hexdigest()
+    assert sha256 in text
+    record.write_text(text.replace(sha256, "0" * 64), encoding="utf-8")
+    try:
+        result = replay(run, "never.apng")
+    finally:
+        record.write_text(text, encoding="utf-8")
+    assert complaint in " ".join(result.stderr.split())
