@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from embedded_generation import load_pipeline
 from motion_classes import HELD_OUT, MOVING, held_out_scenes, wrong_caption
-from motion_measures import psnr
 from sheets import file_name, write_rows
 from torch import Tensor
 
 from lvdm.data.procedural import Scene, caption, render
 from lvdm.evaluation.motion import flicker
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.psnr import psnr
 
 ROWS: Mapping[str, tuple[Mapping[str, Any], bool]] = {
     "plain, first image only": ({}, False),

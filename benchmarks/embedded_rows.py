@@ -23,7 +23,7 @@ from motion_classes import (
     held_out_scenes,
     wrong_caption,
 )
-from motion_measures import direction_error, nearest_motions, psnr, speed_ratio
+from motion_measures import direction_error, nearest_motions, speed_ratio
 from photographs import SENTENCES, find_photographs, move_camera, read_photograph, register
 from rich.progress import track
 from sheets import write_rows
@@ -33,6 +33,7 @@ from lvdm.data.procedural import ProceduralConfig, Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS
 from lvdm.evaluation.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.psnr import psnr
 
 FOUR = ("right", "upper left", "grow", "pan left")
 """Motions that one first frame is given."""

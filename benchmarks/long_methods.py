@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from motion_classes import HELD_OUT, held_out_scenes
-from motion_measures import psnr
 from sheets import file_name, write_rows
 from torch import Tensor
 
@@ -32,6 +31,7 @@ from lvdm.evaluation.loops import distance, seam_ratio
 from lvdm.evaluation.motion import flicker, frame_difference, motion_magnitude
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Extension, extend_video
+from lvdm.psnr import psnr
 
 SEED = 3
 SPACE = dataclasses.replace(HELD_OUT, sprite_probability=1.0)

@@ -27,12 +27,6 @@ CANDIDATE_SPEEDS = (0.7, 1.0, 1.4)
 SPEED_STEP, MAX_SPEED = 0.1, 2.0
 
 
-def psnr(video: Tensor, truth: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB; at most 100, which is what equal pixels get."""
-    error = (video.float().clamp(-1, 1) - truth.float()).square().mean().clamp(min=4e-10)
-    return 10 * math.log10(4 / error.item())
-
-
 def track_sprite(video: Tensor, mask: Tensor) -> Tensor:
     """Where the sprite of frame 0 is found in every frame: (t, 2) shifts (dx, dy) in pixels.
 

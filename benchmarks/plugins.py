@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from allocator_peak import allocator_peak
 from motion_classes import HELD_OUT, held_out_scenes
-from motion_measures import direction_error, psnr
+from motion_measures import direction_error
 from sheets import file_name, write_rows
 from torch import Tensor
 
@@ -32,6 +32,7 @@ from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.evaluation.loops import distance
 from lvdm.evaluation.motion import flicker, motion_magnitude
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.psnr import psnr
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},

@@ -52,6 +52,7 @@ from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.psnr import psnr
 from lvdm.results import (
     OUTPUT_TYPES,
     FrameConsumer,
@@ -60,7 +61,6 @@ from lvdm.results import (
     Stopwatch,
     convert_frames,
     gather_frames,
-    psnr,
 )
 from lvdm.runtime import ProgressCallback, Runtime, report
 from lvdm.runtime_streaming import for_windows, stream_latents

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -157,9 +156,3 @@ def convert_frames(video: Tensor, output_type: str) -> Any:
     if output_type == "uint8":
         return pixels
     return [[Image.fromarray(frame) for frame in clip.numpy()] for clip in pixels]
-
-
-def psnr(actual: Tensor, expected: Tensor) -> float:
-    """Peak signal-to-noise ratio in decibels of two tensors in [-1, 1]; infinite when they are equal."""
-    error = (actual.clamp(-1, 1) - expected).square().mean().item()
-    return math.inf if error == 0 else 10 * math.log10(4 / error)

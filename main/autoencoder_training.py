@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lvdm.config import Component
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
+from lvdm.psnr import psnr_of_each
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class AutoencoderTraining(pl.LightningModule):
         gradients = sum(F.l1_loss(torch.diff(decoded, dim=d), torch.diff(frames, dim=d)) for d in (-1, -2))
         kl = posterior.kl().sum() / posterior.mean.numel()
         loss = pixels + self.config.gradient_weight * gradients + self.config.kl_weight * kl
-        self.log_dict({"train/loss": loss, "train/psnr": psnr(decoded, frames), "train/kl": kl}, prog_bar=True)
+        self.log_dict(
+            {"train/loss": loss, "train/psnr": psnr_of_each(decoded, frames).mean(), "train/kl": kl}, prog_bar=True
+        )
         return loss
 
     def validation_step(self, batch: Mapping[str, Any], batch_index: int) -> None:
@@ -63,7 +66,7 @@ class AutoencoderTraining(pl.LightningModule):
         frames = rearrange(batch["video"], "b c t h w -> (b t) c h w")
         latents = self.first_stage_model.encode(frames).mode()
         decoded = self.first_stage_model.decode(latents).clamp(-1, 1)
-        values = {"val/psnr": psnr(decoded, frames), "val/latent_std": latents.std()}
+        values = {"val/psnr": psnr_of_each(decoded, frames).mean(), "val/latent_std": latents.std()}
         self.log_dict(values, prog_bar=True, batch_size=len(frames))
 
     def _crop(self, frames: Tensor) -> Tensor:
@@ -72,9 +75,3 @@ class AutoencoderTraining(pl.LightningModule):
             return frames
         top, left = (int(torch.randint(side - size + 1, (1,))) for side in frames.shape[-2:])
         return frames[..., top : top + size, left : left + size]
-
-
-def psnr(actual: Tensor, expected: Tensor) -> Tensor:
-    """Mean over images (n, 3, H, W) in [-1, 1] of the peak signal-to-noise ratio, in dB."""
-    error = (actual - expected).square().flatten(1).mean(dim=1).clamp(min=1e-10)
-    return (10 * torch.log10(4.0 / error)).mean()

@@ -11,12 +11,13 @@ from statistics import fmean
 import pytest
 from embedded_generation import Settings, animate
 from motion_classes import HELD_OUT, held_out_scenes
-from motion_measures import direction_error, psnr
+from motion_measures import direction_error
 
 from lvdm.checkpoint import describe
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.psnr import psnr
 
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "tiny"
 

@@ -13,7 +13,7 @@ import torch
 from embedded_quality import bars_table, finished_rows, flat
 from embedded_rows import _class_row, _cross_fade
 from motion_classes import HELD_OUT, TELLING_BACKGROUNDS, held_out_scenes, opposite
-from motion_measures import at_speed, direction_error, nearest_motions, psnr, speed_ratio, track_sprite
+from motion_measures import at_speed, direction_error, nearest_motions, speed_ratio, track_sprite
 from photographs import SENTENCES, CameraMove, find_photographs, move_camera, read_photograph, register
 from PIL import Image
 from sheets import write_rows
@@ -22,6 +22,7 @@ from torch import Tensor
 from lvdm.data.procedural import render
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS, NO_SPRITE
 from lvdm.evaluation.loops import seam_ratio
+from lvdm.psnr import psnr
 
 TELLING = dataclasses.replace(
     HELD_OUT, backgrounds=TELLING_BACKGROUNDS, num_frames=8, frame_strides=(2, 3), speeds=("normal",)

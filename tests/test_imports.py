@@ -44,6 +44,7 @@ LAYERS = {
     "lvdm.diffusion": NETWORKS,
     "lvdm.modules": NETWORKS,
     "lvdm.device": NETWORKS,
+    "lvdm.psnr": NETWORKS,
     "lvdm.config": CONFIG,
     "lvdm.errors": CONFIG,
     "lvdm.request": CONFIG,

@@ -18,7 +18,8 @@ from lvdm.evaluation.motion_quality import (
     smoothness,
     warping_error,
 )
-from lvdm.evaluation.reconstruction import MAX_PSNR, WINDOW, psnr, ssim
+from lvdm.evaluation.reconstruction import WINDOW, ssim
+from lvdm.psnr import psnr
 
 VERSION = "v2"
 """Changes whenever a number changes."""
@@ -95,6 +96,6 @@ def _fidelity(frame: Tensor, image: Tensor | None) -> tuple[float, float]:
     """PSNR and SSIM of a frame (H, W, 3) against the image that it should show."""
     if image is None:
         return math.nan, math.nan
-    decibels = min(psnr(frame[None], image[None]).item(), MAX_PSNR)
+    decibels = psnr(frame, image)
     large_enough = min(frame.shape[:2]) >= WINDOW
     return decibels, ssim(frame[None], image[None]).item() if large_enough else math.nan

@@ -17,9 +17,9 @@ from lvdm.evaluation.motion import second_differences
 from lvdm.evaluation.motion_quality import fastest_motion, warping_errors
 from lvdm.evaluation.warping import lengths
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.psnr import MAX_PSNR
 from lvdm.results import GenerationRequest, GenerationResult
 
-MAX_PSNR = 100.0
 STATIC_REACH = 0.015
 """Share of the frame's diagonal: where even the farthest twentieth stays this near to its place, nothing moves."""
 UNLIKE_IMAGE = 20.0

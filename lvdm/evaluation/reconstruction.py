@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.psnr import psnr_of_each
+
 GIVEN = (0, -1)
 """The frames that an interpolation starts and ends at."""
 
 PEAK = 255.0
-MAX_PSNR = 100.0
-"""Decibels that equal pictures get: a mean over frames or clips would otherwise be infinite."""
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
@@ -39,12 +39,12 @@ def reconstruction(
 ) -> dict[str, float]:
     """Means over the frames that were not given: `PSNR[dB]`, `SSIM`, and the distances under their own names.
 
-    made, real: uint8 (t, H, W, 3). A frame that is equal counts as `MAX_PSNR` decibels.
+    made, real: uint8 (t, H, W, 3). A frame that is equal counts as 100 decibels.
     Raises `ValueError` for other frames, different shapes, and where all frames were given.
     """
     inner_made, inner_real = interior(made, given), interior(real, given)
-    decibels = psnr(inner_made, inner_real).clamp(max=MAX_PSNR)
-    values = {"PSNR[dB]": decibels, "SSIM": ssim(inner_made, inner_real)}
+    _check(inner_made, inner_real)
+    values = {"PSNR[dB]": psnr_of_each(inner_made, inner_real), "SSIM": ssim(inner_made, inner_real)}
     for distance in distances:
         values[distance.name] = distance(_signed(inner_made), _signed(inner_real)).double()
     return {name: float(value.mean()) for name, value in values.items()}
@@ -61,16 +61,6 @@ def interior(frames: Tensor, given: Sequence[int] = GIVEN) -> Tensor:
     if not kept:
         raise ValueError(f"all {length} frames were given to the model, none is left to measure")
     return frames[kept]
-
-
-def psnr(made: Tensor, real: Tensor) -> Tensor:
-    """(t,) float64: 10 log10(255^2 / mean squared difference) of each frame, in decibels; 0 for black against white.
-
-    made, real: uint8 (t, H, W, 3). Infinite for equal frames.
-    """
-    _check(made, real)
-    error = (made.double() - real.double()).square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(PEAK**2 / error)
 
 
 def ssim(made: Tensor, real: Tensor) -> Tensor:

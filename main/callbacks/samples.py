@@ -21,7 +21,7 @@ from lvdm.evaluation.motion import flicker, motion_magnitude, temporal_flickerin
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.results import psnr
+from lvdm.psnr import psnr
 from main.callbacks.cadence import EveryNSteps
 from main.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
 from main.callbacks.pictures import log_text, log_video, step_folder

@@ -26,10 +26,10 @@ from lvdm.evaluation.features.stpyr import SpaceTimePyramid
 from lvdm.evaluation.frechet import frechet_distance
 from lvdm.evaluation.manifest import Entry, Manifest, ManifestError
 from lvdm.evaluation.protocols import load_protocol
-from lvdm.evaluation.reconstruction import psnr
 from lvdm.evaluation.records import MissingRecordsError
 from lvdm.evaluation.results import FrameCurve, Results, write_results
 from lvdm.evaluation.scoring import score
+from lvdm.psnr import psnr_of_each
 
 CLIPS = 12
 
@@ -71,7 +71,7 @@ def change(clip: LoadedClip) -> dict[str, float]:
 
 
 def compare(made: torch.Tensor, real: torch.Tensor) -> dict[str, float]:
-    return {"PSNR[dB]": float(psnr(made[1:-1], real[1:-1]).mean())}
+    return {"PSNR[dB]": float(psnr_of_each(made[1:-1], real[1:-1]).mean())}
 
 
 EXTRACTORS: tuple[FeatureExtractor, ...] = (FewFeatures(), SpaceTimePyramid(), Rows(), Measures(change, "test"))
