@@ -16,6 +16,7 @@ from lvdm.checkpoint import CheckpointError
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.data.clip_frames import ClipError
+from lvdm.documents import cut_line, shown
 from main.assembly import (
     build_trainer,
     prepare_optimizer,
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
     if unknown:
         print(
-            f"error: unknown argument {unknown[0]!r}; overrides look like model.params.uncond_prob=0.1", file=sys.stderr
+            f"error: unknown argument {shown(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
+            file=sys.stderr,
         )
         return 2
     if not (args.train or args.val or args.test or args.dry_run):
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_filled(setup.tree)
         return run(setup, args)
     except (ConfigError, CheckpointError, StorageError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {cut_line(str(error))}", file=sys.stderr)
         return 2
     except TrainingStoppedError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -44,6 +44,7 @@ LAYERS = {
     "lvdm.modules": NETWORKS,
     "lvdm.device": NETWORKS,
     "lvdm.config": CONFIG,
+    "lvdm.documents": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""

@@ -27,6 +27,7 @@ from lvdm.data.procedural import ProceduralClips
 from lvdm.data.sampling import assign_buckets
 from lvdm.data.source_files import SourceFiles
 from lvdm.data.video_source import VideoSource
+from lvdm.documents import read_json
 
 _READ_BYTES = 128 << 20
 """Decoded frames held at once: reading few at a time would decode from the key frame again and again."""
@@ -103,8 +104,8 @@ class ContentHashes:
         self._known: dict[str, list[str]] = {}
         if file.is_file():
             try:
-                self._known = dict(json.loads(file.read_text(encoding="utf-8")))
-            except ValueError:  # only a memory: what is not remembered is read again
+                self._known = dict(read_json(file))
+            except (ValueError, TypeError):  # only a memory: what is not remembered is read again
                 self._known = {}
         self._changed = False
 

@@ -24,6 +24,7 @@ from safetensors.torch import load, save
 from lvdm.checkpoint.hashing import read_hash
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.latent_records import record_key
+from lvdm.documents import parse_json, read_json
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
 
@@ -99,7 +100,7 @@ class FileHashes:
 
     def _remembered(self) -> dict[str, list[str]]:
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
+            known = read_json(self._file)
             return {str(name): [str(stamp), str(digest)] for name, (stamp, digest) in known.items()}
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
@@ -157,7 +158,7 @@ class FeatureCache:
             return None
         try:
             header, values = _header(content), load(content)
-            about = json.loads(header[_METADATA_KEY][_METADATA])
+            about = parse_json(header[_METADATA_KEY][_METADATA], _METADATA)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s), it is made anew", path, " ".join(str(error).split()))
             return None
@@ -187,7 +188,7 @@ class FeatureCache:
     def failure(self, extractor_id: str, key: str) -> str | None:
         """Why there is no record; None where that was not noted."""
         try:
-            note = json.loads(self._failure_path(extractor_id, key).read_text(encoding="utf-8"))
+            note = read_json(self._failure_path(extractor_id, key))
             return str(note["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -212,7 +213,7 @@ def _stamp(path: Path) -> str:
 def _header(content: bytes) -> dict[str, Any]:
     """The JSON at the beginning of a safetensors file: dtype, shape and place of each tensor, and the metadata."""
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]))
+    return dict(parse_json(content[8 : 8 + length], "header"))
 
 
 def _digest(content: bytes) -> str:

@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from lvdm.config import parse_dataclass
+from lvdm.documents import parse_yaml, shown
 
 
 def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Any:
@@ -20,7 +19,7 @@ def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Any:
     if name not in kinds:
         close = difflib.get_close_matches(name, kinds, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(kinds)}"
-        raise ValueError(f"{where} {name!r} is not known; {hint}")
+        raise ValueError(f"{where} {shown(name)} is not known; {hint}")
     return parse_options(rest, kinds[name], f"{where} {name}")
 
 
@@ -30,8 +29,8 @@ def parse_options(text: str, kind: type, where: str) -> Any:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not value:
-            raise ValueError(f"{where}: {part!r} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1")
-        values[key.strip()] = yaml.safe_load(value)
+            raise ValueError(f"{where}: {shown(part)} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1")
+        values[key.strip()] = parse_yaml(value, f"{where}: {key.strip()}")
     return parse_dataclass(kind, values, where)
 
 
