@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
+from lvdm.documents import DocumentError, read_yaml, shown
 from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
@@ -79,9 +76,11 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(f"configuration file {path} does not exist")
     try:
-        tree = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
+        tree = read_yaml(path)
+    except DocumentError as error:
+        raise ConfigError(str(error)) from error
+    if tree is None:
+        return {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} should hold a mapping with a top-level `model:` key, it holds {type(tree).__name__}")
     return typing.cast(dict[str, Any], tree)
@@ -91,18 +90,18 @@ def load_model_config(path: str | Path) -> Component:
     """The checked `model:` node of a YAML file."""
     tree = load_yaml(path)
     if "model" not in tree:
-        raise ConfigError(f"{path} has no top-level `model:` key; it has {sorted(tree)}")
+        raise ConfigError(f"{path} has no top-level `model:` key; it has {shown(sorted(map(str, tree)))}")
     return parse_component(tree["model"], f"{path}: model")
 
 
 def parse_component(node: Any, where: str) -> Component:
     """Check a `target:` / `params:` node, and those inside it. `where` is the place named in errors."""
     if not isinstance(node, Mapping) or "target" not in node:
-        raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {node!r}")
+        raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {shown(node)}")
     target: Any = resolve_target(node["target"], f"{where}.target")
     params = node.get("params") or {}
     if not isinstance(params, Mapping):
-        raise ConfigError(f"{where}.params should be a mapping, it is {params!r}")
+        raise ConfigError(f"{where}.params should be a mapping, it is {shown(params)}")
     translate = getattr(target.Config, "translate", None)
     if translate is not None:
         params = translate(params, f"{where}.params")
@@ -113,12 +112,12 @@ def resolve_target(target: Any, where: str) -> type:
     """The class behind a dotted path, if a configuration may name it. Raises `ConfigError` otherwise."""
     if not isinstance(target, str):
         raise ConfigError(
-            f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {target!r}"
+            f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {shown(target)}"
         )
     path = TARGET_ALIASES.get(target, target)
     if not path.startswith(ALLOWED_PACKAGES):
         raise ConfigError(
-            f"{where}: {target!r} is not allowed; a configuration may only name classes of lvdm and main, "
+            f"{where}: {shown(target)} is not allowed; a configuration may only name classes of lvdm and main, "
             f"or {', '.join(TARGET_ALIASES)}"
         )
     module_name, _, class_name = path.rpartition(".")
@@ -129,7 +128,7 @@ def resolve_target(target: Any, where: str) -> type:
             raise
         found = None
     if not isinstance(found, type) or not dataclasses.is_dataclass(getattr(found, "Config", None)):
-        raise ConfigError(f"{where}: {target!r} does not name a class that a configuration can build")
+        raise ConfigError(f"{where}: {shown(target)} does not name a class that a configuration can build")
     return found
 
 
@@ -148,10 +147,12 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
         elif key in legacy:
             if value not in legacy[key].values:
                 accepted = " or ".join(repr(v) for v in legacy[key].values)
-                raise ConfigError(f"{where}.{key} = {value!r} is not supported, only {accepted}: {legacy[key].reason}")
+                raise ConfigError(
+                    f"{where}.{key} = {shown(value)} is not supported, only {accepted}: {legacy[key].reason}"
+                )
         else:
             hint = suggest(key, [*fields, *legacy]) if fields or legacy else "it takes no keys"
-            raise ConfigError(f"{where}: unknown key {key!r}; {hint}")
+            raise ConfigError(f"{where}: unknown key {shown(key)}; {hint}")
     missing = [
         name
         for name, field in fields.items()
@@ -185,10 +186,10 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
                 return _coerce(value, option, where)
             except ConfigError:
                 continue
-        raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
+        raise ConfigError(f"{where} should be {_name(hint)}, it is {shown(value)}")
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {value!r} is not known; {suggest(value, [str(arg) for arg in args])}")
+            raise ConfigError(f"{where} = {shown(value)} is not known; {suggest(value, [str(arg) for arg in args])}")
         return value
     if origin is tuple and isinstance(value, list | tuple):
         if len(args) == 2 and args[1] is Ellipsis:
@@ -197,7 +198,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return tuple(
                 _coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True))
             )
-        raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {value!r}")
+        raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {shown(value)}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse_dataclass(hint, value, where)
     if origin is dict and isinstance(value, Mapping):
@@ -211,7 +212,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    raise ConfigError(f"{where} should be {_name(hint)}, it is {value!r}")
+    raise ConfigError(f"{where} should be {_name(hint)}, it is {shown(value)}")
 
 
 def _name(hint: Any) -> str:

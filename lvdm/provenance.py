@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import math
 import platform
 import re
@@ -18,6 +17,7 @@ from lvdm.content_hash import content_hash
 from lvdm.data.atomic import write_json
 from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
+from lvdm.documents import read_json
 from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
 from lvdm.model_loading import Schedule
@@ -138,7 +138,7 @@ def _belongs_to(record: Path, video: Path) -> bool:
     if record.is_dir():
         return False
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
+        found = read_json(record)
     except (OSError, ValueError):
         return True
     return isinstance(found, dict) and found.get("format") == FORMAT and found.get("video") == video.name
@@ -221,7 +221,7 @@ def read_record(path: str | Path) -> Recipe:
     """Read the record beside a video. Raises `ValueError` for a file that is not one."""
     path = Path(path)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))

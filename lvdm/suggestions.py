@@ -12,7 +12,7 @@ def suggest(name: object, known: Iterable[str]) -> str:
     The nearest of `known` is suggested: one spelled much like `name`, else the first that begins with it. Where none
     is near, all are listed in their order; "there are none" where there are none.
     """
-    text, names = str(name), list(known)
+    text, names = str(name)[:100], list(known)
     near = difflib.get_close_matches(text, names, n=1) or [other for other in names if text and other.startswith(text)]
     if near:
         return f"did you mean {near[0]!r}?"

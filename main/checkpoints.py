@@ -8,7 +8,6 @@ Then the JSON and the final name appear. A process that dies in between leaves t
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.checkpoint.pickles import load_pickle
 from lvdm.content_hash import read_hash
 from lvdm.data.atomic import write_json
+from lvdm.documents import read_json
 from lvdm.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class CheckpointStore:
     def verify(self, path: Path) -> None:
         """Raise `StorageError` unless `path` holds what was written."""
         try:
-            record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            record = read_json(path.with_suffix(".json"))
             expected, actual = record["sha256"], read_hash(path)
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(f"{path} cannot be verified: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import sys
 import time
@@ -14,6 +13,7 @@ import torch
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import write_json
+from lvdm.documents import read_json
 from lvdm.provenance import installed_version
 
 FORMAT = "dynamicrafter-training/1"
@@ -42,7 +42,7 @@ def record_start(
 def earlier_starts(path: Path) -> list[Any]:
     """The starts that `path` holds; none when there is no such file or it is not a record."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return []
     return list(found["starts"]) if isinstance(found, dict) and found.get("format") == FORMAT else []

@@ -21,6 +21,7 @@ from torch import distributed, nn
 
 from lvdm.checkpoint.parts import TEXT_TOWER
 from lvdm.config import ConfigError
+from lvdm.data.file_names import check_name
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
 from lvdm.suggestions import suggest
@@ -192,12 +193,16 @@ def agree_on_errors(problem: str | None) -> None:
 
 
 def run_name(name: str, machines: Machines, launched: Launch | None) -> str:
-    """The folder of the run inside --logdir, the same in all processes; the time where `--name` does not tell."""
+    """The folder of the run inside --logdir, the same in all processes; the time where `--name` does not tell.
+
+    Raises `ConfigError` for a name that leads to another place.
+    """
     if name:
-        return name
+        return check_name(name, "--name", ConfigError)
     if launched is not None and machines.processes > 1:
         raise ConfigError(f"{launched.launcher} starts several processes, which need --name to agree on a folder")
-    return os.environ.setdefault(RUN_NAME_VARIABLE, time.strftime("%Y-%m-%dT%H-%M-%S"))
+    chosen = os.environ.setdefault(RUN_NAME_VARIABLE, time.strftime("%Y-%m-%dT%H-%M-%S"))
+    return check_name(chosen, RUN_NAME_VARIABLE, ConfigError)
 
 
 def _accelerator(name: str) -> str:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
 from lvdm.data.clip_frames import ClipError
+from lvdm.documents import cut_line, shown
 from lvdm.errors import UserError
 from main.assembly import (
     build_trainer,
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
     if unknown:
         print(
-            f"error: unknown argument {unknown[0]!r}; overrides look like model.params.uncond_prob=0.1", file=sys.stderr
+            f"error: unknown argument {shown(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
+            file=sys.stderr,
         )
         return 2
     if not (args.train or args.val or args.test or args.dry_run):
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {reason}", file=sys.stderr)
         return 1
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {cut_line(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
+from lvdm.documents import DocumentError, parse_yaml, shown
 from lvdm.models.optimization import OptimizerConfig
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.suggestions import suggest
@@ -79,12 +80,19 @@ def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = 
     try:
         merged: Any = OmegaConf.create({})
         for path in paths:
-            later = OmegaConf.create(load_yaml(path))
+            later = OmegaConf.create(load_yaml(path))  # plain data: no interpolation is left in it
             forget_replaced(merged, later)
             merged = OmegaConf.merge(merged, later)
-        tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=True)
+        for override in overrides:
+            parse_yaml(override.partition("=")[2], f"{shown(override.partition('=')[0])} of the command line")
+        tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=False)
+    except DocumentError as error:
+        raise ConfigError(str(error)) from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"cannot merge {', '.join(map(str, paths))} with {list(overrides)}: {error}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"cannot merge {', '.join(map(str, paths))} with {shown(list(overrides))}: {reason}"
+        ) from error
     assert isinstance(tree, dict)
     return parse_training_setup({str(key): value for key, value in tree.items()})
 

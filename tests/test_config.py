@@ -270,11 +270,11 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     [
         ("", "model"),
         ("- 1\n- 2\n", "mapping"),
-        ("just words\n", "no top-level `model:`"),
+        ("just words\n", "should hold a mapping"),
         ("a: [1, 2\n", "not a readable YAML"),
         ("a: ${missing}\n", "not a readable YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "not a readable YAML"),
-        (b"\xff\xfe\x00\x01", "not a readable YAML"),
+        (b"\xff\xfe\x00\x01", "not UTF-8 text (byte 0)"),
         ("data: {}\n", "no top-level `model:`"),
         ("model: 3\n", "should be a mapping"),
     ],

@@ -49,6 +49,7 @@ LAYERS = {
     "lvdm.errors": CONFIG,
     "lvdm.request": CONFIG,
     "lvdm.suggestions": CONFIG,
+    "lvdm.documents": CONFIG,
 }
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lvdm.checkpoint.parts import IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, 
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
+from lvdm.documents import DocumentError, parse_json
 from lvdm.errors import CheckpointError
 from lvdm.model_card import CARDS, RELEASED, ModelCard
 
@@ -153,9 +153,9 @@ def _card(
 
 def _stored_card(checkpoint: CheckpointFile) -> ModelCard:
     try:
-        values = json.loads(checkpoint.metadata[CARD_KEY])
+        values = parse_json(checkpoint.metadata[CARD_KEY], CARD_KEY)
         card: ModelCard = parse_dataclass(ModelCard, values, f"{checkpoint.path}: {CARD_KEY}")
-    except (json.JSONDecodeError, AttributeError, ConfigError) as error:
+    except (DocumentError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{checkpoint.path} holds a model card that cannot be read; convert it again ({error})"
         ) from error

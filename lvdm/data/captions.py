@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Literal
 
 from lvdm.data.source_files import Problem, SourceError
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.documents import DocumentError, parse_json
 
 BESIDE = ("txt", "json")
 """Kinds of captions in a file of the same name as the video's, with this suffix."""
@@ -124,9 +124,9 @@ def read_caption_file(kind: str, text: str, where: str, caption_column: str) -> 
     if kind == "txt":
         return " ".join(text.split())
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{where}: is not valid JSON ({error.msg}, line {error.lineno})") from error
+        value = parse_json(text, where)
+    except DocumentError as error:
+        raise SourceError(str(error)) from error
     if not isinstance(value, dict) or not isinstance(value.get(caption_column, ""), str):
         raise SourceError(f"{where}: should be an object with the text {caption_column!r}")
     if caption_column not in value:

@@ -16,6 +16,7 @@ from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.images import load_image
 from lvdm.data.source_files import SourceFiles
 from lvdm.data.video_reader import VideoReader
+from lvdm.documents import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ def _read_journal(path: Path) -> Iterator[Facts]:
         if not line:
             continue
         try:
-            values: dict[str, Any] = json.loads(line)
+            values: dict[str, Any] = parse_json(line, str(path))
             yield Facts(**values)
         except (ValueError, TypeError):
             logger.warning("%s: a line that was not finished is left out", path)

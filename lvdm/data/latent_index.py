@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from lvdm.data.atomic import write_json
 from lvdm.data.latent_records import CacheError, StoredDtype
 from lvdm.data.packed_texts import PackedTexts
+from lvdm.documents import read_json
 
 INDEX_FILE = "index.json"
 CODE_VERSION = 1
@@ -118,7 +118,7 @@ def read_index(folder: str | Path) -> CacheIndex:
     if not path.is_file():
         raise CacheError(f"folder: {folder} holds no finished latent cache; make it with `dynamicrafter data cache`")
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
         recipe = dict(tree["recipe"])
         recipe["hashes"] = EncoderHashes(**recipe["hashes"])
         entries = PackedEntries([CacheEntry(**dict(zip(tree["columns"], row, strict=True))) for row in tree["entries"]])

@@ -74,7 +74,9 @@ class RecordStore:
         self.folder = Path(folder)
 
     def path(self, kind: Kind, key: str) -> Path:
-        """Where a record lies."""
+        """Where a record lies. Raises `CacheError` for a key that is none, such as a way to another folder."""
+        if not key.isalnum():
+            raise CacheError(f"{self.folder}: {key[:40]!r} is no key of a record; make the cache again")
         return self.folder / kind / key[:2] / f"{key}.safetensors"
 
     def has(self, kind: Kind, key: str) -> bool:

@@ -7,15 +7,16 @@ that order and resuming are those of every other source; LitData's own shuffling
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.clip_frames import ClipOptions
+from lvdm.data.file_names import check_name
 from lvdm.data.source_files import Inventory, Problem, SourceError, check_folder
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.documents import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +135,12 @@ def _read_index(path: Path) -> tuple[list[dict[str, Any]], bool]:
     if not path.is_file():
         raise SourceError(f"data_dir: {path.parent} holds no index.json; make it with litdata.optimize")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         chunks, compressed = index["chunks"], index["config"]["compression"] is not None
-        sizes = [(chunk["filename"], chunk["chunk_bytes"], chunk["chunk_size"]) for chunk in chunks]
+        sizes = [
+            (check_name(chunk["filename"], "a chunk's filename"), chunk["chunk_bytes"], chunk["chunk_size"])
+            for chunk in chunks
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise SourceError(f"{path}: is not an index of LitData ({type(error).__name__}: {error})") from error
     if not sizes:

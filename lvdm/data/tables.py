@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from lvdm.documents import DocumentError, parse_json, shown
 
 
 def csv_rows(path: Path, text: str, what: str, error: type[ValueError]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -35,9 +36,9 @@ def jsonl_rows(path: Path, text: str, keys: str, error: type[ValueError]) -> Ite
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise error(f"{path}, line {number}: is not valid JSON ({problem.msg})") from problem
+            row = parse_json(line, f"{path}, line {number}")
+        except DocumentError as problem:
+            raise error(str(problem)) from problem
         if not isinstance(row, dict):
-            raise error(f"{path}, line {number}: should be an object with {keys}, it is {line.strip()[:60]!r}")
+            raise error(f"{path}, line {number}: should be an object with {keys}, it is {shown(row)}")
         yield f"line {number}", row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from lvdm.data.atomic import write_json
 from lvdm.data.clips import ClipSize
 from lvdm.data.containers import open_container
 from lvdm.data.source_files import SourceFiles
+from lvdm.documents import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _read_index(path: Path) -> dict[str, list]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["version"] == _VERSION:
             return dict(content["files"])
     except (ValueError, KeyError, TypeError, OSError) as error:

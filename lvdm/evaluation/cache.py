@@ -22,6 +22,7 @@ from safetensors.torch import load, save
 from lvdm.content_hash import HashStore
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.latent_records import record_key
+from lvdm.documents import parse_json, read_json
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
@@ -100,7 +101,7 @@ class FeatureCache:
             return None
         try:
             header, values = _header(content), load(content)
-            about = json.loads(header[_METADATA_KEY][_METADATA])
+            about = parse_json(header[_METADATA_KEY][_METADATA], _METADATA)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is damaged (%s), it is made anew", path, " ".join(str(error).split()))
             return None
@@ -130,7 +131,7 @@ class FeatureCache:
     def failure(self, extractor_id: str, key: str) -> str | None:
         """Why there is no record; None where that was not noted."""
         try:
-            note = json.loads(self._failure_path(extractor_id, key).read_text(encoding="utf-8"))
+            note = read_json(self._failure_path(extractor_id, key))
             return str(note["reason"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -146,7 +147,7 @@ class FeatureCache:
 def _header(content: bytes) -> dict[str, Any]:
     """The JSON at the beginning of a safetensors file: dtype, shape and place of each tensor, and the metadata."""
     length = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + length]))
+    return dict(parse_json(content[8 : 8 + length], "header"))
 
 
 def _digest(content: bytes) -> str:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from lvdm.config import load_yaml, parse_dataclass
 from lvdm.content_hash import hash_bytes
+from lvdm.documents import DocumentError, parse_yaml, shown
 from lvdm.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocol_files"
@@ -144,11 +143,13 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or name.strip() in _DESCRIPTIVE:
-            raise ProtocolError(f"{setting!r} should be FIELD=VALUE with a field of the protocol, such as frames=32")
+            raise ProtocolError(
+                f"{shown(setting)} should be FIELD=VALUE with a field of the protocol, such as frames=32"
+            )
         try:
-            values[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ProtocolError(f"{setting!r}: {text!r} is not a YAML value") from error
+            values[name.strip()] = parse_yaml(text, name.strip())
+        except DocumentError as error:
+            raise ProtocolError(f"{shown(setting)} is not a YAML value: {error}") from error
     return values
 
 

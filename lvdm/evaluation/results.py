@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.tables import csv_rows
+from lvdm.documents import DocumentError, read_json, shown
 from lvdm.errors import UserError
 
 SCHEMA = "dynamicrafter-evaluation/1"
@@ -280,14 +280,14 @@ def _rows(kind: type[Row], rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]
 
 def _read_json(path: Path, schema: str) -> dict[str, Any]:
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = read_json(path)
     except FileNotFoundError as error:
         raise ResultsError(f"{path}: there is no such file") from error
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error})") from error
+    except DocumentError as error:
+        raise ResultsError(str(error)) from error
     found = tree.get("schema") if isinstance(tree, dict) else None
     if found != schema:
-        raise ResultsError(f"{path}: its schema is {found!r}, this version reads {schema!r}")
+        raise ResultsError(f"{path}: its schema is {shown(found)}, this version reads {schema!r}")
     return tree
 
 

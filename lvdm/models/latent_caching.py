@@ -20,6 +20,7 @@ from lvdm.data.atomic import OutputError
 from lvdm.data.latent_index import CODE_VERSION, CacheEntry, CacheIndex, CacheRecipe
 from lvdm.data.latent_items import CacheItems, Pictures
 from lvdm.data.latent_records import DTYPES, CacheError, Kind, RecordStore, RecordWriter, record_key
+from lvdm.documents import parse_json
 from lvdm.models.encoders import FrozenEncoders
 
 logger = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class LatentCaching:
             reason = str(error).removeprefix(f"{entry.path}: ")
             logger.warning("%s cannot be cached: %s", entry.path, reason)
             return replace(entry, broken=reason)
-        told = json.loads(self.store.header("moments", moments)[1]["entry"])
+        told = parse_json(self.store.header("moments", moments)[1]["entry"], str(self.store.path("moments", moments)))
         return replace(entry, moments=moments, tokens=tokens, **told)
 
     def _encode(self, pictures: Pictures, moments: str | None, tokens: str | None) -> None:

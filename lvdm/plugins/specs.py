@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from lvdm.config import parse_dataclass
+from lvdm.documents import parse_yaml, shown
 from lvdm.suggestions import suggest
 
 
@@ -18,7 +17,7 @@ def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Any:
     """
     name, _, rest = text.strip().partition(":")
     if name not in kinds:
-        raise ValueError(f"{where} {name!r} is not known; {suggest(name, kinds)}")
+        raise ValueError(f"{where} {shown(name)} is not known; {suggest(name, kinds)}")
     return parse_options(rest, kinds[name], f"{where} {name}")
 
 
@@ -28,8 +27,8 @@ def parse_options(text: str, kind: type, where: str) -> Any:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not value:
-            raise ValueError(f"{where}: {part!r} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1")
-        values[key.strip()] = yaml.safe_load(value)
+            raise ValueError(f"{where}: {shown(part)} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1")
+        values[key.strip()] = parse_yaml(value, f"{where}: {key.strip()}")
     return parse_dataclass(kind, values, where)
 
 

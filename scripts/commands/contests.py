@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.data.atomic import output_error, write_json
+from lvdm.documents import read_json
 from lvdm.evaluation.quality import Ranking, rank
 from lvdm.provenance import read_record, record_path
 from scripts.commands.options import GenerationOptions
@@ -75,7 +75,7 @@ class Contest:
                 {"number": i + 1, "reason": reason} for i, reason in zip(ranking.order, ranking.reasons, strict=True)
             ],
         }
-        made = json.loads(old_record.read_text(encoding="utf-8"))
+        made = read_json(old_record)
         sheet = f"{old_record.stem}_sheet.png"  # named after the record
         try:
             for path in sorted(winner.parent.iterdir()):

@@ -36,9 +36,11 @@ def report_error(error: BaseException) -> int | None:
 
 
 def _one_line(message: str) -> str:
-    """Lines joined by semicolons, so that a list in a message stays one."""
+    """Lines joined by semicolons, so that a list in a message stays one; a very long one is cut in its middle."""
+    from lvdm.documents import cut_line  # yaml takes a moment to import
+
     lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
-    return "; ".join(lines).replace(":; ", ": ")
+    return cut_line("; ".join(lines).replace(":; ", ": "))
 
 
 class OneLineErrors(TyperGroup):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_reader import VideoReader
 from lvdm.data.video_writer import check_output, to_uint8, write_video
+from lvdm.documents import read_json
 from lvdm.generation import GenerationSettings
 from lvdm.model_files import ModelFiles, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -91,7 +91,7 @@ def extension_job(source: Path, overlap: int | None, options: GenerationOptions)
 def replayed_extension(path: Path, options: GenerationOptions) -> ExtensionJob:
     """The extension that the record `path` describes, under the same settings, seed, precision and device."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime = (record[name] for name in ("source", "model", "runtime"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from statistics import fmean
@@ -83,7 +82,11 @@ def _read_earlier(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
     """The levels that an earlier run has measured. Raises `ValueError` for one of something else."""
     if not path.exists():
         return []
-    earlier = json.loads(path.read_text(encoding="utf-8"))
+    from lvdm.documents import read_json
+
+    earlier = read_json(path)
+    if not isinstance(earlier, dict) or not isinstance(earlier.get("levels"), list):
+        raise ValueError(f"{path} is no file of motion levels; choose another name")
     other = [name for name in about if name != "versions" and earlier.get(name) != about[name]]
     if other:
         raise ValueError(f"{path} was measured with other {' and '.join(other)}; choose another file, or remove it")

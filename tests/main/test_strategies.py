@@ -188,6 +188,16 @@ def test_processes_agree_on_the_folder_of_the_run(monkeypatch: pytest.MonkeyPatc
     assert run_name("", TWO_CPUS, None) == "chosen"
 
 
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "a/b", "..", ".", " ", "a\\b", "C:x", "a\0b", "x" * 300])
+def test_a_name_of_a_run_leads_to_no_other_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="--name"):
+        run_name(name, TWO_CPUS, None)
+    if "\0" not in name:
+        monkeypatch.setenv(RUN_NAME_VARIABLE, name)
+        with pytest.raises(ConfigError, match=RUN_NAME_VARIABLE):
+            run_name("", TWO_CPUS, None)
+
+
 # ---------------------------------------------------------------------- several processes
 
 

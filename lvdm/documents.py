@@ -1,0 +1,263 @@
+"""The one reader of YAML and the one of JSON: for files of strangers, whose content is data and nothing else.
+
+Nothing in a document is replaced, run or looked up: no environment variables, no other files, no tags for objects.
+What would crash or fill a machine is refused before it is built: nesting, aliases that multiply, size.
+Every error is one line that names the place and never repeats the input.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+MAX_DEPTH = 64
+"""Containers in containers."""
+
+MAX_YAML_BYTES, MAX_YAML_NODES = 2_000_000, 200_000
+"""The nodes are those of the tree after aliases."""
+
+MAX_JSON_BYTES = 2_000_000_000
+"""The largest that are written here, indices of caches, take 0.5 kB for each video."""
+
+MAX_LINE = 2000
+"""Characters of the longest message: an input that an error quotes is not repeated in full."""
+
+_REFERENCE, _MAX_REPLACED = re.compile(r"\$\{([\w.-]+)\}"), 200
+_SHOWN = 60
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class DocumentError(ValueError):
+    """YAML or JSON that cannot be used; the message names the place and the reason."""
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The plain containers and scalars in a YAML file; None for an empty one. Raises `DocumentError`."""
+    return parse_yaml(read_document(path, MAX_YAML_BYTES), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text. `where` is the place named in errors. Raises `DocumentError`."""
+    try:
+        _check_size_of_tree(text, where)
+        tree = yaml.load(text, Loader=_DocumentLoader)  # a safe loader
+        return _plain(tree, tree, where)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = "" if mark is None else f", line {mark.line + 1}"
+        reason = _cut(error.problem or "it cannot be parsed")
+        raise DocumentError(f"{where}{place}: is not a readable YAML text: {reason}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, DocumentError):
+            raise
+        raise DocumentError(f"{where}: is not a readable YAML text: {_cut(str(error))}") from error
+
+
+def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
+    """The value in a JSON file. Raises `DocumentError`; FileNotFoundError where there is none, for callers that ask."""
+    return parse_json(read_document(path, max_bytes), str(path))
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text. `where` is the place named in errors. Raises `DocumentError`, also for NaN."""
+
+    def refuse(_: str) -> NoReturn:
+        raise DocumentError(f"{where}: holds NaN or an infinite number, which JSON has not")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise DocumentError(f"{where}: is not valid JSON ({error.msg}, line {error.lineno})") from error
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{where}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
+    except RecursionError as error:
+        raise DocumentError(f"{where}: is nested deeper than {MAX_DEPTH} levels") from error
+    except ValueError as error:
+        if isinstance(error, DocumentError):
+            raise
+        raise DocumentError(f"{where}: is not valid JSON ({_cut(str(error))})") from error
+    _check_json(value, where)
+    return value
+
+
+def read_document(path: str | Path, max_bytes: int) -> str:
+    """The text of a regular file in UTF-8, of at most so many bytes. Raises `DocumentError` and FileNotFoundError."""
+    path = Path(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise DocumentError(f"{path}: is {kind}, give a file")
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise DocumentError(f"{path}: is larger than {max_bytes / 1e6:g} MB, which no such file is")
+        return content.decode("utf-8")
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError as error:
+        raise DocumentError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
+    except OSError as error:
+        raise DocumentError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        if isinstance(error, DocumentError):
+            raise
+        raise DocumentError(f"{str(path)!r}: is no name of a file ({error})") from error  # a null byte
+
+
+def shown(value: Any) -> str:
+    """`value` for an error message: its repr, cut to one short line, however large or deep it is."""
+    if isinstance(value, str):
+        return _cut(repr(value[: _SHOWN * 2]))
+    if isinstance(value, dict | list | tuple | set):
+        inside = value.values() if isinstance(value, dict) else value
+        if len(value) > 8 or any(isinstance(item, dict | list | tuple | set) for item in inside):
+            return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and abs(value) > 10**_SHOWN:
+        return f"a whole number of more than {_SHOWN} digits"
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # of numbers with more digits than Python prints, deep inside
+        return f"a {type(value).__name__}"
+
+
+def cut_line(line: str, limit: int = MAX_LINE) -> str:
+    """`line`, of which the middle is left out where it is longer than so many characters."""
+    half = limit // 2
+    return line if len(line) <= limit else f"{line[:half]} ... {line[-half:]}"
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 2 * _SHOWN else f"{line[: 2 * _SHOWN]}..."
+
+
+def _check_size_of_tree(text: str, where: str) -> None:
+    """Raise `DocumentError` for a tree that is too deep or too large, from its events, which are made without it.
+
+    libyaml builds nodes by recursion and crashes the process; aliases of aliases double with every line.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise DocumentError(f"{where}: is larger than {MAX_YAML_BYTES / 1e6:g} MB, which no such file is")
+    sizes: dict[str, int] = {}  # of the nodes that have anchors; none yet while they are open
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]  # anchor, nodes inside so far
+
+    def add(count: int) -> None:
+        anchor, inside = open_nodes[-1]
+        open_nodes[-1] = anchor, inside + count
+        if sum(inside for _, inside in open_nodes) > MAX_YAML_NODES:
+            raise DocumentError(f"{where}: holds more than {MAX_YAML_NODES} values, with its aliases")
+
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise DocumentError(f"{where}: an alias names a value that is not there yet")
+            add(sizes[event.anchor])
+        elif isinstance(event, yaml.ScalarEvent):
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+            add(1)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            sizes.pop(event.anchor, None)
+            open_nodes.append((event.anchor, 1))
+            if len(open_nodes) > MAX_DEPTH:
+                raise DocumentError(f"{where}: is nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, inside = open_nodes.pop()
+            if anchor is not None:
+                sizes[anchor] = inside
+            add(inside)
+
+
+class _DocumentLoader(_Loader):  # type: ignore[misc]
+    """PyYAML's safe loader, without dates and numbers to the base 60, with floats such as 1e-4; a key stands once."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # as in PyYAML
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float", ":int"))]
+        for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node. Raises `DocumentError` for a key that stands there twice."""
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for number, key in enumerate(keys) if key in keys[:number] and key[1] != "<<"), None)
+        if twice is not None:
+            problem = f"the key {shown(twice[1])} stands there twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return dict(super().construct_mapping(node, deep=deep))
+
+
+_DocumentLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$"
+        r"|^\.(?:nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+_DocumentLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][\d_]*)$"),
+    list("-+0123456789"),
+)
+
+
+def _plain(value: Any, root: Any, where: str) -> Any:
+    """`value` without what is shared by aliases and with references replaced. Raises `DocumentError`."""
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str | int | float) or "${" in str(key):
+                raise DocumentError(f"{where}: {shown(key)} cannot be a key, write a word or a number")
+        return {key: _plain(item, root, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, root, where) for item in value]
+    if isinstance(value, str):
+        return _dereferenced(value, root, where) if "${" in value else value
+    if value is None or isinstance(value, int | float):
+        return value
+    raise DocumentError(f"{where}: holds a {type(value).__name__}; write words, numbers, lists and mappings")
+
+
+def _dereferenced(text: str, root: Any, where: str) -> Any:
+    """`text` with its references, such as ${model.params.size}, replaced by scalars of the same document.
+
+    That is all they can be: what the environment or a program would answer is refused, as is a reference to another.
+    """
+
+    def find(match: re.Match[str]) -> Any:
+        node = root
+        for name in match[1].split("."):
+            node = node.get(name) if isinstance(node, dict) else None
+        if node is None or isinstance(node, dict | list) or "${" in str(node):
+            raise DocumentError(f"{where}: is not a readable YAML text: {shown(match[0])} names no single value in it")
+        return node
+
+    whole = _REFERENCE.fullmatch(text)
+    found = find(whole) if whole else _REFERENCE.sub(lambda match: str(find(match))[:_MAX_REPLACED], text)
+    if "${" in str(found):
+        raise DocumentError(f"{where}: is not a readable YAML text: {shown(text)} cannot be replaced, write the value")
+    return found
+
+
+def _check_json(value: Any, where: str) -> None:
+    """Raise `DocumentError` for a tree that is too deep, and for numbers such as 1e999."""
+    waiting: list[Iterator[Any]] = [iter((value,))]
+    while waiting:
+        for item in waiting[-1]:
+            if isinstance(item, float):
+                if not math.isfinite(item):
+                    raise DocumentError(f"{where}: holds a number that is too large")
+            elif isinstance(item, dict | list):
+                if len(waiting) > MAX_DEPTH:
+                    raise DocumentError(f"{where}: is nested deeper than {MAX_DEPTH} levels")
+                waiting.append(iter(item.values() if isinstance(item, dict) else item))
+                break
+        else:
+            waiting.pop()
