@@ -31,7 +31,7 @@ from lvdm.data.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.choosing import choose_shelf, long_video_plugins
-from lvdm.plugins.seams import Samples, attached, plain_seams
+from lvdm.plugins.hooks import Samples, attached, plain_hooks
 
 LENGTHS = (16, 64, 256)
 MID = {"model_channels": 64, "num_head_channels": 64}
@@ -95,7 +95,7 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, shelf)
     x = torch.randn(2, config.in_channels, num_frames, side, side)
     tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)
-    with attached(plugins, model.unet, plain_seams(samples, model.branches), samples):
+    with attached(plugins, model.unet, plain_hooks(samples, model.branches), samples).layers.active():
         return allocator_peak(lambda: model.unet(x, torch.tensor([500, 500]), tokens))
 
 

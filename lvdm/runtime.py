@@ -27,11 +27,11 @@ from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
 from lvdm.plugins.bidirectional import Bidirectional, Leg, make_legs, parse_between
 from lvdm.plugins.choosing import choose_shelf, long_video_plugins
+from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 from lvdm.plugins.late_weights import LateWeights
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scaling import Plan
-from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
 from lvdm.results import GenerationRequest, Progress, in_chunks
 
 logger = logging.getLogger(__name__)
@@ -115,19 +115,20 @@ class Runtime:
         total = settings.num_inference_steps
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
         branches = partial(self.model.branches, batched=not self.low_memory)
-        seams = plain_seams(samples, branches, total, settings.sampler, partial(guide, settings=settings))
+        hooks = plain_hooks(samples, branches, total, settings.sampler, partial(guide, settings=settings))
         report(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
-            seams.clock.step = step + 1
+            hooks.clock.step = step + 1
             changed = on_step(step, t, x_t, pred_x0) if on_step else None
             report(on_progress, "sample", step + 1, total)
             return changed
 
         methods = [*self.settings_plugins(requests, settings), *plugins]
-        with self.resident(self.model.model), attached(methods, self.model.unet, seams, samples) as seams:
+        hooks = attached(methods, self.model.unet, hooks, samples)
+        with self.resident(self.model.model):
             schedule, full = self.model.schedule, conditions[0]
-            start = seams.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
+            start = hooks.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
             if start.timestep is not None:
@@ -135,13 +136,13 @@ class Runtime:
             self.warn_of_lost_contrast(settings, timesteps)
             latents = start.latents.to(self.device)
             noise = latents if start.noise is None else start.noise.to(self.device)
-            return seams.sampler(
-                seams.guidance(seams.branches(conditions)),
+            return hooks.sampler(
+                hooks.denoiser(conditions),
                 latents,
                 schedule,
                 timesteps,
                 eta=settings.eta,
-                step_noise=seams.step_noise,
+                step_noise=hooks.step_noise,
                 fix_final_step=settings.fix_final_step,
                 inpaint=self._inpainting(kept, settings.anchor, full, noise),
                 callback=after_step,

@@ -13,7 +13,7 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.plugins.fifo import FIFO
-from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams
+from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 from lvdm.results import GenerationRequest
 from lvdm.runtime import ProgressCallback, Runtime, guide, report
 
@@ -40,7 +40,7 @@ def stream_latents(
     window, schedule = model.trained_frames, model.schedule
     samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
     branches = partial(model.branches, batched=not runtime.low_memory)
-    seams = plain_seams(samples, branches, total, guidance=partial(guide, settings=settings))
+    hooks = plain_hooks(samples, branches, total, guidance=partial(guide, settings=settings))
     clip = for_windows(settings, window)
     if model.reads_latents:
         still = conditions[0].concat[:, :, 0].float()
@@ -55,12 +55,13 @@ def stream_latents(
             report(on_progress, "sample", number + 1, total)
 
     methods = [*runtime.settings_plugins(requests, clip), *plugins]
-    with runtime.resident(model.model), attached(methods, model.unet, seams, samples) as seams:
+    hooks = attached(methods, model.unet, hooks, samples)
+    with runtime.resident(model.model):
         timesteps = make_timesteps(settings.timestep_spacing, total, schedule.num_train_timesteps)
         runtime.warn_of_lost_contrast(settings, timesteps)
         report(on_progress, "sample", 0, total)
         frames = FIFO(window).stream(
-            seams.guidance(seams.branches(conditions)),
+            hooks.denoiser(conditions),
             still,
             lambda frame: noise(f"frame/{frame}"),
             schedule,

@@ -14,16 +14,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from lvdm.modules.attention_processors import (
     AttentionKind,
     AttentionMeta,
-    AttentionProcessor,
     FrameOrder,
     RelativePosition,
-    attend,
 )
+from lvdm.modules.hooks import attention_of, checkpointed, replaceable
 from lvdm.modules.layers import GroupNorm32, zero_module
 
 
@@ -77,7 +75,6 @@ class CrossAttention(nn.Module):
         context_dim = query_dim if context_dim is None else context_dim
         self.heads = heads
         self.temporal = temporal
-        self.processor: AttentionProcessor = attend
         self.to_q = nn.Linear(query_dim, inner_dim, bias=False)
         self.to_k = nn.Linear(context_dim, inner_dim, bias=False)
         self.to_v = nn.Linear(context_dim, inner_dim, bias=False)
@@ -103,7 +100,8 @@ class CrossAttention(nn.Module):
             out = self._attend_to_context(q, context, num_frames)
         else:
             k, v = self._split_heads(self.to_k(x)), self._split_heads(self.to_v(x))
-            out = self.processor(q, k, v, self._meta(num_frames, causal))
+            meta = self._meta(num_frames, causal)
+            out = attention_of(self, meta.kind)(q, k, v, meta)
         return self.to_out(rearrange(out, "b nh n d -> b n (nh d)"))
 
     def project(self, context: Context) -> KeysValues:
@@ -137,10 +135,11 @@ class CrossAttention(nn.Module):
     def _attend_shared(self, q: Tensor, keys_values: tuple[Tensor, Tensor], meta: AttentionMeta) -> Tensor:
         """Attend from (b t) queries to tokens of (b t), or to those of b without copying them for every frame."""
         k, v = keys_values
+        processor = attention_of(self, meta.kind)
         if k.shape[0] == q.shape[0]:
-            return self.processor(q, k, v, meta)
+            return processor(q, k, v, meta)
         batch = k.shape[0]
-        out = self.processor(rearrange(q, "(b t) nh n d -> b nh (t n) d", b=batch), k, v, meta)
+        out = processor(rearrange(q, "(b t) nh n d -> b nh (t n) d", b=batch), k, v, meta)
         return rearrange(out, "b nh (t n) d -> (b t) nh n d", n=q.shape[2])
 
 
@@ -205,7 +204,7 @@ class BasicTransformerBlock(nn.Module):
     def forward(self, x: Tensor, context: Context | None = None, num_frames: int = 1, causal: bool = False) -> Tensor:
         """x (batch, n, c) -> the same shape."""
         if self.use_checkpoint and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, context, num_frames, causal, use_reentrant=False)
+            return checkpointed(self._forward, x, context, num_frames, causal)
         return self._forward(x, context, num_frames, causal)
 
     def _forward(self, x: Tensor, context: Context | None, num_frames: int, causal: bool) -> Tensor:
@@ -309,12 +308,14 @@ class TemporalTransformer(nn.Module):
             nn.Linear(inner_dim, in_channels) if use_linear else nn.Conv1d(inner_dim, in_channels, 1)
         )
 
+    @replaceable
     def forward(self, x: Tensor) -> Tensor:
         """x (b, c, t, h, w) -> the same shape."""
         height, width = x.shape[3:]
         h = self.transform(rearrange(self.norm(x), "b c t h w -> (b h w) t c"))
         return rearrange(h, "(b h w) t c -> b c t h w", h=height, w=width) + x
 
+    @replaceable
     def transform(self, h: Tensor) -> Tensor:
         """What is added to the input: normalised activations (pixels, t, c) -> the same shape; pixels do not meet."""
         num_frames = h.shape[1]

@@ -71,7 +71,7 @@ class AttentionMeta:
 
 
 AttentionProcessor = Callable[[Tensor, Tensor, Tensor, AttentionMeta], Tensor]
-"""`(q, k, v, meta) -> out`, each (batch, heads, tokens, d). Set as `processor` on a `CrossAttention`."""
+"""`(q, k, v, meta) -> out`, each (batch, heads, tokens, d). What stands in for `attend`: `lvdm.modules.hooks`."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+
+from lvdm.modules.hooks import checkpointed, replaceable
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -41,12 +42,21 @@ class GroupNorm32(nn.GroupNorm):
         return out.to(x.dtype)
 
 
+class Conv2d(nn.Conv2d):
+    """torch's convolution over pixels, in whose place a generation may compute another one."""
+
+    @replaceable
+    def forward(self, x: Tensor) -> Tensor:
+        """x (n, c, h, w) -> (n, c', h', w')."""
+        return super().forward(x)
+
+
 class Downsample(nn.Module):
     """3x3 convolution of stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.op = Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.op(x)
@@ -57,7 +67,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
@@ -72,6 +82,7 @@ class TemporalConv3d(nn.Conv3d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, (3, 1, 1), padding=(1, 0, 0))
 
+    @replaceable
     def forward(self, x: Tensor) -> Tensor:
         """x (b, c, t, h, w) -> the same shape."""
         out = F.conv2d(x.flatten(3), self.weight[..., 0], self.bias, padding=(1, 0))  # b c t (h w)
@@ -127,14 +138,14 @@ class ResBlock(nn.Module):
         super().__init__()
         self.use_checkpoint = use_checkpoint
         self.in_layers = nn.Sequential(
-            GroupNorm32(norm_num_groups, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            GroupNorm32(norm_num_groups, channels), nn.SiLU(), Conv2d(channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(emb_channels, out_channels))
         self.out_layers = nn.Sequential(
             GroupNorm32(norm_num_groups, out_channels),
             nn.SiLU(),
             nn.Dropout(dropout),
-            zero_module(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+            zero_module(Conv2d(out_channels, out_channels, 3, padding=1)),
         )
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
         # The misspelling is part of the released checkpoints' keys.
@@ -144,13 +155,14 @@ class ResBlock(nn.Module):
             else None
         )
 
+    @replaceable
     def forward(self, x: Tensor, emb: Tensor, temporal: bool = True) -> Tensor:
         """x (b t, c, h, w), emb (b, 1 or t, emb_channels) -> (b t, out_channels, h, w).
 
         `temporal=False` leaves out the temporal convolution.
         """
         if self.use_checkpoint and self.training and torch.is_grad_enabled():
-            return checkpoint(self._forward, x, emb, temporal, use_reentrant=False)
+            return checkpointed(self._forward, x, emb, temporal)
         return self._forward(x, emb, temporal)
 
     def _forward(self, x: Tensor, emb: Tensor, temporal: bool) -> Tensor:

@@ -1,4 +1,4 @@
 """Methods on top of the networks, one file each: set on a model for one sampling, and taken off again.
 
-`seams` says what a method may replace; `lvdm.plugins.choosing` makes the methods that settings ask for.
+`hooks` says what a method may replace; `lvdm.plugins.choosing` makes the methods that settings ask for.
 """

@@ -15,11 +15,11 @@ from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.early_start import EarlyStart
 from lvdm.plugins.free_init import FreeInit, parse_free_init
 from lvdm.plugins.free_u import parse_free_u
+from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.kept_pixels import KeptPixels, feather
 from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.low_pass import LowPass
 from lvdm.plugins.scaling import Plan, scale_plugins
-from lvdm.plugins.seams import Plugin
 from lvdm.plugins.settings import PluginSettings
 from lvdm.plugins.weak_guidance import WeakGuidance, parse_weak
 

@@ -20,8 +20,7 @@ More than two pictures cut the video into stretches, each of which is a clip of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -37,7 +36,7 @@ from lvdm.diffusion.samplers.run import SamplingRun
 from lvdm.diffusion.samplers.types import Inpainting, StepCallback
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams
+from lvdm.plugins.hooks import Hooks, Samples
 from lvdm.plugins.specs import parse_spec
 
 MAX_REPEATS = 10
@@ -203,21 +202,20 @@ class Bidirectional:
     legs: Sequence[Leg]
     whole: Sequence[Conditioning]
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Show the network the stretches instead of the video, one way or both; see `Plugin`."""
         views = Views()
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
             # other methods may ask for some of the conditions only
             numbers = [[own is condition for own in self.whole].index(True) for condition in conditions]
-            branches = [seams.branches([leg.conditions[number] for number in numbers]) for leg in self.legs]
+            branches = [hooks.branches([leg.conditions[number] for number in numbers]) for leg in self.legs]
             return lambda x_t, t: look(self.legs, branches, views.now, x_t, t)
 
-        sampler = seams.sampler
+        sampler = hooks.sampler
         if not takes_steps_once(self.method):
             sampler = partial(sample_in_passes, self.method, views)
-        yield replace(seams, branches=make, sampler=sampler)
+        return replace(hooks, branches=make, sampler=sampler)
 
 
 def noise_again(step: DDIMStep, t: int, schedule: NoiseSchedule) -> tuple[float, float]:

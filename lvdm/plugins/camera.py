@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,7 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
-from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
+from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.specs import parse_spec
 
 
@@ -159,15 +158,14 @@ class FrameInit:
     layout: Tensor
     camera: Layout
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Put the layout into the noise; see `Plugin`."""
 
         def shaped(begin: Start, schedule: NoiseSchedule) -> Start:
             first = start_step(self.camera.level, schedule) if self.camera.begin else begin.timestep
             return Start(self.shape_noise(begin.latents, schedule), first, begin.latents)
 
-        yield begun_otherwise(seams, shaped)
+        return begun_otherwise(hooks, shaped)
 
     def shape_noise(self, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
         """Noise (b, c, t, h, w) whose low frequencies are those of the noised layout, dynamic rescale included."""

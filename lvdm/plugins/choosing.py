@@ -7,8 +7,8 @@ from types import MappingProxyType
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.ring import Ring
-from lvdm.plugins.seams import Plugin
 
 LONG_VIDEO = MappingProxyType({"plain": None, "freenoise": FreeNoise, "freelong": FreeLong, "ring": Ring, "fifo": None})
 """How videos longer than the trained clips are made, by the name that settings give, and the plug-in for windows.

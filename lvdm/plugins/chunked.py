@@ -10,11 +10,10 @@ skips, and what temporal convolutions make, wait elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -23,7 +22,7 @@ from torch import Tensor, nn
 from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
 from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
-from lvdm.plugins.seams import Samples, Seams, replaced_methods
+from lvdm.plugins.hooks import Hooks, Samples
 from lvdm.plugins.shelves import SHELVES, Fetch, Keep, Shelf
 
 TINY = 1e-12
@@ -49,13 +48,17 @@ class Chunked:
         if self.shelf not in SHELVES:
             raise ValueError(f"shelf {self.shelf!r} is not known; use one of {', '.join(SHELVES)}")
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Run `unet` in pieces; see `Plugin`."""
-        runner = ChunkedUNet(unet, self.frames, SHELVES[self.shelf])
-        # keys and values of all frames' tokens, computed once for all steps, would grow with the length
-        with replaced_methods(unet, {"forward": runner.forward, "project_context": unet.split_context}):
-            yield seams
+
+        def forward(network: UNetModel, inner: object, *args: Any, **others: Any) -> Tensor:
+            return ChunkedUNet(network, self.frames, SHELVES[self.shelf]).forward(*args, **others)
+
+        def project(network: UNetModel, inner: object, context: Tensor, num_frames: int) -> Context:
+            # keys and values of all frames' tokens, computed once for all steps, would grow with the length
+            return network.split_context(context, num_frames)
+
+        return hooks.with_functions("forward", {unet: forward}).with_functions("project_context", {unet: project})
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,11 +48,11 @@ class DispersedKernels:
     """The dispersed kernel of each convolution, computed when it is first asked for."""
 
     def __init__(self) -> None:
-        self._kernels: dict[tuple[nn.Conv2d, tuple[torch.device, int]], Tensor] = {}
+        self._kernels: dict[tuple[nn.Conv2d, torch.device], Tensor] = {}
 
     def __call__(self, module: nn.Conv2d) -> Tensor:
         """(out, in, 5, 5), on the device of the module."""
-        place = (module.weight.device, module.weight.data_ptr())  # other weights may be at work later
+        place = module.weight.device
         kernel = self._kernels.get((module, place))
         if kernel is None:
             kernel = self._kernels[module, place] = disperse(module.weight)

@@ -12,8 +12,6 @@ with the dynamic rescale s, which the published code leaves out. At M = T under 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,7 +20,7 @@ from torch.nn import functional as F
 
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
+from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +70,7 @@ class EarlyStart:
     time: float
     statistics: LatentStatistics | None = None
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Begin at M; see `Plugin`."""
 
         def earlier(begin: Start, schedule: NoiseSchedule) -> Start:
@@ -82,7 +79,7 @@ class EarlyStart:
                 return replace(begin, timestep=first)
             return Start(analytic_noise(begin.latents, self.statistics, first, schedule), first, begin.latents)
 
-        yield begun_otherwise(seams, earlier)
+        return begun_otherwise(hooks, earlier)
 
 
 def start_step(time: float, schedule: NoiseSchedule) -> int:

@@ -7,8 +7,6 @@ latents are noised to a time below it, with the dynamic rescale, and sampling be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +18,7 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
-from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise
+from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.specs import parse_options
 
 
@@ -65,8 +63,7 @@ class FreeInit:
     iteration: int
     latents: Tensor
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Begin with the low frequencies of the latents; see `Plugin`."""
 
         def again(begin: Start, schedule: NoiseSchedule) -> Start:
@@ -74,7 +71,7 @@ class FreeInit:
             fresh = sample_noise(noise.shape[1:], samples.seeds, samples.indices, f"free init/{self.iteration}")
             return Start(self.noise_again(noise, fresh, first, schedule), first, noise)
 
-        yield begun_otherwise(seams, again)
+        return begun_otherwise(hooks, again)
 
     def noise_again(self, noise: Tensor, fresh: Tensor, first: int, schedule: NoiseSchedule) -> Tensor:
         """What sampling begins with at time step `first`, (b, c, t, h, w).

@@ -6,17 +6,18 @@ some of their lowest frequencies. It acts on the two deepest levels of the decod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lvdm.modules.hooks import LayerFunction
 from lvdm.modules.layers import ResBlock, Upsample
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams
+from lvdm.plugins.hooks import Hooks, Samples
 from lvdm.plugins.specs import parse_options
 
 
@@ -38,21 +39,15 @@ class FreeU:
             if not 0 <= getattr(self, name) <= 2:
                 raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 2")
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Weigh what the decoder's blocks are given; see `Plugin`."""
         factors = ((self.b1, self.s1), (self.b2, self.s2))
-        hooks = []
+        weighing: dict[ResBlock, LayerFunction] = {}
         for depth, blocks in enumerate(decoder_levels(unet)[: len(factors)]):
             backbone, skip = factors[depth]
-            for block, width in blocks:
-                if (backbone, skip) != (1, 1):
-                    hooks.append(block.register_forward_pre_hook(_weigh(width, backbone, skip)))
-        try:
-            yield seams
-        finally:
-            for hook in hooks:
-                hook.remove()
+            if (backbone, skip) != (1, 1):
+                weighing |= {block: partial(_weighed, width, backbone, skip) for block, width in blocks}
+        return hooks.with_functions("forward", weighing)
 
 
 def parse_free_u(text: str) -> FreeU:
@@ -101,10 +96,16 @@ def damp_low_frequencies(features: Tensor, factor: float) -> Tensor:
     return torch.fft.ifftn(spectrum * weights, dim=(-2, -1)).real.to(features.dtype)
 
 
-def _weigh(width: int, backbone: float, skip: float) -> Any:
-    def hook(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        x, *rest = inputs
-        features, passed = strengthen(x[:, :width], backbone), damp_low_frequencies(x[:, width:], skip)
-        return (torch.cat([features, passed], dim=1), *rest)
-
-    return hook
+def _weighed(
+    width: int,
+    backbone: float,
+    skip: float,
+    block: ResBlock,
+    inner: Callable[..., Tensor],
+    x: Tensor,
+    *args: Any,
+    **others: Any,
+) -> Tensor:
+    """What `inner` makes of (n, c, h, w) whose first `width` channels come from below, weighed."""
+    features, passed = strengthen(x[:, :width], backbone), damp_low_frequencies(x[:, width:], skip)
+    return inner(torch.cat([features, passed], dim=1), *args, **others)

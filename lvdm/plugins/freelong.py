@@ -11,19 +11,20 @@ here the windows are those of FreeNoise, whose weights fall towards their ends a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvdm.modules.attention import TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
+from lvdm.modules.hooks import LayerFunction
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
-from lvdm.plugins.seams import Samples, Seams, replaced_methods, wrapped_attention
+from lvdm.plugins.hooks import Hooks, Samples
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,14 @@ class FreeLong:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)} is not possible; use 0 or more")
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Blend the temporal attention of `unet`; noise stays what it is. See `Plugin`."""
         sizes = {"latents": (0, 0), "layer": (0, 0)}  # height and width
 
-        def noting(name: str, inner: Callable[..., Tensor]) -> Callable[..., Tensor]:
-            def forward(x: Tensor, *args: object, **others: object) -> Tensor:
+        def noting(name: str) -> LayerFunction:
+            def forward(
+                module: nn.Module, inner: Callable[..., Tensor], x: Tensor, *args: Any, **others: Any
+            ) -> Tensor:
                 sizes[name] = (x.shape[3], x.shape[4])
                 return inner(x, *args, **others)
 
@@ -63,13 +65,9 @@ class FreeLong:
             full = sizes["layer"] == sizes["latents"]
             return self.blended(inner, q, k, v, meta, None if full else sizes["layer"])
 
-        with ExitStack() as stack:
-            stack.enter_context(replaced_methods(unet, {"forward": noting("latents", unet.forward)}))
-            for layer in unet.modules():
-                if isinstance(layer, TemporalTransformer):
-                    stack.enter_context(replaced_methods(layer, {"forward": noting("layer", layer.forward)}))
-            stack.enter_context(wrapped_attention(unet, "temporal", wrapper))
-            yield seams
+        layers = {layer: noting("layer") for layer in unet.modules() if isinstance(layer, TemporalTransformer)}
+        noted = hooks.with_functions("forward", {unet: noting("latents")}).with_functions("forward", layers)
+        return noted.with_attention(unet, "temporal", wrapper)
 
     def blended(
         self,

@@ -6,8 +6,7 @@ temporal attention runs in overlapping windows of the trained length, whose resu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -18,7 +17,7 @@ from lvdm.diffusion.noise import StepNoise, sample_generator
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import NoiseInitializer, Samples, Seams, Start, wrapped_attention
+from lvdm.plugins.hooks import Hooks, NoiseInitializer, Samples, Start
 from lvdm.plugins.windows import attend_windowed, sliding_windows
 
 
@@ -37,18 +36,16 @@ class FreeNoise:
         if not 1 <= self.stride <= self.window:
             raise ValueError(f"stride {self.stride} is not possible; use 1 to window ({self.window})")
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Window the temporal attention of `unet`, and give each window the same noise; see `Plugin`."""
-        with wrapped_attention(unet, "temporal", self.windowed):
-            yield self.with_noise(seams, samples)
+        return self.with_noise(hooks, samples).with_attention(unet, "temporal", self.windowed)
 
-    def with_noise(self, seams: Seams, samples: Samples) -> Seams:
-        """`seams` with the noise alone."""
+    def with_noise(self, hooks: Hooks, samples: Samples) -> Hooks:
+        """`hooks` with the noise alone."""
         return replace(
-            seams,
-            initial_noise=self._initial_noise(seams.initial_noise),
-            step_noise=self._step_noise(seams.step_noise, samples),
+            hooks,
+            initial_noise=self._initial_noise(hooks.initial_noise),
+            step_noise=self._step_noise(hooks.step_noise, samples),
         )
 
     def windowed(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:

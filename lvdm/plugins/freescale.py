@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,9 +29,9 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
+from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
-from lvdm.plugins.seams import Samples, Seams, Start, begun_otherwise, wrapped_attention
 from lvdm.plugins.specs import write_options
 from lvdm.plugins.windows import attend_in_windows, window_starts
 
@@ -106,8 +105,7 @@ class Cascade:
     latents: Tensor
     level: float
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Begin on the enlarged video; see `Plugin`."""
 
         def noised(begin: Start, schedule: NoiseSchedule) -> Start:
@@ -115,7 +113,7 @@ class Cascade:
             t, here = torch.full((noise.shape[0],), first, device=noise.device), schedule.to(noise.device)
             return Start(q_sample(scale_x0(self.latents.to(noise), t, here), noise, t, here), first, noise)
 
-        yield begun_otherwise(seams, noised)
+        return begun_otherwise(hooks, noised)
 
 
 @dataclass(frozen=True)
@@ -125,27 +123,22 @@ class FreeScale:
     plan: FreeScalePlan
     size: tuple[int, int]
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Look at the picture at two scales; see `Plugin`."""
         layers = list(layers_of(unet))
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
-            plain = seams.branches(conditions)
+            plain = hooks.branches(conditions)
 
             def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-                dilated = seams.clock.before(self.plan.until)
+                dilated = hooks.clock.before(self.plan.until)
                 with redilated(self.factors(layers) if dilated else {}):
                     return plain(x_t, t)
 
             return branches
 
-        changed = replace(seams, branches=make)
-        if not self.plan.fuse:
-            yield changed
-            return
-        with wrapped_attention(unet, "self", self.attend):
-            yield changed
+        changed = replace(hooks, branches=make)
+        return changed.with_attention(unet, "self", self.attend) if self.plan.fuse else changed
 
     def factors(self, layers: Sequence[Layer]) -> dict[nn.Conv2d, float]:
         """How far apart the taps are: in encoder and middle, below full resolution, by the factor."""

@@ -6,8 +6,7 @@ a picture without details until the motion is decided, it moves more; the sharp 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import Branches
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams
+from lvdm.plugins.hooks import Hooks, Samples
 
 
 def without_details(images: Tensor, strength: float) -> Tensor:
@@ -40,17 +39,16 @@ class LowPass:
     concat: Tensor
     until: float
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Show the network the blurred picture first; see `Plugin`."""
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
-            sharp = seams.branches(conditions)
-            soft = seams.branches([replace(condition, concat=self.concat) for condition in conditions])
+            sharp = hooks.branches(conditions)
+            soft = hooks.branches([replace(condition, concat=self.concat) for condition in conditions])
 
             def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-                return soft(x_t, t) if seams.clock.before(self.until) else sharp(x_t, t)
+                return soft(x_t, t) if hooks.clock.before(self.until) else sharp(x_t, t)
 
             return branches
 
-        yield replace(seams, branches=make)
+        return replace(hooks, branches=make)

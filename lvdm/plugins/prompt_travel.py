@@ -8,7 +8,6 @@ same while the motion changes; in between, where motion is decided, every layer 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -21,7 +20,7 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import Branches
 from lvdm.modules.attention import Context, SpatialTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams
+from lvdm.plugins.hooks import Hooks, Samples
 
 BLEND_SHARE = 0.25
 """Part of a video in which one sentence turns into the next."""
@@ -42,8 +41,7 @@ class PromptTravel:
     mixed: Tensor
     target: Tensor
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Give the full condition its sentences; the other branches stay. They run one after the other."""
 
         def branches(conditions: Sequence[Conditioning]) -> Branches:
@@ -59,7 +57,7 @@ class PromptTravel:
 
             return denoise
 
-        yield replace(seams, branches=branches)
+        return replace(hooks, branches=branches)
 
     def contexts(self, unet: UNetModel, conditioning: Conditioning) -> tuple[Context, Context]:
         """The tokens without and with motion injection."""

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lvdm.modules.hooks import active_hooks
+
 KernelOf = Callable[[nn.Conv2d], Tensor]
 """The kernel (out, in, k, k) that stands in for that of a convolution."""
 
@@ -43,22 +45,18 @@ def progressive_factor(factor: float, step: int, last_step: int) -> float:
 def redilated(factors: Mapping[nn.Conv2d, float], kernel_of: KernelOf | None = None) -> Iterator[None]:
     """Within the block, convolve with the taps of each module `factors[module]` apart, with kernels of `kernel_of`.
 
-    Only the modules' way of computing is exchanged, and given back at the end of the block, whatever ended it: no
-    weight and no setting of theirs is touched. A module with factor 1 and its own kernel computes as it always does.
+    That is so for evaluations in this context alone (`lvdm.modules.hooks`), and on top of the hooks that are active: no
+    module is touched. One with factor 1 and its own kernel computes as it always does.
     """
-    patched: list[nn.Conv2d] = []
-    try:
-        for module, factor in factors.items():
-            if factor != 1 or kernel_of is not None:
-                # an attribute of the instance goes before the method of the class
-                module.__dict__["forward"] = functools.partial(_forward, module, factor, kernel_of)
-                patched.append(module)
+    functions = {
+        module: functools.partial(_forward, factor, kernel_of)
+        for module, factor in factors.items()
+        if factor != 1 or kernel_of is not None
+    }
+    with active_hooks().with_functions("forward", functions).active():
         yield
-    finally:
-        for module in patched:
-            del module.__dict__["forward"]
 
 
-def _forward(module: nn.Conv2d, factor: float, kernel_of: KernelOf | None, x: Tensor) -> Tensor:
+def _forward(factor: float, kernel_of: KernelOf | None, module: nn.Conv2d, inner: object, x: Tensor) -> Tensor:
     weight = module.weight if kernel_of is None else kernel_of(module)
     return redilated_conv2d(x, weight, module.bias, module.stride[0], factor)

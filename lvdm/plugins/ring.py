@@ -7,10 +7,8 @@ tokens go there and back, so that they meet at the seam as well. It needs no mod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from einops import rearrange
@@ -23,7 +21,7 @@ from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.layers import TemporalConv3d
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.freenoise import FreeNoise
-from lvdm.plugins.seams import Samples, Seams, replaced_methods, wrapped_attention
+from lvdm.plugins.hooks import Hooks, Samples
 from lvdm.plugins.windows import attend_windowed, ring_windows
 
 
@@ -41,21 +39,18 @@ class Ring:
     def __post_init__(self) -> None:
         FreeNoise(self.window, self.stride)  # raises for what is not possible
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Let frames of `unet` go round, repeat the noise of long rings as FreeNoise does, turn the tokens."""
         noise = FreeNoise(self.window, self.stride)
 
         def branches(conditions: Sequence[Conditioning]) -> Branches:
             per_frame = unet.config.image_tokens_per_frame
-            return seams.branches([there_and_back(condition, per_frame) for condition in conditions])
+            return hooks.branches([there_and_back(condition, per_frame) for condition in conditions])
 
-        with ExitStack() as stack:
-            for layer in unet.modules():
-                if isinstance(layer, TemporalConv3d):
-                    stack.enter_context(replaced_methods(layer, {"forward": partial(convolve_round, layer)}))
-            stack.enter_context(wrapped_attention(unet, "temporal", self.windowed))
-            yield replace(noise.with_noise(seams, samples), branches=branches)
+        layers = [layer for layer in unet.modules() if isinstance(layer, TemporalConv3d)]
+        rounded = replace(noise.with_noise(hooks, samples), branches=branches)
+        rounded = rounded.with_functions("forward", dict.fromkeys(layers, convolve_round))
+        return rounded.with_attention(unet, "temporal", self.windowed)
 
     def windowed(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
         """`inner` in windows that go round; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
@@ -64,7 +59,7 @@ class Ring:
         return attend_windowed(inner, q, k, v, meta, windows)
 
 
-def convolve_round(layer: TemporalConv3d, x: Tensor) -> Tensor:
+def convolve_round(layer: TemporalConv3d, inner: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`layer` on (b, c, t, h, w) with the last frame before the first one and the first after the last."""
     x = torch.cat([x[:, :, -1:], x, x[:, :, :1]], dim=2)
     b, _, t, h, w = x.shape

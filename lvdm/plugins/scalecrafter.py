@@ -17,7 +17,6 @@ Convolutions over frames, and those at both ends of the network, stay as they ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -28,8 +27,8 @@ from lvdm.diffusion.guidance import Branches, noise_damped
 from lvdm.modules.layers import Downsample, ResBlock, Upsample
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.dispersion import DispersedKernels
+from lvdm.plugins.hooks import Hooks, Samples, StepClock
 from lvdm.plugins.redilation import progressive_factor, redilated
-from lvdm.plugins.seams import Samples, Seams, StepClock
 from lvdm.plugins.specs import write_options
 
 MAX_FACTOR = 8.0
@@ -135,20 +134,19 @@ def _convolutions(layer: nn.Module) -> list[nn.Conv2d]:
 
 @dataclass(frozen=True)
 class ScaleCrafter:
-    """The method as a plug-in: the UNet is patched for each evaluation, and as it was in between."""
+    """The method as a plug-in: the convolutions are re-dilated in each evaluation, and plain in between."""
 
     plan: ScalePlan
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Re-dilate `unet` in the first steps; see `Plugin`."""
         layers, kernels = list(layers_of(unet)), DispersedKernels() if self.plan.dispersed else None
 
         def patched(conditions: Sequence[Conditioning], base: bool) -> Branches:
-            plain = seams.branches(conditions)
+            plain = hooks.branches(conditions)
 
             def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-                with redilated(self.factors(layers, seams.clock, base), kernels):
+                with redilated(self.factors(layers, hooks.clock, base), kernels):
                     return plain(x_t, t)
 
             return branches
@@ -161,12 +159,12 @@ class ScaleCrafter:
             damped = noise_damped(strong, lambda x_t, t: weak(x_t, t)[0])
 
             def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-                found = [self.factors(layers, seams.clock, base) for base in (False, True)]
+                found = [self.factors(layers, hooks.clock, base) for base in (False, True)]
                 return strong(x_t, t) if found[0] == found[1] else damped(x_t, t)
 
             return branches
 
-        yield replace(seams, branches=make)
+        return replace(hooks, branches=make)
 
     def factors(self, layers: Sequence[Layer], clock: StepClock, base: bool = False) -> dict[nn.Conv2d, float]:
         """How far apart the taps of `layers` are now, where it is not 1; `base`: in the weaker network."""

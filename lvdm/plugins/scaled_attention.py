@@ -6,15 +6,13 @@ The entropy of a softmax grows with the logarithm of the number of keys; its log
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.seams import Samples, Seams, wrapped_attention
+from lvdm.plugins.hooks import Hooks, Samples
 
 
 def attention_scale(tokens: int, factor: float) -> float:
@@ -32,11 +30,9 @@ class ScaledAttention:
 
     factor: float
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Scale the attention between the pixels of a frame; see `Plugin`."""
-        with wrapped_attention(unet, "self", self.attend):
-            yield seams
+        return hooks.with_attention(unet, "self", self.attend)
 
     def attend(self, inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
         """`inner` on scaled queries; (b, nh, n, d)."""

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass, replace
 
 from lvdm.plugins.freescale import FreeScale, FreeScaleOptions, FreeScalePlan
+from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, ScaleOptions, ScalePlan, recommended
 from lvdm.plugins.scaled_attention import ScaledAttention
-from lvdm.plugins.seams import Plugin
 from lvdm.plugins.specs import parse_spec
 
 logger = logging.getLogger(__name__)

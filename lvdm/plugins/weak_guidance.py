@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -27,8 +26,9 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import Branches, Denoiser, weak_model_guidance
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
+from lvdm.modules.hooks import LayerHooks, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
-from lvdm.plugins.seams import Samples, Seams, replaced_methods, wrapped_attention
+from lvdm.plugins.hooks import Hooks, Samples, attention_layers
 from lvdm.plugins.specs import parse_spec
 
 MAX_SCALE = 20.0
@@ -85,14 +85,10 @@ class SkipFrames(WeakOptions):
 
     layers = TemporalTransformer
 
-    @contextmanager
-    def weakened(self, block: nn.Module) -> Iterator[None]:
-        """Within it transformers over frames of `block` add nothing to their input; networks in pieces see that too."""
-        with ExitStack() as stack:
-            for layer in block.modules():
-                if isinstance(layer, TemporalTransformer):
-                    stack.enter_context(replaced_methods(layer, {"transform": nothing}))
-            yield
+    def weakened(self, block: nn.Module, hooks: LayerHooks) -> LayerHooks:
+        """With these transformers over frames of `block` add nothing to their input, in networks in pieces as well."""
+        layers = [layer for layer in block.modules() if isinstance(layer, TemporalTransformer)]
+        return hooks.with_functions("transform", dict.fromkeys(layers, nothing))
 
 
 @dataclass(frozen=True)
@@ -101,11 +97,9 @@ class PerturbAttention(WeakOptions):
 
     layers = SpatialTransformer
 
-    @contextmanager
-    def weakened(self, block: nn.Module) -> Iterator[None]:
-        """Within it every pixel of `block` attends to itself."""
-        with wrapped_attention(block, "self", attend_to_itself):
-            yield
+    def weakened(self, block: nn.Module, hooks: LayerHooks) -> LayerHooks:
+        """With these every pixel of `block` attends to itself."""
+        return hooks.with_attention(attention_layers(block), "self", attend_to_itself)
 
 
 WEAK: Mapping[str, type[WeakOptions]] = {"stg": SkipFrames, "pag": PerturbAttention}
@@ -121,7 +115,7 @@ def parse_weak(text: str) -> Weak:
     return options
 
 
-def nothing(h: Tensor) -> Tensor:
+def nothing(layer: nn.Module, inner: object, h: Tensor) -> Tensor:
     """Zeros like h, laid out in memory as a layer's own result: what reads it then rounds as it does with that."""
     return h.new_zeros(h.shape)
 
@@ -179,41 +173,40 @@ class WeakGuidance:
     options: Weak
     full: Conditioning
 
-    @contextmanager
-    def attach(self, unet: UNetModel, seams: Seams, samples: Samples) -> Iterator[Seams]:
+    def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Add a branch of the weakened network in the steps of the range, and guide away from it; see `Plugin`.
 
         It comes after the others, so that what shifts all branches shifts it as well and leaves the difference.
         """
         options = self.options
         if options.scale == 0:
-            yield seams
-            return
+            return hooks
         blocks = chosen_blocks(options, unet)
 
         def active() -> bool:
-            return seams.clock.before(options.until) and not seams.clock.before(options.after)
+            return hooks.clock.before(options.until) and not hooks.clock.before(options.after)
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
-            plain = seams.branches(conditions)
+            plain = hooks.branches(conditions)
             if conditions[0] is not self.full:
                 return plain
-            full = seams.branches(conditions[:1])
+            full = hooks.branches(conditions[:1])
 
             def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
                 outputs = plain(x_t, t)
                 if not active():
                     return outputs
-                with ExitStack() as stack:
-                    for block in blocks:
-                        stack.enter_context(options.weakened(block))
+                weak = active_hooks()
+                for block in blocks:
+                    weak = options.weakened(block, weak)
+                with weak.active():
                     return *outputs, full(x_t, t)[0]
 
             return branches
 
         def guidance(branches: Branches) -> Denoiser:
-            plain = seams.guidance(branches)
-            guided = weak_model_guidance(seams.guidance, branches, options.scale, options.rescale)
+            plain = hooks.guidance(branches)
+            guided = weak_model_guidance(hooks.guidance, branches, options.scale, options.rescale)
             return lambda x_t, t: (guided if active() else plain)(x_t, t)
 
-        yield replace(seams, branches=make, guidance=guidance)
+        return replace(hooks, branches=make, guidance=guidance)

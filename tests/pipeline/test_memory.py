@@ -20,7 +20,7 @@ from lvdm.device import Precision, free_memory
 from lvdm.memory import Workload, count_parameters, plan_memory, sampling_activations
 from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
 from lvdm.plugins.chunked import Chunked
-from lvdm.plugins.seams import Samples, attached, plain_seams
+from lvdm.plugins.hooks import Samples, attached, plain_hooks
 
 MEASURED = json.loads((GOLDEN / "memory.json").read_text())
 """Live activations in bytes at the busiest moment, float16, 16 frames."""
@@ -107,6 +107,7 @@ def test_the_network_in_pieces_takes_what_the_plan_says(frames, shelf) -> None:
     planned = 4 * sampling_activations(network.config, workload, side * side)
     x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
     samples = Samples((1,), (0,))
-    with torch.inference_mode(), attached([Chunked(16, shelf)], network, plain_seams(samples, None), samples):
+    hooks = attached([Chunked(16, shelf)], network, plain_hooks(samples, None), samples)
+    with torch.inference_mode(), hooks.layers.active():
         measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
     assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"

@@ -13,14 +13,15 @@ from tiny_models import reference_unet, unet_config
 from torch import Tensor
 
 from lvdm.modules.attention import CrossAttention
+from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freenoise import FreeNoise
-from lvdm.plugins.seams import Samples, attached, plain_seams
+from lvdm.plugins.hooks import Samples, attached, plain_hooks
 from lvdm.plugins.shelves import SHELVES
 
 FRAMES, SAMPLES = 18, Samples((1,), (0,))
-SEAMS = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+HOOKS = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
 
 
 @cache
@@ -36,7 +37,7 @@ def inputs(tokens: int, per_frame_time: bool = False) -> tuple[Tensor, Tensor, T
 
 @cache
 def whole(tokens: int, per_frame_time: bool = False) -> Tensor:
-    with torch.no_grad(), FreeNoise().attach(unet(), SEAMS, SAMPLES):
+    with torch.no_grad(), FreeNoise().attach(unet(), HOOKS, SAMPLES).layers.active():
         return unet()(*inputs(tokens, per_frame_time))
 
 
@@ -46,7 +47,7 @@ def whole(tokens: int, per_frame_time: bool = False) -> Tensor:
 )
 @torch.no_grad()
 def test_pieces_equal_the_whole(frames: int, tokens: int, per_frame_time: bool) -> None:
-    with attached([FreeNoise(), Chunked(frames)], unet(), SEAMS, SAMPLES):
+    with attached([FreeNoise(), Chunked(frames)], unet(), HOOKS, SAMPLES).layers.active():
         y = unet()(*inputs(tokens, per_frame_time))
     expected = whole(tokens, per_frame_time)
     assert (y - expected).abs().max() <= 2e-5 * expected.abs().max()
@@ -58,7 +59,7 @@ def test_where_skips_wait_changes_no_bit(shelf: str) -> None:
     x, t, context, fs = (value[:1] for value in inputs(77))
     results = []
     for name in ("device", shelf):
-        with Chunked(8, name).attach(unet(), SEAMS, SAMPLES):
+        with Chunked(8, name).attach(unet(), HOOKS, SAMPLES).layers.active():
             results.append(unet()(x, t, context, fs))
     assert torch.equal(*results)
 
@@ -80,7 +81,7 @@ def test_shelves_give_back_what_they_got(dtype: torch.dtype) -> None:
 def test_half_precision() -> None:
     half = reference_unet("256", 16).to(torch.bfloat16)
     x, t, context, fs = (value[:1] for value in inputs(77))
-    with Chunked(4).attach(half, SEAMS, SAMPLES):
+    with Chunked(4).attach(half, HOOKS, SAMPLES).layers.active():
         y = half(x.bfloat16(), t, context.bfloat16(), fs)
     assert y.dtype == torch.bfloat16
     expected = half(x.bfloat16(), t, context.bfloat16(), fs)
@@ -93,7 +94,7 @@ def test_convolutions_over_frames_that_see_pixels() -> None:
     fill_module(network, "model.diffusion_model.")
     x, t, context = rand("x", (1, 8, 5, 16, 8)), torch.tensor([601]), rand("context", (1, 77, 64))
     expected = network.eval()(x, t, context)
-    with Chunked(2).attach(network, SEAMS, SAMPLES):
+    with Chunked(2).attach(network, HOOKS, SAMPLES).layers.active():
         y = network(x, t, context)
     assert (y - expected).abs().max() <= 2e-5 * expected.abs().max(), "pieces end at rows that a convolution looks over"
 
@@ -103,7 +104,7 @@ def test_text_to_video_with_text_only() -> None:
     network = videocrafter_unet()
     x, context = rand("x", (1, 4, 20, 8, 8)), rand("context", (1, 77, 64))
     expected = network(x, torch.tensor([7]), context)
-    with Chunked(6).attach(network, SEAMS, SAMPLES):
+    with Chunked(6).attach(network, HOOKS, SAMPLES).layers.active():
         y = network(x, torch.tensor([7]), context)
     assert (y - expected).abs().max() <= 2e-5 * expected.abs().max()
 
@@ -111,15 +112,15 @@ def test_text_to_video_with_text_only() -> None:
 @torch.no_grad()
 def test_taken_off_again_even_after_an_error() -> None:
     def fail() -> None:
-        with Chunked(4).attach(unet(), SEAMS, SAMPLES):
-            assert "forward" in unet().__dict__
+        with Chunked(4).attach(unet(), HOOKS, SAMPLES).layers.active():
+            assert active_hooks().functions
             raise RuntimeError
 
     before = whole(77)
     with pytest.raises(RuntimeError):
         fail()
-    assert not {"forward", "project_context"} & set(unet().__dict__)
-    with FreeNoise().attach(unet(), SEAMS, SAMPLES):
+    assert active_hooks() is NO_HOOKS
+    with FreeNoise().attach(unet(), HOOKS, SAMPLES).layers.active():
         assert torch.equal(unet()(*inputs(77)), before)
     assert any(isinstance(module, CrossAttention) for module in unet().modules())
 

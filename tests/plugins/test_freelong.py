@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from golden_vectors import rand
 from tiny_models import reference_unet
 from torch import Tensor
 
-from lvdm.modules.attention import TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, attend
+from lvdm.modules.hooks import NO_HOOKS
 from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
-from lvdm.plugins.seams import Samples, plain_seams
+from lvdm.plugins.hooks import Samples, plain_hooks
 
 SAMPLES = Samples((1,), (0,))
-SEAMS = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+HOOKS = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
 HEIGHT, WIDTH, FRAMES, WINDOW = 4, 3, 9, 4
 META = AttentionMeta("temporal", FRAMES)
 
@@ -61,15 +63,15 @@ def test_short_videos_are_plain_and_the_network_is_left_as_it_was() -> None:
     unet = reference_unet("256", 16)
     x, t, context, fs = rand("x", (1, 8, 8, 8, 8)), torch.tensor([601]), rand("context", (1, 77, 64)), torch.tensor([3])
     plain = unet(x, t, context, fs)
-    with FreeLong(8, 2).attach(unet, SEAMS, SAMPLES):
+    with FreeLong(8, 2).attach(unet, HOOKS, SAMPLES).layers.active():
         assert torch.equal(unet(x, t, context, fs), plain), "a window as long as the video changes it"
-    with FreeLong(4, 2).attach(unet, SEAMS, SAMPLES) as seams:
-        assert seams is SEAMS, "the noise is not its business"
+    hooks = FreeLong(4, 2).attach(unet, HOOKS, SAMPLES)
+    assert replace(hooks, layers=NO_HOOKS) == HOOKS, "the noise is not its business"
+    with hooks.layers.active():
         changed = unet(x, t, context, fs)
     assert torch.isfinite(changed).all()
     assert not torch.equal(changed, plain)
     assert torch.equal(unet(x, t, context, fs), plain)
-    assert all("forward" not in m.__dict__ for m in [unet, *unet.modules()] if isinstance(m, TemporalTransformer))
 
 
 def test_at_full_resolution_there_are_windows_alone() -> None:

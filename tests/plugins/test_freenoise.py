@@ -16,10 +16,11 @@ from lvdm.diffusion.samplers.ddim import sample_ddim
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.modules.attention import CrossAttention, TemporalTransformer
-from lvdm.modules.attention_processors import AttentionMeta, attend
+from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor, attend
+from lvdm.modules.hooks import NO_HOOKS, attention_of
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.freenoise import FreeNoise, noise_sources, shuffled_blocks
-from lvdm.plugins.seams import Samples, Seams, attached, plain_seams, plain_start, wrapped_attention
+from lvdm.plugins.hooks import Hooks, Samples, attached, attention_layers, plain_hooks, plain_start
 from lvdm.plugins.windows import triangle, window_starts
 
 SAMPLES = Samples((5, 6), (0, 1))
@@ -36,8 +37,8 @@ def no_branches(conditions: object) -> object:
     raise AssertionError("not used")
 
 
-def seams_of(samples: Samples) -> Seams:
-    return plain_seams(samples, no_branches)  # type: ignore[arg-type]
+def hooks_of(samples: Samples) -> Hooks:
+    return plain_hooks(samples, no_branches)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------- noise
@@ -65,13 +66,13 @@ def test_every_window_holds_the_same_noise(num_frames: int, window: int, stride:
 
 def test_noise_belongs_to_the_sample_and_begins_like_that_of_a_short_video() -> None:
     long, short = (4, 41, 8, 8), (4, 16, 8, 8)
-    with FreeNoise().attach(unet(), seams_of(SAMPLES), SAMPLES) as seams:
-        x_T = seams.initial_noise(long, SAMPLES, None, None).latents  # type: ignore[arg-type]
-        step = seams.step_noise(3, (2, *long))
+    hooks = FreeNoise().attach(unet(), hooks_of(SAMPLES), SAMPLES)
+    x_T = hooks.initial_noise(long, SAMPLES, None, None).latents  # type: ignore[arg-type]
+    step = hooks.step_noise(3, (2, *long))
     assert torch.equal(x_T[:, :, :16], initial_noise(short, (5, 6), (0, 1)))
     alone = Samples((6,), (1,))
-    with FreeNoise().attach(unet(), seams_of(alone), alone) as seams:
-        assert torch.equal(seams.initial_noise(long, alone, None, None).latents, x_T[1:])  # type: ignore[arg-type]
+    hooks = FreeNoise().attach(unet(), hooks_of(alone), alone)
+    assert torch.equal(hooks.initial_noise(long, alone, None, None).latents, x_T[1:])  # type: ignore[arg-type]
     fresh = make_step_noise((5, 6), (0, 1))(3, (2, *short))
     order = [
         [
@@ -87,9 +88,9 @@ def test_noise_belongs_to_the_sample_and_begins_like_that_of_a_short_video() -> 
 @pytest.mark.parametrize("num_frames", [1, 7, 16])
 def test_short_videos_have_the_plain_noise(num_frames: int) -> None:
     shape = (4, num_frames, 2, 2)
-    with FreeNoise().attach(unet(), seams_of(SAMPLES), SAMPLES) as seams:
-        x_T = seams.initial_noise(shape, SAMPLES, None, None).latents  # type: ignore[arg-type]
-        step = seams.step_noise(0, (2, *shape))
+    hooks = FreeNoise().attach(unet(), hooks_of(SAMPLES), SAMPLES)
+    x_T = hooks.initial_noise(shape, SAMPLES, None, None).latents  # type: ignore[arg-type]
+    step = hooks.step_noise(0, (2, *shape))
     plain = plain_start(shape, SAMPLES, None, None).latents  # type: ignore[arg-type]
     assert torch.equal(x_T, plain)
     assert torch.equal(step, make_step_noise((5, 6), (0, 1))(0, (2, *shape)))
@@ -110,7 +111,7 @@ def test_windowed_attention(kind: str, tag: str) -> None:
     if tag.endswith("nowindow"):
         assert_close(reference, f"{kind}_{tag}", layer(x))
         return
-    with wrapped_attention(layer, "temporal", method.windowed):
+    with NO_HOOKS.with_attention(attention_layers(layer), "temporal", method.windowed).active():
         assert_close(reference, f"{kind}_{tag}", layer(x))
 
 
@@ -120,7 +121,7 @@ def test_temporal_transformer(tag: str, relative: bool) -> None:
     reference = case("fn/temporal_transformer")
     layer = TemporalTransformer(32, 2, 16, use_linear=True, relative_position=relative, temporal_length=16)
     fill_module(layer, f"fn.tt_{tag}.", "vc/")
-    with wrapped_attention(layer, "temporal", FreeNoise().windowed):
+    with NO_HOOKS.with_attention(attention_layers(layer), "temporal", FreeNoise().windowed).active():
         assert_close(reference, f"{tag}_24", layer(reference.inputs["x_24"]))
 
 
@@ -128,7 +129,7 @@ def test_temporal_transformer(tag: str, relative: bool) -> None:
 def test_network_with_and_without_windows() -> None:
     reference = case("fn/unet_v2_F24")
     x = reference.inputs
-    with FreeNoise().attach(unet(), seams_of(SAMPLES), SAMPLES):
+    with FreeNoise().attach(unet(), hooks_of(SAMPLES), SAMPLES).layers.active():
         assert_close(reference, "y", unet()(x["x"], x["timesteps"], x["context"], x["fps"]))
     plain = case("fn/unet_v2_F24_nowindow")
     assert_close(plain, "y", unet()(x["x"], x["timesteps"], x["context"], x["fps"]))
@@ -155,7 +156,7 @@ def test_sampling() -> None:
         return lambda x_t, t: unet()(x_t, t, context, fps)
 
     denoiser = classifier_free_guidance(sequential(branch(x["c"]), branch(x["uc"])), reference.meta["cfg"])  # type: ignore[arg-type]
-    with FreeNoise().attach(unet(), seams_of(SAMPLES), SAMPLES):
+    with FreeNoise().attach(unet(), hooks_of(SAMPLES), SAMPLES).layers.active():
         y = sample_ddim(denoiser, x_T, schedule, timesteps, callback=after_step)
     assert_close(reference, "y", y)
 
@@ -165,10 +166,15 @@ def test_sampling() -> None:
 def test_a_ragged_tail_is_attended_to_and_slices_equal_the_loop_over_windows(relative: bool) -> None:
     layer = fill_module(CrossAttention(32, None, 2, 16, relative, 16, temporal=True), "tail.")
     x = torch.randn(3, 26, 32, generator=torch.Generator().manual_seed(0))
-    with wrapped_attention(layer, "temporal", FreeNoise().windowed):
+    with NO_HOOKS.with_attention(attention_layers(layer), "temporal", FreeNoise().windowed).active():
         got = layer(x)
     seen: list[tuple[Tensor, Tensor, Tensor, AttentionMeta]] = []
-    with wrapped_attention(layer, "temporal", lambda inner, *rest: (seen.append(rest), inner(*rest))[1]):  # type: ignore[func-returns-value]
+
+    def watch(inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
+        seen.append((q, k, v, meta))
+        return inner(q, k, v, meta)
+
+    with NO_HOOKS.with_attention([layer], "temporal", watch).active():
         layer(x)
     q, k, v, meta = seen[0]
     value, count = torch.zeros_like(q), torch.zeros(26)
@@ -197,11 +203,11 @@ def test_half_precision_keeps_its_type() -> None:
 def test_a_window_as_long_as_the_video_changes_no_bit() -> None:
     x = case("fn/unet_v2_F24").inputs
     plain = unet()(x["x"], x["timesteps"], x["context"], x["fps"])
-    with FreeNoise(24, 4).attach(unet(), seams_of(SAMPLES), SAMPLES):
+    with FreeNoise(24, 4).attach(unet(), hooks_of(SAMPLES), SAMPLES).layers.active():
         assert torch.equal(unet()(x["x"], x["timesteps"], x["context"], x["fps"]), plain)
     short = x["x"][:, :, :16]
     plain = unet()(short, x["timesteps"], x["context"], x["fps"])
-    with FreeNoise().attach(unet(), seams_of(SAMPLES), SAMPLES):
+    with FreeNoise().attach(unet(), hooks_of(SAMPLES), SAMPLES).layers.active():
         assert torch.equal(unet()(short, x["timesteps"], x["context"], x["fps"]), plain)
 
 
@@ -210,13 +216,14 @@ def test_taken_off_again_even_after_an_error() -> None:
     weights = {name: value.clone() for name, value in unet().state_dict().items()}
 
     def fail() -> None:
-        with attached([FreeNoise(), FreeNoise(8, 8)], unet(), seams_of(SAMPLES), SAMPLES):
-            assert all(layer.processor is not attend for layer in layers)
+        with attached([FreeNoise(), FreeNoise(8, 8)], unet(), hooks_of(SAMPLES), SAMPLES).layers.active():
+            assert all(attention_of(layer, "temporal") is not attend for layer in layers)
+            assert all(attention_of(layer, "self") is attend for layer in layers)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert all(layer.processor is attend for layer in layers)
+    assert all(attention_of(layer, "temporal") is attend for layer in layers)
     assert all(torch.equal(value, weights[name]) for name, value in unet().state_dict().items())
 
 

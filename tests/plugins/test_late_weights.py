@@ -10,7 +10,7 @@ from small_model import picture, write_small_model
 from lvdm.checkpoint import CheckpointError, check_same_unet
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.late_weights import Stock
+from lvdm.plugins.late_weights import LateNetwork
 
 PROMPT = "a red ball moves to the right"
 UNET = "model.diffusion_model."
@@ -112,4 +112,4 @@ def test_what_does_not_fit_is_said(pipe, folder, other, tmp_path) -> None:
     with pytest.raises(ValueError, match="late_weights work on a whole clip"):
         GenerationSettings(late_weights=str(other), long_video="fifo", eta=0.0)
     with pytest.raises(ValueError, match="another network"):
-        Stock(pipe.runtime.model.unet, {"a": torch.zeros(1)})
+        LateNetwork(pipe.runtime.model.unet, {"a": torch.zeros(1)})

@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from small_model import FRAMES, SIDE, picture, write_small_model
+from plugin_settings import METHODS, write_two_models
+from small_model import FRAMES, SIDE, picture
 
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 
 PROMPT = "a red ball moves to the right"
-LONG = FRAMES + 3
-METHODS: dict[str, dict[str, Any]] = {
-    "anchor": {"anchor": "exact"},
-    "color_lock": {"color_lock": 0.5},
-    "camera": {"camera": "pan_left"},
-    "low_pass": {"low_pass": 0.5, "low_pass_until": 0.5},
-    "start_time": {"start_time": 0.9},
-    "free_init": {"free_init": "iterations=2"},
-    "free_u": {"free_u": "b1=1.2,s1=0.9"},
-    "late_weights": {"late_weights": "other.safetensors", "late_below": 0.6},
-    "weak": {"weak": "stg:scale=1"},
-    "scale": {
-        "height": 2 * SIDE,
-        "width": 2 * SIDE,
-        "scale": "scalecrafter:factor=2,until=0.5,progressive=no,damped=yes",
-    },
-    "freescale": {"height": 2 * SIDE, "width": 2 * SIDE, "scale": "freescale:factor=2,until=0.5,level=0.8"},
-    "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
-    "freelong": {"num_frames": LONG, "long_video": "freelong"},
-    "prompts_at": {"prompts_at": {2: "it stops"}},
-    "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril(), "keep_feather": 2},
-    "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
-}
 SENSELESS = {
     frozenset(pair)
     for pair in [
@@ -58,10 +34,7 @@ PAIRS = [
 
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory):
-    folder = write_small_model(tmp_path_factory.mktemp("checkpoints") / "small")
-    weights = load_file(folder / "model.safetensors")
-    save_file({key: 0.8 * value for key, value in weights.items()}, folder.parent / "other.safetensors")
-    METHODS["late_weights"]["late_weights"] = str(folder.parent / "other.safetensors")
+    folder = write_two_models(tmp_path_factory.mktemp("checkpoints"))
     return DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
 
 

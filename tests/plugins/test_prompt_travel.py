@@ -13,13 +13,13 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.hooks import Samples, attached, plain_hooks
 from lvdm.plugins.prompt_travel import (
     PromptTravel,
     is_injected,
     prompt_targets,
     prompt_weights,
 )
-from lvdm.plugins.seams import Samples, attached, plain_seams
 
 SCHEDULE = NoiseSchedule.from_config(ScheduleConfig())
 SAMPLES = Samples((1,), (0,))
@@ -62,13 +62,14 @@ def test_injection_reaches_encoder_and_middle(chunked: bool) -> None:
     model = Model(x["fps"])
     travel = PromptTravel(model, mixed[None], target[None])
     condition = Conditioning(x["emb"][:1], torch.zeros(1, 0, 64), torch.zeros(1, 0, 20, 8, 8), x["fps"])
-    plain = plain_seams(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+    plain = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
     methods = [FreeNoise(), travel, *([Chunked(7)] if chunked else [])]
-    with attached(methods, model.unet, plain, SAMPLES) as seams:
+    hooks = attached(methods, model.unet, plain, SAMPLES)
+    with hooks.layers.active():
         without, injected = travel.contexts(model.unet, condition)
         assert_close(reference, "y_inject", model.unet(x["x"], x["timesteps"], injected, x["fps"]))
         assert_close(reference, "y_noinject", model.unet(x["x"], x["timesteps"], without, x["fps"]))
-        denoise = seams.branches([condition, condition])
+        denoise = hooks.branches([condition, condition])
         early, uncond = denoise(x["x"], torch.tensor([950]))
         assert torch.equal(early, model.unet(x["x"], torch.tensor([950]), injected, x["fps"]))
         assert torch.equal(uncond, model.unet(x["x"], torch.tensor([950]), condition.text, x["fps"]))

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from lvdm.diffusion.guidance import classifier_free_guidance, noise_damped
 from lvdm.generation import GenerationSettings
+from lvdm.modules.attention_processors import attend
+from lvdm.modules.hooks import attention_of
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.hooks import Samples, StepClock, attention_layers, plain_hooks
 from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, layers_of, recommended
 from lvdm.plugins.scaled_attention import ScaledAttention, attention_scale
 from lvdm.plugins.scaling import parse_scale, plan_scale
-from lvdm.plugins.seams import Samples, StepClock, plain_seams
 
 PROMPT = "a red ball moves to the right"
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}
@@ -148,12 +150,12 @@ def test_attention_is_scaled_as_published_and_given_back(pipe) -> None:
     assert attention_scale(4096, 1.0) == 1.0
     assert attention_scale(4, 4.0) == 1.0, "one token has no logarithm"
     unet = pipe.runtime.model.unet
-    before = [m.processor for m in unet.modules() if hasattr(m, "processor")]
+    layers = attention_layers(unet)
     samples = Samples((1,), (0,))
-    with ScaledAttention(2.0).attach(unet, plain_seams(samples, pipe.runtime.model.branches), samples):
-        changed = [m.processor for m in unet.modules() if hasattr(m, "processor")]
-    assert all(old is not new for old, new in zip(before, changed, strict=True))
-    assert [m.processor for m in unet.modules() if hasattr(m, "processor")] == before
+    hooks = ScaledAttention(2.0).attach(unet, plain_hooks(samples, pipe.runtime.model.branches), samples)
+    with hooks.layers.active():
+        assert all(attention_of(layer, "self") is not attend for layer in layers)
+    assert all(attention_of(layer, "self") is attend for layer in layers)
 
 
 def test_the_first_steps_are_the_redilated_ones(pipe) -> None:

@@ -26,8 +26,8 @@ from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks, unguided
 from lvdm.plugins.scalecrafter import ScaleCrafter, ScalePlan
-from lvdm.plugins.seams import Plugin, Samples, attached, plain_seams, unguided
 from lvdm.plugins.weak_guidance import WeakGuidance, blocks_with, check_blocks, parse_weak
 
 PROMPT = "a red ball moves to the right"
@@ -64,9 +64,9 @@ def guided(
 ) -> Tensor:
     """What a sampler is given in a step that is the only one."""
     samples = Samples((1,), (0,))
-    seams = plain_seams(samples, partial(model.branches, batched=False), guidance=guidance)
-    with torch.no_grad(), attached(plugins, model.unet, seams, samples) as own:
-        return own.guidance(own.branches(conditions))(X, T)
+    hooks = plain_hooks(samples, partial(model.branches, batched=False), guidance=guidance)
+    with torch.no_grad():
+        return attached(plugins, model.unet, hooks, samples).denoiser(conditions)(X, T)
 
 
 def weak(text: str) -> WeakGuidance:

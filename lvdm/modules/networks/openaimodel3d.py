@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lvdm.config import LegacyOption
 from lvdm.modules.attention import Context, CrossAttention, KeysValues, SpatialTransformer, TemporalTransformer
+from lvdm.modules.hooks import replaceable
 from lvdm.modules.layers import Downsample, GroupNorm32, ResBlock, Upsample, timestep_embedding, zero_module
 
 
@@ -231,6 +232,7 @@ class UNetModel(nn.Module):
             norm_num_groups=config.norm_num_groups,
         )
 
+    @replaceable
     def forward(
         self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
     ) -> Tensor:
@@ -296,6 +298,7 @@ class UNetModel(nn.Module):
             image = rearrange(image, "b (t l) c -> (b t) l c", t=num_frames)
         return Context(text, image)
 
+    @replaceable
     def project_context(self, context: Tensor, num_frames: int) -> Context:
         """`split_context`, with the keys and values of all layers computed once for all sampling steps."""
         tokens = self.split_context(context, num_frames)

@@ -1,0 +1,43 @@
+"""Settings of every method, for the model of `small_model.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from small_model import FRAMES, SIDE, picture, write_small_model
+
+LONG = FRAMES + 3
+METHODS: dict[str, dict[str, Any]] = {
+    "anchor": {"anchor": "exact"},
+    "color_lock": {"color_lock": 0.5},
+    "camera": {"camera": "pan_left"},
+    "low_pass": {"low_pass": 0.5, "low_pass_until": 0.5},
+    "start_time": {"start_time": 0.9},
+    "free_init": {"free_init": "iterations=2"},
+    "free_u": {"free_u": "b1=1.2,s1=0.9"},
+    "late_weights": {"late_weights": "other.safetensors", "late_below": 0.6},
+    "weak": {"weak": "stg:scale=1"},
+    "scale": {
+        "height": 2 * SIDE,
+        "width": 2 * SIDE,
+        "scale": "scalecrafter:factor=2,until=0.5,progressive=no,damped=yes",
+    },
+    "freescale": {"height": 2 * SIDE, "width": 2 * SIDE, "scale": "freescale:factor=2,until=0.5,level=0.8"},
+    "freenoise": {"num_frames": LONG, "long_video": "freenoise"},
+    "freelong": {"num_frames": LONG, "long_video": "freelong"},
+    "prompts_at": {"prompts_at": {2: "it stops"}},
+    "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril(), "keep_feather": 2},
+    "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
+}
+
+
+def write_two_models(folder: Path) -> Path:
+    """Write the small model into `folder`, and weights for the late steps beside it; returns the model."""
+    model, late = write_small_model(folder / "small"), folder / "other.safetensors"
+    weights = load_file(model / "model.safetensors")
+    save_file({key: 0.8 * value for key, value in weights.items()}, late)
+    METHODS["late_weights"]["late_weights"] = str(late)
+    return model
