@@ -121,6 +121,8 @@ class DynamiCrafterPipeline:
 
         Scale 0 changes no bit. Generation is as fast as without. Raises `ValueError` for a file that is no LoRA or was
         trained on another architecture; one trained on another checkpoint of the same architecture is a warning.
+        Weights are shared by all pipelines around one model, and so are the LoRAs in them. Raises `WeightsInUseError`
+        while a generation is at work with them.
         """
         if not math.isfinite(scale):
             raise ValueError(f"the scale of a LoRA should be a number such as 0.8, it is {scale}")
@@ -133,7 +135,7 @@ class DynamiCrafterPipeline:
             )
 
     def unload_loras(self) -> None:
-        """Take all LoRAs out again; the weights are as they were loaded, to the bit."""
+        """Take all LoRAs out again; the weights are as they were loaded, to the bit. Raises as `load_lora` does."""
         self._loras.clear()
 
     @property
@@ -238,7 +240,22 @@ class DynamiCrafterPipeline:
         With `frames_to`, for a single request, the video is never held as a whole: it is called with an iterator over
         its parts (3, k, H, W), in order and each decoded when it is asked for; it is to take all of them. The frames
         are those of the whole video, to the bit; the result has none.
+
+        Threads may call it at the same time, and those that share the weights of a low memory pipeline on an
+        accelerator take turns. Until it returns, LoRAs can be neither loaded nor unloaded.
         """
+        with self.runtime.in_use():
+            return self._generate(requests, settings, output_type, callback_on_step_end, on_progress, frames_to)
+
+    def _generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        output_type: str,
+        callback_on_step_end: StepCallback | None,
+        on_progress: ProgressCallback | None,
+        frames_to: FrameConsumer | None,
+    ) -> GenerationResult:
         if settings.late_weights is not None and self.loras:
             raise ValueError(
                 "a LoRA would change the early weights alone; leave out late_weights, or merge it into both"

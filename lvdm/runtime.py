@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm import conditioning as build
 from lvdm.checkpoint import read_unet
 from lvdm.conditioning import Conditioning
-from lvdm.device import Precision, empty_cache
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import Inpainting, StepCallback
@@ -33,6 +30,7 @@ from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scaling import Plan
 from lvdm.results import GenerationRequest, Progress, in_chunks
+from lvdm.runtime_residence import Residence
 
 logger = logging.getLogger(__name__)
 
@@ -43,32 +41,15 @@ ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass
-class Runtime:
-    """The model, where and in what precision it runs, and the null conditions, which are computed once.
+class Runtime(Residence):
+    """The model at work, and what is computed once for all generations: the null conditions, and late weights.
 
-    `low_memory` keeps only the part at work on the device and runs guidance branches one after the other.
+    `low_memory` also runs guidance branches one after the other. Several threads may use it, see `Residence`.
     """
 
-    model: Any
-    device: torch.device
-    precision: Precision
-    low_memory: bool = False
-    _texts: dict[str, Tensor] = field(default_factory=dict)
+    _null_text: Tensor | None = None
     _null_image: Tensor | None = None
     _late: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
-
-    @contextmanager
-    def resident(self, *modules: nn.Module) -> Iterator[None]:
-        """Hold `modules` on the device for the block; they stay there unless memory is low."""
-        for module in modules:
-            module.to(self.device)
-        try:
-            yield
-        finally:
-            if self.low_memory and self.device.type != "cpu":
-                for module in modules:
-                    module.to("cpu")
-                empty_cache(self.device)
 
     def conditions(
         self,
@@ -167,10 +148,12 @@ class Runtime:
         """Those of the settings' file are read once."""
         if settings.late_weights is None or settings.late_below == 0:
             return []
-        if settings.late_weights not in self._late:
-            self._late = {settings.late_weights: read_unet(settings.late_weights, self.model.unet)}
+        with self.shared.filling:
+            if settings.late_weights not in self._late:
+                self._late = {settings.late_weights: read_unet(settings.late_weights, self.model.unet)}
+            weights = self._late[settings.late_weights]
         below = settings.late_below * self.model.schedule.num_train_timesteps
-        return [LateWeights(self._late[settings.late_weights], below)]
+        return [LateWeights(weights, below, alone=self.moves)]
 
     def plugins(
         self,
@@ -268,7 +251,7 @@ class Runtime:
 
         It may also be given frame by frame, (b, 3, 1, H, W) each.
         """
-        with self.resident(self.model.first_stage_model), torch.inference_mode():
+        with self.in_use(), self.resident(self.model.first_stage_model), torch.inference_mode():
             frames = video.split(1, dim=2) if isinstance(video, Tensor) else video  # one at a time, to save memory
             return torch.cat([self.model.encode_first_stage(f.to(self.device)) for f in frames], dim=2).float()
 
@@ -280,9 +263,9 @@ class Runtime:
         """
         if isinstance(self.model.embedder, LeftOut):
             return None
-        with self.resident(self.model.cond_stage_model):
+        with self.in_use(), self.resident(self.model.cond_stage_model):
             text = self.model.cond_stage_model.pooled([prompt]).float()  # 1 d
-        with self.resident(self.model.embedder):
+        with self.in_use(), self.resident(self.model.embedder):
             frames = [
                 self.model.embedder.pooled(frame.to(self.device)).float() for frame in video.transpose(0, 1)[:, None]
             ]
@@ -292,14 +275,22 @@ class Runtime:
 
     def _embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """(b, n, d); each distinct prompt is encoded once, the empty one once for all calls."""
-        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
-        embedded = {"": self._texts[""]} if "" in self._texts else {}
+        missing = [prompt for prompt in dict.fromkeys(prompts) if prompt]
+        embedded = {}
         if missing:
             with self.resident(self.model.cond_stage_model):
-                embedded |= {prompt: self.model.embed_text([prompt]) for prompt in missing}
-        if "" in embedded:
-            self._texts[""] = embedded[""]
+                embedded = {prompt: self.model.embed_text([prompt]) for prompt in missing}
+        if "" in prompts:
+            embedded[""] = self._null_tokens_of_text()
         return torch.cat([embedded[prompt] for prompt in prompts])
+
+    def _null_tokens_of_text(self) -> Tensor:
+        """The tokens of the empty prompt, (1, n, d)."""
+        with self.shared.filling:
+            if self._null_text is None:
+                with self.resident(self.model.cond_stage_model):
+                    self._null_text = self.model.embed_text([""])
+            return self._null_text
 
     def _image_tokens(self, images: Tensor, settings: GenerationSettings) -> Tensor:
         """(b, tokens, d), frame-major, for the settings' number of frames; each distinct image is encoded once."""
@@ -309,10 +300,12 @@ class Runtime:
 
     def _null_tokens(self, settings: GenerationSettings, images: Tensor) -> Tensor:
         """The tokens of a grey image (zeros), (1, tokens, d)."""
-        if self._null_image is None:
-            with self.resident(self.model.embedder, self.model.image_proj_model):
-                self._null_image = self.model.embed_image(torch.zeros_like(images[:1], device=self.device))
-        return self._fit_tokens(self._null_image, settings)
+        with self.shared.filling:
+            if self._null_image is None:
+                with self.resident(self.model.embedder, self.model.image_proj_model):
+                    self._null_image = self.model.embed_image(torch.zeros_like(images[:1], device=self.device))
+            tokens = self._null_image
+        return self._fit_tokens(tokens, settings)
 
     def _fit_tokens(self, tokens: Tensor, settings: GenerationSettings) -> Tensor:
         """Image tokens for the settings' number of frames; those that all frames share fit any."""

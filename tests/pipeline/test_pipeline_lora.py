@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.lora import LoraInfo, read_lora, write_lora
 from lvdm.model_files import CHECKPOINTS_VARIABLE
+from lvdm.models.sharing import WeightsInUseError
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.runtime import Runtime
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
@@ -62,6 +64,30 @@ def test_loras_change_the_video_by_their_scale_and_leave_no_trace(folder: Path, 
     pipe.load_lora(lora, 0.5)
     pipe.load_lora(lora, 0.5)
     torch.testing.assert_close(pipe(picture(), PROMPT).latents, strong, rtol=0, atol=1e-4)
+
+
+def test_loras_wait_for_no_generation_and_belong_to_the_weights(folder: Path, lora: Path) -> None:
+    pipe = DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
+    runtime = Runtime(pipe.runtime.model, pipe.runtime.device, pipe.runtime.precision)
+    neighbour = DynamiCrafterPipeline(runtime, pipe.card, pipe.files)
+    plain, refused = pipe(picture(), PROMPT).latents, []
+
+    def after_step(step: int, t: int, x_t: torch.Tensor, pred_x0: torch.Tensor) -> None:
+        for change in (lambda: pipe.load_lora(lora), pipe.unload_loras, neighbour.unload_loras):
+            with pytest.raises(WeightsInUseError, match="a generation is at work"):
+                change()
+            refused.append(step)
+
+    during = pipe(picture(), PROMPT, callback_on_step_end=after_step)
+    assert refused == [0, 0, 0, 1, 1, 1]
+    assert torch.equal(during.latents, plain), "a LoRA that was refused is in the weights"
+    assert pipe.loras == ()
+    pipe.load_lora(lora, 0.5)
+    neighbour.load_lora(lora, 0.5)
+    assert pipe.loras == neighbour.loras == ((lora, 0.5), (lora, 0.5))
+    pipe.unload_loras()
+    assert torch.equal(neighbour(picture(), PROMPT).latents, plain), "the other pipeline restored a LoRA"
+    assert neighbour.loras == ()
 
 
 def test_half_precision_weights_take_loras_too(folder: Path, lora: Path) -> None:

@@ -9,8 +9,10 @@ from small_model import picture, write_small_model
 
 from lvdm.checkpoint import CheckpointError, check_same_unet
 from lvdm.generation import GenerationSettings
+from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.late_weights import LateNetwork
+from lvdm.runtime_residence import Residence
 
 PROMPT = "a red ball moves to the right"
 UNET = "model.diffusion_model."
@@ -86,6 +88,20 @@ def test_the_network_is_as_it_was_whatever_happens(pipe, plain, other) -> None:
     after = {name: tensor.data_ptr() for name, tensor in pipe.runtime.model.unet.state_dict().items()}
     assert after == before, "other tensors were left in the network"
     assert all(parameter.is_inference() is False for parameter in pipe.runtime.model.unet.parameters())
+
+
+def test_where_there_is_room_for_one_set_the_other_one_waits(pipe, plain, other, monkeypatch) -> None:
+    """As in low memory mode on an accelerator; here all of it is the CPU."""
+    given = {"late_weights": str(other), "late_below": 0.5, "free_init": "iterations=2"}
+    wanted = generate(pipe, **given)
+    moves, to = [], torch.nn.Module.to
+    monkeypatch.setattr(Residence, "moves", True)
+    monkeypatch.setattr(UNetModel, "to", lambda self, device: moves.append(self) or to(self, device))
+    assert torch.equal(generate(pipe, **given), wanted)
+    unet = pipe.runtime.model.unet
+    assert [module is unet for module in moves] == [True, False] * 2, "the network's own leave, those of the file come"
+    assert not any(parameter.is_inference() for parameter in unet.parameters())
+    assert torch.equal(generate(pipe), plain)
 
 
 def test_it_combines_with_methods_that_change_kernels_and_conditions(pipe, other) -> None:

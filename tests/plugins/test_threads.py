@@ -10,11 +10,13 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from plugin_settings import METHODS, write_two_models
+from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture
 from torch import Tensor
 
@@ -114,6 +116,17 @@ def test_methods_in_two_pipelines_around_the_same_weights_do_not_meet(
     one, other = at_once(pipe, lambda: make(pipe, name), lambda: make(neighbour, next_name))
     check(one, alone[name], f"{name} beside {next_name}")
     check(other, alone[next_name], f"{next_name} beside {name}")
+
+
+def test_late_weights_of_two_files_do_not_meet(pipe, tmp_path) -> None:
+    files = [KINDS["late_weights"]["late_weights"], str(tmp_path / "another.safetensors")]
+    save_file({key: 0.9 * value for key, value in load_file(files[0]).items()}, files[1])
+    tasks = [partial(pipe, picture(), PROMPT, late_weights=file, late_below=0.6) for file in files]
+    expected = [task().video for task in tasks]
+    assert not torch.equal(*expected)
+    found = at_once(pipe, *(lambda task=task: task().video for task in tasks))
+    for own, wanted, file in zip(found, expected, files, strict=True):
+        check(own, wanted, file)
 
 
 @pytest.mark.parametrize("name", ["free_u", "late_weights", "scale", "chunks"])

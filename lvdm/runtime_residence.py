@@ -1,0 +1,67 @@
+"""Where the modules of a model are while generations use them, and who has to wait for whom."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lvdm.device import Precision, empty_cache
+from lvdm.models.sharing import SharedWeights
+
+
+@dataclass
+class Residence:
+    """A model, and where and in what precision it runs. `low_memory` keeps only the part at work on the device.
+
+    Threads may use one residence at the same time, or several of one model. With `low_memory` on an accelerator they
+    take turns, one whole generation after the other (`in_use`): modules come and go.
+    """
+
+    model: Any
+    device: torch.device
+    precision: Precision
+    low_memory: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether modules leave the device when they are not at work."""
+        return self.low_memory and self.device.type != "cpu"
+
+    @property
+    def shared(self) -> SharedWeights:
+        """Who else uses the model."""
+        return SharedWeights.of(self.model)
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """A generation is at work in the block: LoRAs stay as they are, and where modules move, others wait."""
+        return self.shared.in_use(alone=self.moves)
+
+    @contextmanager
+    def resident(self, *modules: nn.Module) -> Iterator[None]:
+        """Hold `modules` on the device for the block; they stay there unless memory is low.
+
+        Those that are there are not touched, as another thread may be at work with them.
+        """
+        with self.shared.filling:
+            for module in modules:
+                if not lies_on(module, self.device):
+                    module.to(self.device)
+        try:
+            yield
+        finally:
+            if self.moves:
+                for module in modules:
+                    module.to("cpu")
+                empty_cache(self.device)
+
+
+def lies_on(module: nn.Module, device: torch.device) -> bool:
+    """Whether all of `module` is on the device; one without a number is any of its type."""
+    places = {tensor.device for tensor in itertools.chain(module.parameters(), module.buffers())}
+    return all(place.type == device.type and device.index in (None, place.index) for place in places)
