@@ -18,10 +18,10 @@ from lvdm.content_hash import content_hash
 from lvdm.data.atomic import write_json
 from lvdm.data.video_writer import write_video
 from lvdm.device import device_name
-from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
 from lvdm.model_loading import Schedule
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationResult
 
 FORMAT = "dynamicrafter-video/1"

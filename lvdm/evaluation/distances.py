@@ -133,7 +133,7 @@ def _resampled_frechet(x: Rows, y: Rows, seed: int, resamples: int, ddof: int) -
     return resampled_frechet_distances(x, y, seed, resamples, ddof)
 
 
-def halves(ids: Sequence[str], key: Callable[[str], bytes]) -> tuple[list[str], list[str]]:
+def halves(ids: Sequence[str], key: Callable[[str], str]) -> tuple[list[str], list[str]]:
     """Two halves of the ids, each in order: which id is in which depends on the ids alone."""
     ranked = sorted(ids, key=key)
     middle = len(ranked) // 2

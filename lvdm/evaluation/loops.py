@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from lvdm.evaluation.warping import lengths
+from lvdm.quality.warping import lengths
 
 LEAST_STEP = 0.1 / 127.5
 """A tenth of a grey level, as distances of frames in [-1, 1]: below it, a frame is taken for the one before."""

@@ -8,18 +8,13 @@ import torch
 from torch import Tensor
 
 from lvdm.evaluation.features.protocol import LoadedClip
-from lvdm.evaluation.flow import Flow, following_pairs
 from lvdm.evaluation.loops import flow_continuity, seam_ratio
-from lvdm.evaluation.motion import flicker, temporal_flickering
-from lvdm.evaluation.motion_quality import (
-    dynamic_step,
-    flow_magnitude,
-    is_dynamic,
-    smoothness,
-    warping_error,
-)
+from lvdm.evaluation.motion_quality import dynamic_step, is_dynamic, smoothness
 from lvdm.evaluation.reconstruction import WINDOW, ssim
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker, temporal_flickering
+from lvdm.quality.flow import Flow, following_pairs
+from lvdm.quality.motion import flow_magnitude, warping_error
 
 VERSION = "v2"
 """Changes whenever a number changes."""
