@@ -27,7 +27,7 @@ from torch import Tensor
 from lvdm.data.atomic import write_json
 from lvdm.data.procedural import Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
-from lvdm.evaluation.loops import distance, seam_ratio
+from lvdm.evaluation.metrics.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Extension, extend_video
 from lvdm.psnr import psnr

@@ -29,7 +29,7 @@ from torch import Tensor
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
-from lvdm.evaluation.loops import distance
+from lvdm.evaluation.metrics.loops import distance
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
 from lvdm.quality.flicker import flicker

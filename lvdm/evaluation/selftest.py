@@ -18,8 +18,8 @@ from torch import Tensor
 from lvdm.evaluation import vbench
 from lvdm.evaluation.frechet import extrapolate, frechet_distance, sample_floor
 from lvdm.evaluation.kernel_distance import biased_kernel_distance, kernel_distance
-from lvdm.evaluation.reconstruction import ssim
-from lvdm.evaluation.similarity import i2v_similarity
+from lvdm.evaluation.metrics.reconstruction import ssim
+from lvdm.evaluation.metrics.similarity import i2v_similarity
 from lvdm.psnr import psnr
 from lvdm.quality.flicker import flicker, temporal_flickering
 

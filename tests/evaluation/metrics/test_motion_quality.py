@@ -9,7 +9,7 @@ import torch
 from moving_pictures import flickering, jittering, shuffled, translating
 from torch import Tensor
 
-from lvdm.evaluation.motion_quality import dynamic_step, is_dynamic, smoothness
+from lvdm.evaluation.metrics.motion import dynamic_step, is_dynamic, smoothness
 from lvdm.quality.flow import ClassicalFlow, following_pairs
 from lvdm.quality.motion import flow_magnitude
 

@@ -1,4 +1,4 @@
-"""VBench's two measures of motion, from any optical flow: dynamic degree and smoothness.
+"""Motion and its quality by any optical flow, with VBench's dynamic degree and smoothness.
 
 Videos are (3, t, H, W) in [-1, 1], flows (pairs, 2, H, W) as (x, y) in pixels, see `lvdm.quality.flow`.
 """
@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+from lvdm.evaluation.metrics.metric import FrameMetric
 from lvdm.quality.flow import Flow
-from lvdm.quality.motion import fastest_motion
+from lvdm.quality.motion import fastest_motion, flow_magnitude, warping_error
 from lvdm.quality.warping import look_up
 
 DYNAMIC_FPS = 8
@@ -51,3 +52,34 @@ def smoothness(video: Tensor, flow: Flow) -> float:
     halves = look_up(before, to_before)[0], look_up(after, -to_before)[0]
     error = (frames[1:-1:2] - (halves[0] + halves[1]) / 2).abs().double().mean().item()
     return 1 - error / 2
+
+
+MOTION = FrameMetric(
+    name="motion",
+    unit="diagonals/s",
+    better="neither",
+    meaning="Mean length of the optical flow, in frame diagonals per second. More is neither better nor worse.",
+    by_flow=True,
+    measure=lambda clip: flow_magnitude(clip.forward, clip.fps),
+)
+DYNAMIC_DEGREE = FrameMetric(
+    name="dynamic degree",
+    better="neither",
+    meaning="Share of clips that move clearly, by VBench's rule.",
+    by_flow=True,
+    measure=lambda clip: float(is_dynamic(clip.flows_apart(dynamic_step(clip.fps)))),
+)
+SMOOTHNESS = FrameMetric(
+    name="motion smoothness",
+    better="higher",
+    meaning="How well frames can be told from their neighbours. A still image has the best value.",
+    by_flow=True,
+    measure=lambda clip: smoothness(clip.video, clip.flow),
+)
+WARPING_ERROR = FrameMetric(
+    name="warping error",
+    better="lower",
+    meaning="Change that motion does not explain: frames moved along the flow against the next frames.",
+    by_flow=True,
+    measure=lambda clip: warping_error(clip.video, clip.forward, clip.backward),
+)
