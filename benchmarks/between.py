@@ -23,9 +23,9 @@ from sheets import file_name, write_rows
 from torch import Tensor
 
 from lvdm.data.procedural import Scene, caption, render
-from lvdm.evaluation.motion import flicker
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker
 
 ROWS: Mapping[str, tuple[Mapping[str, Any], bool]] = {
     "plain, first image only": ({}, False),

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS
-from lvdm.evaluation.loops import distance, seam_ratio
+from lvdm.evaluation.metrics.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
 

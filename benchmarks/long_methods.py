@@ -27,11 +27,12 @@ from torch import Tensor
 from lvdm.data.atomic import write_json
 from lvdm.data.procedural import Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
-from lvdm.evaluation.loops import distance, seam_ratio
-from lvdm.evaluation.motion import flicker, frame_difference, motion_magnitude
+from lvdm.evaluation.metrics.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Extension, extend_video
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker, frame_difference
+from lvdm.quality.motion import motion
 
 SEED = 3
 SPACE = dataclasses.replace(HELD_OUT, sprite_probability=1.0)
@@ -69,7 +70,7 @@ def loop_row(bench: Bench, name: str, method: str, num_frames: int) -> dict[str,
     videos = bench.videos(bench.scenes(4), name, long_video=method, num_frames=num_frames)
     return {
         "seam": fmean(seam_ratio(video) for video in videos),
-        "motion": fmean(motion_magnitude(video, bench.pipe.card.playback_fps) for video in videos),
+        "motion_diagonals_per_s": fmean(motion(video, bench.pipe.card.playback_fps) for video in videos),
     }
 
 
@@ -103,7 +104,7 @@ def method_row(bench: Bench, name: str, method: str) -> dict[str, float]:
         "step": fmean(frame_difference(video) for video in videos),
         "from frame 0": 127.5 * fmean(distance(video, video[:, :1].expand_as(video)) for video in videos),
         "flicker": fmean(flicker(video) for video in videos),
-        "motion": fmean(motion_magnitude(video, bench.pipe.card.playback_fps) for video in videos),
+        "motion_diagonals_per_s": fmean(motion(video, bench.pipe.card.playback_fps) for video in videos),
         "frame 0": fmean(psnr(video[:, 0], first) for video, first in zip(videos, firsts, strict=True)),
     }
 

@@ -29,10 +29,11 @@ from torch import Tensor
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
-from lvdm.evaluation.loops import distance
-from lvdm.evaluation.motion import flicker, motion_magnitude
+from lvdm.evaluation.metrics.loops import distance
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker
+from lvdm.quality.motion import motion
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "plain": {},
@@ -66,7 +67,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 
 COLUMNS: Mapping[str, str] = {
     "videos": "{:d}",
-    "motion": "{:.4f}",
+    "motion_diagonals_per_s": "{:.4f}",
     "within_45": "{:.0%}",
     "speed_ratio": "{:.2f}",
     "first_frame_psnr": "{:.1f}",
@@ -100,8 +101,8 @@ def measure(
     errors = [direction_error(video, scene, space) for video, scene in zip(videos, scenes, strict=True)]
     return {
         "videos": count,
-        "motion": fmean(motion_magnitude(video, pipe.card.playback_fps) for video in videos),
-        "true_motion": fmean(motion_magnitude(video, pipe.card.playback_fps) for video in truth),
+        "motion_diagonals_per_s": fmean(motion(video, pipe.card.playback_fps) for video in videos),
+        "true_motion_diagonals_per_s": fmean(motion(video, pipe.card.playback_fps) for video in truth),
         "within_45": fmean(error <= 45 for error, _ in errors),
         "speed_ratio": fmean(ratio for _, ratio in errors),
         "first_frame_psnr": fmean(psnr(video[:, 0], own[:, 0]) for video, own in zip(videos, truth, strict=True)),

@@ -22,6 +22,7 @@ from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
 from lvdm.model_loading import Schedule
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationResult
 
 FORMAT = "dynamicrafter-video/1"

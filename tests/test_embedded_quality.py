@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lvdm.data.procedural import render
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS, NO_SPRITE
-from lvdm.evaluation.loops import seam_ratio
+from lvdm.evaluation.metrics.loops import seam_ratio
 from lvdm.psnr import psnr
 
 TELLING = dataclasses.replace(

@@ -16,10 +16,10 @@ from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
-from lvdm.evaluation.flow import ClassicalFlow, Flow
-from lvdm.evaluation.measures import measure, measures_id
+from lvdm.evaluation.metrics.from_frames import measure, measures_id
+from lvdm.evaluation.metrics.reconstruction import reconstruction
 from lvdm.evaluation.protocols import Family, Protocol
-from lvdm.evaluation.reconstruction import reconstruction
+from lvdm.quality.flow import ClassicalFlow, Flow
 
 if TYPE_CHECKING:  # LPIPS imports torchmetrics, which takes seconds
     from lvdm.evaluation.lpips import Lpips, Trunk

@@ -21,9 +21,6 @@ from lvdm.evaluation.results import FAKE, REAL, STILL, Problem
 Measure = Callable[[LoadedClip], dict[str, float]]
 """Named numbers of one clip; NaN or infinite where one is not defined."""
 
-MEASURES_PREFIX = "measures"
-"""Begins the ids of extractors whose records are numbers by name, not features."""
-
 
 class Measures:
     """A measure as an extractor, so that its numbers are cached as features are: a float64 scalar under each name.
@@ -36,7 +33,7 @@ class Measures:
 
     def __init__(self, measure: Measure, detail: str, min_frames: int = 3, weights_sha256: str | None = None) -> None:
         self.measure = measure
-        self.id = f"{MEASURES_PREFIX}-{detail}"
+        self.id = f"measures-{detail}"
         self.min_frames = min_frames
         self.weights_sha256 = weights_sha256
 
@@ -60,7 +57,7 @@ class Reconstruction:
         self, compare: Callable[[Tensor, Tensor], dict[str, float]], detail: str, weights_sha256: str | None = None
     ) -> None:
         self.compare = compare
-        self.id = f"{MEASURES_PREFIX}-reconstruction-{detail}"
+        self.id = f"measures-reconstruction-{detail}"
         self.weights_sha256 = weights_sha256
 
     def preprocess(self, clip: LoadedClip) -> Record:

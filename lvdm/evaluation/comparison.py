@@ -19,7 +19,8 @@ from lvdm.evaluation.distances import LEAST, Distance, Rows, distances_of
 from lvdm.evaluation.extraction import find_wanted
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.manifest import Manifest, check_pairing
-from lvdm.evaluation.per_video import clip_numbers, higher_is_better
+from lvdm.evaluation.metrics.from_records import clip_numbers
+from lvdm.evaluation.metrics.registry import higher_is_better
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, load_records
 from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, paired_difference, percentile_interval, separated

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lvdm.evaluation.feature_rows import count_unique_rows
+from lvdm.evaluation.features.registry import I3D_LOGITS
 from lvdm.evaluation.frechet import extrapolate, frechet_distance, sample_floor
 from lvdm.evaluation.kernel_distance import kernel_distance, kernel_distance_subsets
+from lvdm.evaluation.metrics.distances import FD, FVD, KD, KD_DEVIATION, KVD, KVD_DEVIATION
+from lvdm.evaluation.metrics.metric import Metric
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.resampled_distances import resampled_frechet_distances, resampled_kernel_distances
 from lvdm.evaluation.resampling import distances_by_count, percentile_interval
@@ -30,7 +33,7 @@ _REPEATS = 2
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance under its full name, with the function that measures it on resamples."""
+    """A distance under its title, with the function that measures it on resamples."""
 
     name: str
     measure: Callable[[Rows, Rows], float]
@@ -43,14 +46,14 @@ def distances_of(protocol: Protocol, extractor: str) -> list[Distance]:
 
     Only logits of I3D make an FVD or KVD, as in the literature; of other features they are called FD and KD.
     """
-    letter = "V" if extractor.startswith("i3d-logits") else ""
+    frechet, kernel, _ = _names(extractor)
     found = []
     if "frechet" in protocol.metrics:
         measure = functools.partial(frechet_distance, ddof=protocol.ddof)
         resampled = functools.partial(_resampled_frechet, ddof=protocol.ddof)
-        found.append(Distance(f"F{letter}D[{extractor}]", measure, resampled, has_floor=True))
+        found.append(Distance(frechet.title(extractor), measure, resampled, has_floor=True))
     if "kernel" in protocol.metrics:
-        found.append(Distance(f"K{letter}D[{extractor}]", kernel_distance, resampled_kernel_distances, has_floor=False))
+        found.append(Distance(kernel.title(extractor), kernel_distance, resampled_kernel_distances, has_floor=False))
     return found
 
 
@@ -89,12 +92,13 @@ def distance_curve(distance: Distance, set_name: str, x: Rows, real: Rows, seed:
 
 def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real: Rows) -> list[MetricRow]:
     """KID's way: the mean of the kernel distance over random subsets, and its deviation; two rows, without interval."""
-    most, letter = min(len(x), len(real)), "V" if extractor.startswith("i3d-logits") else ""
+    most = min(len(x), len(real))
+    _, kernel, spread_of_kernel = _names(extractor)
     size = min(protocol.subset_size, most)
     mean, deviation = kernel_distance_subsets(x, real, protocol.subsets, size, protocol.seed)
     label = f"{extractor}, {protocol.subsets} subsets of {size}"
     row = MetricRow(
-        name=f"K{letter}D[{label}]",
+        name=kernel.title(label),
         set=set_name,
         value=mean,
         low=None,
@@ -102,11 +106,11 @@ def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real
         n=most,
         unique=min(count_unique_rows(x), count_unique_rows(real)),
         floor=0.0,
-        higher_is_better=False,
+        higher_is_better=kernel.higher_is_better,
     )
     known = deviation if size < max(len(x), len(real)) else None  # subsets that are all clips do not deviate
-    spread = dataclasses.replace(row, name=f"K{letter}D deviation[{label}]", value=known, floor=None)
-    return [row, dataclasses.replace(spread, higher_is_better=None)]
+    spread = dataclasses.replace(row, name=spread_of_kernel.title(label), value=known, floor=None)
+    return [row, dataclasses.replace(spread, higher_is_better=spread_of_kernel.higher_is_better)]
 
 
 def why_unreliable(row: MetricRow, dimensions: int, asked: int | None, failed: int) -> str:
@@ -127,6 +131,11 @@ def set_problems(row: MetricRow, asked: int | None, failed: int) -> list[str]:
     if failed:
         reasons.append(f"{failed} clips could not be read")
     return reasons
+
+
+def _names(extractor: str) -> tuple[Metric, Metric, Metric]:
+    """What the Fréchet distance, the kernel distance and its deviation are called of these features."""
+    return (FVD, KVD, KVD_DEVIATION) if extractor in I3D_LOGITS else (FD, KD, KD_DEVIATION)
 
 
 def _resampled_frechet(x: Rows, y: Rows, seed: int, resamples: int, ddof: int) -> Rows:

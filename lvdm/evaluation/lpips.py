@@ -17,6 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from lvdm.checkpoint.reading import read_checkpoint
+from lvdm.evaluation.metrics.reconstruction import LPIPS
 from lvdm.suggestions import suggest
 
 Trunk = Literal["alex", "vgg", "squeeze"]
@@ -50,9 +51,10 @@ class Lpips(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, name: str, features: nn.Sequential, taps: tuple[int, ...], heads: list[Tensor]) -> None:
+    def __init__(self, trunk: Trunk, features: nn.Sequential, taps: tuple[int, ...], heads: list[Tensor]) -> None:
         super().__init__()
-        self.name = name
+        self.trunk = trunk
+        self.name = LPIPS.title(trunk)
         self.features = features
         self.taps = taps
         for place, head in enumerate(heads):
@@ -104,7 +106,7 @@ def load_lpips(trunk: Trunk = "alex", weights: str | Path | None = None, heads: 
     features.load_state_dict(_trunk_weights(Path(weights), features, layout), assign=True)
     found = read_checkpoint(heads if heads is not None else _shipped_heads(trunk))
     tensors = [found[f"lin{place}.model.1.weight"].float() for place in range(len(layout.taps))]
-    return Lpips(f"LPIPS[{trunk}]", features, layout.taps, tensors).eval().requires_grad_(False)
+    return Lpips(trunk, features, layout.taps, tensors).eval().requires_grad_(False)
 
 
 def trunk_file(trunk: Trunk) -> str:

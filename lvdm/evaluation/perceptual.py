@@ -12,7 +12,7 @@ from lvdm.device import choose_device
 from lvdm.evaluation.features.i3d import full_precision
 from lvdm.evaluation.features.protocol import LoadedClip, Record
 from lvdm.evaluation.lpips import SHORTEST, Lpips
-from lvdm.evaluation.reconstruction import PairedDistance
+from lvdm.evaluation.metrics.reconstruction import PairedDistance
 
 
 class InputConformity:
@@ -66,9 +66,4 @@ def lpips_conformity(lpips: Lpips, device: str = "auto") -> InputConformity:
     place = choose_device(device)
     moved = copy.deepcopy(lpips).to(place)
     weights = hash_of_tensors(sorted(lpips.state_dict().items()))
-    return InputConformity(plain_name(lpips.name), moved, weights, place, SHORTEST)
-
-
-def plain_name(distance: str) -> str:
-    """LPIPS-alex for LPIPS[alex], where it stands in brackets itself."""
-    return distance.replace("[", "-").removesuffix("]")
+    return InputConformity(f"LPIPS-{lpips.trunk}", moved, weights, place, SHORTEST)

@@ -24,7 +24,7 @@ _PUBLISHED = {
 
 
 class RaftFlow:
-    """The flow that a RAFT finds; see `lvdm.evaluation.flow.Flow`. One pair at a time, in float32.
+    """The flow that a RAFT finds; see `lvdm.quality.flow.Flow`. One pair at a time, in float32.
 
     Frames are filled up at their right and lower edges by repeating the border; those of fewer than 128 pixels on a
     side are enlarged by a whole number first.

@@ -13,10 +13,8 @@ from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.extraction import Wanted
 from lvdm.evaluation.features.protocol import FeatureExtractor
+from lvdm.evaluation.metrics.metric import Values
 from lvdm.evaluation.results import Problem
-
-Values = Mapping[str, NDArray[np.float64]]
-"""One record: its tensors as float64 arrays."""
 
 
 class MissingRecordsError(UserError):

@@ -34,7 +34,9 @@ from lvdm.evaluation.distances import (
 from lvdm.evaluation.extraction import Wanted, find_wanted
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.manifest import Entry, Manifest
-from lvdm.evaluation.per_video import ClipNumbers, clip_numbers, higher_is_better, similarities_to_image
+from lvdm.evaluation.metrics.from_records import ClipNumbers, clip_numbers, similarities_to_image
+from lvdm.evaluation.metrics.registry import higher_is_better
+from lvdm.evaluation.metrics.similarity import IMAGE_SIMILARITY
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, SetRecords, load_records
 from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, percentile_interval, resampled_indices
@@ -209,7 +211,7 @@ def _frame_curves(records: Records, protocol: Protocol) -> list[FrameCurve]:
             frames = np.stack(courses).T  # (t, n)
             intervals = [interval for interval in _intervals(frames.tolist(), protocol) if interval is not None]
             curve = FrameCurve(
-                f"image similarity[{group.extractor.id}]",
+                IMAGE_SIMILARITY.title_of(group.extractor.id),
                 name,
                 tuple(float(values.mean()) for values in frames),
                 tuple(interval.low for interval in intervals),

@@ -18,10 +18,10 @@ from torch import Tensor
 from lvdm.evaluation import vbench
 from lvdm.evaluation.frechet import extrapolate, frechet_distance, sample_floor
 from lvdm.evaluation.kernel_distance import biased_kernel_distance, kernel_distance
-from lvdm.evaluation.motion import flicker, temporal_flickering
-from lvdm.evaluation.reconstruction import ssim
-from lvdm.evaluation.similarity import i2v_similarity
+from lvdm.evaluation.metrics.reconstruction import ssim
+from lvdm.evaluation.metrics.similarity import i2v_similarity
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker, temporal_flickering
 
 Logits = Callable[[Tensor], Tensor]
 """uint8 frames (b, t, H, W, 3) of any size -> logits (b, 400) of I3D, with all of its preprocessing."""

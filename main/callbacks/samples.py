@@ -17,11 +17,12 @@ from lvdm.data.atomic import write_json
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.video_writer import write_video
 from lvdm.diffusion.timesteps import Spacing
-from lvdm.evaluation.motion import flicker, motion_magnitude, temporal_flickering
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.psnr import psnr
+from lvdm.quality.flicker import flicker, temporal_flickering
+from lvdm.quality.motion import motion
 from main.callbacks.cadence import EveryNSteps
 from main.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
 from main.callbacks.pictures import log_text, log_video, step_folder
@@ -90,10 +91,10 @@ class SampleLogger(pl.Callback):
     Into `samples/step-000123/` of the run's folder go, for each clip, an mp4 and a contact sheet (the true frame above
     the sampled one) and `metrics.json`; to the loggers the videos and, as means over the clips,
 
-    samples/frame0_psnr          of the first frame against the given one, decibels; `true`: of the autoencoder alone
-    samples/motion               mean displacement, frame diagonals per second
-    samples/flicker              mean absolute second difference in time, grey levels
-    samples/temporal_flickering  VBench's: 1 is a still
+    samples/frame0_psnr             of the first frame against the given one, dB; `true`: of the autoencoder alone
+    samples/motion_diagonals_per_s  mean length of the optical flow, see `lvdm.quality.motion`
+    samples/flicker                 mean absolute second difference in time, grey levels
+    samples/temporal_flickering     VBench's: 1 is a still
 
     and the same of the true clips under `samples_true/`. Only the first process draws, and training goes on as if
     nothing had been drawn: the others wait at their next exchange of gradients, so drawing must take less than their
@@ -161,12 +162,12 @@ class SampleLogger(pl.Callback):
 
 def measure(video: Tensor, likeness: Tensor, true: Tensor, fps: float) -> dict[str, float]:
     """The measures of one video (3, t, H, W); `likeness` is what is compared with the first frame of `true`."""
-    values = {"frame0_psnr": psnr(likeness[:, 0].cpu(), true[:, 0].cpu())}
-    try:
-        values["motion"] = motion_magnitude(video, max(float(fps), 1.0))
-    except ValueError:  # frames too small to follow blocks in
-        values["motion"] = math.nan
-    return values | {"flicker": flicker(video), "temporal_flickering": temporal_flickering(video)}
+    return {
+        "frame0_psnr": psnr(likeness[:, 0].cpu(), true[:, 0].cpu()),
+        "motion_diagonals_per_s": motion(video.cpu(), max(float(fps), 1.0)),
+        "flicker": flicker(video),
+        "temporal_flickering": temporal_flickering(video),
+    }
 
 
 def means(prefix: str, records: list[dict[str, float]]) -> dict[str, float]:

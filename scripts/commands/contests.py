@@ -7,10 +7,12 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvdm.evaluation.quality import Ranking, rank
+
 from lvdm.data.atomic import output_error, write_json
 from lvdm.documents import read_json
-from lvdm.evaluation.quality import Ranking, rank
 from lvdm.provenance import read_record, record_path
+from lvdm.quality.ranking import Ranking, rank
 from scripts.commands.options import GenerationOptions
 
 KEEP = ("all", "best")

@@ -102,10 +102,8 @@ def _measure(
     batch_size: int,
 ) -> dict[str, list[float]]:
     """Optical flow, in frame diagonals per second as played, and likeness of frame 0, of each video."""
-    from lvdm.evaluation.flow import ClassicalFlow, following_pairs
-    from lvdm.evaluation.motion_quality import flow_magnitude
+    from lvdm.quality.motion import motion
 
-    flow = ClassicalFlow()
     given: dict[str, Any] = {"fps" if pipe.card.fs_meaning == "fps" else "frame_stride": level.fs}
     given |= {"start_time": level.start_time, "low_pass": level.low_pass, "num_inference_steps": steps}
     given |= {"height": pipe.card.height, "width": pipe.card.width}
@@ -115,9 +113,7 @@ def _measure(
         images = [one.image for one in batch if one.image]
         seeds = [seed + begin + i for i in range(len(batch))]
         result = pipe(images, [one.prompt for one in batch], seed=seeds, **given)
-        for video in result.video:
-            flows = flow(*following_pairs(video.transpose(0, 1)))
-            figures["motion"].append(round(flow_magnitude(flows, pipe.card.playback_fps), 6))
+        figures["motion"] += [round(motion(video, pipe.card.playback_fps), 6) for video in result.video]
         figures["first_frame_psnr"] += [round(value, 3) for value in result.first_frame_psnr if value is not None]
     return figures
 

@@ -20,11 +20,12 @@ from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
 from lvdm.data.prompts import Request
 from lvdm.data.video_writer import to_uint8, write_video
-from lvdm.evaluation.quality import QualityReport, StreamAssessment, assess_videos
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.provenance import image_hash, read_record, record_path, save_record, save_video
+from lvdm.quality.generated import StreamAssessment, assess_videos
+from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationRequest, GenerationResult
 from lvdm.runtime import ProgressCallback
 from scripts.commands.contests import Contest

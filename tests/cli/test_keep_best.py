@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import lvdm.pipeline
 import scripts.commands.running
-from lvdm.evaluation.quality import rank
 from lvdm.provenance import read_record
+from lvdm.quality.ranking import rank
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
@@ -155,7 +155,7 @@ def test_a_choice_that_was_interrupted_is_made_without_the_model(here: Path, mon
 
 
 def test_static_videos_are_flagged(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lvdm.evaluation.quality.STATIC_REACH", 10.0)
+    monkeypatch.setattr("lvdm.quality.report.STATIC_REACH", 10.0)
     told = succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", 2, "--keep", "best")
     assert "the best one is static: raise motion (--motion 0.8)" in told
     assert read("a.json")["quality"]["static"] is True

@@ -21,7 +21,8 @@ from lvdm.evaluation.clip_sets import Measures
 from lvdm.evaluation.dreamsim_distance import ADAPTERS, FILES, DreamSimDistance, DreamSimError, dreamsim_conformity
 from lvdm.evaluation.extraction import ClipSet, FeatureWriter, find_jobs, find_wanted, run_jobs
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip
-from lvdm.evaluation.per_video import clip_numbers, higher_is_better
+from lvdm.evaluation.metrics.from_records import clip_numbers
+from lvdm.evaluation.metrics.registry import higher_is_better
 from lvdm.evaluation.protocols import load_protocol
 from lvdm.evaluation.records import Records, load_records
 

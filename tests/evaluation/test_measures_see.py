@@ -8,10 +8,10 @@ import torch
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
 from lvdm.evaluation.distortions import DISTORTIONS
 from lvdm.evaluation.features.protocol import LoadedClip
-from lvdm.evaluation.flow import ClassicalFlow
-from lvdm.evaluation.measures import measure
-from lvdm.evaluation.per_video import higher_is_better
+from lvdm.evaluation.metrics.from_frames import measure
+from lvdm.evaluation.metrics.registry import higher_is_better
 from lvdm.evaluation.resampling import paired_difference
+from lvdm.quality.flow import ClassicalFlow
 
 CLIPS = 6
 SPOILT = ("noise", "blur", "flicker", "jitter", "shuffle", "freeze", "temporal-blur")

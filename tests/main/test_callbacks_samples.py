@@ -110,10 +110,10 @@ def test_measures_of_samples_and_true_clips_are_logged(
 ) -> None:
     folder = drawn[0]
     with next(folder.rglob("metrics.csv")).open() as file:
-        table = [row for row in csv.DictReader(file) if row.get("samples/motion")]
+        table = [row for row in csv.DictReader(file) if row.get("samples/motion_diagonals_per_s")]
     assert [row["step"] for row in table] == ["2", "4"]
     records = json.loads((folder / "samples" / "step-000002" / "metrics.json").read_text())
-    for name in ("frame0_psnr", "motion", "flicker", "temporal_flickering"):
+    for name in ("frame0_psnr", "motion_diagonals_per_s", "flicker", "temporal_flickering"):
         for prefix, key in (("samples", "sampled"), ("samples_true", "true")):
             mean = sum(record[key][name] for record in records) / 2
             assert float(table[0][f"{prefix}/{name}"]) == pytest.approx(mean), f"{prefix}/{name}"
@@ -220,7 +220,12 @@ def test_settings_come_from_the_yaml_then_the_card_then_the_schedule() -> None:
 def test_a_perfect_likeness_has_no_error_and_a_still_no_motion() -> None:
     still = torch.rand(3, 1, 32, 32).expand(-1, 4, -1, -1) * 2 - 1
     values = measure(still, still, still, fps=8)
-    assert values == {"frame0_psnr": 100.0, "motion": 0.0, "flicker": 0.0, "temporal_flickering": 1.0}
+    assert values == {
+        "frame0_psnr": 100.0,
+        "motion_diagonals_per_s": 0.0,
+        "flicker": 0.0,
+        "temporal_flickering": 1.0,
+    }
 
 
 def test_precomputed_latents_are_shown_as_videos() -> None:

@@ -9,9 +9,9 @@ import torch
 from small_model import FRAMES, picture, write_small_model
 from torch import Tensor
 
-from lvdm.evaluation.quality import StreamAssessment, assess_videos
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.choosing import choose_shelf
+from lvdm.quality.generated import StreamAssessment, assess_videos
 
 LONG = 2 * FRAMES + 1
 PROMPT = "a red ball moves to the right"

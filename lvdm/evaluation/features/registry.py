@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Literal
 
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import FeatureExtractor
@@ -22,6 +23,12 @@ GROUP = "dynamicrafter.features"
 
 TOWERS_FILE = "clip.safetensors"
 """Beside the embedded model: its towers as they were trained together, before the text tower followed the videos."""
+
+I3D_LOGITS: Mapping[str, Literal["direct", "center-crop"]] = {
+    "i3d-logits": "direct",
+    "i3d-logits[center-crop]": "center-crop",
+}
+"""The extractors whose distances are FVD and KVD, and how each brings frames to the size of I3D."""
 
 EXTRACTORS: Mapping[str, str] = {
     "stpyr-v1": "energies of gradients and changes over three scales; needs no weights",
@@ -56,10 +63,10 @@ def build_extractor(
         raise UnknownExtractorError(f"{name} takes no weights, it was given {weights}")
     if name == "stpyr-v1":
         return SpaceTimePyramid()
-    if name in ("i3d-logits", "i3d-logits[center-crop]"):
+    if name in I3D_LOGITS:
         from lvdm.evaluation.features.i3d_extractor import I3DLogits
 
-        return I3DLogits(weights, device, "center-crop" if name.endswith("[center-crop]") else "direct")
+        return I3DLogits(weights, device, I3D_LOGITS[name])
     if name in ("clip", "tiny-clip"):
         return _clip(name, weights, model, device)
     added = _added()

@@ -7,8 +7,12 @@ highest value of all but the first of these: never show them without a measure o
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lvdm.evaluation.metrics.metric import FeatureMetric
 
 Array = NDArray[np.float64]
 
@@ -111,3 +115,54 @@ def _unit(vectors: Array, name: str) -> Array:
     if not (np.abs(lengths - 1) < _UNIT).all():  # NaN fails this too
         raise ValueError(f"{name}: features should be of unit length, their lengths are {lengths.ravel()[:5].tolist()}")
     return np.asarray(vectors / lengths)
+
+
+CLIPSIM = FeatureMetric(
+    name="CLIPSIM",
+    better="higher",
+    meaning="Cosine of frames and prompt, the mean over frames.",
+    needs=("frames", "text"),
+    measure=lambda values: text_similarity(values["frames"], values["text"]),
+)
+FRAME_CONSISTENCY = FeatureMetric(
+    name="frame consistency",
+    better="higher",
+    meaning="Cosine of neighbouring frames. A still image has 1.",
+    min_frames=2,
+    measure=lambda values: frame_consistency(values["frames"]),
+)
+CONSISTENCY = FeatureMetric(
+    name="consistency",
+    better="higher",
+    meaning="VBench's formula of nearness to the first frame and of neighbours. A still image has 1.",
+    min_frames=2,
+    measure=lambda values: consistency(values["frames"]),
+)
+IMAGE_SIMILARITY = FeatureMetric(
+    name="image similarity",
+    better="higher",
+    meaning="Cosine of frames and input image, the mean over frames. A still image has 1.",
+    needs=("frames", "image"),
+    measure=lambda values: image_similarity(values["frames"], values["image"]),
+)
+PIC = FeatureMetric(
+    name="PIC",
+    better="higher",
+    meaning="Perceptual input conformity: how near all frames stay to the input image. A still image has 1.",
+    needs=("distances",),
+    measure=lambda values: perceptual_input_conformity(values["distances"]),
+)
+PIC_BY_COSINE = replace(
+    PIC,
+    needs=("frames", "image"),
+    detail="cosine",
+    measure=lambda values: perceptual_input_conformity(cosine_distances(values["frames"], values["image"])),
+)
+I2V_SIMILARITY = FeatureMetric(
+    name="i2v similarity",
+    better="higher",
+    meaning="VBench-I2V's formula of nearness to the input and of neighbours. A still image has 1.",
+    needs=("frames", "image"),
+    min_frames=2,
+    measure=lambda values: i2v_similarity(values["frames"], values["image"]),
+)

@@ -10,8 +10,8 @@ from moving_pictures import translating, turning, turning_flow
 from torch import Tensor
 
 from lvdm.data.procedural import ProceduralConfig, displacement, render, render_mask, sample_scene
-from lvdm.evaluation.flow import ClassicalFlow, following_pairs
-from lvdm.evaluation.warping import look_up, visible
+from lvdm.quality.flow import ClassicalFlow, following_pairs
+from lvdm.quality.warping import look_up, visible
 
 flow = ClassicalFlow()
 

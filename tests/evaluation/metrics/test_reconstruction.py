@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lvdm.evaluation.reconstruction import interior, reconstruction, ssim
+from lvdm.evaluation.metrics.reconstruction import interior, reconstruction, ssim
 from lvdm.psnr import MAX_PSNR
 
 

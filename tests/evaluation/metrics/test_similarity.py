@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lvdm.evaluation.similarity import (
+from lvdm.evaluation.metrics.similarity import (
     consistency,
     cosine_distances,
     frame_consistency,

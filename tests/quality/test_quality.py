@@ -13,9 +13,12 @@ from moving_pictures import flickering, jittering, translating
 from small_model import picture, write_small_model
 from torch import Tensor
 
-from lvdm.evaluation.flow import ClassicalFlow
-from lvdm.evaluation.quality import QualityReport, assess, assess_videos, rank, reach
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.quality.flow import ClassicalFlow
+from lvdm.quality.generated import assess_videos
+from lvdm.quality.motion import reach
+from lvdm.quality.ranking import rank
+from lvdm.quality.report import QualityReport, assess
 
 MOVING = translating(1.0, 0.5, frames=8)
 GOOD = QualityReport(first_frame_psnr=30, motion=0.1, flicker=1, warping_error=1e-4, prompt_agreement=0.3, static=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.evaluation.metrics.metric import Metric
 from lvdm.psnr import psnr_of_each
 
 GIVEN = (0, -1)
@@ -23,6 +24,21 @@ PEAK = 255.0
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
+
+
+PSNR = Metric(
+    name="PSNR", unit="dB", better="higher", meaning="Against the real frames between the given ones, in decibels."
+)
+SSIM = Metric(
+    name="SSIM",
+    better="higher",
+    meaning="Structural similarity with the real frames between the given ones, at most 1.",
+)
+LPIPS = Metric(
+    name="LPIPS",
+    better="lower",
+    meaning="Perceptual distance from the real frames between the given ones, 0 for equal frames.",
+)
 
 
 class PairedDistance(Protocol):
@@ -44,7 +60,7 @@ def reconstruction(
     """
     inner_made, inner_real = interior(made, given), interior(real, given)
     _check(inner_made, inner_real)
-    values = {"PSNR[dB]": psnr_of_each(inner_made, inner_real), "SSIM": ssim(inner_made, inner_real)}
+    values = {PSNR.title(): psnr_of_each(inner_made, inner_real), SSIM.title(): ssim(inner_made, inner_real)}
     for distance in distances:
         values[distance.name] = distance(_signed(inner_made), _signed(inner_real)).double()
     return {name: float(value.mean()) for name, value in values.items()}

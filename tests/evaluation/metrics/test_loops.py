@@ -9,8 +9,8 @@ import torch
 from moving_pictures import grid, picture
 from torch import Tensor
 
-from lvdm.evaluation.flow import ClassicalFlow, following_pairs
-from lvdm.evaluation.loops import flow_continuity, seam_ratio
+from lvdm.evaluation.metrics.loops import flow_continuity, seam_ratio
+from lvdm.quality.flow import ClassicalFlow, following_pairs
 
 flow = ClassicalFlow()
 

@@ -1,24 +1,21 @@
-"""How good one generated video is, in a few numbers and words, and which of several is best."""
+"""How good one generated video is, in a few numbers and words."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from lvdm.evaluation.flow import ClassicalFlow, Flow, following_pairs
-from lvdm.evaluation.motion import second_differences
-from lvdm.evaluation.motion_quality import fastest_motion, warping_errors
-from lvdm.evaluation.warping import lengths
-from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import MAX_PSNR
-from lvdm.results import GenerationRequest, GenerationResult
+from lvdm.quality.flicker import second_differences
+from lvdm.quality.flow import ClassicalFlow, Flow, following_pairs
+from lvdm.quality.motion import reach, reduced, warping_errors
+from lvdm.quality.warping import lengths
 
 STATIC_REACH = 0.015
 """Share of the frame's diagonal: where even the farthest twentieth stays this near to its place, nothing moves."""
@@ -27,12 +24,6 @@ UNLIKE_IMAGE = 20.0
 FLICKERING = 2e-3
 """Warping error above which a video visibly flickers or falls apart."""
 
-JUDGED_FRAMES = 16
-"""Frames of a long video, evenly spread, whose agreement with the prompt is measured."""
-
-_MEASURED_SIDE = 128
-"""Frames are averaged down to about this many pixels on the shorter side, or up to twice as many."""
-
 
 @dataclass(frozen=True)
 class QualityReport:
@@ -40,8 +31,8 @@ class QualityReport:
 
     first_frame_psnr  of frame 0 against the input image, decibels, at most 100; None without an image
     motion            mean length of the optical flow, frame diagonals per second
-    flicker           grey levels by which pixels go up and down again, see `lvdm.evaluation.motion.flicker`
-    warping_error     what motion does not explain, see `lvdm.evaluation.motion_quality`; None without two frames
+    flicker           grey levels by which pixels go up and down again, see `lvdm.quality.flicker.flicker`
+    warping_error     what motion does not explain, see `lvdm.quality.motion.warping_error`; None without two frames
     prompt_agreement  mean cosine of frames and prompt in the model's own CLIP; None without a prompt
     static            whether nothing goes anywhere, see `reach`
     remarks           what is wrong and what to do, in words; often none
@@ -111,7 +102,7 @@ class Assessment:
 
     def add(self, part: Tensor) -> None:
         """Look at the next frames (3, k, H, W) in [-1, 1]."""
-        new = _reduced(part)
+        new = reduced(part)
         for number, frame in enumerate(new.unbind(1), self._seen):
             if number in self._wanted:
                 self._held[number] = frame.clone()
@@ -172,64 +163,6 @@ def assess(
     return assessment.report(first_frame_psnr, prompt_agreement)
 
 
-def reach(video: Tensor, flow: Flow) -> float:
-    """How far the twentieth that goes farthest is from its place in frame 0, as a share of the frame's diagonal.
-
-    The median of a third, two thirds and the end of the video (3, t, H, W), so that a loop and a shimmer tell nothing.
-    """
-    frames = video.transpose(0, 1)  # t 3 H W
-    later = frames[[len(frames) // 3, 2 * len(frames) // 3, len(frames) - 1]]
-    moved = fastest_motion(flow(frames[:1].expand_as(later), later))
-    return moved.median().item() / math.hypot(*video.shape[-2:])
-
-
-def assess_videos(pipeline: DynamiCrafterPipeline, result: GenerationResult, fps: float) -> list[QualityReport]:
-    """The reports on all videos of a result, played at `fps`.
-
-    Prompts are judged by the pipeline's own CLIP towers, or not at all where its card says that they do not agree.
-    """
-    reports = []
-    for video, request, psnr in zip(result.video, result.requests, result.first_frame_psnr, strict=True):
-        agreement = pipeline.runtime.prompt_agreement(video, request.prompt) if _judged(pipeline, request) else None
-        reports.append(assess(video, psnr, fps, agreement))
-    return reports
-
-
-class StreamAssessment:
-    """`assess_videos` for a video whose frames are not kept: of a long one, `JUDGED_FRAMES` are shown to CLIP."""
-
-    def __init__(
-        self, pipeline: DynamiCrafterPipeline, request: GenerationRequest, num_frames: int, fps: float
-    ) -> None:
-        self._pipeline, self._request = pipeline, request
-        self._assessment = Assessment(num_frames, fps)
-        count = min(num_frames, JUDGED_FRAMES)
-        self._chosen = {round(i * (num_frames - 1) / max(count - 1, 1)) for i in range(count)}
-        self._kept: list[Tensor] = []
-
-    def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The parts (3, k, H, W) of the video, each looked at before it is handed on."""
-        number, judged = 0, _judged(self._pipeline, self._request)
-        for part in self._assessment.watch(parts):
-            for frame in part.unbind(1):
-                if judged and number in self._chosen:
-                    self._kept.append(frame.clone())
-                number += 1
-            yield part
-
-    def report(self, first_frame_psnr: float | None) -> QualityReport:
-        """What the frames came to."""
-        agreement = None
-        if self._kept:
-            frames = torch.stack(self._kept, dim=1)
-            agreement = self._pipeline.runtime.prompt_agreement(frames, self._request.prompt)
-        return self._assessment.report(first_frame_psnr, agreement)
-
-
-def _judged(pipeline: DynamiCrafterPipeline, request: GenerationRequest) -> bool:
-    return pipeline.card.towers_agree and bool(request.prompt.strip())
-
-
 def _finite(value: float | None, digits: int) -> float | None:
     return round(value, digits) if value is not None and math.isfinite(value) else None
 
@@ -243,69 +176,3 @@ def _remarks(report: QualityReport) -> tuple[str, ...]:
     if report.warping_error is not None and report.warping_error > FLICKERING:
         remarks.append("unsteady: it flickers or falls apart")
     return tuple(remarks)
-
-
-def _reduced(video: Tensor) -> Tensor:
-    factor = max(1, min(video.shape[-2:]) // _MEASURED_SIDE)
-    return F.avg_pool2d(video.float().transpose(0, 1), factor).transpose(0, 1)
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """Places of several videos. `order`: their numbers, the best first; `reasons`: why, for each in that order."""
-
-    order: tuple[int, ...]
-    reasons: tuple[str, ...]
-
-    @property
-    def best(self) -> int:
-        """The number of the best one."""
-        return self.order[0]
-
-
-def rank(reports: Sequence[QualityReport]) -> Ranking:
-    """Order videos of one image and prompt: by the mean of their places in each respect, static ones last.
-
-    The respects are: frame 0 near the image, much motion, little warping error, agreement with the prompt; each counts
-    alike, equal values share their mean place, and a respect that one video lacks is left out. Of equal means the
-    lower number wins. Motion is a respect because the others are won by videos that hardly move.
-    Raises `ValueError` without reports.
-    """
-    if not reports:
-        raise ValueError("there are no videos to rank")
-    places = {name: _places(values) for name, values in _respects(reports).items()}
-    means = [sum(column[i] for column in places.values()) / len(places) for i in range(len(reports))]
-    order = sorted(range(len(reports)), key=lambda i: (reports[i].static, means[i], i))
-    reasons = []
-    for i in order:
-        each = ", ".join(f"{name} {column[i]:g}" for name, column in places.items())
-        reasons.append(f"{'static; ' if reports[i].static else ''}mean place {means[i]:.2f} ({each})")
-    return Ranking(tuple(order), tuple(reasons))
-
-
-def rank_videos(
-    pipeline: DynamiCrafterPipeline, result: GenerationResult, fps: float
-) -> tuple[Ranking, list[QualityReport]]:
-    """Rank the videos of one result; and their reports, in the result's order."""
-    reports = assess_videos(pipeline, result, fps)
-    return rank(reports), reports
-
-
-def _respects(reports: Sequence[QualityReport]) -> dict[str, list[float]]:
-    """For each respect that all videos have, a value for each; less is better."""
-    found: dict[str, list[float | None]] = {
-        "frame 0": [None if report.first_frame_psnr is None else -report.first_frame_psnr for report in reports],
-        "motion": [-report.motion for report in reports],
-        "steadiness": [report.warping_error for report in reports],
-        "prompt": [None if report.prompt_agreement is None else -report.prompt_agreement for report in reports],
-    }
-    whole = {name: [value for value in values if value is not None] for name, values in found.items()}
-    return {name: values for name, values in whole.items() if len(values) == len(reports)}
-
-
-def _places(values: Sequence[float]) -> list[float]:
-    """The place of each value from 1 for the least; equal ones share the mean of theirs."""
-    return [
-        1 + sum(other < value for other in values) + (sum(other == value for other in values) - 1) / 2
-        for value in values
-    ]

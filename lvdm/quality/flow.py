@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.evaluation.warping import look_up
+from lvdm.quality.warping import look_up
 
 COARSEST = 16
 """Pixels that the shorter side of the smallest level of the pyramid has, or up to twice as many."""

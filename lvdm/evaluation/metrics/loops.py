@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from lvdm.evaluation.warping import lengths
+from lvdm.evaluation.metrics.metric import FrameMetric
+from lvdm.quality.warping import lengths
 
 LEAST_STEP = 0.1 / 127.5
 """A tenth of a grey level, as distances of frames in [-1, 1]: below it, a frame is taken for the one before."""
@@ -59,3 +60,19 @@ def _agreement(first: Tensor, second: Tensor) -> Tensor:
     apart = lengths(first - second).double().flatten(1).sum(dim=1)
     total = (lengths(first) + lengths(second)).double().flatten(1).sum(dim=1)
     return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_LENGTH), torch.ones_like(total))
+
+
+SEAM_RATIO = FrameMetric(
+    name="seam ratio",
+    unit="median steps",
+    better="neither",
+    meaning="Distance from the last frame to the first over that of neighbours: about 1 for a seamless loop.",
+    measure=lambda clip: seam_ratio(clip.video),
+)
+FLOW_CONTINUITY = FrameMetric(
+    name="flow continuity",
+    better="neither",
+    meaning="Whether motion goes on across the seam of a loop.",
+    by_flow=True,
+    measure=lambda clip: flow_continuity(clip.forward, clip.seam),
+)

@@ -1,0 +1,66 @@
+"""All metrics, in the order in which tables have them. A new one is a line here and a file beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lvdm.evaluation.metrics.distances import FD, FVD, KD, KD_DEVIATION, KVD, KVD_DEVIATION
+from lvdm.evaluation.metrics.fidelity import FIRST_FRAME_PSNR, FIRST_FRAME_SSIM, LAST_FRAME_PSNR
+from lvdm.evaluation.metrics.flicker import FLICKER, TEMPORAL_FLICKERING
+from lvdm.evaluation.metrics.loops import FLOW_CONTINUITY, SEAM_RATIO
+from lvdm.evaluation.metrics.metric import FeatureMetric, FrameMetric, Metric
+from lvdm.evaluation.metrics.motion import DYNAMIC_DEGREE, MOTION, SMOOTHNESS, WARPING_ERROR
+from lvdm.evaluation.metrics.reconstruction import LPIPS, PSNR, SSIM
+from lvdm.evaluation.metrics.similarity import (
+    CLIPSIM,
+    CONSISTENCY,
+    FRAME_CONSISTENCY,
+    I2V_SIMILARITY,
+    IMAGE_SIMILARITY,
+    PIC,
+    PIC_BY_COSINE,
+)
+
+FRAME_METRICS_VERSION = "v2"
+"""Changes whenever a number of the metrics below changes, and when one is added: older records lack it."""
+
+FRAME_METRICS: tuple[FrameMetric, ...] = (
+    MOTION,
+    DYNAMIC_DEGREE,
+    TEMPORAL_FLICKERING,
+    FLICKER,
+    SMOOTHNESS,
+    WARPING_ERROR,
+    FIRST_FRAME_PSNR,
+    FIRST_FRAME_SSIM,
+    LAST_FRAME_PSNR,
+    SEAM_RATIO,
+    FLOW_CONTINUITY,
+)
+FEATURE_METRICS: tuple[FeatureMetric, ...] = (
+    PIC,
+    CLIPSIM,
+    FRAME_CONSISTENCY,
+    CONSISTENCY,
+    IMAGE_SIMILARITY,
+    PIC_BY_COSINE,
+    I2V_SIMILARITY,
+)
+PAIR_METRICS: tuple[Metric, ...] = (PSNR, SSIM, LPIPS)
+SET_METRICS: tuple[Metric, ...] = (FVD, FD, KVD, KD, KVD_DEVIATION, KD_DEVIATION)
+
+
+def known_metrics() -> Mapping[str, Metric]:
+    """All of them by name."""
+    return {metric.name: metric for metric in (*SET_METRICS, *FEATURE_METRICS, *FRAME_METRICS, *PAIR_METRICS)}
+
+
+def metric_of(title: str) -> Metric | None:
+    """The metric that a title in a file belongs to; None for one of another program or version."""
+    return known_metrics().get(title.partition("[")[0])
+
+
+def higher_is_better(title: str) -> bool | None:
+    """Whether more of a metric is better; None where neither direction is, and for one that is not known."""
+    metric = metric_of(title)
+    return None if metric is None else metric.higher_is_better
