@@ -104,9 +104,10 @@ class ContentHashes:
         self._known: dict[str, list[str]] = {}
         if file.is_file():
             try:
-                self._known = dict(read_json(file))
-            except (ValueError, TypeError):  # only a memory: what is not remembered is read again
-                self._known = {}
+                known = read_json(file)
+                self._known = {name: [str(stamp), str(digest)] for name, (stamp, digest) in known.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                raise CacheError(f"{file} holds no hashes of files; remove it, or choose another folder") from error
         self._changed = False
 
     def hash(self, files: SourceFiles, index: int, verify: bool) -> str:

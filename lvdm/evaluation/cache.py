@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from lvdm.checkpoint.hashing import read_hash
-from lvdm.data.atomic import atomic_path, write_json
+from lvdm.data.atomic import OutputError, atomic_path, write_json
 from lvdm.data.latent_records import record_key
 from lvdm.documents import parse_json, read_json
 from lvdm.evaluation.clip_files import ClipSpec, Picture
@@ -99,11 +99,14 @@ class FileHashes:
             self._changed = False
 
     def _remembered(self) -> dict[str, list[str]]:
+        """What the file holds; nothing where there is none. Raises `OutputError` for another file, which stays."""
         try:
             known = read_json(self._file)
             return {str(name): [str(stamp), str(digest)] for name, (stamp, digest) in known.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except FileNotFoundError:
             return {}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise OutputError(f"{self._file} holds no hashes of files; remove it, or choose another folder") from error
 
 
 class FeatureCache:

@@ -43,7 +43,7 @@ def cache(
 ) -> None:
     """Compute latents, sentence and image tokens of a training's data once, so that training needs no encoders."""
     from lvdm.checkpoint import read_checkpoint
-    from lvdm.data.latent_index import CacheRecipe, read_index
+    from lvdm.data.latent_index import CacheRecipe, check_cache_place, read_index
     from lvdm.data.latent_items import ContentHashes
     from lvdm.data.latent_records import RecordStore
     from lvdm.device import choose_device
@@ -51,6 +51,7 @@ def cache(
     from lvdm.models.latent_caching import CachingOptions, LatentCaching, stale_records
     from main.training_setup import load_training_setup
 
+    check_cache_place(folder)
     console = Console(highlight=False, soft_wrap=True)
     options = CachingOptions(batch_frames, _parse_shard(shard), verify)
     stored, every = _parse_dtype(dtype), _parse_tokens(image_tokens)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from lvdm.data.atomic import OutputError
 from lvdm.evaluation.cache import FeatureCache, FileHashes
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import LoadedClip, Record
@@ -90,8 +91,11 @@ def test_a_changed_file_is_read_again_and_a_known_one_is_not(spec: ClipSpec, tmp
     assert FileHashes(memory).hash(spec.video) == first, "size and time are the same: it is not read"
     os.utime(spec.video, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
     assert FileHashes(memory).hash(spec.video) != first
-    memory.write_text("damaged")
-    assert FileHashes(memory).hash(spec.video) != first
+    for content in ("mine", "[]", '{"a": 1}'):
+        memory.write_text(content)
+        with pytest.raises(OutputError, match=r"memory\.json holds no hashes of files; remove it"):
+            FileHashes(memory)
+        assert memory.read_text() == content, "a file that is not ours was replaced"
 
 
 def test_a_damaged_record_is_as_if_it_were_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
