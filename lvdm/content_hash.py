@@ -7,14 +7,14 @@ that cache, so that a second run over thousands of videos reads none of them aga
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lvdm.data.atomic import write_json
+from lvdm.data.atomic import OutputError, write_json
+from lvdm.documents import read_json
 
 _BLOCK = 1 << 22
 _SAVE_SECONDS = 20.0
@@ -57,8 +57,8 @@ def stamp(path: Path) -> str:
 class HashStore:
     """Hashes by path and stamp; in `file` too, if one is given.
 
-    The file is only a memory: what is not in it, or damaged, is read again. Two threads that ask for the same unknown
-    path at once may both read it.
+    The file is only a memory: what is not in it is read again. One that holds something else is refused, not replaced.
+    Two threads that ask for the same unknown path at once may both read it.
     """
 
     def __init__(self, file: str | Path | None = None) -> None:
@@ -125,10 +125,12 @@ class HashStore:
         if self._file is None:
             return {}
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
+            known = read_json(self._file)
             return {str(name): (str(stamp), str(digest)) for name, (stamp, digest) in known.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
+        except FileNotFoundError:
             return {}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise OutputError(f"{self._file} holds no hashes of files; remove it, or choose another folder") from error
 
 
 _PROCESS = HashStore()

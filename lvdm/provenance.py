@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import platform
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,17 @@ import torch
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
-from lvdm.data.atomic import write_json
-from lvdm.data.video_writer import write_video
+from lvdm.data.atomic import Together, together, write_json
+from lvdm.data.ownership import VIDEO_FORMAT, record_path
+from lvdm.data.video_writer import WrittenVideo, write_video
 from lvdm.device import device_name
 from lvdm.documents import read_json
-from lvdm.evaluation.quality import QualityReport
 from lvdm.generation import GenerationSettings
 from lvdm.model_loading import Schedule
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationResult
 
-FORMAT = "dynamicrafter-video/1"
 PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
 
 
@@ -93,56 +91,32 @@ def save_video(
     """Write video `number` of `result` to `path` and its record to `record_path(path)`; returns the latter.
 
     `drop_last_frame` leaves out the last frame, which in a loop is the first one again. `quality` goes into the record.
-    Raises `OutputError`.
+    Both appear, or neither. Raises `OutputError`.
     """
     clip = result.video[number]
-    write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps)
-    return save_record(pipeline, result, number, path, playback_fps, drop_last_frame, quality)
+    with together() as files:
+        written = write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps, files=files)
+        return save_record(pipeline, result, number, written, playback_fps, drop_last_frame, quality, files)
 
 
 def save_record(
     pipeline: DynamiCrafterPipeline,
     result: GenerationResult,
     number: int,
-    path: Path,
+    written: WrittenVideo,
     playback_fps: float,
-    drop_last_frame: bool = False,
-    quality: QualityReport | None = None,
+    drop_last_frame: bool,
+    quality: QualityReport | None,
+    files: Together,
 ) -> Path:
-    """Write the record of a video that lies at `path` already; see `save_video`."""
-    beside = record_path(path)
-    record = describe_video(pipeline, result, number, path, playback_fps, drop_last_frame)
+    """Write the record of a video that was `written` with the same `files`; see `save_video`."""
+    beside = record_path(written.path)
+    record = describe_video(pipeline, result, number, written.path, playback_fps, drop_last_frame)
+    record["output"]["bytes"] = written.bytes
     if quality is not None:
         record["quality"] = quality.as_dict()
-    write_json(beside, record)
+    write_json(beside, record, files)
     return beside
-
-
-def record_path(path: Path) -> Path:
-    """Where the record of the video `path` lies, or will lie: clip.json for clip.mp4.
-
-    clip.gif has clip.gif.json if clip.json is the record of clip.mp4, or a file of another kind.
-    """
-    usual = path.with_name(f"{record_stem(path)}.json")
-    if _belongs_to(usual, path):
-        return usual
-    return path.with_name(f"{record_stem(path)}{path.suffix or '.frames'}.json")
-
-
-def record_stem(path: Path) -> str:
-    """The name of the video `path` without suffix, and without the counter of single frames."""
-    return re.sub(r"_?%\d*d", "", path.stem)
-
-
-def _belongs_to(record: Path, video: Path) -> bool:
-    """Whether `record` may be written for `video`: it is not there, is the video's already, or holds nothing."""
-    if record.is_dir():
-        return False
-    try:
-        found = read_json(record)
-    except (OSError, ValueError):
-        return True
-    return isinstance(found, dict) and found.get("format") == FORMAT and found.get("video") == video.name
 
 
 def describe_video(
@@ -158,7 +132,7 @@ def describe_video(
     psnr, statistics = result.first_frame_psnr[number], result.settings.start_statistics
     late = result.settings.late_weights
     return {
-        "format": FORMAT,
+        "format": VIDEO_FORMAT,
         "video": path.name,
         "input": {
             "image": _absolute(request.image_path),
@@ -223,7 +197,7 @@ def read_record(path: str | Path) -> Recipe:
     path = Path(path)
     try:
         record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        if not isinstance(record, dict) or record.get("format") != VIDEO_FORMAT:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
         settings = GenerationSettings(**record["settings"])

@@ -15,7 +15,13 @@ MAX_PROMPT = 2000
 
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:
-    """Raise `ValueError` for a prompt that is longer than any the model can read."""
+    """Raise `ValueError` for a prompt that is no text, or longer than any the model can read."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the {name} is no UTF-8 text, at its character {error.start + 1}; write that character again"
+        ) from error
     if len(prompt) > MAX_PROMPT:
         raise ValueError(
             f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "

@@ -6,7 +6,6 @@ samples, parameters and memory are counted on a model that has shapes and no val
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lvdm.config import ConfigError
-from lvdm.data.atomic import atomic_path
+from lvdm.data.atomic import write_json
 from lvdm.data.clips import ClipSize, ClipSource
+from lvdm.data.ownership import check_replaceable
 from lvdm.data.sampling import BatchPlan
 from lvdm.device import choose_device, device_name, free_memory, total_memory
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -66,12 +66,21 @@ class Progress:
         return math.ceil(self.batches_per_epoch / self.accumulated)
 
 
-def dry_run(setup: TrainingSetup, machines: Machines, seed: int, folder: Path, console: Console | None = None) -> None:
+def dry_run(
+    setup: TrainingSetup,
+    machines: Machines,
+    seed: int,
+    folder: Path,
+    console: Console | None = None,
+    overwrite: bool = False,
+) -> None:
     """Print parameters, memory and progress, and write `clips.png` and `dry_run.json` into `folder`.
 
     Raises `ConfigError` for data that a training would stop at.
     """
     console = console or Console()
+    for name in ("clips.png", "dry_run.json"):
+        check_replaceable(folder / name, overwrite)
     with torch.device("meta"):
         model = settle_encoders(setup.model, setup.data, setup.pretrained).build().train()
     if hasattr(model, "training_seed"):
@@ -94,14 +103,14 @@ def dry_run(setup: TrainingSetup, machines: Machines, seed: int, folder: Path, c
         console.print(f"model.pretrained_checkpoint: {missing} does not exist: the training would stop here")
     write_sheet(clips[:MAX_CLIPS], folder / "clips.png")
     report: dict[str, Any] = {
+        "format": "dynamicrafter-dry-run/1",
         "parameters": _counts(parameters),
         "progress": _progress(progress),
         "clips": list(map(_listing, clips)),
     }
     if memory is not None:
         report["memory"] = {**asdict(memory), "total": memory.total}
-    with atomic_path(folder / "dry_run.json") as path:
-        path.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    write_json(folder / "dry_run.json", report)
     console.print(f"the first {len(clips)} clips: {folder / 'clips.png'}, and in words: {folder / 'dry_run.json'}")
 
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lvdm.data.atomic import atomic_path
+from lvdm.data.contact_sheet import sheet_mark
 from lvdm.data.video_writer import to_uint8
 from main.dry_run_clips import SeenClip
 
@@ -29,7 +30,7 @@ def write_sheet(clips: Sequence[SeenClip], path: Path) -> None:
         sheet.paste(row, (0, top))
         top += row.height
     with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", pnginfo=sheet_mark())
 
 
 def describe(clip: SeenClip) -> list[tuple[str, bool]]:

@@ -12,11 +12,15 @@ from typing import Any
 import torch
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.data.atomic import write_json
+from lvdm.data.atomic import OutputError, write_json
 from lvdm.documents import read_json
 from lvdm.provenance import installed_version
 
 FORMAT = "dynamicrafter-training/1"
+RECORD_FILE = "run.json"
+OWN_FOLDERS = ("dry_run", "tensorboard", "csv", "wandb")
+"""What may be in the folder of a run before its record: a dry run, and what loggers make when they are built."""
+
 PACKAGES = ("dynamicrafter", "torch", "pytorch-lightning", "open_clip_torch", "av", "peft")
 
 
@@ -24,7 +28,7 @@ def record_start(
     run_dir: Path, seed: int, configuration: str, pretrained: Sequence[Path], resumed: Path | None, world_size: int
 ) -> None:
     """Append this start to `run.json`: command, seed, configuration, hashes of what it begins from, versions."""
-    path = run_dir / "run.json"
+    path = run_dir / RECORD_FILE
     start = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv,
@@ -37,6 +41,23 @@ def record_start(
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}},
     }
     write_json(path, {"format": FORMAT, "starts": [*earlier_starts(path), start]})
+
+
+def check_run_folder(run_dir: Path, overwrite: bool = False) -> None:
+    """Raise `OutputError` if `run_dir` holds anything but a training that was started here, unless `overwrite`.
+
+    A training writes its configuration, keeps a few checkpoints and removes older ones.
+    """
+    if overwrite or not run_dir.exists() or earlier_starts(run_dir / RECORD_FILE):
+        return
+    if not run_dir.is_dir():
+        raise OutputError(f"{run_dir}: is a file, give another --name or --logdir")
+    other = next((path for path in sorted(run_dir.iterdir()) if path.name not in OWN_FOLDERS), None)
+    if other is not None:
+        raise OutputError(
+            f"{run_dir} holds {other.name} and no {RECORD_FILE} of a training: it was not made here; give another "
+            "--name, or allow it by --overwrite"
+        )
 
 
 def earlier_starts(path: Path) -> list[Any]:

@@ -31,7 +31,7 @@ from main.config_checks import check_filled
 from main.dry_run import dry_run
 from main.preemption import Preempted, exit_code_of
 from main.resume import TrainingCheckpoint
-from main.run_record import record_start
+from main.run_record import check_run_folder, record_start
 from main.strategies import OURS, build_strategy, check_strategy, find_machines, launch, run_name
 from main.training_setup import TrainingSetup, load_training_setup
 
@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
     parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
     parser.add_argument("--dry-run", action="store_true", help="tell memory and steps and show the first clips instead")
+    parser.add_argument("--overwrite", action="store_true", help="also into a folder that no training here made")
     parser.add_argument("--debug", "-d", action="store_true", help="log more")
     parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
     parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
@@ -113,7 +114,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     check_strategy(strategy, machines, averages=averages)
     run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
     if args.dry_run:
-        dry_run(setup, machines, args.seed, run_dir / "dry_run")
+        dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
     resume = checkpoint_to_resume(args, run_dir)
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
@@ -136,6 +137,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)
     if trainer.is_global_zero:
+        check_run_folder(run_dir, args.overwrite)
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
         record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)

@@ -15,6 +15,7 @@ import pytest
 
 import lvdm.content_hash
 from lvdm.content_hash import HashStore, content_hash, hash_bytes, read_hash
+from lvdm.data.atomic import OutputError
 
 
 @pytest.fixture
@@ -97,7 +98,9 @@ def test_what_is_known_is_kept_on_the_disk(tmp_path: Path, read: list[Path]) -> 
     assert HashStore(memory).remember("x", lambda: "s", lambda: "h") == "h"
     for damage in ("damaged", "[1]", json.dumps({str(file): "x"})):
         memory.write_text(damage)
-        assert HashStore(memory).hash(file) == hash_bytes(b"two")
+        with pytest.raises(OutputError, match=r"memory\.json holds no hashes of files; remove it"):
+            HashStore(memory)
+        assert memory.read_text() == damage, "a file that is not ours was replaced"
 
 
 def test_two_processes_add_to_one_file(tmp_path: Path) -> None:

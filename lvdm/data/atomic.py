@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ class OutputError(UserError):
     """An output that cannot be written; the message names the file, the reason and the way out."""
 
 
+_LONE_HALF = re.compile("[\ud800-\udfff]")
+"""How Python writes a byte of a file's name that is no UTF-8: half of a character, which UTF-8 cannot hold."""
+
 _PROBE_BYTES = 65_536
 """Written to find a disk that is full already; less than any video."""
 
@@ -42,6 +47,97 @@ def output_error(path: Path, error: OSError | Exception) -> OutputError:
     return OutputError(f"{path}: nothing was written: {reason or getattr(error, 'strerror', None) or error}")
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A file that is whole and waits for the others; `place` moves the files of a folder to where they belong."""
+
+    temporary: Path
+    path: Path
+    place: Callable[[Path], None] | None
+
+
+class Together:
+    """Files that appear together or not at all, such as a video and its record; see `together`."""
+
+    def __init__(self) -> None:
+        self._waiting: list[_Waiting] = []
+        self._beside: list[Path] = []
+
+    @contextmanager
+    def path(self, path: str | Path, place: Callable[[Path], None] | None = None) -> Iterator[Path]:
+        """A temporary path beside `path` to write to; it becomes `path` when `together` ends.
+
+        The block may also make it a folder: `place` then moves what is in it, when `together` ends, and it is removed.
+        OSError becomes `OutputError`.
+        """
+        path = Path(path)
+        temporary = self._name_beside(path, "part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            if temporary.is_file():
+                _open_as_usual(temporary)
+                _sync(temporary)
+        except OSError as error:
+            raise output_error(path, error) from error
+        self._waiting.append(_Waiting(temporary, path, place))
+
+    def appear(self) -> None:
+        """Move all files to their places, in the order of writing; what stood there is back if one cannot be moved."""
+        before: list[tuple[Path, Path | None]] = []
+        for waiting in self._waiting:
+            try:
+                if waiting.temporary.is_file():
+                    kept = self._kept(waiting.path) if len(self._waiting) > 1 else None
+                    os.replace(waiting.temporary, waiting.path)
+                    before.append((waiting.path, kept))
+                    _sync_folder(waiting.path.parent)
+                elif waiting.place is not None and waiting.temporary.is_dir():
+                    waiting.place(waiting.temporary)
+            except BaseException as error:
+                if len(self._waiting) > 1:
+                    _put_back(before)
+                if isinstance(error, OSError):
+                    raise output_error(waiting.path, error) from error
+                raise
+
+    def clean(self) -> None:
+        """Remove everything that is not at its place."""
+        for temporary in self._beside:
+            _remove(temporary)
+
+    def _kept(self, path: Path) -> Path | None:
+        """A second name for what stands at `path`; None if nothing does, or if the file system has no such names."""
+        if not path.is_file():
+            return None
+        kept = self._name_beside(path, "before")
+        try:
+            _remove(kept)
+            os.link(path, kept)
+        except OSError:
+            shutil.copy2(path, kept)
+        return kept
+
+    def _name_beside(self, path: Path, state: str) -> Path:
+        self._beside.append(path.with_name(f".{path.stem}.{os.getpid()}.{state}{path.suffix}"))
+        return self._beside[-1]
+
+
+@contextmanager
+def together() -> Iterator[Together]:
+    """Files that are written one after the other and appear when the block ends without an exception.
+
+    On any exception, Ctrl-C included, none appears, and what stood in their places stays. A kill between the first and
+    the last of the moves, which take no time, leaves those that were moved.
+    """
+    files = Together()
+    try:
+        yield files
+        files.appear()
+    finally:
+        files.clean()
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it becomes `path` when the block ends without an exception.
@@ -49,20 +145,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     The block may also make it a folder, and move things out of it; it is then removed at the end. On any exception,
     Ctrl-C included, the temporary file is removed and `path` stays what it was. OSError becomes `OutputError`.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with together() as files, files.path(path) as temporary:
         yield temporary
-        if temporary.is_file():
-            _open_as_usual(temporary)
-            _sync(temporary)
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
-    except OSError as error:
-        raise output_error(path, error) from error
-    finally:
-        _remove(temporary)
 
 
 def check_writable(path: str | Path) -> None:
@@ -80,14 +164,28 @@ def check_writable(path: str | Path) -> None:
         _remove(probe)
 
 
-def write_json(path: str | Path, data: Any) -> None:
+def write_json(path: str | Path, data: Any, files: Together | None = None) -> None:
     """Write `data` as indented UTF-8 JSON, keys in their own order, so that equal data gives equal bytes.
 
-    Raises `OutputError`; ValueError or TypeError if `data` has a value that JSON cannot hold (such as NaN).
+    A name of a file with bytes that are no UTF-8 is written so that `json` reads the same name again. With `files` it
+    appears together with these. Raises `OutputError`, also if `data` has a value that JSON cannot hold (such as NaN).
     """
-    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_path(path) as temporary:
+    try:
+        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise OutputError(f"{path}: nothing was written: it cannot be stored as JSON ({error})") from error
+    text = _LONE_HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+    with atomic_path(path) if files is None else files.path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def _put_back(before: Sequence[tuple[Path, Path | None]]) -> None:
+    """Undo moves: each place and what stood there."""
+    for path, kept in reversed(before):
+        if kept is None:
+            path.unlink(missing_ok=True)
+        else:
+            os.replace(kept, path)
 
 
 def _open_as_usual(path: Path) -> None:

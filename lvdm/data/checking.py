@@ -130,6 +130,10 @@ def stamp_of(files: SourceFiles, index: int) -> str:
         return "missing"
 
 
+JOURNAL_FORMAT = "dynamicrafter-examination/1"
+"""The first line of a journal says so, which tells it from a file of the user."""
+
+
 class Examination:
     """Facts of all files, kept line by line in `journal`, so that an interrupted examination goes on where it was.
 
@@ -163,6 +167,8 @@ class Examination:
             with self._journal.open("a", encoding="utf-8") as journal:
                 if journal.tell():
                     journal.write("\n")  # ends a line that a kill cut off
+                else:
+                    journal.write(json.dumps({"format": JOURNAL_FORMAT}) + "\n")
                 waiting = {pool.submit(examine, self.files, index, self.quick): index for index in self.todo}
                 for done in as_completed(waiting):
                     facts = self.facts[waiting[done]] = done.result()
@@ -182,6 +188,8 @@ def _read_journal(path: Path) -> Iterator[Facts]:
             continue
         try:
             values: dict[str, Any] = parse_json(line, str(path))
+            if values == {"format": JOURNAL_FORMAT}:
+                continue
             yield Facts(**values)
         except (ValueError, TypeError):
             logger.warning("%s: a line that was not finished is left out", path)

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lvdm.data.atomic import atomic_path
 from lvdm.data.video_writer import to_uint8
+
+SHEET_FORMAT = "dynamicrafter-sheet/1"
 
 _GAP = 4
 _BACKGROUND = (24, 24, 24)
@@ -22,7 +25,14 @@ def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> No
     """Write `contact_sheet(video, columns)` as one PNG file. Raises `OutputError`."""
     sheet = contact_sheet(video, columns)
     with atomic_path(path) as temporary:
-        sheet.save(temporary, format="PNG")
+        sheet.save(temporary, format="PNG", pnginfo=sheet_mark())
+
+
+def sheet_mark() -> PngInfo:
+    """What tells a sheet of ours from a picture of the user (`lvdm.data.ownership`)."""
+    mark = PngInfo()
+    mark.add_text("Software", SHEET_FORMAT)
+    return mark
 
 
 def contact_sheet(video: Tensor, columns: int = 4, numbers: Sequence[int] | None = None) -> Image.Image:

@@ -24,6 +24,7 @@ def document(title: str, body: str, style: str) -> str:
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
+        "<meta name=generator content=dynamicrafter-page/1>"
         f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
         f"<title>{escape(title)}</title><style>{_COMMON}{style}</style></head><body>{body}</body></html>\n"
     )

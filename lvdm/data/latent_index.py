@@ -112,6 +112,19 @@ class CacheIndex:
         write_json(Path(folder) / INDEX_FILE, tree)
 
 
+def check_cache_place(folder: str | Path) -> None:
+    """Raise `CacheError` if the index of a cache in `folder` would replace another file."""
+    path = Path(folder) / INDEX_FILE
+    try:
+        tree = read_json(path)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise CacheError(f"{path} is there and is no index of a latent cache; choose another folder") from error
+    if not (isinstance(tree, dict) and "recipe" in tree and "entries" in tree):
+        raise CacheError(f"{path} is there and is no index of a latent cache; choose another folder")
+
+
 def read_index(folder: str | Path) -> CacheIndex:
     """The index in `folder`. Raises `CacheError` for a folder that holds none, or one of another version."""
     path = Path(folder) / INDEX_FILE

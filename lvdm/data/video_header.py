@@ -13,7 +13,7 @@ import av
 from lvdm.data.atomic import write_json
 from lvdm.data.clips import ClipSize
 from lvdm.data.containers import open_container
-from lvdm.data.source_files import SourceFiles
+from lvdm.data.source_files import SourceError, SourceFiles
 from lvdm.documents import read_json
 
 logger = logging.getLogger(__name__)
@@ -114,13 +114,18 @@ def _frames_by_length(container: av.container.InputContainer, stream: av.VideoSt
 
 
 def _read_index(path: Path) -> dict[str, list]:
-    """The entries of an index file; none if it is absent, damaged or of another version: it is then made again."""
-    if not path.is_file():
+    """The entries of an index file; none if it is absent or of another version: it is then made again.
+
+    Raises `SourceError` for another file, which would be replaced.
+    """
+    if not path.exists():
         return {}
     try:
         content = read_json(path)
-        if content["version"] == _VERSION:
-            return dict(content["files"])
+        version, files = content["version"], dict(content["files"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        logger.warning("%s is not a readable index of sizes (%s), it is made again", path, error)
-    return {}
+        raise SourceError(f"index_file: {path} is there and is no index of sizes; name another file") from error
+    if version != _VERSION:
+        logger.warning("%s is an index of sizes of another version, it is made again", path)
+        return {}
+    return files

@@ -5,13 +5,13 @@ The same video gives the same bytes on the same machine: one encoder thread, no 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,20 +22,17 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from lvdm.data.atomic import OutputError, atomic_path, check_writable, output_error
+from lvdm.data.atomic import OutputError, Together, check_writable, output_error, together
+from lvdm.data.ownership import COUNTER, SEQUENCE_PATTERN, frames_at, place_frames
 from lvdm.data.reading_back import check_count, check_pictures
 from lvdm.data.video_reader import VideoError, VideoReader
 
 logger = logging.getLogger(__name__)
 
-SEQUENCE_PATTERN = "frame_%05d.png"
-"""The names of the frames when the output is a folder."""
-
 _X264_REPRODUCIBLE = "cpu-independent=1"
 """Without it, x264's macroblock tree gave other bytes in one of ten runs with the same input (small frames)."""
 
 _PALETTE_PIXELS = 250_000
-_COUNTER = re.compile(r"%0?\d*d")
 _BT709 = 1
 """Primaries, transfer and matrix of BT.709 (ITU-T H.273)."""
 _LIMITED_RANGE = 1
@@ -43,12 +40,16 @@ _LIMITED_RANGE = 1
 
 @dataclass(frozen=True)
 class WrittenVideo:
-    """What lies on the disk. `height` and `width` may be one pixel more than asked for (see `write_video`)."""
+    """What lies on the disk. `height` and `width` may be one pixel more than asked for (see `write_video`).
+
+    bytes  of the file, or of all single frames
+    """
 
     path: Path
     num_frames: int
     height: int
     width: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def write_video(
     *,
     crf: int | None = None,
     metadata: Mapping[str, str] | None = None,
+    files: Together | None = None,
 ) -> WrittenVideo:
     """Write `video`, uint8 (t, H, W, 3) or float (3, t, H, W) in [-1, 1], in the format that `path`'s suffix names.
 
@@ -83,6 +85,10 @@ def write_video(
     counter (shot_%03d.png) or a folder without suffix for single PNGs. mp4 and webm need even sides: an odd one gets
     one more pixel that repeats the border. `crf` is the quality of mp4 (default 16) and webm (default 24); lower is
     better. `metadata` is stored where the format has a place for it (mp4 keeps only the usual names: title, comment).
+    With `files` the video appears together with these, such as its record.
+
+    What lies at `path` is replaced: ask `lvdm.data.ownership.check_replaceable` first. Single frames of our earlier
+    video, as its record tells them, are removed where the new one has fewer; others never are.
     Raises `OutputError`, and leaves what was there before, if anything goes wrong.
     """
     path = Path(path)
@@ -90,13 +96,22 @@ def write_video(
     check_fps(fps)
     parts = [video] if isinstance(video, Tensor) else video
     job = _Job(_pictures(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
-    with atomic_path(path) as temporary:
+    if files is None:
+        with together() as alone:
+            return _write(encode, job, path, alone)
+    return _write(encode, job, path, files)
+
+
+def _write(encode: Callable[[_Job, Path, Path], WrittenVideo], job: _Job, path: Path, files: Together) -> WrittenVideo:
+    with files.path(path, functools.partial(place_frames, path=path)) as temporary:
         try:
-            return encode(job, temporary, path)
+            written = encode(job, temporary, path)
         except VideoError as error:
             raise OutputError(f"{path}: nothing was written, the file could not be read back: {error}") from error
         except av.FFmpegError as error:
             raise output_error(path, error) from error
+        parts = temporary.iterdir() if temporary.is_dir() else (temporary,)
+        return replace(written, bytes=sum(part.stat().st_size for part in parts))
 
 
 def _pictures(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
@@ -147,7 +162,7 @@ def to_uint8(video: Tensor) -> Tensor:
 
 
 def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
-    if _COUNTER.search(path.name):
+    if COUNTER.search(path.name):
         if path.suffix.lower() != ".png":
             raise OutputError(f"{path}: a sequence of frames is written as PNG, give a name like shot_%05d.png")
         return _write_sequence
@@ -275,27 +290,21 @@ def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str
 
 
 def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    """All frames are written and checked in a temporary folder before the first is moved to its place."""
-    folder, pattern = (path, SEQUENCE_PATTERN) if not _COUNTER.search(path.name) else (path.parent, path.name)
+    """All frames are written and checked in a temporary folder; `place_frames` moves them."""
+    place = frames_at(path)
+    assert place is not None
     temporary.mkdir()
-    names, shape = list[str](), (0, 0)
+    count, shape = 0, (0, 0)
     for number, picture in enumerate(job.frames):
-        name, shape = pattern % number, picture.shape[:2]
-        names.append(name)
+        name, shape = place[1] % number, picture.shape[:2]
+        count += 1
         with (temporary / name).open("wb") as file:
             Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
             file.flush()
             os.fsync(file.fileno())
         with Image.open(temporary / name, formats=("PNG",)) as back:
             check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        os.replace(temporary / name, folder / name)
-    stale = len(names)
-    while (folder / (pattern % stale)).is_file():  # of a longer sequence written here before
-        (folder / (pattern % stale)).unlink()
-        stale += 1
-    return WrittenVideo(path, len(names), *shape)
+    return WrittenVideo(path, count, *shape)
 
 
 def _png_text(metadata: Mapping[str, str]) -> PngInfo:

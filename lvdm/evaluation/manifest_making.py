@@ -19,6 +19,7 @@ from PIL import Image
 from lvdm.config import parse_dataclass
 from lvdm.data.atomic import atomic_path
 from lvdm.data.image_folder import IMAGE_SUFFIXES
+from lvdm.data.ownership import check_replaceable
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
 from lvdm.data.procedural_scene import BACKGROUNDS
 from lvdm.data.source_files import check_folder, list_files
@@ -84,12 +85,19 @@ def make_manifest(
     return Manifest(target.name, target.parent, tuple(entries))
 
 
-def make_procedural(target: Path, protocol: Protocol, count: int, tell: Tell | None = None) -> Manifest:
+def make_procedural(
+    target: Path, protocol: Protocol, count: int, tell: Tell | None = None, overwrite: bool = False
+) -> Manifest:
     """Draw `count` held-out procedural clips into files beside `target`, with what a model needs to animate them.
 
     `videos/ID.mp4` are the clips, `images/ID.png` their first frames, and `requests.csv` lists images and captions.
-    Clip i depends on the protocol's size, frames and seed, and on i. Raises `ManifestError` if it names no size.
+    Clip i depends on the protocol's size, frames and seed, and on i. Raises `ManifestError` if it names no size, and
+    `OutputError` where files of these names are there already, unless `overwrite`.
     """
+    for path in (f"videos/{i:05d}.mp4" for i in range(count)):
+        check_replaceable(target.parent / path, overwrite)
+    for path in (*(f"images/{i:05d}.png" for i in range(count)), "requests.csv"):
+        check_replaceable(target.parent / path, overwrite)
     if protocol.height is None or protocol.width is None:
         raise ManifestError(f"{protocol.name}: procedural clips are drawn at a size, the protocol keeps that of files")
     config = ProceduralClipsConfig(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lvdm.data.atomic import atomic_path, write_json
+from lvdm.data.ownership import check_replaceable
 from lvdm.data.tables import csv_rows
 from lvdm.documents import DocumentError, read_json, shown
 from lvdm.errors import UserError
@@ -203,6 +204,18 @@ class Comparison:
     seeds: Mapping[str, int]
     versions: Mapping[str, str | None]
     schema: str = COMPARISON_SCHEMA
+
+
+def check_results_place(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise `OutputError` if `write_results` would replace what it did not write."""
+    results = Path(folder) / RESULTS_FILE
+    check_replaceable(results, overwrite)
+    check_replaceable(Path(folder) / VIDEOS_FILE, overwrite, beside=results)
+
+
+def check_comparison_place(folder: str | Path, overwrite: bool = False) -> None:
+    """Raise `OutputError` if `write_comparison` would replace what it did not write."""
+    check_replaceable(Path(folder) / COMPARISON_FILE, overwrite)
 
 
 def write_results(results: Results, folder: str | Path) -> None:

@@ -21,6 +21,7 @@ from lvdm.checkpoint.lora import write_lora
 from lvdm.checkpoint.parts import part_of
 from lvdm.config import ConfigError
 from lvdm.data.atomic import atomic_path
+from lvdm.data.ownership import check_replaceable
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import lora_info, lora_matrices
 from main.callbacks.guard import step_was_skipped
@@ -113,11 +114,19 @@ def _lerp(average: Tensor, current: Tensor, count: Tensor | int, *, weight: floa
     return torch.lerp(average, current.to(average.dtype), weight)
 
 
+EXPORT_MARK = {"dynamicrafter.export": "training"}
+"""Metadata of exported weights, which tell them from other files at the place."""
+
+
 @dataclass(frozen=True)
 class WeightExportConfig:
-    """Where the trained weights go when training ends: a .safetensors file."""
+    """Where the trained weights go when training ends: a .safetensors file.
+
+    overwrite  replace a file there that no training here has written
+    """
 
     path: str
+    overwrite: bool = False
 
 
 class WeightExport(pl.Callback):
@@ -132,6 +141,11 @@ class WeightExport(pl.Callback):
     def __init__(self, config: WeightExportConfig) -> None:
         self.config = config
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise `OutputError` before the training, if its weights would replace something else."""
+        if trainer.is_global_zero:
+            check_replaceable(self.config.path, self.config.overwrite)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export the final weights."""
         if not trainer.is_global_zero:
@@ -141,7 +155,7 @@ class WeightExport(pl.Callback):
             return
         tensors = {key: value.detach().cpu().contiguous() for key, value in pl_module.state_dict().items()}
         with atomic_path(Path(self.config.path)) as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, {"format": "pt", **EXPORT_MARK})
         if rounded := _rounded_parts(tensors):
             log.warning(
                 "%s: %s rounded by tuning.frozen_precision; `dynamicrafter convert --encoders FILE` puts those of the "

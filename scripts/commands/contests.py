@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvdm.evaluation.quality import Ranking, rank
-
-from lvdm.data.atomic import output_error, write_json
+from lvdm.data.atomic import OutputError, output_error, write_json
+from lvdm.data.ownership import check_video_replaceable, own_frames, record_path, sheet_path
 from lvdm.documents import read_json
-from lvdm.provenance import read_record, record_path
+from lvdm.provenance import read_record
 from lvdm.quality.ranking import Ranking, rank
 from scripts.commands.options import GenerationOptions
 
@@ -57,10 +57,24 @@ class Contest:
         remarks = reports[ranking.best].remarks
         return lines + ([f"the best one is {'; '.join(remarks)}"] if remarks else [])
 
+    def check_folder(self, overwrite: bool) -> None:
+        """Raise `OutputError` if there is something in the folders of the videos that was not made here."""
+        for entry in self.entries if self.best and not overwrite else ():
+            if entry.parent.is_dir():
+                check_video_replaceable(entry)
+                ours = {entry, record_path(entry), sheet_path(record_path(entry)), *own_frames(entry)}
+                there = sorted(path for path in entry.parent.iterdir() if not path.name.startswith("."))
+                foreign = next((path for path in there if path not in ours), None)
+                if foreign is not None:
+                    raise OutputError(f"{foreign} was not made here and would be moved or removed; take it away")
+
     def remove_entries(self) -> None:
-        """Remove the folder of the videos that were not kept, if there is one."""
+        """Remove the folders of the videos that were not kept; what else lies there stays."""
         if self.best and self._folder.is_dir():
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for folder in {entry.parent for entry in self.entries}:
+                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # of an earlier contest with more videos, or not made here
+                self._folder.rmdir()
 
     @property
     def _folder(self) -> Path:

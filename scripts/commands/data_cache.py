@@ -45,13 +45,14 @@ def cache(
     """Compute latents, sentence and image tokens of a training's data once, so that training needs no encoders."""
     from lvdm.checkpoint import read_checkpoint
     from lvdm.content_hash import HashStore
-    from lvdm.data.latent_index import CacheRecipe, read_index
+    from lvdm.data.latent_index import CacheRecipe, check_cache_place, read_index
     from lvdm.data.latent_records import RecordStore
     from lvdm.device import choose_device
     from lvdm.models.encoders import encoder_hashes, load_encoders
     from lvdm.models.latent_caching import CachingOptions, LatentCaching, stale_records
     from main.training_setup import load_training_setup
 
+    check_cache_place(folder)
     console = Console(highlight=False, soft_wrap=True)
     options = CachingOptions(batch_frames, _parse_shard(shard), verify)
     stored, every = _parse_dtype(dtype), _parse_tokens(image_tokens)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from scripts.commands.errors import FAILED
+from scripts.commands.overwriting import Overwrite
 
 
 def check(
@@ -22,6 +23,7 @@ def check(
     output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Decode three frames of each file instead of all.")] = False,
     workers: Annotated[int, typer.Option(help="Files looked at at the same time.")] = os.cpu_count() or 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Open and decode every file, and write a page that says what is there and what is wrong.
 
@@ -40,7 +42,7 @@ def check(
         options = {"video_length": video_length, "frame_stride": frame_stride, "resolution": [height, width]}
         sources = {"": source_of_folder(folder, captions, options)}
     place = output or Path("outputs") / f"data_check_{(config or folder or Path()).resolve().stem}"
-    if not check_sources(sources, place, quick, workers):
+    if not check_sources(sources, place, quick, workers, overwrite):
         raise typer.Exit(FAILED)
 
 

@@ -17,6 +17,7 @@ from lvdm.data.checking import Examination, judge
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.images import load_image
+from lvdm.data.ownership import check_replaceable
 from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
 from lvdm.data.video_reader import VideoReader
 from scripts.commands.progress import counting_bar, library_messages
@@ -31,9 +32,14 @@ _THUMBNAIL = (160, 96)
 """Width and height."""
 
 
-def check_sources(sources: dict[str, Component], place: Path, quick: bool, workers: int) -> bool:
+def check_sources(
+    sources: dict[str, Component], place: Path, quick: bool, workers: int, overwrite: bool = False
+) -> bool:
     """Examine every source and write its report under `place`; whether all is well."""
     results = []
+    for name in sources:
+        for file in ("report.html", "report.json", "contact_sheet.png", "examined.jsonl"):
+            check_replaceable(place / name / file, overwrite)
     with library_messages():
         for name, source in sources.items():
             results.append(_check_source(source, place / name if name else place, quick, workers))
@@ -95,7 +101,7 @@ def _check_source(source: Component, place: Path, quick: bool, workers: int) -> 
     names = [str(files.path(index)) for index in shown]
     with atomic_path(place / "report.html") as temporary:
         temporary.write_text(render_page(report, sheet, names), encoding="utf-8", newline="\n")
-    write_json(place / "report.json", report.as_json())
+    write_json(place / "report.json", {"format": "dynamicrafter-data-check/1", **report.as_json()})
     _tell(report, place)
     return report.is_good
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from typing import Any
 
 import typer
@@ -35,6 +37,13 @@ def report_error(error: BaseException) -> int | None:
     return code
 
 
+def show_any_name() -> None:
+    """Let a name that the console cannot show be written as its codes: it is no reason to fail after the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _one_line(message: str) -> str:
     """Lines joined by semicolons, so that a list in a message stays one; a very long one is cut in its middle."""
     from lvdm.documents import cut_line  # yaml takes a moment to import
@@ -48,6 +57,7 @@ class OneLineErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn expected errors into an exit code."""
+        show_any_name()
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, *EXPECTED) as error:

@@ -26,6 +26,7 @@ from scripts.commands.evaluate_inputs import (
     open_clips,
 )
 from scripts.commands.evaluate_report import print_table, report_command
+from scripts.commands.overwriting import Overwrite
 from scripts.commands.progress import counting_bar, library_messages
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ def manifest_command(
     like: Annotated[Path | None, typer.Option(help="Take prompts, images and rates from this manifest, by id.")] = None,
     fps: FileRate = None,
     protocol: ProtocolName = DEFAULT_PROTOCOL,
+    overwrite: Overwrite = False,
     overrides: Overrides = None,
 ) -> None:
     """List the clips of a set: which frames of which videos, with their prompts and images."""
+    from lvdm.data.ownership import check_replaceable
     from lvdm.evaluation.manifest import read_manifest, write_manifest
     from lvdm.evaluation.manifest_making import make_manifest, make_procedural
     from lvdm.evaluation.protocols import load_protocol, parse_overrides
@@ -56,10 +59,11 @@ def manifest_command(
         raise ValueError("give --videos or --procedural, and not both")
     if role not in ("real", "fake"):
         raise ValueError(f"--role {role}: should be real or fake")
+    check_replaceable(output, overwrite)
     chosen = load_protocol(protocol, parse_overrides(overrides or []))
     with library_messages(), counting_bar() as tell:
         if videos is None:
-            made = make_procedural(output, chosen, count or chosen.clips, tell)
+            made = make_procedural(output, chosen, count or chosen.clips, tell, overwrite)
         else:
             other = None if like is None else read_manifest(like)
             side = "real" if role == "real" else "fake"
@@ -85,13 +89,15 @@ def score_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score extracted clips: every metric with interval and floor, beside real clips and images that stand still."""
     from lvdm.evaluation.cache import FeatureCache
     from lvdm.evaluation.report.writing import Findings
-    from lvdm.evaluation.results import write_results
+    from lvdm.evaluation.results import check_results_place, write_results
     from lvdm.evaluation.scoring import score
 
+    check_results_place(output, overwrite)
     inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps)
     with library_messages():
         evaluation = inputs.evaluation()
@@ -118,13 +124,15 @@ def compare_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare two sets of videos of the same inputs; there is a ranking only where the paired interval leaves out 0."""
     from lvdm.evaluation.cache import FeatureCache
     from lvdm.evaluation.comparison import Contest, compare
     from lvdm.evaluation.report.writing import Findings
-    from lvdm.evaluation.results import write_comparison
+    from lvdm.evaluation.results import check_comparison_place, write_comparison
 
+    check_comparison_place(output, overwrite)
     inputs = Inputs(protocol, overrides, a, real, cache, weights, model, device, fps)
     with library_messages():
         first = inputs.evaluation()

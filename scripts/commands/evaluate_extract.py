@@ -24,6 +24,7 @@ from scripts.commands.evaluate_inputs import (
     Weights,
     parse_shard,
 )
+from scripts.commands.overwriting import Overwrite
 from scripts.commands.progress import counting_bar, library_messages
 
 if TYPE_CHECKING:
@@ -54,13 +55,17 @@ def extract_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Extract features and measures of all clips, and of the input images repeated, into the cache.
 
     Run it again after Ctrl-C or a failure: only what is missing is made. Exit code 3 if clips could not be read.
     """
+    from lvdm.data.ownership import check_replaceable
     from lvdm.evaluation.cache import FeatureCache
 
+    if failures is not None:
+        check_replaceable(failures, overwrite)
     inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps)
     with library_messages():
         evaluation = inputs.evaluation()
@@ -125,4 +130,6 @@ def write_failures(report: Report, path: Path) -> None:
 
     from lvdm.data.atomic import write_json
 
-    write_json(path, {"failures": [asdict(failure) for failure in report.failures]})
+    write_json(
+        path, {"format": "dynamicrafter-failures/1", "failures": [asdict(failure) for failure in report.failures]}
+    )

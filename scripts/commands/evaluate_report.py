@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from scripts.commands.overwriting import Overwrite
+
 if TYPE_CHECKING:
     from lvdm.evaluation.report.tables import Table
 
@@ -25,6 +27,7 @@ def report_command(
     ] = None,
     clips: Annotated[int, typer.Option(min=0, help="Best and worst clips to show, of each measure.")] = 3,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write into, if another.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write report.md and report.html, one file that works offline, and print the table.
 
@@ -35,7 +38,7 @@ def report_command(
 
     findings = read_findings(folder, compare)
     roots = [*(videos_root or []), folder, folder.resolve().parent]
-    paths = write_report(findings, output or folder, roots, clips)
+    paths = write_report(findings, output or folder, roots, clips, overwrite)
     for table in findings.tables():
         print_table(table)
     for sentence in findings.sentences():

@@ -16,25 +16,24 @@ from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.config import load_model_config
-from lvdm.data.atomic import write_json
+from lvdm.data.atomic import together, write_json
 from lvdm.data.contact_sheet import write_contact_sheet
+from lvdm.data.ownership import EXTENSION_FORMAT, record_path, record_stem, sheet_path
 from lvdm.data.video_reader import VideoReader
-from lvdm.data.video_writer import check_output, to_uint8, write_video
+from lvdm.data.video_writer import to_uint8, write_video
 from lvdm.documents import read_json
 from lvdm.generation import GenerationSettings
 from lvdm.model_files import ModelFiles, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.provenance import image_hash, record_path, record_stem
+from lvdm.provenance import image_hash
 from lvdm.request_checks import check_prompt
-from scripts.commands.jobs import choose_model
+from scripts.commands.jobs import check_place, choose_model
 from scripts.commands.options import GenerationOptions
 from scripts.commands.progress import progress_bar
 
 logger = logging.getLogger(__name__)
-
-FORMAT = "dynamicrafter-extension/1"
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def extension_job(source: Path, overlap: int | None, options: GenerationOptions)
     extension = Extension(new, overlap, color_lock)
     extension.check(settings)
     output = options.output or Path("outputs") / f"{source.stem}_extended_{options.seed}.mp4"
-    _check_output(output, source)
+    _check_output(output, source, options)
     return ExtensionJob(
         *(source, prompt, options.negative_prompt, options.seed, extension, settings, files, tuple(options.loras())),
         *(output, options.playback_fps, options.device, options.dtype, options.low_memory, options.schedule),
@@ -92,7 +91,7 @@ def replayed_extension(path: Path, options: GenerationOptions) -> ExtensionJob:
     """The extension that the record `path` describes, under the same settings, seed, precision and device."""
     try:
         record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        if not isinstance(record, dict) or record.get("format") != EXTENSION_FORMAT:
             raise ValueError("it does not say so in its `format`")
         given, model, runtime = (record[name] for name in ("source", "model", "runtime"))
         source, source_sha256 = Path(given["video"]), given["sha256"]
@@ -117,7 +116,7 @@ def replayed_extension(path: Path, options: GenerationOptions) -> ExtensionJob:
         if checkpoint_hash(file) != sha256:
             logger.warning("%s is not the file that %s was made with: the video will differ", file, path)
     output = options.output or path.with_name(f"{record_stem(Path(name))}_replay{Path(name).suffix}")
-    _check_output(output, source)
+    _check_output(output, source, options)
     torch.set_num_threads(threads)  # sums are rounded in an order that depends on it
     return ExtensionJob(
         *(source, *told, extension, settings, find_model(config, checkpoint), loras, output, fps),
@@ -149,18 +148,22 @@ def run(job: ExtensionJob) -> None:
             drifts.append(segment.drift)
             yield segment.frames
 
-    with progress_bar(output.name) as show:
-        write_video(_also_kept(parts(), shown if job.contact_sheet else None), output, fps)
-    write_json(record_path(output), _record(job, pipe, settings, len(frames), fps, drifts))
+    record = record_path(output)
+    with together() as files:
+        with progress_bar(output.name) as show:
+            written = write_video(_also_kept(parts(), shown if job.contact_sheet else None), output, fps, files=files)
+        about = _record(job, pipe, settings, len(frames), fps, drifts)
+        about["output"] = {"num_frames": written.num_frames, "bytes": written.bytes}
+        write_json(record, about, files)
     if job.contact_sheet:
-        write_contact_sheet(torch.cat(shown), output.with_name(f"{output.stem}_sheet.png"))
+        write_contact_sheet(torch.cat(shown), sheet_path(record))
     _print_drift(drifts, output, len(frames), len(frames) + job.extension.num_frames)
 
 
-def _check_output(output: Path, source: Path) -> None:
+def _check_output(output: Path, source: Path, options: GenerationOptions) -> None:
     if output.resolve() == source.resolve():
         raise ValueError(f"--output {output} would replace the video; choose another name")
-    check_output(output)
+    check_place(output, options)
 
 
 def _also_kept(parts: Iterator[Tensor], kept: list[Tensor] | None) -> Iterator[Tensor]:
@@ -182,7 +185,7 @@ def _record(
     """What `replayed_extension` reads, and what was measured. given: frames of the source."""
     runtime = pipe.runtime
     return {
-        "format": FORMAT,
+        "format": EXTENSION_FORMAT,
         "video": job.output.name,
         "source": {"video": str(job.source.resolve()), "sha256": image_hash(job.source), "frames": given},
         "prompt": job.prompt,

@@ -16,6 +16,7 @@ from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_model_config
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
+from lvdm.data.ownership import check_video_replaceable, record_stem
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.data.video_writer import check_fps, check_output
 from lvdm.device import choose_device, choose_precision
@@ -23,7 +24,7 @@ from lvdm.generation import MAX_FRAMES, GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, card_for, find_model, find_preset
 from lvdm.model_loading import choose_schedule
-from lvdm.provenance import image_hash, read_record, record_stem
+from lvdm.provenance import image_hash, read_record
 from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from scripts.commands.contests import Contest, contest
 from scripts.commands.options import GenerationOptions
@@ -105,7 +106,11 @@ def single_job(image: Path | None, end_image: Path | None, mode: str, options: G
     for path in outputs:
         if path.resolve() in [given.resolve() for given in (image, end_image, *dict(keyframes).values()) if given]:
             raise ValueError(f"--output {path} would replace the image; choose another name")
-        check_output(path)
+        check_place(path, options)
+    if options.keep == "best":
+        contest(output, tuple(_numbered(output, i) for i in range(count)), tuple(range(count)), options).check_folder(
+            options.overwrite
+        )
     files, card = choose_model(options)
     settings = GenerationSettings.from_card(card, mode=mode, **options.settings())
     check_mask(asked, options, settings, card)
@@ -139,8 +144,11 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
         check_mask(asked, options, settings, card)
         check_prompts_at(options.prompts_at(), settings)
         check_length(output, options, settings)
-    rivals = videos[0].contest
-    check_output(rivals.output if rivals else videos[0].output)
+    for video in videos:
+        rivals = video.contest
+        check_place(rivals.output if rivals and rivals.best else video.output, options)
+        if rivals and video.output == rivals.entries[0]:
+            rivals.check_folder(options.overwrite)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
 
 
@@ -205,7 +213,7 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
     ending = _suffix(options) if options.format else recipe.video[len(name) :]
     stem = name if path.stem.startswith(f"{name}.") else path.stem  # of clip.gif.json it is clip
     output = options.output or path.with_name(f"{stem}_replay{ending}")
-    check_output(output)
+    check_place(output, options)
     torch.set_num_threads(recipe.threads)  # sums are rounded in an order that depends on it
     device = options.device if options.device != "auto" else recipe.device
     video = Video(asked, recipe.index, replace(recipe.settings, scale=recipe.scale), output)
@@ -221,6 +229,12 @@ def replay_job(path: Path, options: GenerationOptions) -> Job:
         lora=[f"{file}:{scale}" for file, scale, _ in recipe.loras],
     )
     return Job((video,), files, same, recipe.playback_fps, recipe.drop_last_frame)
+
+
+def check_place(output: Path, options: GenerationOptions) -> None:
+    """Raise `OutputError` for a video that cannot be written, or would replace what was not made here."""
+    check_output(output)
+    check_video_replaceable(output, options.overwrite, options.contact_sheet)
 
 
 def check_request(asked: Request) -> None:

@@ -134,6 +134,9 @@ class GenerationOptions(PluginOptions):
         float | None, Option(help="Speed of the file, not of the motion.", rich_help_panel=OUTPUT)
     ] = None
     contact_sheet: Annotated[bool, Option(help="Also write all frames as one PNG.", rich_help_panel=OUTPUT)] = False
+    overwrite: Annotated[
+        bool, Option("--overwrite", help="Replace files there that were not made here.", rich_help_panel=OUTPUT)
+    ] = False
 
     device: Annotated[str, Option(help="auto, cpu, or what `doctor` lists.", rich_help_panel=MACHINE)] = "auto"
     dtype: Annotated[str, Option(help="auto, fp32, bf16 or fp16.", rich_help_panel=MACHINE)] = "auto"

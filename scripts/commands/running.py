@@ -14,16 +14,18 @@ from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.config import load_model_config
+from lvdm.data.atomic import together
 from lvdm.data.contact_sheet import write_contact_sheet
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import load_image
 from lvdm.data.masks import to_masks
+from lvdm.data.ownership import record_path, sheet_path
 from lvdm.data.prompts import Request
-from lvdm.data.video_writer import to_uint8, write_video
+from lvdm.data.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.provenance import image_hash, read_record, record_path, save_record, save_video
+from lvdm.provenance import image_hash, read_record, save_record, save_video
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationRequest, GenerationResult
@@ -159,16 +161,19 @@ def _make_streamed(
     (request,), (video,) = requests, videos
     num_frames, shown = video.settings.num_frames, list[Tensor]()
     assessment = StreamAssessment(pipeline, request, num_frames, job.playback_fps)
+    written = list[WrittenVideo]()
 
     def write(parts: Iterator[Tensor]) -> None:
         seen = assessment.watch(parts)
         if job.options.contact_sheet:
             seen = _also_kept(seen, shown)
-        write_video(_up_to(seen, num_frames - job.drop_last_frame), video.output, job.playback_fps)
+        kept = _up_to(seen, num_frames - job.drop_last_frame)
+        written.append(write_video(kept, video.output, job.playback_fps, files=files))
 
-    result = pipeline.generate(requests, video.settings, on_progress=show, frames_to=write)
-    report = assessment.report(result.first_frame_psnr[0])
-    record = save_record(pipeline, result, 0, video.output, job.playback_fps, job.drop_last_frame, report)
+    with together() as files:
+        result = pipeline.generate(requests, video.settings, on_progress=show, frames_to=write)
+        report = assessment.report(result.first_frame_psnr[0])
+        record = save_record(pipeline, result, 0, written[0], job.playback_fps, job.drop_last_frame, report, files)
     _finish(video, record, result, report, torch.cat(shown) if shown else None)
     _settle(waiting, video)
 
@@ -194,7 +199,7 @@ def _finish(
     """Write the contact sheet of `sheet_of`, if it is given, and tell of the video."""
     output, written = video.output, [video.output, record]
     if sheet_of is not None:
-        sheet = record.with_name(f"{record.stem}_sheet.png")
+        sheet = sheet_path(record)
         write_contact_sheet(sheet_of, sheet)
         written.append(sheet)
     told = f"({sum(result.seconds.values()):.1f} s, {report.line()})"

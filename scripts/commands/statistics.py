@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from scripts.commands.overwriting import Overwrite
 from scripts.commands.progress import counting_bar, library_messages
 
 
@@ -20,12 +21,14 @@ def analytic_init(
     seed: Annotated[int, typer.Option(help="Of the choice of clips.")] = 0,
     checkpoint: Annotated[Path | None, typer.Option(help="Weights of the autoencoder, if not the YAML's own.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")] = "auto",
+    overwrite: Overwrite = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as for training.")] = None,
 ) -> None:
     """Mean and variance of the latents of clips, for `--start-statistics`."""
     import torch
 
     from lvdm.checkpoint import read_checkpoint
+    from lvdm.data.ownership import check_replaceable
     from lvdm.device import choose_device
     from lvdm.models.encoders import load_first_stage
     from lvdm.plugins.early_start import RunningStatistics
@@ -37,6 +40,7 @@ def analytic_init(
         raise ValueError(f"--clips {clips}: give at least 1")
     if destination.suffix != ".safetensors":
         raise ValueError(f"{destination} should end in .safetensors")
+    check_replaceable(destination, overwrite)
     setup = load_training_setup(config, overrides or [])
     weights = setup.pretrained if checkpoint is None else (checkpoint,)
     for path in weights:

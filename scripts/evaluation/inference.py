@@ -57,6 +57,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--device", type=str, default="auto", help="auto, cpu, cuda:1 ...")
     add("--dtype", type=str, default="auto", help="auto, fp32, bf16 or fp16")
     add("--low_memory", action="store_true", help="slower, with less memory")
+    add("--overwrite", action="store_true", help="replace videos there that were not made here")
     add("--rank", type=int, default=None, help="number of this process, from 0")
     add("--world_size", type=int, default=None, help="how many processes share the work")
     return parser
@@ -97,7 +98,6 @@ def run(args: argparse.Namespace) -> None:
         )
     rank, world_size = _share(args)
     from lvdm.data.prompts import read_requests
-    from lvdm.data.video_writer import check_output
     from lvdm.generation import GenerationSettings
     from scripts.commands import jobs, running
 
@@ -110,6 +110,7 @@ def run(args: argparse.Namespace) -> None:
         device=_device(args.device),
         dtype=args.dtype,
         low_memory=args.low_memory,
+        overwrite=args.overwrite,
     )
     files, card = jobs.choose_model(options)
     unit = "fps" if card.fs_meaning == "fps" else "frame_stride"
@@ -122,7 +123,8 @@ def run(args: argparse.Namespace) -> None:
             output = Path(args.savedir) / "samples_separate" / f"{asked.name}_sample{sample}.mp4"
             index = sample if asked.seed is not None else number * args.n_samples + sample
             videos.append(jobs.Video(request, index, settings, output))
-    check_output(videos[0].output)
+    for video in videos:
+        jobs.check_place(video.output, options)
     mine = tuple(videos[rank::world_size])
     running.run(jobs.Job(mine, files, options, card.playback_fps, args.loop, args.resume), args.bs)
 

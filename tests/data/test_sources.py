@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource, Draw
 from lvdm.data.packed_texts import PackedTexts
+from lvdm.data.source_files import SourceError
 from lvdm.data.video_header import SizeIndex, probe_size
 
 COMMON = {"video_length": 4, "resolution": [32, 48]}
@@ -312,7 +313,12 @@ def test_sizes_are_kept_in_the_index_until_a_file_changes(videos: Path, tmp_path
     write_video(changed / "a.mp4", 5, fps=30)
     SizeIndex(files, str(index_file), probe)[0]
     assert probed == [changed / "a.mp4"]
-    index_file.write_text("damaged")
+    for content in ("mine", "[1]", '{"version": 1}', '{"chunks": []}'):
+        index_file.write_text(content)
+        with pytest.raises(SourceError, match="is there and is no index of sizes"):
+            video_folder(videos, index_file=str(index_file)).native_size(1)
+        assert index_file.read_text() == content, "a file of the user was replaced"
+    index_file.write_text('{"version": 0, "files": {}}')
     assert video_folder(videos, index_file=str(index_file)).native_size(1) == sizes[1]
 
 

@@ -179,11 +179,15 @@ def test_animations_last_as_long_as_they_should(name: str, fps: float, tmp_path:
 def test_png_sequences(tmp_path: Path) -> None:
     video = smooth_video(4)
     expected = to_uint8(video).numpy()
-    write_video(smooth_video(6), tmp_path / "frames", 8)
+    written = write_video(smooth_video(6), tmp_path / "frames", 8)
     (tmp_path / "frames" / "notes.txt").write_text("mine")
+    (tmp_path / "frames" / "frame_00006.png").write_text("mine too")
+    output = {"num_frames": 6, "bytes": written.bytes}
+    write_json(tmp_path / "frames.json", {"format": "dynamicrafter-video/1", "video": "frames", "output": output})
     write_video(video, tmp_path / "frames", 8)
     names = sorted(os.listdir(tmp_path / "frames"))
-    assert names == [f"frame_{i:05d}.png" for i in range(4)] + ["notes.txt"], "stale frames, or a lost file of the user"
+    ours = [f"frame_{i:05d}.png" for i in range(4)]
+    assert names == [*ours, "frame_00006.png", "notes.txt"], "stale frames, or a lost file of the user"
     write_video(video, tmp_path / "shot_%02d.png", 8)
     for index in range(4):
         for path in (tmp_path / "frames" / f"frame_{index:05d}.png", tmp_path / f"shot_{index:02d}.png"):

@@ -8,10 +8,11 @@ import pytest
 import torch
 from small_model import FRAMES, picture, write_small_model
 
+from lvdm.data.ownership import record_path
 from lvdm.generation import GenerationSettings
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.provenance import read_record, record_path, save_video
+from lvdm.provenance import read_record, save_video
 
 LONG = 4 * FRAMES + 1
 PROMPT = "a red ball moves to the right"

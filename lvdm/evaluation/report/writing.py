@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvdm.data.atomic import atomic_path
+from lvdm.data.ownership import check_replaceable
 from lvdm.evaluation.report.findings import cautions, verdicts
 from lvdm.evaluation.report.markdown import render_markdown
 from lvdm.evaluation.report.page import render_page
@@ -22,6 +23,8 @@ from lvdm.evaluation.results import (
 )
 
 MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
+MARKDOWN_MARK = "<!-- dynamicrafter-report/1 -->"
+"""Tells a report of ours from a text of the user; the page has such a mark in its head."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,18 @@ def read_findings(folder: Path, compare: Path | None = None) -> Findings:
     return Findings(results, None if place is None else read_comparison(place))
 
 
-def write_report(findings: Findings, folder: Path, roots: Sequence[Path] = (), clips: int = 3) -> tuple[Path, Path]:
+def write_report(
+    findings: Findings, folder: Path, roots: Sequence[Path] = (), clips: int = 3, overwrite: bool = False
+) -> tuple[Path, Path]:
     """Write `report.md` and `report.html` into `folder`; returns their paths. Raises `OutputError`.
 
-    Equal findings and videos give equal bytes. See `render_page` for `roots` and `clips`.
+    Equal findings and videos give equal bytes. See `render_page` for `roots` and `clips`; `overwrite` allows to
+    replace files of these names that are no reports.
     """
+    for name in (MARKDOWN_FILE, PAGE_FILE):
+        check_replaceable(folder / name, overwrite)
     texts = {
-        folder / MARKDOWN_FILE: render_markdown(findings.results, findings.comparison),
+        folder / MARKDOWN_FILE: f"{MARKDOWN_MARK}\n\n{render_markdown(findings.results, findings.comparison)}",
         folder / PAGE_FILE: render_page(findings.results, findings.comparison, roots, clips),
     }
     for path, text in texts.items():

@@ -206,7 +206,8 @@ def test_the_command_writes_the_report_and_prints_the_table(videos: Path, tmp_pa
     page = (tmp_path / "scored" / "report.html").read_text(encoding="utf-8")
     assert "data:image/jpeg" in page
     assert "Which is better" in page
-    assert (tmp_path / "scored" / "report.md").read_text(encoding="utf-8").startswith("# Evaluation by procedural-v1")
+    text = (tmp_path / "scored" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("<!-- dynamicrafter-report/1 -->\n\n# Evaluation by procedural-v1")
 
 
 def test_a_folder_without_findings_is_told(tmp_path: Path) -> None:
