@@ -14,6 +14,7 @@ from lvdm.plugins.latent_statistics import read_statistics
 from lvdm.plugins.settings import check_plugins
 from lvdm.plugins.weak_guidance import parse_weak
 from lvdm.request.declaration import Parameter, declared, known_name, parameters_of
+from lvdm.request.layers import SPEED
 from lvdm.request.method_parameters import MethodParameters
 from lvdm.request.parameters import (
     MAX_FRAMES,
@@ -25,8 +26,6 @@ from lvdm.request.parameters import (
 logger = logging.getLogger(__name__)
 
 Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video"]
-SPEED = ("fps", "frame_stride", "fs", "motion")
-"""Parameters that set the model's `fs` input, one of which is enough."""
 
 
 @declared

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvdm.config import ConfigError
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.config import ConfigError, load_yaml
+from lvdm.content_hash import hash_bytes
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
 from lvdm.suggestions import suggest
@@ -50,6 +53,38 @@ class ModelFiles:
 
     config: Path
     checkpoint: Path
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """The hashes of all that decides on the numbers of a model, wherever its files lie.
+
+    config   of the `model:` node of the YAML: comments and the card do not count
+    towers   of the checkpoint that supplies missing encoders
+    loras    hash and scale of each
+    """
+
+    config: str
+    checkpoint: str
+    towers: str | None
+    loras: tuple[tuple[str, float], ...]
+    schedule: str
+    dtype: str
+
+
+def identify(
+    files: ModelFiles, towers: Path | None, loras: Sequence[tuple[Path, float]], schedule: str, dtype: str
+) -> ModelIdentity:
+    """The identity of a model; each file is read once for the process. Raises `CheckpointError`."""
+    node = json.dumps(load_yaml(files.config).get("model"), sort_keys=True)
+    return ModelIdentity(
+        hash_bytes(node.encode()),
+        checkpoint_hash(files.checkpoint),
+        None if towers is None else checkpoint_hash(towers),
+        tuple((checkpoint_hash(path), scale) for path, scale in loras),
+        schedule,
+        dtype,
+    )
 
 
 def checkpoint_folders() -> list[Path]:

@@ -35,7 +35,7 @@ from lvdm.diffusion.samplers import StepCallback
 from lvdm.errors import OutOfMemoryError
 from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.model_card import ModelCard
-from lvdm.model_files import ModelFiles, card_for, find_model
+from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
 from lvdm.model_loading import Schedule, choose_schedule, load_model
 from lvdm.models.lora_merging import LoraStack
 from lvdm.pipeline_inputs import (
@@ -74,11 +74,19 @@ ImageSource = str | Path | Image.Image | np.ndarray | Tensor
 class DynamiCrafterPipeline:
     """A loaded model, what it can do (`card`), where it came from (`files`) and how it runs (`runtime`)."""
 
-    def __init__(self, runtime: Runtime, card: ModelCard, files: ModelFiles, schedule: Schedule = "config") -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        card: ModelCard,
+        files: ModelFiles,
+        schedule: Schedule = "config",
+        towers: Path | None = None,
+    ) -> None:
         self.runtime = runtime
         self.card = card
         self.files = files
         self.schedule = schedule
+        self.towers = towers
         self._loras = LoraStack(runtime.model)
 
     @classmethod
@@ -114,7 +122,8 @@ class DynamiCrafterPipeline:
         weights_device = torch.device("cpu") if low_memory else chosen_device
         model = load_model(files, precision, towers, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
-        return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule)
+        supplied = None if towers is None else Path(towers)
+        return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
         """Add `scale` times a LoRA to the weights, beside those that were loaded before.
@@ -142,6 +151,10 @@ class DynamiCrafterPipeline:
     def loras(self) -> tuple[tuple[Path, float], ...]:
         """Files and scales of the LoRAs in the weights."""
         return tuple((lora.path, scale) for lora, scale in self._loras.loras)
+
+    def identity(self) -> ModelIdentity:
+        """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
+        return identify(self.files, self.towers, self.loras, self.schedule, self.runtime.precision.name)
 
     def __call__(
         self,

@@ -15,10 +15,12 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from lvdm.content_hash import content_hash, hash_bytes
 from lvdm.data.geometry import PaddedSize
 from lvdm.data.video_writer import to_uint8
 from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
+from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 
@@ -51,6 +53,26 @@ class GenerationRequest:
     keyframes: tuple[tuple[int, Image.Image], ...] = ()
     keyframe_paths: tuple[tuple[int, Path], ...] = ()
 
+    def files(self, settings: GenerationSettings) -> tuple[InputFile, ...]:
+        """What the video is made of besides the model, with hashes: files, and images in memory. Raises `OSError`."""
+        named: list[tuple[str, Image.Image | None, Path | None, int | None]] = [
+            ("image", self.image, self.image_path, None),
+            ("end_image", self.end_image, self.end_image_path, None),
+            *((("keep_mask", mask, self.keep_mask_path, None)) for mask in self.keep_mask),
+        ]
+        paths = dict(self.keyframe_paths)
+        named += [("keyframes", image, paths.get(frame), frame) for frame, image in self.keyframes]
+        found = [
+            InputFile(name, hash_of_image(image) if path is None else content_hash(path), path, frame)
+            for name, image, path, frame in named
+            if image is not None
+        ]
+        for name in ("start_statistics", "late_weights"):
+            file = getattr(settings, name)
+            if file is not None:
+                found.append(InputFile(name, content_hash(file), Path(file)))
+        return tuple(found)
+
     def later_pictures(self, settings: GenerationSettings) -> dict[int, Image.Image]:
         """The pictures after that of frame 0 by the number of their frame, ascending."""
         last = settings.num_frames - 1
@@ -60,6 +82,11 @@ class GenerationRequest:
         elif self.end_image is not None:
             found[last] = self.end_image
         return dict(sorted(found.items()))
+
+
+def hash_of_image(image: Image.Image) -> str:
+    """SHA-256 of the mode, size and pixels of an image in memory, in hexadecimal."""
+    return hash_bytes(f"{image.mode} {image.width}x{image.height} ".encode() + image.tobytes())
 
 
 @dataclass(frozen=True)

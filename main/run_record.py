@@ -14,7 +14,7 @@ import torch
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import OutputError, write_json
 from lvdm.documents import read_json
-from lvdm.provenance import installed_version
+from lvdm.versions import installed_version
 
 FORMAT = "dynamicrafter-training/1"
 RECORD_FILE = "run.json"

@@ -17,13 +17,14 @@ from scripts.commands.generate import animate, interpolate, loop, text_to_video
 from scripts.commands.inspection import doctor, info
 from scripts.commands.merge import merge
 from scripts.commands.motion_statistics import motion_levels
-from scripts.commands.repeated_values import RepeatedKeyframes
+from scripts.commands.options import GeneratingCommand
 from scripts.commands.statistics import analytic_init
 from scripts.commands.train import TRAIN_SETTINGS, train
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-app.command(cls=RepeatedKeyframes)(animate)
-for command in (interpolate, loop, text_to_video, extend, info, convert, merge, doctor):
+for command in (animate, interpolate, loop, text_to_video, extend):
+    app.command(cls=GeneratingCommand)(command)
+for command in (info, convert, merge, doctor):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 

@@ -10,6 +10,7 @@ import typer
 from golden_vectors import GOLDEN
 
 from main.trainer import build_parser
+from scripts.commands.options import GeneratingCommand, present_flags
 from scripts.dynamicrafter import app
 from scripts.evaluation.inference import get_parser
 
@@ -69,6 +70,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 def accepts(command: Any, flag: str) -> dict[str, Any] | None:
     """The option of `command` that takes `flag`, visible or hidden, as `options_of` has it; None: no option does."""
+    if isinstance(command, GeneratingCommand):
+        (flag,) = present_flags([flag])
     for option in options_of(command):
         if flag in (*option["flags"], *option["off"]):
             return option

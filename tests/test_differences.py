@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from small_model import picture, write_small_model
+from small_model import SIDE, picture, write_small_model
 from torch import Tensor
 from typer.testing import CliRunner
 
+import lvdm.jobs.images
 from lvdm.diffusion.samplers.ddim import DDIMStep, ddim_steps
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.jobs.run import make_videos
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.runtime import Runtime
-from scripts.commands import jobs, running
-from scripts.commands.options import GenerationOptions
 from scripts.dynamicrafter import app
 
 
@@ -88,7 +88,7 @@ def test_images_are_loaded_one_batch_at_a_time(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "list.jsonl").write_text("\n".join(lines))
     loaded: list[weakref.ref[Any]] = []
     counts: list[int] = []
-    load_image, generate = jobs.load_image, DynamiCrafterPipeline.generate
+    load_image, generate = lvdm.jobs.images.load_image, DynamiCrafterPipeline.generate
 
     def load(path: Path) -> Any:
         image = load_image(path)
@@ -100,10 +100,11 @@ def test_images_are_loaded_one_batch_at_a_time(tmp_path: Path, monkeypatch: pyte
         counts.append(sum(image() is not None for image in loaded))
         return generate(self, *args, **more)
 
-    monkeypatch.setattr(jobs, "load_image", load)
+    monkeypatch.setattr(lvdm.jobs.images, "load_image", load)
+    monkeypatch.setattr(lvdm.jobs.images, "MAX_PIXELS", SIDE * SIDE)
     monkeypatch.setattr(DynamiCrafterPipeline, "generate", count)
-    options = GenerationOptions(checkpoint=folder, output=tmp_path / "made", dtype="fp32", format="gif")
-    running.run(jobs.list_job(tmp_path / "list.jsonl", "animate", options))
+    given = {"checkpoint": folder, "output": tmp_path / "made", "dtype": "fp32", "format": "gif"}
+    make_videos("animate", prompts=tmp_path / "list.jsonl", **given)
     assert len(counts) == 3
     assert max(counts) <= 2, f"images held when each video starts: {counts}"  # the one before may still be referenced
 

@@ -22,7 +22,8 @@ LAYERS = {
     "scripts": ENTRY,
     "main": ENTRY,
     "lvdm.evaluation": EVALUATION,  # a leaf: nothing else in the library imports it
-    "lvdm.provenance": RECORDS,
+    "lvdm.jobs": RECORDS,
+    "lvdm.versions": CONFIG,
     "lvdm.quality": QUALITY,
     "lvdm.plugins": PIPELINE,
     "lvdm.pipeline": PIPELINE,

@@ -16,8 +16,10 @@ from typing import Any
 from lvdm.data.atomic import OutputError
 from lvdm.documents import DocumentError, read_json
 
-VIDEO_FORMAT, EXTENSION_FORMAT = "dynamicrafter-video/1", "dynamicrafter-extension/1"
-RECORD_FORMATS = (VIDEO_FORMAT, EXTENSION_FORMAT)
+VIDEO_FORMAT, EXTENSION_FORMAT = "dynamicrafter-video/2", "dynamicrafter-extension/1"
+VIDEO_FORMATS = ("dynamicrafter-video/1", VIDEO_FORMAT)
+"""Format 1 has no digest; it is read as well."""
+RECORD_FORMATS = (*VIDEO_FORMATS, EXTENSION_FORMAT)
 """What the records of videos call themselves."""
 
 SEQUENCE_PATTERN = "frame_%05d.png"

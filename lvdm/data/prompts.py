@@ -5,16 +5,17 @@ For text-to-video: a text file with one prompt per line (VideoCrafter's format),
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.errors import UserError
+from lvdm.request.declaration import Declared, known_name
+from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
@@ -25,9 +26,6 @@ MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
 
-LONG_PROMPT = 1000
-"""Longer prompts (characters) hold more than the 77 tokens that the text encoder reads, so a warning says it."""
-
 
 class PromptError(UserError):
     """A list of images and prompts that does not fit together; the message says where and what to do."""
@@ -35,27 +33,45 @@ class PromptError(UserError):
 
 @dataclass(frozen=True)
 class Request:
-    """One video to make. `name` is unique within its list and serves as the name of the output file, without suffix.
+    """One video to make.
 
-    `None` means: as chosen for the whole run. `fs` is the raw condition value of the model (a stride, or frames per
-    second). `image` is `None` for text-to-video only.
+    name    unique within its list; serves as the name of the output file, without suffix
+    values  of parameters (`lvdm.request`) by name; what is not there is as chosen for the whole run
+    place   where it stands, such as "list.csv, line 3: "; begins messages about it
     """
 
-    image: Path | None
-    prompt: str
     name: str
-    end_image: Path | None = None
-    negative_prompt: str | None = None
-    seed: int | None = None
-    fs: int | None = None
-    motion: float | None = None
-    num_frames: int | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+    @property
+    def image(self) -> Path | None:
+        """The image that the video begins with; None for text-to-video only."""
+        return self.values.get("image")
+
+    @property
+    def end_image(self) -> Path | None:
+        """The image that it ends with."""
+        return self.values.get("end_image")
+
+    @property
+    def prompt(self) -> str:
+        """What should happen in it."""
+        return str(self.values.get("prompt", ""))
+
+    @property
+    def seed(self) -> int | None:
+        """Its seed, where it has one of its own."""
+        return self.values.get("seed")
 
 
-_PATHS = ("image", "end_image")
-_NUMBERS: dict[str, type[int] | type[float]] = {"seed": int, "fs": int, "motion": float, "num_frames": int}
-COLUMNS = tuple(field.name for field in dataclasses.fields(Request))
-"""The columns that a table may have; `image` and `prompt` it must have."""
+def columns() -> dict[str, Declared]:
+    """The columns that a table may have besides `name`; `image` or `prompt` it must have."""
+    return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
+
+
+_PATHS = ("image", "end_image", "keep_mask", "start_statistics", "late_weights")
+"""Columns with files, which are relative to the table; so are those in `keyframes`."""
 
 
 def read_requests(
@@ -73,7 +89,12 @@ def read_requests(
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
     if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
-        requests = [Request(None, prompt, name_of_prompt(prompt)) for prompt in _read_lines(source) if prompt]
+        lines = enumerate(_read_lines(source), start=1)
+        requests = [
+            _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
+            for number, prompt in lines
+            if prompt
+        ]
     elif mode == "t2v" and source.is_dir():
         raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
     elif source.is_dir():
@@ -125,7 +146,7 @@ def _numbered(wanted: Sequence[str]) -> list[str]:
 
 def _with_unique_names(requests: list[Request]) -> list[Request]:
     names = _numbered([request.name for request in requests])
-    return [dataclasses.replace(request, name=name) for request, name in zip(requests, names, strict=True)]
+    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
 
 
 def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
@@ -141,9 +162,9 @@ def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Req
     if len(images) != per_prompt * len(prompts):
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
     firsts = images[::per_prompt]
-    lasts = images[1::2] if mode == "interp" else firsts if mode == "loop" else [None] * len(firsts)
+    lasts = images[1::2] if mode == "interp" else [None] * len(firsts)
     return [
-        Request(image, prompt, name, end_image)
+        _request(name, {"image": image, "prompt": prompt, "end_image": end_image}, f"{folder}: request {name!r}: ")
         for image, prompt, name, end_image in zip(firsts, prompts, output_names(firsts), lasts, strict=True)
     ]
 
@@ -194,7 +215,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, _read_text(path), ", ".join(COLUMNS), PromptError):
+    for place, row in jsonl_rows(path, _read_text(path), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 
@@ -202,39 +223,60 @@ _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
 def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
-    where = f"{table}, {place}"
-    for key in row:
-        if key not in COLUMNS:
-            raise PromptError(f"{where}: unknown column {key!r}; {suggest(key, COLUMNS)}")
+    where, known = f"{table}, {place}: ", columns()
+    name = row.pop("name", None)
+    if name is not None and not isinstance(name, str):
+        raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
     if mode == "t2v" and ("prompt" not in row or "image" in row or "end_image" in row):
-        raise PromptError(f"{where}: text-to-video needs the column 'prompt', and takes no image")
+        raise PromptError(f"{where}text-to-video needs the column 'prompt', and takes no image")
     if mode != "t2v" and "image" not in row:
-        raise PromptError(f"{where}: the column 'image' is missing or empty")
-    values: dict[str, Any] = {"prompt": "", "image": None}
-    for key, value in row.items():
-        if key in _NUMBERS:
-            values[key] = _number(value, _NUMBERS[key], f"{where}: {key}")
-        elif not isinstance(value, str):
-            raise PromptError(f"{where}: {key} should be text, it is {value!r}")
-        else:
-            values[key] = table.parent / value if key in _PATHS else value.strip()
-    if mode == "loop":
-        values.setdefault("end_image", values["image"])
-    if mode == "interp" and "end_image" not in values:
-        raise PromptError(f"{where}: interpolation needs the column 'end_image'")
-    image = values["image"]
-    values["name"] = _safe_name(values.get("name") or (image.stem if image else name_of_prompt(values["prompt"])))
-    return Request(**values)
-
-
-def _number(value: Any, kind: type[int] | type[float], where: str) -> int | float:
-    wanted = "a whole number" if kind is int else "a number"
+        raise PromptError(f"{where}the column 'image' is missing or empty")
     try:
-        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
-            raise ValueError
-        return kind(value)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{where} should be {wanted}, it is {value!r}") from error
+        for key in row:
+            known_name(key, [*known, "name"], "column", where)
+        cells = {key: _cell(known[key], value, where) for key, value in row.items()}
+    except ValueError as error:
+        raise PromptError(str(error)) from error
+    if mode == "interp" and "end_image" not in cells:
+        raise PromptError(f"{where}interpolation needs the column 'end_image'")
+    values = {key: _below(table.parent, key, value) for key, value in cells.items()}
+    return _request(
+        name or (values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])), values, where
+    )
+
+
+def _cell(column: Declared, value: Any, where: str) -> Any:
+    """The value of a parameter from a cell of a table: text, or what JSON has."""
+    if isinstance(value, str):
+        text = value.strip()
+        several = column.name in ("keyframes", "prompts_at")
+        return (
+            column.check([part for part in text.split(";") if part.strip()], where)
+            if several
+            else (column.read(text, where))
+        )
+    if isinstance(value, dict):  # JSON has no other keys than text
+        return column.check([f"{key}={item}" for key, item in value.items()], where)
+    return column.check(tuple(value) if isinstance(value, list) else value, where)
+
+
+def _below(folder: Path, name: str, value: Any) -> Any:
+    """The value of the parameter `name`, whose files are relative to `folder`."""
+    if name == "keyframes":
+        return tuple((frame, folder / path) for frame, path in value)
+    if name in _PATHS:
+        return type(value)(folder / value)
+    return value
+
+
+def _request(name: str, values: Mapping[str, Any], place: str) -> Request:
+    """A request with values that are checked; None is left out. Raises `PromptError`."""
+    known = columns()
+    try:
+        checked = {key: known[key].check(value, place) for key, value in values.items() if value is not None}
+    except ValueError as error:
+        raise PromptError(str(error)) from error
+    return Request(_safe_name(name), checked, place)
 
 
 def _safe_name(name: str) -> str:
@@ -243,16 +285,11 @@ def _safe_name(name: str) -> str:
 
 
 def _check(request: Request, source: Path, check_files: bool) -> None:
-    for image in (request.image, request.end_image):
-        if check_files and image is not None and not image.is_file():
-            raise PromptError(f"{source}: the image {image} of request {request.name!r} does not exist")
-    if len(request.prompt) > LONG_PROMPT:
-        logger.warning(
-            "%s: the prompt of %s has %d characters, only its beginning (77 tokens) is read",
-            source,
-            request.name,
-            len(request.prompt),
-        )
+    for name in _PATHS:
+        path = request.values.get(name)
+        if check_files and path is not None and not Path(path).is_file():
+            what = "image" if name in ("image", "end_image") else f"file for {name}"
+            raise PromptError(f"{source}: the {what} {path} of request {request.name!r} does not exist")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -21,7 +21,7 @@ from lvdm.content_hash import content_hash, hash_bytes
 from lvdm.device import choose_device
 from lvdm.errors import UserError
 from lvdm.evaluation.perceptual import InputConformity
-from lvdm.provenance import installed_version
+from lvdm.versions import installed_version
 
 NAME = "DreamSim"
 VERSIONS = "0.2."

@@ -53,7 +53,7 @@ from lvdm.evaluation.results import (
     SetNote,
     VideoRow,
 )
-from lvdm.provenance import installed_version
+from lvdm.versions import installed_version
 
 PACKAGES = ("dynamicrafter", "numpy", "torch", "av", "safetensors")
 

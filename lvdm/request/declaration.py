@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 
 import annotated_types
@@ -101,7 +102,7 @@ class Declared:
     @property
     def kind(self) -> Any:
         """The type without None and without what is annotated, such as int."""
-        return _without_none(_bare(self.annotation))
+        return _bare(_without_none(_bare(self.annotation)))
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -113,24 +114,30 @@ class Declared:
         """The values that are possible, in words such as "a whole number from 1 to 1000"."""
         if self.choices:
             return ", ".join(self.choices)
-        low, high = self.bounds
-        limits = f" from {_plain(low)} to {_plain(high)}" if high < math.inf else ""
-        words = {int: "a whole number", float: "a number", bool: "yes or no", str: "text"}
+        limits = f" from {self.range}" if self.bounds[1] < math.inf else ""
+        words = {int: "a whole number", float: "a number", bool: "yes or no", str: "text", Path: "the name of a file"}
         text = words.get(self.kind, "a value of its kind") + limits
         return f"{text} {self.parameter.unit}".rstrip() if self.parameter.unit and limits else text
 
     @property
+    def range(self) -> str:
+        """The range of a number in words, such as "1 to 1000"."""
+        low, high = self.bounds
+        return f"{_plain(low)} to {_plain(high)}"
+
+    @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest value of a number."""
-        low, high = -math.inf, math.inf
+        low: float = -math.inf
+        high: float = math.inf
         for item in _metadata(self.annotation):
             for part in getattr(item, "metadata", [item]):
                 if isinstance(part, annotated_types.Ge):
-                    low = float(part.ge)  # type: ignore[arg-type]
+                    low = part.ge  # type: ignore[assignment]
                 if isinstance(part, annotated_types.Gt):
-                    low = float(part.gt)  # type: ignore[arg-type]
+                    low = part.gt  # type: ignore[assignment]
                 if isinstance(part, annotated_types.Le):
-                    high = float(part.le)  # type: ignore[arg-type]
+                    high = part.le  # type: ignore[assignment]
         return low, high
 
     def check(self, value: Any, where: str = "") -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -18,8 +19,8 @@ Anchor = Literal["free", "soft", "exact"]
 
 
 def _text(value: object) -> object:
-    """A path as text."""
-    return value if value is None or isinstance(value, str) else str(value)
+    """A path as text, from the root on: it is to mean the same in a record."""
+    return str(Path(value).resolve()) if isinstance(value, str | Path) else value
 
 
 FileName = Annotated[str, BeforeValidator(_text)]

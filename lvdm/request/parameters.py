@@ -62,8 +62,10 @@ def _prompt(value: Any) -> Any:
         )
     try:
         value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise ValueError("the prompt has bytes that are no UTF-8 text; write it in UTF-8") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"the prompt is no UTF-8 text, at its character {error.start + 1}; write that character again"
+        ) from None
     return value
 
 
@@ -394,7 +396,9 @@ class OutputParameters:
     ] = None
     overwrite: Annotated[
         bool,
-        Parameter("Replace files that were not made here.", OUTPUT, changes="nothing", row=False),
+        Parameter(
+            "Replace files there that were not made here.", OUTPUT, changes="nothing", row=False, original="--overwrite"
+        ),
     ] = False
     format: Annotated[
         Format | None,

@@ -154,7 +154,7 @@ def _size_line(count: int, folder: Path, estimate: SizeEstimate) -> str:
 
 
 def _in_bytes(count: int) -> str:
-    from scripts.commands.memory import in_bytes
+    from lvdm.jobs.memory import in_bytes
 
     return in_bytes(count) if count >= 1e6 else f"{count / 1e3:.1f} kB"
 

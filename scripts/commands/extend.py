@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from scripts.commands.options import GenerationOptions, with_generation_options
+from scripts.commands.options import with_parameters
+
+if TYPE_CHECKING:
+    from lvdm.plugins.extension import Drift
 
 Source = Annotated[Path | None, typer.Argument(help="The video; none with --replay.", show_default=False)]
-Overlap = Annotated[
-    int | None,
-    typer.Option(help="Last frames of the video that each segment begins with; a quarter of it when left out."),
-]
 
 
-@with_generation_options
-def extend(video: Source = None, overlap: Overlap = None, *, options: GenerationOptions) -> None:
-    """Go on with a video from its last frames: --frames new ones, in the colours of the old ones (--color-lock 1)."""
-    # torch and the library take seconds to import: not for --help, and not before the arguments are understood
-    from scripts.commands.extending import extension_job, replayed_extension, run
-    from scripts.commands.progress import library_messages
+@with_parameters("extend")
+def extend(video: Source = None, *, given: Mapping[str, Any]) -> None:
+    """Go on with a video from its last frames: --num-frames new ones, in the colours of the old (--color-lock 1)."""
+    # torch and the library take seconds to import: not for --help
+    from lvdm.jobs.extend import plan_extension, run_extension
+    from scripts.commands.dry_run import show_extension
+    from scripts.commands.progress import library_messages, print_lines, progress_bar
 
-    if (video is None) == (options.replay is None):
-        raise ValueError("give a video to go on with, or --replay and the record of one; not both")
     with library_messages():
-        if video is not None:
-            run(extension_job(video, overlap, options))
-        elif options.replay is not None:
-            if overlap is not None:
-                raise ValueError("--replay has the overlap of its record; leave out --overlap")
-            run(replayed_extension(options.replay, options))
+        plan = plan_extension(video, **given)
+        if given.get("dry_run"):
+            print_lines(show_extension(plan))
+            return
+        made = run_extension(plan, progress_bar)
+        _print_drift(made.drifts)
+        print_lines([f"{made.output}  ({made.before} frames, now {made.after})"])
+
+
+def _print_drift(drifts: Sequence[Drift]) -> None:
+    table = Table("segment", "brightness", "contrast", "sharpness", "seam", title="drift from the given video")
+    for number, drift in enumerate(drifts, 1):
+        table.add_row(
+            str(number),
+            f"{drift.brightness:.1f} levels",
+            f"{drift.contrast:.2f} x",
+            f"{drift.sharpness:.2f} x",
+            f"{drift.seam:.1f} x",
+        )
+    Console(soft_wrap=True, highlight=False).print(table)

@@ -67,11 +67,12 @@ def motion_levels(
 def _about(pipe: DynamiCrafterPipeline, asked: list[Request], steps: int | None, seed: int) -> dict[str, Any]:
     """What the figures depend on."""
     from lvdm.checkpoint import checkpoint_hash
-    from lvdm.provenance import image_hash, versions
+    from lvdm.content_hash import content_hash
+    from lvdm.versions import versions
 
     return {
         "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
-        "requests": [[one.name, one.prompt, image_hash(one.image) if one.image else None] for one in asked],
+        "requests": [[one.name, one.prompt, content_hash(one.image) if one.image else None] for one in asked],
         "steps": steps or pipe.card.num_inference_steps,
         "seed": seed,
         "versions": versions(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -91,3 +91,10 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
     )
     return Progress(*columns, console=Console(stderr=True), transient=True)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for line in lines:
+        console.print(line)

@@ -9,78 +9,122 @@ Videos are written to SAVEDIR/samples_separate/NAME_sampleI.mp4, each with its r
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from lvdm.request.layers import all_parameters
 from scripts.commands.errors import EXPECTED, report_error
-from scripts.commands.options import GenerationOptions
+
+if TYPE_CHECKING:
+    from lvdm.data.prompts import Request
 
 logger = logging.getLogger(__name__)
 
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {
+        "--savedir": None,
+        "--ckpt_path": None,
+        "--config": None,
+        "--prompt_dir": None,
+        "--n_samples": 1,
+        "--ddim_steps": 50,
+        "--ddim_eta": 1.0,
+        "--bs": 1,
+        "--height": 512,
+        "--width": 512,
+        "--frame_stride": 3,
+        "--unconditional_guidance_scale": 1.0,
+        "--seed": 123,
+        "--video_length": 16,
+        "--negative_prompt": False,
+        "--text_input": False,
+        "--multiple_cond_cfg": False,
+        "--cfg_img": None,
+        "--timestep_spacing": "uniform",
+        "--guidance_rescale": 0.0,
+        "--perframe_ae": False,
+        "--loop": False,
+        "--interp": False,
+        "--resume": False,
+        "--device": "auto",
+        "--dtype": "auto",
+        "--low_memory": False,
+        "--overwrite": False,
+        "--rank": None,
+        "--world_size": None,
+    }
+)
+"""The original's flags with its defaults, then ours."""
+
+HELP: Mapping[str, str] = MappingProxyType(
+    {
+        "--bs": "videos made at once",
+        "--negative_prompt": "accepted; without effect, as in the original",
+        "--text_input": "use the prompts; without it they are empty",
+        "--multiple_cond_cfg": "guide by text and by image",
+        "--perframe_ae": "decode one frame at a time",
+        "--loop": "generate looping videos or not",
+        "--interp": "generate generative frame interpolation or not",
+        "--resume": "skip videos that are finished",
+        "--rank": "number of this process, from 0",
+        "--world_size": "how many processes share the work",
+    }
+)
+"""Flags that are no parameters of a request."""
+
 
 def get_parser() -> argparse.ArgumentParser:
-    """The original's flags with its defaults, then ours."""
+    """The flags of `DEFAULTS`; what they do is told by the declaration of parameters."""
     parser = argparse.ArgumentParser(description="Animate a folder, CSV or JSONL of images and prompts.")
-    add = parser.add_argument
-    add("--savedir", type=str, default=None, help="results saving path")
-    add("--ckpt_path", type=str, default=None, help="checkpoint path")
-    add("--config", type=str, help="config (yaml) path")
-    add("--prompt_dir", type=str, default=None, help="a folder of images with a prompt file, a CSV or a JSONL")
-    add("--n_samples", type=int, default=1, help="num of samples per prompt")
-    add("--ddim_steps", type=int, default=50, help="steps of ddim if positive, otherwise use DDPM")
-    add("--ddim_eta", type=float, default=1.0, help="eta for ddim sampling (0.0 yields deterministic sampling)")
-    add("--bs", type=int, default=1, help="videos made at once")
-    add("--height", type=int, default=512, help="image height, in pixel space")
-    add("--width", type=int, default=512, help="image width, in pixel space")
-    add(
-        "--frame_stride", type=int, default=3, help="the model's fs: frame stride for 256, frames per second for others"
-    )
-    add("--unconditional_guidance_scale", type=float, default=1.0, help="prompt classifier-free guidance")
-    add("--seed", type=int, default=123, help="seed")
-    add("--video_length", type=int, default=16, help="inference video length")
-    add("--negative_prompt", action="store_true", default=False, help="accepted; without effect, as in the original")
-    add("--text_input", action="store_true", default=False, help="use the prompts; without it they are empty")
-    add("--multiple_cond_cfg", action="store_true", default=False, help="guide by text and by image")
-    add("--cfg_img", type=float, default=None, help="guidance scale for image conditioning")
-    add("--timestep_spacing", type=str, default="uniform", help="uniform, uniform_trailing or quad")
-    add("--guidance_rescale", type=float, default=0.0, help="guidance rescale in [0, 1]")
-    add("--perframe_ae", action="store_true", default=False, help="decode one frame at a time")
-    add("--loop", action="store_true", default=False, help="generate looping videos or not")
-    add("--interp", action="store_true", default=False, help="generate generative frame interpolation or not")
-
-    add("--resume", action="store_true", help="skip videos that are finished")
-    add("--device", type=str, default="auto", help="auto, cpu, cuda:1 ...")
-    add("--dtype", type=str, default="auto", help="auto, fp32, bf16 or fp16")
-    add("--low_memory", action="store_true", help="slower, with less memory")
-    add("--overwrite", action="store_true", help="replace videos there that were not made here")
-    add("--rank", type=int, default=None, help="number of this process, from 0")
-    add("--world_size", type=int, default=None, help="how many processes share the work")
+    parameters = {declared.parameter.original: declared for declared in all_parameters().values()}
+    for flag, default in DEFAULTS.items():
+        text = HELP[flag] if flag in HELP else parameters[flag].parameter.help
+        if default is False:
+            parser.add_argument(flag, action="store_true", help=text)
+        else:
+            numbers = {"--cfg_img": float, "--rank": int, "--world_size": int}
+            kind = numbers.get(flag, str if default is None else type(default))
+            parser.add_argument(flag, type=kind, default=default, help=text)
     return parser
 
 
-def settings_from(args: argparse.Namespace, fs_unit: str) -> dict[str, Any]:
-    """`GenerationSettings` fields from the original's flags; `fs_unit` is what the checkpoint calls its fs input."""
+def parameters_from(args: argparse.Namespace) -> dict[str, Any]:
+    """Parameters of a request, by name, from the original's flags."""
     if args.ddim_steps < 1:
         raise ValueError(f"--ddim_steps {args.ddim_steps}: sampling without DDIM is not offered; give 1 to 1000 steps")
-    return {
-        "height": args.height,
-        "width": args.width,
-        "num_frames": args.video_length,
-        fs_unit: args.frame_stride,
-        "num_inference_steps": args.ddim_steps,
-        "guidance_scale": args.unconditional_guidance_scale,
-        "image_guidance_scale": args.cfg_img if args.multiple_cond_cfg else None,
-        "guidance_rescale": args.guidance_rescale,
-        "eta": args.ddim_eta,
-        "timestep_spacing": args.timestep_spacing,
-        "decode_chunk_size": 1 if args.perframe_ae else None,
-        "scale": "off",  # the original runs the network as it was trained at any size
+    given = {
+        name: getattr(args, declared.parameter.original.removeprefix("--"))
+        for name, declared in all_parameters().items()
+        if declared.parameter.original
     }
+    if not args.multiple_cond_cfg:
+        given["image_guidance_scale"] = None
+    # the original decodes the whole video at once; it runs the network as it was trained at any size
+    chunk = 1 if args.perframe_ae else min(args.video_length, 1024)
+    return given | {"fs": float(args.frame_stride), "decode_chunk_size": chunk, "scale": "off"}
+
+
+@dataclass(frozen=True)
+class OriginalLayout:
+    """samples_separate/NAME_sampleI.mp4; without `text_input` the prompts are empty."""
+
+    text_input: bool
+
+    def row(self, row: Request) -> Request:
+        """The row, with its prompt or without."""
+        return row if self.text_input else replace(row, values={**row.values, "prompt": ""})
+
+    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
+        """One name for each sample, also where there is one."""
+        inside = folder / "samples_separate"
+        names = [inside / f"{row.name}_sample{sample}{suffix}" for sample in range(copies)]
+        return names[0], names
 
 
 def run(args: argparse.Namespace) -> None:
@@ -97,36 +141,18 @@ def run(args: argparse.Namespace) -> None:
             "--negative_prompt has no effect, as in the original; use `dynamicrafter animate --negative-prompt`"
         )
     rank, world_size = _share(args)
-    from lvdm.data.prompts import read_requests
-    from lvdm.generation import GenerationSettings
-    from scripts.commands import jobs, running
+    from lvdm.jobs.plan import plan_videos
+    from lvdm.jobs.run import run as run_plan
+    from scripts.commands.progress import print_lines, progress_bar
 
     mode = "loop" if args.loop else "interpolate" if args.interp else "animate"
-    requests = read_requests(args.prompt_dir, mode=jobs.READ_MODES[mode])
-    options = GenerationOptions(
-        config=Path(args.config),
-        checkpoint=Path(args.ckpt_path),
-        seed=args.seed,
-        device=_device(args.device),
-        dtype=args.dtype,
-        low_memory=args.low_memory,
-        overwrite=args.overwrite,
-    )
-    files, card = jobs.choose_model(options)
-    unit = "fps" if card.fs_meaning == "fps" else "frame_stride"
-    settings = GenerationSettings.from_card(card, mode=mode, **settings_from(args, unit))
-    videos = []
-    for number, asked in enumerate(requests):
-        request = asked if args.text_input else dataclasses.replace(asked, prompt="")
-        jobs.check_request(request)
-        for sample in range(args.n_samples):
-            output = Path(args.savedir) / "samples_separate" / f"{asked.name}_sample{sample}.mp4"
-            index = sample if asked.seed is not None else number * args.n_samples + sample
-            videos.append(jobs.Video(request, index, settings, output))
-    for video in videos:
-        jobs.check_place(video.output, options)
-    mine = tuple(videos[rank::world_size])
-    running.run(jobs.Job(mine, files, options, card.playback_fps, args.loop, args.resume), args.bs)
+    given, usual = parameters_from(args), parameters_from(get_parser().parse_args([]))
+    typed = {name: value for name, value in given.items() if value != usual[name]} | {"device": _device(args.device)}
+    below = {name: value for name, value in usual.items() if name not in typed}
+    plan = plan_videos(mode, OriginalLayout(args.text_input), below, **typed)
+    mine = replace(plan, videos=plan.videos[rank::world_size], skip_finished=args.resume)
+    for event in run_plan(mine, args.bs, progress_bar):
+        print_lines(event.lines())
 
 
 def _share(args: argparse.Namespace) -> tuple[int, int]:

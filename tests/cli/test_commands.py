@@ -21,8 +21,8 @@ from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture, small_yaml, write_small_model
 from typer.testing import CliRunner
 
+import lvdm.jobs.memory
 import lvdm.pipeline
-import scripts.commands.memory
 from lvdm.data import video_writer
 from lvdm.data.video_reader import VideoReader
 from scripts.dynamicrafter import app
@@ -131,7 +131,7 @@ def test_interpolation_and_loops(here):
 
 
 def test_too_little_memory_is_said_beforehand(here, monkeypatch):
-    monkeypatch.setattr(scripts.commands.memory, "free_memory", lambda device: 1000)
+    monkeypatch.setattr(lvdm.jobs.memory, "free_memory", lambda device: 1000)
     messages = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4").stderr
     assert " MB of memory needed on cpu (weights" in messages
     assert "cpu has 0.0 MB free; use --low-memory (about" in messages
@@ -140,7 +140,7 @@ def test_too_little_memory_is_said_beforehand(here, monkeypatch):
 
 def test_memory_is_told_in_a_unit_that_shows_it():
     told = {0: "0.0 MB", 360_000: "0.4 MB", 99_900_000: "99.9 MB", 100_000_000: "0.1 GB", 15_100_000_000: "15.1 GB"}
-    assert {count: scripts.commands.memory.in_bytes(count) for count in told} == told
+    assert {count: lvdm.jobs.memory.in_bytes(count) for count in told} == told
 
 
 @pytest.mark.parametrize("kind", ["webm", "webp", "apng"])
@@ -269,8 +269,8 @@ def test_images_of_every_kind_are_animated(here, mode):
         (("--output", "cat.png/a.mp4"), "cat.png"),
         (("--output", "a.mp4", "--format", "gif"), "is not a gif file"),
         (("--num-videos", 0), "num_videos"),
-        (("--playback-fps", 0), "0 frames per second cannot be played"),
-        (("--playback-fps", "nan"), "nan frames per second cannot be played"),
+        (("--playback-fps", 0), "playback_fps 0.0 is not possible"),
+        (("--playback-fps", "nan"), "playback_fps nan is not possible"),
         (("--device", "meta"), "device 'meta' cannot be used"),
         (("--output", ""), "is a folder, give the name of a file"),
         (("--output", "cat.png"), "would replace the image"),
@@ -296,9 +296,9 @@ def test_lists_that_do_not_fit_together(here, no_weights):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"num_frames": 0}, "request 'cat': num_frames 0"),
-        ({"motion": 3}, "request 'cat': motion 3"),
-        ({"prompt": "x" * 10_000}, "the prompt of cat has 10000 characters"),
+        ({"num_frames": 0}, "list.jsonl, line 1: num_frames 0"),
+        ({"motion": 3}, "list.jsonl, line 1: motion 3"),
+        ({"prompt": "x" * 10_000}, "the prompt has 10000 characters"),
         ({"image": "gone.png"}, "gone.png"),
     ],
 )

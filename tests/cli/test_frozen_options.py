@@ -8,8 +8,17 @@ from typing import Any
 import pytest
 from frozen_options import OPTIONS, accepts, accepts_in_script, all_options, commands
 
+from lvdm.request.layers import all_parameters
+from scripts.commands.options import present_flags
+
 FROZEN: dict[str, dict[str, list[dict[str, Any]]]] = json.loads(OPTIONS.read_text(encoding="utf-8"))
-DEFAULTS_THAT_MAY_CHANGE: dict[tuple[str, str], str] = {}
+GENERATING = ("animate", "interpolate", "loop", "text-to-video", "extend")
+IN_THE_DECLARATION = ("--schedule", "--seed", "--num-videos", "--keep", "--device", "--dtype")
+DEFAULTS_THAT_MAY_CHANGE = {
+    (command, flag): "left out, it has the default of its declaration, which is the same"
+    for command in GENERATING
+    for flag in IN_THE_DECLARATION
+}
 """(command, flag) -> why. That the library now fills in the same value, and not the option, is a reason."""
 NOT_GIVEN = ("None", "False", "[]", "")
 """Defaults that all mean: not given."""
@@ -71,6 +80,14 @@ def test_defaults_of_commands_stay() -> None:
             if before != now and not silent and (name, flag) not in DEFAULTS_THAT_MAY_CHANGE:
                 found.append(f"{name} {flag} is {now} when left out, was {before}")
     assert not found, "; ".join(found)
+
+
+def test_what_is_left_out_has_the_default_of_its_declaration() -> None:
+    declared = {declared.flag: declared.default for declared in all_parameters().values()}
+    for option in FROZEN["commands"]["animate"]:
+        (flag,) = present_flags([option["flags"][0]])
+        if option["flags"][0] in IN_THE_DECLARATION:
+            assert str(declared[flag]) == option["default"], f"{flag} has another default"
 
 
 def test_the_list_is_not_empty_and_a_missing_flag_is_seen() -> None:

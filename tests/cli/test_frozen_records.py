@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from frozen_records import LATE, LORA, RECORDS, RUNS, SMALL, frames_of, lay_out, video_of, write_models
+from frozen_records import HASH, LATE, LORA, RECORDS, RUNS, SMALL, frames_of, lay_out, video_of, write_models
 from typer.testing import CliRunner
 
-from lvdm.provenance import read_record
-from scripts.commands.extending import replayed_extension
-from scripts.commands.options import GenerationOptions
+from lvdm.content_hash import content_hash
+from lvdm.jobs.extend import plan_extension
+from lvdm.jobs.record import read_record
 from scripts.dynamicrafter import app
 
 GREY_LEVELS = 1
@@ -46,6 +46,12 @@ def told(run: str) -> Any:
     return json.loads((RECORDS / f"{run}.json").read_text(encoding="utf-8"))
 
 
+def recipe_hash(folder: Path, text: str) -> str:
+    """The hash that the stored record has; of a file that is made by a rule, that of the file."""
+    made = HASH.fullmatch(text)
+    return text if made is None else content_hash(folder / made[1])
+
+
 def replay(run: str, output: str) -> Any:
     return CliRunner().invoke(app, [RUNS[run][0], "--replay", f"{run}.json", "--output", output])
 
@@ -72,22 +78,31 @@ def test_a_record_is_read_with_all_that_it_says(there: Path, run: str) -> None:
         return None if text is None else Path(text.replace("{FOLDER}", str(there.resolve())))
 
     assert recipe.video == video_of(run)
+    hashes = {(file.parameter, file.frame): file.sha256 for file in recipe.files if file.parameter != "loras"}
     for name in ("image", "end_image", "keep_mask"):
-        assert getattr(recipe, name) == path(given[name]), name
+        assert recipe.given.get(name) == path(given[name]), name
         assert path(given[name]) is None or path(given[name]).is_file()
-    for name in ("image_sha256", "keep_mask_sha256", "prompt", "negative_prompt", "seed", "index"):
-        assert getattr(recipe, name) == given[name], name
-    assert recipe.prompts_at == tuple(map(tuple, given["prompts_at"]))
-    assert recipe.keyframes == tuple((key["frame"], path(key["image"]), key["sha256"]) for key in given["keyframes"])
+    for name in ("image", "end_image", "keep_mask", "start_statistics", "late_weights"):
+        told_hash = given[f"{name}_sha256"]
+        assert told_hash is None or hashes[name, None] == recipe_hash(there, told_hash), name
+    for name in ("prompt", "negative_prompt", "seed"):
+        assert recipe.given[name] == given[name], name
+    assert recipe.index == given["index"]
+    assert recipe.given["prompts_at"] == tuple(map(tuple, given["prompts_at"]))
+    assert recipe.given["keyframes"] == tuple((key["frame"], path(key["image"])) for key in given["keyframes"])
+    for key in given["keyframes"]:
+        assert hashes["keyframes", key["frame"]] == key["sha256"]
     settings = asdict(recipe.settings)
     for name, value in record["settings"].items():
         found = path(value) if isinstance(value, str) and "{FOLDER}" in value else value
         assert settings[name] == (str(found) if isinstance(found, Path) else found), name
-    assert (recipe.config, recipe.checkpoint) == (path(model["config"]), path(model["checkpoint"]))
-    assert [(file, scale) for file, scale, _ in recipe.loras] == [(path(x["file"]), x["scale"]) for x in model["loras"]]
-    for name in ("device", "dtype", "low_memory", "schedule", "threads"):
-        assert getattr(recipe, name) == runtime[name], name
-    for name in ("scale", "playback_fps", "drop_last_frame"):
+    assert (recipe.given["config"], recipe.given["checkpoint"]) == (path(model["config"]), path(model["checkpoint"]))
+    assert list(recipe.given["loras"]) == [(path(x["file"]), x["scale"]) for x in model["loras"]]
+    for name in ("device", "dtype", "low_memory", "schedule"):
+        assert recipe.given[name] == runtime[name], name
+    assert (recipe.threads, recipe.digest) == (runtime["threads"], None)
+    assert recipe.given["playback_fps"] == output["playback_fps"]
+    for name in ("scale", "drop_last_frame"):
         assert getattr(recipe, name) == output[name], name
     assert recipe.best_of == record.get("chosen", {}).get("of", 1)
     assert recipe.quality is not None
@@ -95,15 +110,17 @@ def test_a_record_is_read_with_all_that_it_says(there: Path, run: str) -> None:
 
 
 def test_the_record_of_an_extension_is_read(there: Path) -> None:
-    job, record = replayed_extension(Path("extend.json"), GenerationOptions()), told(EXTENSION)
+    job, record = plan_extension(replay=Path("extend.json")), told(EXTENSION)
     assert job.source == there.resolve() / "ball.mp4"
     assert asdict(job.extension) == record["extension"]
-    assert (job.prompt, job.negative_prompt, job.seed) == ("it goes on", "", 4)
+    assert (job.inputs.prompt, job.inputs.negative_prompt, job.seed) == ("it goes on", "", 4)
     assert {name: value for name, value in asdict(job.settings).items() if name in record["settings"]} == (
         record["settings"]
     )
-    assert (job.playback_fps, job.dtype, job.low_memory, job.loras) == (record["playback_fps"], "fp32", False, ())
-    assert job.files.checkpoint == there.resolve() / SMALL / "model.safetensors"
+    machine, added = job.model.machine, job.model.added
+    assert (job.written.playback_fps, machine.dtype, machine.low_memory) == (record["playback_fps"], "fp32", False)
+    assert added.loras == ()
+    assert job.model.files.checkpoint == there.resolve() / SMALL / "model.safetensors"
 
 
 @pytest.mark.parametrize("run", RUNS)
@@ -136,7 +153,10 @@ def test_a_record_from_before_some_of_its_parts_is_read(there: Path) -> None:
     (there / "older.json").write_text(json.dumps(record), encoding="utf-8")
     old, new = read_record(there / "older.json"), read_record(there / "animate.json")
     settings = replace(new.settings, start_time=1.0)
-    assert old == replace(new, quality=None, settings=settings)
+    given = {name: value for name, value in new.given.items() if name != "schedule"}
+    expected = replace(new, quality=None, settings=settings, path=old.path, given=given)
+    assert old == replace(expected, given=old.given)
+    assert {**old.given, "prompts_at": (), "keyframes": (), "loras": ()} == given
 
 
 def test_another_request_is_seen(there: Path) -> None:
@@ -153,11 +173,11 @@ def test_another_request_is_seen(there: Path) -> None:
     ("run", "file", "complaint"),
     [
         ("animate", "cat.png", "cat.png is no longer the image"),
-        ("keyframes", "owl.png", "owl.png is no longer the picture of frame 3"),
+        ("keyframes", "owl.png", "owl.png is no longer the image of frame 3"),
         ("keep_mask", "mask.png", "mask.png is no longer the mask"),
         ("extend", "ball.mp4", "ball.mp4 is no longer the video"),
-        ("lora", LORA, "is not the LoRA"),
-        ("late_weights", LATE, "another checkpoint than the late one"),
+        ("lora", LORA, "is another LoRA than"),
+        ("late_weights", LATE, "is another checkpoint than the one"),
     ],
 )
 def test_hashes_of_old_records_are_checked(there: Path, run: str, file: str, complaint: str) -> None:

@@ -11,9 +11,10 @@ import pytest
 from small_model import picture
 from typer.testing import CliRunner
 
+import lvdm.jobs.best_of
+import lvdm.jobs.run
 import lvdm.pipeline
-import scripts.commands.running
-from lvdm.provenance import read_record
+from lvdm.jobs.record import read_record
 from lvdm.quality.ranking import rank
 from scripts.dynamicrafter import app
 
@@ -110,8 +111,9 @@ def test_of_a_list_the_best_of_each_is_kept_and_finished_ones_are_skipped(
         assert "4 of 4 videos are finished already" in run(*LIST).stderr
     assert {name: Path("made", name).read_bytes() for name in files(here / "made")} == before
     assert run(*LIST, "--seed", 5).exit_code == 0
-    assert Path("made/cat.mp4").read_bytes() == before["cat.mp4"], "its seed is its own"
-    assert Path("made/dog.mp4").read_bytes() != before["dog.mp4"]
+    for name in ("cat", "dog"):
+        assert Path(f"made/{name}.mp4").read_bytes() != before[f"{name}.mp4"], "what was typed goes before the list"
+        assert json.loads(Path(f"made/{name}.json").read_text())["input"]["seed"] == 5
 
 
 def test_an_interrupted_list_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +122,7 @@ def test_an_interrupted_list_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch
     whole = {name: Path("made", name).read_bytes() for name in ("cat.mp4", "dog.mp4")}
     for path in (here / "made").iterdir():
         path.unlink()
-    save = scripts.commands.running.save_video
+    save = lvdm.jobs.run.save_video
     made: list[Path] = []
 
     def interrupted(*args: Any) -> Path:
@@ -130,7 +132,7 @@ def test_an_interrupted_list_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch
         return save(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scripts.commands.running, "save_video", interrupted)
+        patch.setattr(lvdm.jobs.run, "save_video", interrupted)
         assert run(*LIST).exit_code == 130
     assert files(here / "made") == {"cat.mp4", "cat.json"} | {
         f"dog.mp4.candidates/01/dog.{suffix}" for suffix in ("mp4", "json")
@@ -147,7 +149,7 @@ def test_a_choice_that_was_interrupted_is_made_without_the_model(here: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(scripts.commands.contests.Contest, "settle", interrupted)
+        patch.setattr(lvdm.jobs.best_of.Candidates, "select", interrupted)
         assert run(*LIST).exit_code == 130
     assert len(files(here / "made")) == 4
     succeed(*LIST)
@@ -164,8 +166,8 @@ def test_static_videos_are_flagged(here: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_wrong_choices_are_refused_before_weights_are_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lvdm.pipeline, "load_model", None)
     for args, message in (
-        (("--keep", "best"), "add --num-videos 4"),
-        (("--keep", "good", "--num-videos", 2), "use all or best"),
+        (("--keep", "best"), "--num-videos 4"),
+        (("--keep", "good", "--num-videos", 2), "use one of all, best"),
     ):
         result = run("animate", "cat.png", "-p", PROMPT, *args)
         assert result.exit_code == 2

@@ -118,7 +118,7 @@ def test_a_video_goes_on(here):
         (("a.mp4", "--replay", "b.json"), "not both"),
         (("--replay", "none.json"), "none.json: there is no such file"),
         (("--replay", "cat.png"), "is not the record of an extended video"),
-        (("a.mp4", "-p", PROMPT, "--num-videos", 2), "extend takes one video and one prompt"),
+        (("a.mp4", "-p", PROMPT, "--num-videos", 2), "extend does not read num_videos_per_prompt"),
     ],
 )
 def test_what_cannot_be_extended_is_said_beforehand(here, options, message):

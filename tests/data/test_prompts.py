@@ -1,7 +1,6 @@
 """Images and prompts are paired by sorted name; whatever does not fit together is an error that shows both sides."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -53,7 +52,7 @@ def test_interpolation_takes_pairs_and_loops_take_one(tmp_path: Path) -> None:
     ends = [(request.image.name, request.end_image and request.end_image.name) for request in requests]
     assert ends == [("x_1.png", "x_2.png"), ("y_1.png", "y_2.png")]
     loop = make_folder(tmp_path / "loop", ["x.png"], "one\n")
-    assert read_requests(loop, mode="loop")[0].end_image == loop / "x.png"
+    assert read_requests(loop, mode="loop")[0].values == {"image": loop / "x.png", "prompt": "one"}
     (folder / "z.png").write_bytes(b"")
     with pytest.raises(PromptError, match=r"2 prompts for 5 images, need two images per prompt") as caught:
         read_requests(folder, mode="interp")
@@ -106,7 +105,7 @@ def test_csv(tmp_path: Path) -> None:
     )
     first, second = read_requests(table)
     assert (first.image, first.end_image) == (tmp_path / "images/a.png", tmp_path / "images/b.png")
-    assert (first.prompt, first.seed, first.motion, first.name) == ("a boat, sailing", 7, 0.5, "sea")
+    assert (first.prompt, first.seed, first.values["motion"], first.name) == ("a boat, sailing", 7, 0.5, "sea")
     assert (second.prompt, second.seed, second.end_image, second.name) == ("", None, None, "b")
 
 
@@ -120,17 +119,17 @@ def test_jsonl(tmp_path: Path) -> None:
     ]
     table.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
     requests = read_requests(table)
-    assert (requests[0].prompt, requests[0].fs, requests[0].num_frames) == ("größer", 3, 8)
+    assert (requests[0].prompt, requests[0].values["fs"], requests[0].values["num_frames"]) == ("größer", 3, 8)
     assert [request.name for request in requests] == ["a", "_evil_name", "a_2"]
-    assert read_requests(table, mode="loop")[1].end_image == tmp_path / "b.png"
+    assert read_requests(table, mode="loop")[1].image == tmp_path / "b.png"
 
 
 BAD_TABLES = {
-    "image,promt\na.png,x\n": r"line 2: unknown column 'promt'; did you mean 'prompt'\?",
+    "image,promt\na.png,x\n": r"line 2: column 'promt' is not known; did you mean 'prompt'\?",
     "image,prompt\na.png,a boat, sailing\n": r"line 2: has more cells .* quotes",
     "image,prompt\n,x\n": r"line 2: the column 'image' is missing",
-    "image,seed\na.png,1.5\n": r"line 2: seed should be a whole number, it is '1.5'",
-    "image,motion\na.png,fast\n": r"motion should be a number, it is 'fast'",
+    "image,seed\na.png,1.5\n": r"line 2: seed '1.5' is not possible; use a whole number",
+    "image,motion\na.png,fast\n": r"motion 'fast' is not possible; use a number",
     "image,prompt\nmissing.png,x\n": r"missing.png of request 'missing' does not exist",
     "image,prompt\n": r"lists nothing",
     'image,prompt\na.png,"x\n': r"not valid CSV",
@@ -152,7 +151,7 @@ def test_bad_jsonl_and_interpolation_without_end(tmp_path: Path) -> None:
     for text, reason in (
         ("{oops", "line 1: is not valid JSON"),
         ("[1]", "should be an object"),
-        ('{"image": 3}', "image should be text"),
+        ('{"image": 3}', "image 3 is not possible; use the name of a file"),
     ):
         (tmp_path / "bad.jsonl").write_text(text)
         with pytest.raises(PromptError, match=reason):
@@ -162,11 +161,33 @@ def test_bad_jsonl_and_interpolation_without_end(tmp_path: Path) -> None:
         read_requests(tmp_path / "one.csv", mode="interp")
 
 
-def test_long_prompts_are_accepted_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_prompts_that_no_model_reads_are_refused_with_their_place(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, ["a.png"], "x" * 10_000)
-    with caplog.at_level(logging.WARNING):
-        assert len(read_requests(folder)[0].prompt) == 10_000
-    assert "10000 characters" in caplog.text
+    with pytest.raises(PromptError, match=r"request 'a': the prompt has 10000 characters") as caught:
+        read_requests(folder)
+    assert len(str(caught.value)) < 1000, "the prompt is repeated in full"
+
+
+def test_a_table_may_have_every_parameter_that_a_video_can_differ_in(tmp_path: Path) -> None:
+    make_folder(tmp_path, ["a.png", "b.png", "m.png"], "")
+    rows = [
+        {"image": "a.png", "num_inference_steps": 4, "guidance_scale": 3, "keyframes": {"3": "b.png"}},
+        {"image": "a.png", "prompts_at": [[2, "it stops"]], "keep_mask": "m.png", "fix_final_step": True},
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    first, second = read_requests(tmp_path / "list.jsonl")
+    assert first.values["keyframes"] == ((3, tmp_path / "b.png"),)
+    assert (first.values["num_inference_steps"], first.values["guidance_scale"]) == (4, 3.0)
+    assert second.values["prompts_at"] == ((2, "it stops"),)
+    assert (second.values["keep_mask"], second.values["fix_final_step"]) == (tmp_path / "m.png", True)
+    (tmp_path / "list.csv").write_text("image,keyframes,fix_final_step\na.png,2=b.png;3=m.png,yes\n")
+    (row,) = read_requests(tmp_path / "list.csv")
+    assert row.values["keyframes"] == ((2, tmp_path / "b.png"), (3, tmp_path / "m.png"))
+    assert row.values["fix_final_step"] is True
+    for name in ("device", "preset", "output", "keep"):
+        (tmp_path / "bad.csv").write_text(f"image,{name}\na.png,x\n")
+        with pytest.raises(PromptError, match=f"column '{name}' is not known"):
+            read_requests(tmp_path / "bad.csv")
 
 
 @pytest.mark.parametrize("preset", SIZES)

@@ -10,9 +10,9 @@ from small_model import FRAMES, picture, write_small_model
 
 from lvdm.data.ownership import record_path
 from lvdm.generation import GenerationSettings
+from lvdm.jobs.record import read_record, save_video
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.provenance import read_record, save_video
 
 LONG = 4 * FRAMES + 1
 PROMPT = "a red ball moves to the right"
@@ -86,7 +86,7 @@ def test_the_record_of_a_long_video_says_how_it_was_made(pipe, tmp_path):
     recipe = read_record(record_path(tmp_path / "video.mp4"))
     assert recipe.settings == result.settings
     assert recipe.settings.long_video == "freenoise"
-    assert recipe.prompts_at == ((9, "the ball stops"),)
+    assert recipe.given["prompts_at"] == ((9, "the ball stops"),)
     old = {
         name: value for name, value in result.settings.as_dict().items() if name not in ("long_video", "chunk_frames")
     }

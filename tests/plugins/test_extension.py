@@ -11,6 +11,7 @@ from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.jobs.extend import plan_extension
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.extension import (
@@ -21,8 +22,6 @@ from lvdm.plugins.extension import (
     show_known_frames,
 )
 from lvdm.results import GenerationRequest
-from scripts.commands.extending import extension_job
-from scripts.commands.options import GenerationOptions
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +91,8 @@ def test_drift_of_known_changes():
 
 
 def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tmp_path):
-    asked = GenerationOptions(prompt="a ball", motion=1.0, output=tmp_path / "b.mp4")
-    settings = extension_job(tmp_path / "a.mp4", None, asked).settings
+    (tmp_path / "a.mp4").write_bytes(b"")  # looked at when it is its turn
+    settings = plan_extension(tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4").settings
     assert (settings.motion, settings.start_time) == (1.0, 1.0), "the level of the card begins elsewhere"
     for given in ({"start_time": 0.9}, {"camera": "hold:begin=yes"}):
         with pytest.raises(ValueError, match="at the usual steps only"):

@@ -14,10 +14,10 @@ from lvdm.diffusion.parameterization import eps_from_x0, q_sample, scale_x0, tra
 from lvdm.diffusion.samplers.ddim import sample_ddim
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.jobs.memory import plan_for
+from lvdm.jobs.plan import plan_videos
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.fifo import FIFO
-from scripts.commands.memory import plan_for
-from scripts.commands.options import GenerationOptions
 
 B, C, H, W = 2, 3, 2, 2
 MEAN, STD = 0.3, 0.7
@@ -156,11 +156,13 @@ def test_noise_belongs_to_the_frame_and_the_sample(pipe) -> None:
     assert not torch.equal(*(sample_noise((2,), [1], [0], f"frame/{frame}") for frame in (0, 1)))
 
 
-def test_memory_is_announced_for_windows(pipe) -> None:
-    plans = [
-        plan_for(pipe.files, GenerationOptions(), settings, None, 1)
-        for settings in (pipe.settings(), pipe.settings(num_frames=5000, long_video="fifo"))
-    ]
+def test_memory_is_announced_for_windows(pipe, tmp_path) -> None:
+    picture().save(tmp_path / "cat.png")
+    common = {"image": tmp_path / "cat.png", "prompt": "a ball", "checkpoint": pipe.files.checkpoint.parent}
+    plans = []
+    for given in ({}, {"num_frames": 5000, "long_video": "fifo"}):
+        plan = plan_videos("animate", output=tmp_path / "a.mp4", **common, **given)
+        plans.append(plan_for(plan.model, plan.videos[0].request))
     assert plans[0] == plans[1], "the length of the video counts"
 
 

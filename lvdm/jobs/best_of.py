@@ -1,4 +1,4 @@
-"""Several videos of one image and prompt: where they lie, which is best and why, and what becomes of the others."""
+"""Several videos of one request: where they lie, which is best and why, and what becomes of the others."""
 
 from __future__ import annotations
 
@@ -11,34 +11,31 @@ from pathlib import Path
 from lvdm.data.atomic import OutputError, output_error, write_json
 from lvdm.data.ownership import check_video_replaceable, own_frames, record_path, sheet_path
 from lvdm.documents import read_json
-from lvdm.provenance import read_record
+from lvdm.jobs.record import read_record
 from lvdm.quality.ranking import Ranking, rank
-from scripts.commands.options import GenerationOptions
-
-KEEP = ("all", "best")
 
 
 @dataclass(frozen=True)
-class Contest:
+class Candidates:
     """Videos that differ in their noise only.
 
-    output   the name that was asked for
+    output   the name that was given
     entries  where each video is written to
-    indices  of their noise, see `GenerationRequest`
+    digests  of each of them
     best     whether only the best one is kept, as `output`; the others are then removed
     """
 
     output: Path
     entries: tuple[Path, ...]
-    indices: tuple[int, ...]
+    digests: tuple[str, ...]
     best: bool
 
     def place(self, entry: Path) -> str:
         """Which of them `entry` is, such as 3 of 8."""
         return f"{self.entries.index(entry) + 1} of {len(self.entries)}"
 
-    def settle(self) -> list[str]:
-        """Rank the videos, which all lie there, and keep what is to be kept; the lines that tell about it.
+    def select(self) -> list[str]:
+        """Rank the videos, which all lie there, and keep what is to be kept; the lines to say of it.
 
         Nothing is ranked where a record of keep all has no measures. Raises `OutputError`, `ValueError`.
         """
@@ -46,7 +43,7 @@ class Contest:
         reports = [report for report in found if report is not None]
         if len(reports) < len(found):
             if self.best:
-                raise ValueError(f"{self._folder}: a record there has no measures; remove the folder and start again")
+                raise ValueError(f"{self.folder}: a record there has no measures; remove the folder and start again")
             return []
         ranking = rank(reports)
         numbers = ", ".join(str(i + 1) for i in ranking.order)
@@ -70,14 +67,15 @@ class Contest:
 
     def remove_entries(self) -> None:
         """Remove the folders of the videos that were not kept; what else lies there stays."""
-        if self.best and self._folder.is_dir():
+        if self.best and self.folder.is_dir():
             for folder in {entry.parent for entry in self.entries}:
                 shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # of an earlier contest with more videos, or not made here
-                self._folder.rmdir()
+            with contextlib.suppress(OSError):  # of an earlier run with more videos, or not made here
+                self.folder.rmdir()
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where the videos lie until the best one is chosen."""
         return _folder(self.output)
 
     def _keep(self, ranking: Ranking) -> Path:
@@ -92,10 +90,10 @@ class Contest:
             ],
         }
         made = read_json(old_record)
-        sheet = f"{old_record.stem}_sheet.png"  # named after the record
+        sheet = sheet_path(old_record).name
         try:
             for path in sorted(winner.parent.iterdir()):
-                name = f"{record.stem}_sheet.png" if path.name == sheet else path.name
+                name = sheet_path(record).name if path.name == sheet else path.name
                 if path != old_record:
                     _move(path, self.output.with_name(name))
         except OSError as error:
@@ -105,19 +103,19 @@ class Contest:
         return record
 
 
-def contest(output: Path, entries: tuple[Path, ...], indices: tuple[int, ...], options: GenerationOptions) -> Contest:
-    """The contest for `output`: with --keep best in a folder of its own, else of the files `entries`.
+def entries_of(output: Path, numbered: tuple[Path, ...], keep: str) -> tuple[Path, ...]:
+    """Where the videos of one request are written to: to keep the best, each in a folder of its own, else `numbered`.
 
-    Raises `ValueError` for an unknown --keep, and for the best of one.
+    Raises `ValueError` for the best of one.
     """
-    if options.keep not in KEEP:
-        raise ValueError(f"--keep {options.keep!r} is not known; use {' or '.join(KEEP)}")
-    if options.keep == "all":
-        return Contest(output, entries, indices, False)
-    if len(entries) < 2:
-        raise ValueError("--keep best needs several videos to choose from; add --num-videos 4, or more")
+    if keep == "all":
+        return numbered
+    if len(numbered) < 2:
+        raise ValueError(
+            "--keep best needs several videos to choose from; add --num-videos-per-prompt 4 (--num-videos 4), or more"
+        )
     folder = _folder(output)
-    return Contest(output, tuple(folder / f"{i + 1:02d}" / output.name for i in range(len(entries))), indices, True)
+    return tuple(folder / f"{i + 1:02d}" / output.name for i in range(len(numbered)))
 
 
 def _folder(output: Path) -> Path:

@@ -1,0 +1,60 @@
+"""How long a plan will take, by the records of videos that the same model made on the same device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from lvdm.documents import read_json
+from lvdm.jobs.plan import Plan, PlannedVideo
+
+MAX_RECORDS = 200
+
+
+def expected_seconds(plan: Plan, videos: Sequence[PlannedVideo]) -> float | None:
+    """Seconds that `videos` will take, from the records beside them; None where there are none to go by.
+
+    Time is taken to be in proportion to frames x pixels x steps x branches of guidance.
+    """
+    folders = {video.output.parent for video in videos}
+    rates = [rate for folder in folders for rate in _rates(folder, plan)]
+    if not rates:
+        return None
+    total = 0.0
+    for video in videos:
+        request, settings = video.request, video.request.settings
+        pixels = request.size.height * request.size.width
+        total += settings.num_frames * pixels * settings.num_inference_steps * settings.num_branches
+    return total * median(rates)
+
+
+def _rates(folder: Path, plan: Plan) -> list[float]:
+    """Seconds for each frame, pixel, step and branch of the records in `folder`."""
+    found = []
+    for path in sorted(folder.glob("*.json"))[:MAX_RECORDS]:
+        try:
+            rate = _rate(read_json(path), plan)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # some other file
+        if rate is not None:
+            found.append(rate)
+    return found
+
+
+def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
+    settings, output = record["settings"], record["output"]
+    same = (
+        record["model"]["checkpoint_sha256"] == plan.model.identity().checkpoint
+        and record["runtime"]["device"] == str(plan.model.device)
+        and record["runtime"]["dtype"] == plan.model.precision.name
+    )
+    if not same:
+        return None
+    scale, image_scale = settings["guidance_scale"], settings["image_guidance_scale"]
+    branches = 1 if scale == 1 and image_scale in (None, 1) else 2 if image_scale in (None, scale) else 3
+    pixels = output["network_height"] * output["network_width"]
+    work = settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
+    seconds = sum(record["measured"]["seconds"].values())
+    return seconds * record["runtime"]["batch"] / work if work else None

@@ -1,0 +1,75 @@
+"""The line about memory before a generation starts, and what makes it smaller where there is too little."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from lvdm.checkpoint import read_checkpoint
+from lvdm.device import choose_precision, free_memory
+from lvdm.jobs.model import ChosenModel
+from lvdm.jobs.resolved import ResolvedRequest
+from lvdm.memory import MemoryPlan, Workload, count_parameters, plan_memory
+from lvdm.plugins.choosing import choose_shelf
+
+logger = logging.getLogger(__name__)
+
+
+def announce_memory(model: ChosenModel, request: ResolvedRequest, batch: int) -> None:
+    """Log about how much memory `batch` such videos at once need; warn of less."""
+    plan = plan_for(model, request, batch)
+    logger.info("%s", describe_plan(plan, str(model.device)))
+    free = free_memory(model.device)
+    if free is None or plan.total <= free:
+        return
+    ways = ["a smaller --height and --width", "fewer --num-frames"]
+    if plan.decoding > plan.sampling:
+        ways.insert(0, "--decode-chunk-size 1, with --vae-tile 16 if that is not enough")
+    if not model.machine.low_memory:
+        smaller = plan_for(model, request, batch, low_memory=True)
+        ways.insert(0, f"--low-memory (about {in_bytes(smaller.total)})")
+    logger.warning(
+        "about %s of memory are needed and %s has %s free; use %s",
+        *(in_bytes(plan.total), model.device, in_bytes(free), ", or ".join(ways)),
+    )
+
+
+def describe_plan(plan: MemoryPlan, device: str) -> str:
+    """The memory of a generation in one line."""
+    parts = f"weights {in_bytes(plan.weights)}, " if plan.weights else ""
+    stages = f"{parts}sampling {in_bytes(plan.sampling)}, decoding {in_bytes(plan.decoding)}"
+    return f"about {in_bytes(plan.total)} of memory needed on {device} ({stages})"
+
+
+def in_bytes(count: int) -> str:
+    """A number of bytes for people, in GB, or in MB below 0.1 GB."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_memory: bool = False) -> MemoryPlan:
+    """The plan for `batch` such videos, in low memory mode where that is asked for or `low_memory`."""
+    machine = replace(model.machine, low_memory=low_memory or model.machine.low_memory)
+    settings, trained = request.settings, model.card.num_frames
+    on_cpu = model.device.type == "cpu"
+    windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
+    shelf = choose_shelf(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
+    workload = Workload(
+        request.size.height,
+        request.size.width,
+        min(settings.num_frames, trained) if windows else settings.num_frames,
+        batch,
+        settings.num_branches,
+        settings.decode_chunk_size or settings.num_frames,
+        settings.vae_tile,
+        settings.chunk_frames,
+        shelf != "device",
+    )
+    sources = [model.files.checkpoint, *([model.added.towers] if model.added.towers else [])]
+    return plan_memory(
+        model.config,
+        count_parameters(*map(read_checkpoint, sources)),
+        workload,
+        choose_precision(machine.dtype, model.device, machine.low_memory),
+        machine.low_memory,
+        moves_parts=machine.low_memory and not on_cpu,
+    )

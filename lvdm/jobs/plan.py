@@ -1,0 +1,341 @@
+"""From parameters to a plan of videos: everything is resolved and checked here, before any weights are loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from lvdm.data.ownership import check_video_replaceable, record_stem
+from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
+from lvdm.data.video_writer import check_fps, check_output
+from lvdm.generation import MAX_FRAMES
+from lvdm.jobs.best_of import Candidates, entries_of
+from lvdm.jobs.images import ImageStore
+from lvdm.jobs.model import ChosenModel, choose_model
+from lvdm.jobs.record import Record, read_record
+from lvdm.jobs.replay import changed_values, check_files
+from lvdm.jobs.resolved import ResolvedRequest, Resolver
+from lvdm.request.digest import FileSpec
+from lvdm.request.layers import Values, check_mode, checked, shown_name
+from lvdm.request.parameters import (
+    MachineParameters,
+    MemoryParameters,
+    ModelParameters,
+    OutputParameters,
+    RunParameters,
+)
+
+logger = logging.getLogger(__name__)
+
+LIST_MODES: Mapping[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
+"""How a list is read for a mode."""
+WHOLE_FORMATS = (".gif", ".webp", ".apng", ".png")
+"""Animations: their frames are packed together, and so all held."""
+SUFFIXES = {"png": "_%05d.png"}
+"""Formats whose suffix is not their name."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedVideo:
+    """One video to make, where to, and the digest of its record. `candidates`: the others of the same request."""
+
+    request: ResolvedRequest
+    output: Path
+    digest: str
+    candidates: Candidates | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Videos to make with one model.
+
+    drop_last_frame  whether the file is without the last frame, which of a loop is the first one again
+    skip_finished    whether a video whose record has the same digest is left as it is
+    threads          of a replay: sums are rounded in an order that depends on it; None: as it is
+    """
+
+    videos: tuple[PlannedVideo, ...]
+    model: ChosenModel
+    store: ImageStore
+    playback_fps: float
+    output: OutputParameters
+    drop_last_frame: bool
+    skip_finished: bool = False
+    threads: int | None = None
+
+
+class ListLayout(Protocol):
+    """How the rows of a list are read, and where their videos go."""
+
+    def row(self, row: Request) -> Request:
+        """The row as it is made."""
+        ...
+
+    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
+        """The place of a single video of the row, and those of several."""
+        ...
+
+
+class UsualLayout:
+    """NAME.mp4, or NAME_01.mp4 and so on."""
+
+    def row(self, row: Request) -> Request:
+        """As it is."""
+        return row
+
+    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
+        """See `ListLayout`."""
+        return folder / f"{row.name}{suffix}", [folder / f"{row.name}_{i + 1:02d}{suffix}" for i in range(copies)]
+
+
+def plan_videos(
+    mode: str, layout: ListLayout | None = None, usual: Mapping[str, Any] | None = None, **given: Any
+) -> Plan:
+    """The plan of one video, several, a list (`prompts`), or one made again (`replay`).
+
+    given   parameters of `lvdm.request` by name; None is not given
+    usual   values for those that are not given, which lie over the card's and under all others
+    layout  of a list, see `ListLayout`
+
+    Raises `ValueError` for what cannot be made, with the row of a list where it is one of its rows.
+    """
+    typed = checked(given)
+    if typed.get("keyframes"):
+        mode, typed = with_keyframes(mode, typed)
+    run = RunParameters(**{name: typed.pop(name) for name in ("prompts", "replay", "dry_run") if name in typed})
+    if mode != "keyframes" or run.prompts is None:
+        check_mode(typed, mode)
+    record = None if run.replay is None else read_record(run.replay)
+    if record is not None:
+        mode = _mode_of_replay(mode, typed, record)
+    base = Values().under(checked(usual or {}), "preset")
+    if record is not None:
+        base = base.under(record.values().values, "record", record.values().derived)
+    common = base.under(typed, "typed")
+    model = choose_model(
+        common.make(ModelParameters), common.make(MachineParameters), common.values.get("late_weights")
+    )
+    if record is not None:
+        check_files(record, common, model)
+    job = _Job(mode, typed, base, model, ImageStore(), record)
+    return job.single_plan() if run.prompts is None else job.list_plan(run.prompts, layout or UsualLayout())
+
+
+def with_keyframes(mode: str, typed: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The mode and the parameters of `animate` with images at later frames; that of frame 0 is the image."""
+    if mode not in ("animate", "keyframes"):
+        raise ValueError(f"{mode} does not read {shown_name('keyframes')}; leave it out, or use animate")
+    later = dict(typed["keyframes"])
+    first = later.pop(0, None)
+    if first is not None and typed.get("image") is not None:
+        raise ValueError(f"frame 0 was given twice: {typed['image']} and --keyframe 0={first}; leave out one")
+    if not later:
+        raise ValueError("--keyframe 0 is the image alone; give images for other frames, or leave out --keyframe")
+    values = dict(typed) | {"keyframes": tuple(later.items())}
+    return "keyframes", values if first is None else values | {"image": first}
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What the videos of a plan have in common."""
+
+    mode: str
+    typed: Mapping[str, Any]
+    base: Values
+    model: ChosenModel
+    store: ImageStore
+    record: Record | None
+
+    @property
+    def common(self) -> Values:
+        return self.base.under(self.typed, "typed")
+
+    @property
+    def output(self) -> OutputParameters:
+        found: OutputParameters = self.common.make(OutputParameters)
+        return found
+
+    @property
+    def copies(self) -> int:
+        return int(self.common.values.get("num_videos_per_prompt", 1))
+
+    def single_plan(self) -> Plan:
+        """One request, as often as it is wanted."""
+        values, record, output = self.common, self.record, self.output
+        prompt = values.values.get("prompt", "")
+        if record is None:
+            _check_source(self.mode, values)
+            if not prompt.strip():
+                raise ValueError(
+                    'the prompt is empty; say what should happen, e.g. --prompt "the red ball moves to the right"'
+                )
+        path = output.output or self._usual_output(values)
+        if output.output and output.format and not path.name.endswith(suffix_of(output)):
+            raise ValueError(f"--output {path} is not a {output.format} file; leave out --format")
+        resolver = Resolver(self.model, self.store)
+        first = 0 if record is None else record.index
+        request = resolver.resolve(values, self.mode, first)
+        for given in request.files:
+            if given.path is not None and given.path.resolve() == path.resolve():
+                raise ValueError(f"--output {path} would replace the image; choose another name")
+        check_output(path)
+        numbered = [numbered_path(path, number) for number in range(self.copies)]
+        videos = self._videos(request, path, numbered, range(first, first + self.copies))
+        _say_what_changed(record, values, request)
+        return self._plan(videos, threads=None if record is None else record.threads)
+
+    def list_plan(self, source: Path, layout: ListLayout) -> Plan:
+        """A folder or a table of requests, into the folder of `output`; finished videos are skipped."""
+        given = self.output.output
+        if given and given.suffix:
+            raise ValueError(f"--output {given} should be a folder when --prompts is given")
+        for name in ("image", "end_image"):
+            if name in self.typed:
+                raise ValueError("give one of: an image, --prompts or --replay; an image and --prompts was given")
+        folder, suffix = given or Path("outputs") / source.stem, suffix_of(self.output)
+        rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
+        resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
+        for number, row in enumerate(map(layout.row, rows)):
+            over |= {name for name in row.values if self.typed.get(name, row.values[name]) != row.values[name]}
+            request = self._resolve_row(row, resolver, number)
+            path, numbered = layout.paths(folder, row, suffix, self.copies)
+            indices = range(request.index, request.index + self.copies)
+            videos += self._videos(request, path, numbered, indices)
+        for name in sorted(over):
+            logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))
+        return self._plan(videos, skip_finished=True)
+
+    def _resolve_row(self, row: Request, resolver: Resolver, number: int) -> ResolvedRequest:
+        own = {name: value for name, value in row.values.items() if name not in self.typed}
+        # a request with a seed of its own means the same in any list
+        index = 0 if "seed" in own else number * self.copies
+        try:
+            mode, values = self.mode, dict(row.values)
+            if values.get("keyframes") and mode == "animate":
+                mode, values = with_keyframes(mode, values)
+            check_mode(values, mode)
+            return resolver.resolve(self.base.under(values, "row").under(self.typed, "typed"), mode, index)
+        except ValueError as error:
+            raise ValueError(f"{row.place}request {row.name!r}: {error}") from error
+
+    def _videos(
+        self, request: ResolvedRequest, path: Path, numbered: Sequence[Path], indices: Sequence[int]
+    ) -> list[PlannedVideo]:
+        """The videos of one request: a single one at `path`, several as `numbered`, or as `keep` says."""
+        several, keep = len(indices) > 1, self.output.keep
+        entries = entries_of(path, tuple(numbered), keep) if several or keep == "best" else (path,)
+        requests = [request.with_index(index) for index in indices]
+        digests = tuple(single.digest(self._file(request, path)) for single in requests)
+        candidates = Candidates(path, entries, digests, keep == "best") if several else None
+        for place in (path,) if keep == "best" else entries:
+            check_length(place, self.output, request.settings.num_frames)
+            check_output(place)
+            check_video_replaceable(place, self.output.overwrite, self.output.contact_sheet)
+        if candidates is not None:
+            candidates.check_folder(self.output.overwrite)
+        parts = zip(requests, entries, digests, strict=True)
+        return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
+
+    def _plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+        for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
+            logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
+        self._say_unused_chunks(videos)
+        return Plan(
+            *(tuple(videos), self.model, self.store, self._playback_fps, self.output, self._drops_last_frame),
+            *(skip_finished, threads),
+        )
+
+    def _say_unused_chunks(self, videos: Sequence[PlannedVideo]) -> None:
+        memory: MemoryParameters = self.common.make(MemoryParameters)
+        if "chunk_frames" in self.typed and memory.chunk_frames is not None:
+            longest = max(video.request.settings.num_frames for video in videos)
+            if memory.chunk_frames >= longest:
+                logger.warning("%s has no effect: no video is longer", shown_name("chunk_frames"))
+
+    def _file(self, request: ResolvedRequest, path: Path) -> FileSpec:
+        frames = request.settings.num_frames - self._drops_last_frame
+        return FileSpec(path.suffix.lower(), self._playback_fps, frames)
+
+    @property
+    def _drops_last_frame(self) -> bool:
+        if self.record is not None and self.record.settings.mode == self.mode:
+            return self.record.drop_last_frame
+        return self.mode == "loop"
+
+    @property
+    def _playback_fps(self) -> float:
+        fps = self.output.playback_fps
+        fps = float(self.model.card.playback_fps) if fps is None else fps
+        check_fps(fps)
+        return fps
+
+    def _usual_output(self, values: Values) -> Path:
+        """Where the video goes when nothing says so: beside the record of a replay, else into outputs/."""
+        output, suffix = self.output, suffix_of(self.output)
+        if self.record is not None:
+            name = record_stem(Path(self.record.video))
+            ending = suffix if output.format else self.record.video[len(name) :]
+            path = self.record.path
+            stem = name if path.stem.startswith(f"{name}.") else path.stem  # of clip.gif.json it is clip
+            return path.with_name(f"{stem}_replay{ending}")
+        image, seed = values.values.get("image"), values.values.get("seed", 123)
+        name = name_of_prompt(values.values.get("prompt", "")) if image is None else image.stem
+        return Path("outputs") / f"{name}_{self.mode}_{seed}{suffix}"
+
+
+def _check_source(mode: str, values: Values) -> None:
+    """Raise `ValueError` where there is nothing to begin with."""
+    image, end = values.values.get("image"), values.values.get("end_image")
+    if mode == "keyframes" and image is None:
+        raise ValueError("the video begins with an image: give it, or --keyframe 0=FILE")
+    if mode == "interpolate" and (image is None) != (end is None):
+        raise ValueError("give two images, the first and the last frame")
+    what, missing = (
+        ("a prompt", "prompt" not in values.values) if mode == "text-to-video" else ("an image", image is None)
+    )
+    if missing:
+        raise ValueError(f"give one of: {what}, --prompts or --replay; nothing was given")
+
+
+def _mode_of_replay(mode: str, typed: Mapping[str, Any], record: Record) -> str:
+    """The mode of the record: any command makes it again. Raises `ValueError` for parameters that it does not read."""
+    made = record.settings.mode
+    if mode == "keyframes" and made != "keyframes":
+        return mode
+    if made != mode:
+        logger.info("%s is the record of a video by %s, which is made again", record.path, made)
+    check_mode(typed, made)
+    return made
+
+
+def _say_what_changed(record: Record | None, values: Values, request: ResolvedRequest) -> None:
+    if record is None:
+        return
+    changes = changed_values(record, values, request)
+    if changes:
+        logger.info("changed against %s: %s", record.path, "; ".join(changes))
+
+
+def check_length(output: Path, written: OutputParameters, num_frames: int) -> None:
+    """Raise `ValueError` for a video whose frames would all have to be held, and are too many."""
+    if num_frames <= MAX_FRAMES:
+        return
+    if output.suffix.lower() in WHOLE_FORMATS and "%" not in output.name:
+        raise ValueError(f"{output}: {num_frames} frames are too many for {output.suffix}; use mp4 or webm")
+    if written.contact_sheet:
+        raise ValueError(f"{num_frames} frames are too many for a contact sheet; leave out --contact-sheet")
+
+
+def suffix_of(output: OutputParameters) -> str:
+    """The end of a file's name in the format that is asked for; mp4 when none is."""
+    if output.format is None:
+        return ".mp4"
+    return SUFFIXES.get(output.format, f".{output.format}")
+
+
+def numbered_path(output: Path, number: int) -> Path:
+    """The name of one of several videos, counted from 0: clip_01.mp4 for clip.mp4."""
+    return output.with_name(f"{output.stem}_{number + 1:02d}{output.suffix}")

@@ -1,0 +1,330 @@
+"""The record beside each video: the request as it was resolved, its digest, and what was measured on the way.
+
+Format 2 adds the digest, the hash of the configuration and the supplied encoders to format 1, which is still read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.data.atomic import Together, together, write_json
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
+from lvdm.data.video_writer import WrittenVideo, write_video
+from lvdm.device import device_name
+from lvdm.documents import read_json, shown
+from lvdm.generation import GenerationSettings
+from lvdm.model_files import ModelIdentity
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.quality.report import QualityReport
+from lvdm.request.declaration import current_names
+from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
+from lvdm.request.layers import DERIVED, Values, checked
+from lvdm.results import GenerationRequest, GenerationResult
+from lvdm.versions import versions
+
+MAX_INDEX = 1_000_000_000
+"""Videos of a list are counted; more is taken for a mistake."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a record says about how its video was made.
+
+    given    parameters by name, checked
+    files    what was read, with hashes; the model's files among them
+    scale    what the setting `scale` came to; off in records from before there was one
+    digest   None in format 1
+    best_of  of how many videos this one was kept as the best; 1 if it had no rival
+    quality  None where it was not measured
+    """
+
+    path: Path
+    video: str
+    given: Mapping[str, Any]
+    settings: GenerationSettings
+    files: tuple[InputFile, ...]
+    index: int
+    scale: str
+    drop_last_frame: bool
+    threads: int
+    digest: str | None
+    best_of: int
+    quality: QualityReport | None
+
+    def values(self) -> Values:
+        """The layer of parameters that a replay begins with. Files that were moved with the record are found there."""
+        settings = {name: getattr(self.settings, name) for name in self.settings.as_dict()} | {"scale": self.scale}
+        for name in ("mode", "num_videos_per_prompt"):
+            del settings[name]
+        found = {name: value for name, value in {**settings, **self.given}.items() if value is not None}
+        for name in ("image", "end_image", "keep_mask"):
+            if name in found:
+                found[name] = self._located(found[name])
+        found["keyframes"] = tuple((frame, self._located(path)) for frame, path in found.get("keyframes", ()))
+        return Values().under(checked(found, f"{self.path}: "), "record", [name for name in DERIVED if name in found])
+
+    def _located(self, path: Path) -> Path:
+        beside = self.path.parent / path.name
+        return beside if not path.is_file() and beside.is_file() else path
+
+
+def save_video(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    path: Path,
+    playback_fps: float,
+    drop_last_frame: bool = False,
+    quality: QualityReport | None = None,
+) -> Path:
+    """Write video `number` of `result` to `path` and its record to `record_path(path)`; returns the latter.
+
+    `drop_last_frame` leaves out the last frame, which in a loop is the first one again. `quality` goes into the record.
+    Both appear, or neither. Raises `OutputError`.
+    """
+    clip = result.video[number]
+    with together() as files:
+        written = write_video(clip[:, :-1] if drop_last_frame else clip, path, playback_fps, files=files)
+        return save_record(pipeline, result, number, written, playback_fps, drop_last_frame, quality, files)
+
+
+def save_record(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    written: WrittenVideo,
+    playback_fps: float,
+    drop_last_frame: bool,
+    quality: QualityReport | None,
+    files: Together,
+) -> Path:
+    """Write the record of a video that was `written` with the same `files`; see `save_video`."""
+    beside = record_path(written.path)
+    record = describe_video(pipeline, result, number, written.path, playback_fps, drop_last_frame)
+    record["output"]["bytes"] = written.bytes
+    if quality is not None:
+        record["quality"] = quality.as_dict()
+    write_json(beside, record, files)
+    return beside
+
+
+def request_facts(
+    settings: GenerationSettings,
+    prompts: tuple[str, str, Sequence[tuple[int, str]]],
+    files: Sequence[InputFile],
+    noise: tuple[int, int],
+    size: PaddedSize,
+    fs: int,
+    scale: str,
+    model: ModelIdentity,
+    file: FileSpec,
+) -> dict[str, Any]:
+    """What decides on the pixels and the file of a video, for `digest_of`.
+
+    prompts: prompt, negative prompt and those of later frames; noise: seed and index
+    """
+    return {
+        "settings": setting_facts(settings),
+        "prompts": prompts,
+        "files": file_facts(files),
+        "noise": noise,
+        "size": [size.inner.height, size.inner.width, size.height, size.width],
+        "fs": fs,
+        "scale": scale,
+        "model": [model.config, model.checkpoint, model.towers, model.loras, model.schedule, model.dtype],
+        "file": [file.suffix, file.playback_fps, file.num_frames],
+    }
+
+
+def describe_video(
+    pipeline: DynamiCrafterPipeline,
+    result: GenerationResult,
+    number: int,
+    path: Path,
+    playback_fps: float,
+    drop_last_frame: bool,
+) -> dict[str, Any]:
+    """The record of video `number` of `result`, ready for JSON."""
+    request, runtime, size = result.requests[number], pipeline.runtime, result.size
+    psnr, identity, settings = result.first_frame_psnr[number], pipeline.identity(), result.settings
+    files = request.files(settings)
+    num_frames = settings.num_frames - drop_last_frame
+    file = FileSpec(path.suffix.lower(), float(playback_fps), num_frames)
+    prompts = request.prompt, request.negative_prompt, request.prompts_at
+    noise = request.seed, request.index
+    facts = request_facts(settings, prompts, files, noise, size, result.fs, result.scale, identity, file)
+    return {
+        "format": VIDEO_FORMAT,
+        "video": path.name,
+        "digest": digest_of(facts),
+        "input": _describe_input(request, files),
+        "settings": settings.as_dict(),
+        "output": {
+            "height": size.inner.height,
+            "width": size.inner.width,
+            "network_height": size.height,
+            "network_width": size.width,
+            "num_frames": num_frames,
+            "playback_fps": playback_fps,
+            "drop_last_frame": drop_last_frame,
+            "fs": result.fs,
+            "scale": result.scale,
+        },
+        "model": {
+            "config": _absolute(pipeline.files.config),
+            "config_sha256": identity.config,
+            "checkpoint": _absolute(pipeline.files.checkpoint),
+            "checkpoint_sha256": identity.checkpoint,
+            "towers": _absolute(pipeline.towers),
+            "towers_sha256": identity.towers,
+            "loras": [
+                {"file": _absolute(file), "scale": scale, "sha256": checkpoint_hash(file)}
+                for file, scale in pipeline.loras
+            ],
+        },
+        "runtime": {
+            "device": str(runtime.device),
+            "device_name": device_name(runtime.device),
+            "dtype": runtime.precision.name,
+            "low_memory": runtime.low_memory,
+            "schedule": pipeline.schedule,
+            "threads": torch.get_num_threads(),
+            "batch": len(result.requests),
+        },
+        "versions": versions(),
+        "measured": {
+            "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
+            "peak_memory_bytes": result.peak_memory,
+            "first_frame_psnr_db": round(psnr, 2) if psnr is not None and math.isfinite(psnr) else None,
+        },
+    }
+
+
+def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> dict[str, Any]:
+    hashes = {file.parameter: file.sha256 for file in files if file.frame is None}
+    return {
+        "image": _absolute(request.image_path),
+        "image_sha256": hashes.get("image"),
+        "end_image": _absolute(request.end_image_path),
+        "end_image_sha256": hashes.get("end_image"),
+        "keep_mask": _absolute(request.keep_mask_path),
+        "keep_mask_sha256": hashes.get("keep_mask"),
+        "start_statistics_sha256": hashes.get("start_statistics"),
+        "late_weights_sha256": hashes.get("late_weights"),
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "prompts_at": request.prompts_at,
+        "keyframes": [
+            {"frame": file.frame, "image": _absolute(file.path), "sha256": file.sha256}
+            for file in files
+            if file.parameter == "keyframes" and file.path is not None
+        ],
+        "seed": request.seed,
+        "index": request.index,
+    }
+
+
+def read_record(path: str | Path) -> Record:
+    """Read the record beside a video. Raises `ValueError` for a file that is not one, and for what cannot be true."""
+    path = Path(path)
+    try:
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("format") not in VIDEO_FORMATS:
+            raise ValueError("it does not say so in its `format`")
+        return _parse(path, record)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(
+            f"{path} is not the record of a video made here ({reason}); give the .json beside a video"
+        ) from error
+
+
+def _parse(path: Path, record: Mapping[str, Any]) -> Record:
+    given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
+    settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
+    if settings.mode == "keyframes" and not given.get("keyframes"):
+        raise ValueError("its key frames came from memory, not from files")
+    if given["image"] is None and settings.mode != "text-to-video":
+        raise ValueError("its image came from memory, not from a file")
+    keyframes, loras = given.get("keyframes", ()), model.get("loras", ())
+    values = {
+        name: given.get(name) for name in ("image", "end_image", "keep_mask", "prompt", "negative_prompt", "seed")
+    }
+    values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
+    values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
+    values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
+    values |= {name: model.get(name) for name in ("config", "checkpoint", "towers")}
+    values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
+    values |= {"schedule": runtime.get("schedule"), "playback_fps": output["playback_fps"]}
+    for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
+        if values[name] is None:
+            raise ValueError(f"it has no {name}")
+    digest = record.get("digest")
+    return Record(
+        path=path,
+        video=_of_type(record["video"], str, "video"),
+        given=checked(values),
+        settings=settings,
+        files=tuple(_files(record, settings)),
+        index=_whole(given["index"], "index", 0, MAX_INDEX),
+        scale=_of_type(output.get("scale", "off"), str, "scale"),
+        drop_last_frame=_of_type(output["drop_last_frame"], bool, "drop_last_frame"),
+        threads=_whole(runtime["threads"], "threads", 1, 4096),
+        digest=None if digest is None else _of_type(digest, str, "digest"),
+        best_of=_whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
+        quality=_quality(record),
+    )
+
+
+def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
+    """All files that the record names with a hash."""
+    given, model = record["input"], record["model"]
+    places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
+    places["start_statistics"] = settings.start_statistics, given.get("start_statistics_sha256")
+    places["late_weights"] = settings.late_weights, given.get("late_weights_sha256")
+    for name in ("config", "checkpoint", "towers"):
+        places[name] = model.get(name), model.get(f"{name}_sha256")
+    found = [
+        InputFile(name, _of_type(sha256, str, f"{name}_sha256"), Path(file))
+        for name, (file, sha256) in places.items()
+        if file is not None and sha256 is not None
+    ]
+    for key in given.get("keyframes", ()):
+        found.append(InputFile("keyframes", _of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
+    for lora in model.get("loras", ()):
+        found.append(InputFile("loras", _of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
+    return found
+
+
+def _of_type(value: Any, kind: type, name: str) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} {shown(value)} is not possible")
+    return value
+
+
+def _whole(value: Any, name: str, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} {shown(value)} is not possible; a whole number from {low} to {high} is")
+    return value
+
+
+def _quality(record: Mapping[str, Any]) -> QualityReport | None:
+    """The measures of a record; None where there are none, or those of another version."""
+    try:
+        return QualityReport.from_dict(record["quality"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.resolve())

@@ -1,0 +1,88 @@
+"""A video made again from its record: are its files still those, and what is different this time."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.content_hash import content_hash
+from lvdm.jobs.model import ChosenModel
+from lvdm.jobs.record import Record
+from lvdm.jobs.resolved import ResolvedRequest
+from lvdm.request.digest import InputFile
+from lvdm.request.layers import Values, all_parameters
+
+logger = logging.getLogger(__name__)
+
+INPUTS = {
+    "image": "image",
+    "end_image": "end image",
+    "keyframes": "image of frame {frame}",
+    "keep_mask": "mask",
+    "start_statistics": "statistics",
+}
+"""Files without which the video cannot be made again, as messages call them. Other weights make another video."""
+
+
+def check_files(record: Record, values: Values, model: ChosenModel) -> None:
+    """Compare the files of a record with their hashes, where no other was given in their place.
+
+    Raises `ValueError` for an image, a mask or statistics that changed; other weights are a warning.
+    """
+    for file in record.files:
+        if values.layers.get(file.parameter) != "record":
+            continue
+        if file.parameter in INPUTS:
+            _check_input(record, values, file)
+        elif _hash_of_model_file(file, model) != file.sha256:
+            logger.warning(
+                "%s is another %s than the one in %s: the video will differ", file.path, _called(file), record.path
+            )
+
+
+def _check_input(record: Record, values: Values, file: InputFile) -> None:
+    value = values.values[file.parameter]
+    path = Path(dict(value)[file.frame] if file.parameter == "keyframes" else value)
+    what = INPUTS[file.parameter].format(frame=file.frame)
+    try:
+        same = content_hash(path) == file.sha256
+    except OSError as error:
+        raise ValueError(f"{path}, the {what} of {record.path}, cannot be read: {error.strerror or error}") from error
+    if not same:
+        raise ValueError(f"{path} is no longer the {what} that {record.path} was made with; put the old one back")
+
+
+def _hash_of_model_file(file: InputFile, model: ChosenModel) -> str:
+    if file.parameter == "config":
+        return model.identity().config
+    assert file.path is not None
+    return checkpoint_hash(file.path)
+
+
+def _called(file: InputFile) -> str:
+    return {"config": "configuration", "checkpoint": "checkpoint", "loras": "LoRA"}.get(file.parameter, "checkpoint")
+
+
+def changed_values(record: Record, values: Values, request: ResolvedRequest) -> list[str]:
+    """What a replay makes differently, such as "num_inference_steps 25 to 4"."""
+    before = dict(record.values().values)
+    now = dict(values.values) | {
+        name: value for name, value in request.settings.as_dict().items() if name not in values.values
+    }
+    names = [
+        name for name in all_parameters() if name in values.typed() or (name in before and name not in values.values)
+    ]
+    changes = []
+    for name in names:
+        if all_parameters()[name].parameter.changes == "nothing":
+            continue
+        old, new = before.get(name), now.get(name)
+        if old != new:
+            changes.append(f"{name} {_shown(old)} to {_shown(new)}")
+    return changes
+
+
+def _shown(value: object) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,177 @@
+"""One request, resolved: every value settled, every file hashed. What comes after it reads this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lvdm.content_hash import content_hash
+from lvdm.data.geometry import PaddedSize
+from lvdm.generation import GenerationSettings, choose_fs
+from lvdm.generation_effects import Circumstances, effective
+from lvdm.jobs.images import ImageStore
+from lvdm.jobs.model import ChosenModel
+from lvdm.jobs.record import request_facts
+from lvdm.model_files import ModelIdentity
+from lvdm.plugins.scaling import plan_scale
+from lvdm.request.digest import FileSpec, InputFile, digest_of
+from lvdm.request.layers import Values
+from lvdm.request.parameters import InputParameters, SeedParameters
+from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompts_at
+from lvdm.results import GenerationRequest
+from lvdm.sizes import choose_size
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedRequest:
+    """One video to make, before its images are in memory.
+
+    inputs    its images by their files, and its prompts
+    settings  with the card's values, and neutral ones for what has no effect
+    size      of the video, and of the network around it
+    fs        the model's `fs` input
+    scale     what is done beyond the trained size, with every value; off for nothing
+    seed, index  decide on its noise, see `GenerationRequest`
+    files     what was read, with hashes
+    model     what decides on the model's numbers
+    idle      parameters that have no effect here, and why
+    """
+
+    inputs: InputParameters
+    settings: GenerationSettings
+    size: PaddedSize
+    fs: int
+    scale: str
+    seed: int
+    index: int
+    files: tuple[InputFile, ...]
+    model: ModelIdentity
+    idle: Mapping[str, str] = field(default_factory=dict)
+
+    def with_index(self, index: int) -> ResolvedRequest:
+        """The same with other noise."""
+        return replace(self, index=index)
+
+    def digest(self, file: FileSpec) -> str:
+        """The digest of the video as it is written by `file`."""
+        return digest_of(self.facts(file))
+
+    def facts(self, file: FileSpec) -> dict[str, Any]:
+        """What decides on pixels and file."""
+        prompts = self.inputs.prompt, self.inputs.negative_prompt, self.inputs.prompts_at
+        noise = self.seed, self.index
+        return request_facts(
+            self.settings, prompts, self.files, noise, self.size, self.fs, self.scale, self.model, file
+        )
+
+    def load(self, store: ImageStore) -> GenerationRequest:
+        """What the pipeline takes: the images in memory."""
+        inputs = self.inputs
+        return GenerationRequest(
+            None if inputs.image is None else store.image(inputs.image),
+            inputs.prompt,
+            inputs.negative_prompt,
+            None if inputs.end_image is None else store.image(inputs.end_image),
+            self.seed,
+            self.index,
+            inputs.image,
+            inputs.end_image,
+            () if inputs.keep_mask is None else (store.mask(inputs.keep_mask),),
+            inputs.keep_mask,
+            inputs.prompts_at,
+            tuple((frame, store.image(path)) for frame, path in inputs.keyframes),
+            inputs.keyframes,
+        )
+
+
+class Resolver:
+    """Requests of one job: what they have in common, such as settings and hashes, is made once."""
+
+    def __init__(self, model: ChosenModel, store: ImageStore) -> None:
+        self.model = model
+        self.store = store
+        self._identity: ModelIdentity | None = None
+        self._settings: dict[str, GenerationSettings] = {}
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """That of the model; its files are read when it is first asked for."""
+        if self._identity is None:
+            self._identity = self.model.identity()
+        return self._identity
+
+    def resolve(self, values: Values, mode: str, index: int = 0) -> ResolvedRequest:
+        """The request of these values in `mode`. Raises `ValueError` for what cannot be made."""
+        inputs: InputParameters = values.make(InputParameters)
+        settings = self._settings_of(values, mode)
+        _check_images(inputs, mode)
+        card = self.model.card
+        pictures = _pictures(inputs)
+        shapes = [self.store.size(path)[::-1] for path in pictures]
+        trained = card.height, card.width
+        shape = shapes[0] if shapes else trained
+        size = choose_size(settings.height, settings.width, shape, trained, self.model.size_multiple)
+        ratio = (size.inner.height, size.inner.width)
+        around = Circumstances(
+            card.num_frames,
+            inputs.prompt,
+            all(shape[0] * ratio[1] == shape[1] * ratio[0] for shape in shapes),
+            self.model.config.reads_images,
+        )
+        settings, idle = effective(settings, around)
+        if settings.num_branches == 1 and inputs.negative_prompt:
+            inputs = replace(inputs, negative_prompt="")
+            idle["negative_prompt"] = "there is no guidance at guidance_scale 1"
+        self._check_inputs(inputs, settings)
+        plan = plan_scale(settings.scale, (size.height, size.width), trained)
+        scale = "off" if plan is None else plan.text
+        if plan is None and settings.scale not in ("auto", "off"):
+            idle["scale"] = "the video is not larger than those of the training"
+        return ResolvedRequest(
+            *(inputs, settings, size, choose_fs(card, settings), scale, values.make(SeedParameters).seed, index),
+            *(_files(inputs, settings), self.identity, idle),
+        )
+
+    def _settings_of(self, values: Values, mode: str) -> GenerationSettings:
+        given = values.of(GenerationSettings) | {"mode": mode, "num_videos_per_prompt": 1}
+        key = repr(sorted(given.items()))
+        if key not in self._settings:
+            self._settings[key] = GenerationSettings.from_card(self.model.card, **given)
+        return self._settings[key]
+
+    def _check_inputs(self, inputs: InputParameters, settings: GenerationSettings) -> None:
+        image = None if inputs.image is None else self.store.image(inputs.image)
+        masks = () if inputs.keep_mask is None else (self.store.mask(inputs.keep_mask),)
+        check_keep_mask(masks, image, settings, self.model.card)
+        check_prompts_at(inputs.prompts_at, settings)
+        check_keyframes([frame for frame, _ in inputs.keyframes], settings)
+
+
+def _check_images(inputs: InputParameters, mode: str) -> None:
+    """Raise `ValueError` unless the images are there that `mode` begins and ends with."""
+    if mode != "text-to-video" and inputs.image is None:
+        raise ValueError(f"{mode} needs an image, and none was given")
+    if mode == "interpolate" and inputs.end_image is None:
+        raise ValueError("give two images, the first and the last frame")
+
+
+def _pictures(inputs: InputParameters) -> list[Path]:
+    """The files of all images that are shown, that of frame 0 first."""
+    found = [inputs.image, inputs.end_image, *(path for _, path in inputs.keyframes)]
+    return [path for path in found if path is not None]
+
+
+def _files(inputs: InputParameters, settings: GenerationSettings) -> tuple[InputFile, ...]:
+    """What is read for the request besides the model, with hashes."""
+    single = {name: getattr(inputs, name) for name in ("image", "end_image", "keep_mask")}
+    files = [InputFile(name, content_hash(path), path) for name, path in single.items() if path is not None]
+    files += [InputFile("keyframes", content_hash(path), path, frame) for frame, path in inputs.keyframes]
+    if settings.start_statistics is not None:
+        path = Path(settings.start_statistics)
+        files.append(InputFile("start_statistics", content_hash(path), path))
+    if settings.late_weights is not None:
+        path = Path(settings.late_weights)
+        files.append(InputFile("late_weights", content_hash(path), path))
+    return tuple(files)

@@ -1,0 +1,257 @@
+"""A plan at work: videos are made, measured and written; of several, the best is named or kept."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lvdm.data.atomic import together
+from lvdm.data.contact_sheet import write_contact_sheet
+from lvdm.data.geometry import PaddedSize
+from lvdm.data.ownership import record_path, sheet_path
+from lvdm.data.video_writer import WrittenVideo, to_uint8, write_video
+from lvdm.jobs.best_of import Candidates
+from lvdm.jobs.memory import announce_memory
+from lvdm.jobs.plan import Plan, PlannedVideo, plan_videos
+from lvdm.jobs.record import read_record, save_record, save_video
+from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.quality.generated import StreamAssessment, assess_videos
+from lvdm.quality.report import QualityReport
+from lvdm.results import GenerationRequest, GenerationResult
+from lvdm.runtime import ProgressCallback
+
+logger = logging.getLogger(__name__)
+
+ProgressOf = Callable[[str], AbstractContextManager[ProgressCallback | None]]
+"""From the title of a batch to a block in which its progress is reported."""
+
+
+@dataclass(frozen=True)
+class FinishedVideo:
+    """A video that lies at its place.
+
+    seconds     of all stages
+    quality     what was measured of it
+    candidates  the other videos of its request, of which one will be kept; None: it stays where it is
+    """
+
+    output: Path
+    record: Path
+    sheet: Path | None
+    seconds: float
+    quality: QualityReport
+    candidates: Candidates | None
+
+    def lines(self) -> list[str]:
+        """What there is to say of it."""
+        measured = f"({self.seconds:.1f} s, {self.quality.line()})"
+        if self.candidates is not None:  # its files will not stay where they are
+            return [f"{self.candidates.place(self.output)}  {measured}"]
+        return [f"{self.output}  {measured}", *(str(path) for path in (self.record, self.sheet) if path is not None)]
+
+
+@dataclass(frozen=True)
+class SelectedVideo:
+    """The best of several videos was named or kept."""
+
+    output: Path
+    told: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What there is to say of it."""
+        return list(self.told)
+
+
+Event = FinishedVideo | SelectedVideo
+
+
+def make_videos(mode: str, *, batch_size: int = 1, progress: ProgressOf | None = None, **given: Any) -> list[Event]:
+    """Plan and make videos in one call: what `dynamicrafter MODE` does, with the parameters of `lvdm.request`."""
+    return list(run(plan_videos(mode, **given), batch_size, progress))
+
+
+def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> Iterator[Event]:
+    """Load the model and make the videos, `batch_size` at a time; each is given when it lies at its place.
+
+    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. A replay sets torch's
+    number of threads, which all threads of the process share. Raises `ValueError`.
+    """
+    todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
+    if len(todo) < len(plan.videos):
+        count = len(plan.videos)
+        logger.warning("%d of %d videos are finished already and skipped", count - len(todo), count)
+    waiting = _waiting(todo, plan)
+    yield from _select(waiting)
+    if not todo:
+        return
+    for weak in {video.request.settings.weak for video in todo} - {None}:
+        check_blocks(weak, plan.model.config.unet_config.params)
+    announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
+    if plan.threads is not None:
+        torch.set_num_threads(plan.threads)
+    work = _Work(plan, plan.model.load(), waiting, len(todo), progress or (lambda title: nullcontext()))
+    for batch in _batches(todo, batch_size):
+        yield from work.make(batch)
+
+
+def _batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
+    """Runs of at most `batch_size` videos of one size under the same settings."""
+    for _, same in itertools.groupby(videos, key=lambda video: video.request.settings):
+        rest = list(same)
+        for begin in range(0, len(rest), batch_size):
+            groups: dict[PaddedSize, list[PlannedVideo]] = {}
+            for video in rest[begin : begin + batch_size]:
+                groups.setdefault(video.request.size, []).append(video)
+            yield from groups.values()
+
+
+@dataclass(eq=False)
+class _Work:
+    """The pipeline of a plan, and how far it is."""
+
+    plan: Plan
+    pipeline: DynamiCrafterPipeline
+    waiting: dict[Candidates, set[Path]]
+    total: int
+    progress: ProgressOf
+    done: int = 0
+
+    def make(self, videos: Sequence[PlannedVideo]) -> Iterator[Event]:
+        """Make the videos of one batch, write them, and choose among those that are all there."""
+        requests = [video.request.load(self.plan.store) for video in videos]
+        title = videos[0].output.name
+        with self.progress(title if self.total == 1 else f"{self.done + 1}/{self.total} {title}") as show:
+            make = self._streamed if self._is_streamed(videos) else self._whole
+            finished = make(videos, requests, show)
+        self.done += len(videos)
+        for video, event in zip(videos, finished, strict=True):
+            yield event
+            yield from _select(self.waiting, video)
+
+    def _is_streamed(self, videos: Sequence[PlannedVideo]) -> bool:
+        """Whether frames go to the file as they are decoded: those of one video longer than the trained ones."""
+        return len(videos) == 1 and videos[0].request.settings.num_frames > self.plan.model.card.num_frames
+
+    def _whole(
+        self, videos: Sequence[PlannedVideo], requests: Sequence[GenerationRequest], show: ProgressCallback | None
+    ) -> list[FinishedVideo]:
+        plan = self.plan
+        result = self.pipeline.generate(requests, videos[0].request.settings, on_progress=show)
+        reports = assess_videos(self.pipeline, result, plan.playback_fps)
+        finished = []
+        for number, (video, report) in enumerate(zip(videos, reports, strict=True)):
+            record = save_video(
+                self.pipeline, result, number, video.output, plan.playback_fps, plan.drop_last_frame, report
+            )
+            clip = result.video[number] if plan.output.contact_sheet else None
+            finished.append(_finish(video, record, result, report, clip))
+        return finished
+
+    def _streamed(
+        self, videos: Sequence[PlannedVideo], requests: Sequence[GenerationRequest], show: ProgressCallback | None
+    ) -> list[FinishedVideo]:
+        """The same for a single long video, of which a few frames are held at a time."""
+        plan, (request,), (video,) = self.plan, requests, videos
+        num_frames, sheet_frames = video.request.settings.num_frames, list[Tensor]()
+        assessment = StreamAssessment(self.pipeline, request, num_frames, plan.playback_fps)
+        written = list[WrittenVideo]()
+
+        def write(parts: Iterator[Tensor]) -> None:
+            seen = assessment.watch(parts)
+            if plan.output.contact_sheet:
+                seen = also_kept(seen, sheet_frames)
+            shown = _up_to(seen, num_frames - plan.drop_last_frame)
+            written.append(write_video(shown, video.output, plan.playback_fps, files=files))
+
+        with together() as files:
+            result = self.pipeline.generate(requests, video.request.settings, on_progress=show, frames_to=write)
+            report = assessment.report(result.first_frame_psnr[0])
+            record = save_record(
+                self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files
+            )
+        return [_finish(video, record, result, report, torch.cat(sheet_frames) if sheet_frames else None)]
+
+
+def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
+    """The candidates of which none is chosen yet, with the files that they wait for."""
+    waiting: dict[Candidates, set[Path]] = {}
+    for video in plan.videos if plan.skip_finished else ():
+        others = video.candidates
+        if others and others.best and all(record_path(entry).is_file() for entry in others.entries):
+            waiting[others] = set()  # the last run ended between making the last one and choosing
+    for video in todo:
+        if video.candidates:
+            waiting.setdefault(video.candidates, set()).add(video.output)
+    return waiting
+
+
+def _select(waiting: dict[Candidates, set[Path]], made: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
+    """Choose among the candidates that wait for nothing, now that `made` is there."""
+    if made and made.candidates:
+        waiting[made.candidates].discard(made.output)
+    for candidates in [candidates for candidates, files in waiting.items() if not files]:
+        del waiting[candidates]
+        lines = candidates.select()
+        if lines:
+            yield SelectedVideo(candidates.output, tuple(lines))
+
+
+def also_kept(parts: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
+    """The parts (3, k, H, W), of which `kept` gets the bytes (k, H, W, 3)."""
+    for part in parts:
+        kept.append(to_uint8(part))
+        yield part
+
+
+def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:
+    """The first `count` frames of a video in parts (3, k, H, W), all of which are taken."""
+    for part in parts:
+        if count > 0:
+            yield part[:, :count]
+        count -= part.shape[1]
+
+
+def _finish(
+    video: PlannedVideo, record: Path, result: GenerationResult, report: QualityReport, sheet_of: Tensor | None
+) -> FinishedVideo:
+    """Write the contact sheet of `sheet_of`, if it is given."""
+    sheet = None
+    if sheet_of is not None:
+        sheet = sheet_path(record)
+        write_contact_sheet(sheet_of, sheet)
+    candidates = video.candidates if video.candidates and video.candidates.best else None
+    return FinishedVideo(video.output, record, sheet, sum(result.seconds.values()), report, candidates)
+
+
+def is_finished(video: PlannedVideo) -> bool:
+    """Whether the video lies there with the digest that is asked for, or lost to one of its candidates that does."""
+    others = video.candidates
+    if others and others.best and _lies_there(others.output, set(others.digests), len(others.entries)):
+        return True
+    return _lies_there(video.output, {video.digest}, None)
+
+
+def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:
+    """Whether `output` is a video with one of `digests`. It and its record appear together."""
+    record = record_path(output)
+    first_file = output.with_name(re.sub(r"%\d*d", lambda counter: counter[0] % 0, output.name))
+    if not (record.is_file() and first_file.exists()):
+        return False
+    try:
+        made = read_record(record)
+    except ValueError as error:
+        logger.warning("%s; the video is made again", error)
+        return False
+    if made.digest is None:
+        logger.warning("%s is of an earlier version and has no digest; the video is made again", record)
+    return made.video == output.name and made.digest in digests and made.best_of == (best_of or made.best_of)

@@ -1,0 +1,136 @@
+"""The layers a value comes from: defaults < preset, card < record (replay) < row of a list < what was typed.
+
+Each layer is checked by the declaration when it is read. A layer on top replaces what lies below it: a parameter of the
+same name, what sets the same thing, such as `motion` in the place of `fps`, and what was derived from it.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lvdm.request.declaration import Declared, known_name, parameters_of
+from lvdm.request.method_parameters import MethodParameters
+from lvdm.request.parameters import (
+    ExtendParameters,
+    InputParameters,
+    MachineParameters,
+    MemoryParameters,
+    ModelParameters,
+    OutputParameters,
+    RunParameters,
+    SamplingParameters,
+    SeedParameters,
+    SizeParameters,
+)
+
+Layer = Literal["preset", "record", "row", "typed"]
+
+CLASSES: tuple[type, ...] = (
+    InputParameters,
+    RunParameters,
+    ModelParameters,
+    SizeParameters,
+    ExtendParameters,
+    SamplingParameters,
+    SeedParameters,
+    MethodParameters,
+    OutputParameters,
+    MachineParameters,
+    MemoryParameters,
+)
+"""Where parameters are declared, in the order that people read them."""
+
+SPEED = ("fps", "frame_stride", "fs", "motion")
+"""Parameters that set the model's `fs` input, one of which is enough."""
+MODEL_FILES = ("preset", "config", "checkpoint")
+"""Parameters that name the model, which belong together."""
+SAME_THING = (SPEED, MODEL_FILES)
+
+DERIVED = types.MappingProxyType(
+    {
+        "fs": ("preset", "config", "checkpoint"),
+        "start_time": ("motion", "fps", "frame_stride", "fs"),
+        "low_pass": ("motion", "fps", "frame_stride", "fs"),
+        "eta": ("sampler",),
+        "long_video": ("num_frames", "between"),
+        "chunk_frames": ("num_frames", "long_video"),
+        "scale": ("height", "width", "image"),
+    }
+)
+"""What a record has of a parameter may have been derived from these: where one of them changes, it is derived anew."""
+
+
+def all_parameters() -> Mapping[str, Declared]:
+    """Every parameter by name, in the order that people read them."""
+    found: dict[str, Declared] = {}
+    for cls in CLASSES:
+        found |= parameters_of(cls)
+    return types.MappingProxyType(found)
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of parameters, those of higher layers in the place of lower ones.
+
+    values   by name; what is not there has its default
+    layers   the layer that each value comes from
+    derived  names of a record's values that nobody gave
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    derived: frozenset[str] = frozenset()
+
+    def under(self, given: Mapping[str, Any], layer: Layer, derived: Iterable[str] = ()) -> Values:
+        """These values under those of a further layer, which have been checked."""
+        values, replaced = dict(self.values), set(given)
+        for group in SAME_THING:
+            if replaced & set(group):
+                replaced |= set(group)
+        replaced |= {name for name in self.derived if set(DERIVED.get(name, ())) & set(given)}
+        for name in replaced:
+            values.pop(name, None)
+        layers = {name: self.layers[name] for name in values} | dict.fromkeys(given, layer)
+        left = (self.derived - replaced) | frozenset(derived)
+        return Values(values | dict(given), layers, left)
+
+    def typed(self) -> dict[str, Any]:
+        """The values of the highest layer."""
+        return {name: value for name, value in self.values.items() if self.layers[name] == "typed"}
+
+    def of(self, cls: type) -> dict[str, Any]:
+        """The values of the parameters that `cls` declares."""
+        names = parameters_of(cls)
+        return {name: value for name, value in self.values.items() if name in names}
+
+    def make(self, cls: type) -> Any:
+        """An instance of a class of `CLASSES`, with defaults for what is not there."""
+        return cls(**self.of(cls))
+
+
+def checked(given: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """`given` as the types that are declared; None is left out. `where` begins the message of a `ValueError`."""
+    declared = all_parameters()
+    found = {}
+    for name, value in given.items():
+        known_name(name, declared, "parameter", where)
+        if value is not None:
+            found[name] = declared[name].check(value, where)
+    return found
+
+
+def check_mode(given: Iterable[str], mode: str) -> None:
+    """Raise `ValueError` for a parameter that `mode` does not read."""
+    declared = all_parameters()
+    for name in given:
+        if mode not in declared[name].parameter.modes:
+            raise ValueError(f"{mode} does not read {shown_name(name)}; leave it out")
+
+
+def shown_name(name: str) -> str:
+    """A parameter as messages call it: its name and, where it has one, its flag."""
+    flag = all_parameters()[name].flag
+    return f"{name} ({flag})" if flag else name

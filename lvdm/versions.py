@@ -1,0 +1,21 @@
+"""Versions of what decides on the numbers of a video."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+
+PACKAGES = ("dynamicrafter", "torch", "open_clip_torch", "pillow", "av")
+
+
+def versions() -> dict[str, str | None]:
+    """Those of Python and of the packages that decide on the numbers of a video."""
+    return {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}}
+
+
+def installed_version(package: str) -> str | None:
+    """Version of a package, None if it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,48 @@
+"""What `--dry-run` says: the videos that would be made, where to, their digests and the memory they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lvdm.jobs.expected import expected_seconds
+from lvdm.jobs.extend import ExtensionPlan
+from lvdm.jobs.memory import describe_plan, plan_for
+from lvdm.jobs.plan import Plan
+from lvdm.jobs.run import is_finished
+
+SHOWN = 20
+"""Videos that are listed."""
+
+
+def show_plan(plan: Plan) -> Iterator[str]:
+    """The lines for a plan of videos."""
+    todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
+    yield f"{len(todo)} of {len(plan.videos)} videos to make with {plan.model.files.checkpoint}"
+    for video in todo[:SHOWN]:
+        request, settings = video.request, video.request.settings
+        size = f"{request.size.inner.width}x{request.size.inner.height}, {settings.num_frames} frames"
+        yield (
+            f"{video.output}: {settings.mode}, {size}, {settings.num_inference_steps} steps of {settings.sampler}, "
+            f"fs {request.fs}, seed {request.seed}, digest {video.digest[:12]}"
+        )
+    if len(todo) > SHOWN:
+        yield f"and {len(todo) - SHOWN} more"
+    if todo:
+        yield describe_plan(plan_for(plan.model, todo[0].request), str(plan.model.device))
+        seconds = expected_seconds(plan, todo)
+        where = todo[0].output.parent
+        yield (
+            f"expected time: not known, as {where} has no record of this model on this device"
+            if seconds is None
+            else f"expected time: about {seconds:.0f} s, by the records in {where}"
+        )
+    yield "dry run: nothing was made"
+
+
+def show_extension(plan: ExtensionPlan) -> Iterator[str]:
+    """The lines for an extension."""
+    new, overlap = plan.extension.num_frames, plan.extension.overlap
+    segments = -(-new // (plan.settings.num_frames - overlap))
+    yield f"{plan.output}: {plan.source} and {new} new frames in {segments} segments, overlap {overlap}"
+    yield f"with {plan.model.files.checkpoint} on {plan.model.device}, {plan.settings.num_inference_steps} steps each"
+    yield "dry run: nothing was made"

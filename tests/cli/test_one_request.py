@@ -1,0 +1,261 @@
+"""What was typed is applied or refused, never ignored; a finished video is skipped if and only if nothing changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.torch import load_file, save_file
+from small_model import FRAMES, SIDE, picture
+from test_commands import PROMPT, fail, frames_of, run, succeed
+
+SKIPPED = "finished already and skipped"
+
+
+def record(path: str) -> Any:
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def made(here: Path) -> Path:
+    """A folder with a.mp4 and its record."""
+    picture(seed=1).save("dog.png")
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--seed", 3)
+    return here
+
+
+def test_a_replay_takes_what_was_typed_and_says_what_changed(made: Path) -> None:
+    typed = ("--steps", 3, "--seed", 7, "--prompt", "other", "--guidance", 3, "--frames", 5, "--format", "gif")
+    result = run("animate", "--replay", "a.json", *typed, "--num-videos", 2, "--dtype", "bf16", "--low-memory")
+    assert result.exit_code == 0, result.output
+    again = record("a_replay_02.json")
+    assert again["settings"]["num_inference_steps"] == 3
+    assert again["settings"]["guidance_scale"] == 3
+    assert (again["input"]["seed"], again["input"]["prompt"], again["input"]["index"]) == (7, "other", 1)
+    assert (again["runtime"]["dtype"], again["runtime"]["low_memory"]) == ("bf16", True)
+    assert frames_of(made / "a_replay_01.gif") == 5
+    said = " ".join(result.stderr.split())
+    for change in ("num_inference_steps 2 to 3", "seed 3 to 7", f"prompt {PROMPT} to other", "num_frames 4 to 5"):
+        assert change in said, f"{change!r} is not said: {said}"
+
+
+def test_a_replay_of_nothing_else_says_nothing_and_makes_the_same_bytes(made: Path) -> None:
+    result = run("animate", "--replay", "a.json", "-o", "b.mp4")
+    assert "changed against" not in result.stderr
+    assert (made / "b.mp4").read_bytes() == (made / "a.mp4").read_bytes()
+    assert record("b.json")["digest"] == record("a.json")["digest"]
+
+
+def test_another_image_may_take_the_place_of_the_record_s(made: Path) -> None:
+    succeed("animate", "dog.png", "--replay", "a.json", "-o", "b.mp4")
+    assert Path(record("b.json")["input"]["image"]).name == "dog.png"
+    picture(seed=9).save("cat.png")
+    succeed("animate", "dog.png", "--replay", "a.json", "-o", "b.mp4")
+    assert "cat.png is no longer the image" in fail("animate", "--replay", "a.json")
+
+
+def test_what_was_derived_from_a_changed_value_is_derived_anew(made: Path) -> None:
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "m.mp4", "--motion", 0.9)
+    succeed("animate", "--replay", "m.json", "--condition-fps", 8, "-o", "n.mp4")
+    assert (record("n.json")["settings"]["motion"], record("n.json")["output"]["fs"]) == (None, 8)
+    succeed("animate", "--replay", "a.json", "--sampler", "unipc", "-o", "u.mp4")
+    assert record("u.json")["settings"]["eta"] == 0, "the eta of a record with ddim is not one of unipc"
+    succeed("animate", "--replay", "a.json", "--num-frames", FRAMES + 2, "-o", "l.mp4")
+    assert record("l.json")["settings"]["long_video"] == "freenoise"
+
+
+def test_the_end_image_of_a_record_is_checked(made: Path) -> None:
+    succeed("interpolate", "cat.png", "dog.png", "-p", PROMPT, "-o", "i.mp4")
+    picture(seed=5).save("dog.png")
+    message = fail("interpolate", "--replay", "i.json")
+    assert "dog.png is no longer the end image that i.json was made with; put the old one back" in message
+
+
+def test_a_record_that_was_moved_with_its_images_is_replayed(made: Path) -> None:
+    (made / "there").mkdir()
+    for name in ("a.mp4", "a.json", "cat.png"):
+        shutil.move(made / name, made / "there" / name)
+    succeed("animate", "--replay", "there/a.json")
+    assert (made / "there/a_replay.mp4").read_bytes() == (made / "there/a.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("input", "seed"), "abc", "seed 'abc' is not possible; use a whole number from 0"),
+        (("input", "seed"), None, "it has no seed"),
+        (("input", "seed"), -1, "seed -1 is not possible"),
+        (("input", "seed"), 1.5, "seed 1.5 is not possible"),
+        (("input", "index"), "first", "index 'first' is not possible"),
+        (("input", "keyframes"), [{"frame": "x", "image": "cat.png", "sha256": ""}], "keyframes"),
+        (("settings", "mode"), "anmate", "mode 'anmate' is not known; did you mean 'animate'"),
+        (("settings", "eta"), "much", "eta 'much' is not possible"),
+        (("settings", "stepps"), 3, "setting 'stepps' is not known"),
+        (("output", "drop_last_frame"), 5, "drop_last_frame 5 is not possible"),
+        (("runtime", "threads"), 10**9, "threads 1000000000 is not possible"),
+        (("runtime", "dtype"), "fp8", "dtype 'fp8' is not known"),
+        (("model", "loras"), [{"file": 3}], "lora.json"),
+    ],
+)
+def test_a_record_is_not_believed(
+    here: Path, no_weights: None, place: tuple[str, str], value: Any, message: str
+) -> None:
+    stored = record(str(Path(__file__).parents[1] / "golden/frozen/records/animate.json"))
+    text = json.dumps(stored).replace("{FOLDER}", str(here)).replace("models/tiny", "tiny")
+    edited = json.loads(text)
+    edited[place[0]][place[1]] = value
+    Path("lora.json").write_text(json.dumps(edited))
+    line = fail("animate", "--replay", "lora.json")
+    assert message in line
+    assert "lora.json is not the record of a video made here" in line
+
+
+def test_extend_applies_or_refuses(made: Path) -> None:
+    ways = {("--keyframe", "3=dog.png"): "keyframes", ("--keep", "best"): "keep", ("--prompt-at", "1=b"): "prompts_at"}
+    for words, name in ways.items():
+        assert f"extend does not read {name}" in fail("extend", "a.mp4", "-p", PROMPT, *words)
+    succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--overlap", 2, "--format", "gif")
+    assert frames_of(made / "outputs/a_extended_123.gif") == FRAMES + 2
+    succeed("extend", "--replay", "outputs/a_extended_123.json", "--frames", 3, "--seed", 5, "-o", "e.gif")
+    assert frames_of(made / "e.gif") == FRAMES + 3
+    assert record("e.json")["seed"] == 5
+
+
+def test_what_was_typed_holds_for_all_rows_that_have_none(made: Path) -> None:
+    Path("l.csv").write_text("image\ncat.png\ndog.png\n")
+    succeed("animate", "--prompts", "l.csv", "--prompt", "a ball falls", "-o", "out")
+    assert {record(f"out/{name}.json")["input"]["prompt"] for name in ("cat", "dog")} == {"a ball falls"}
+
+
+def test_a_list_has_key_frames_as_a_column_and_for_all_rows(made: Path) -> None:
+    Path("k.csv").write_text("image,prompt,keyframes\ncat.png,left,2=dog.png\ndog.png,right,\n")
+    succeed("animate", "--prompts", "k.csv", "-o", "out")
+    assert [key["frame"] for key in record("out/cat.json")["input"]["keyframes"]] == [2]
+    assert record("out/dog.json")["settings"]["mode"] == "animate"
+    Path("all.csv").write_text("image,prompt\ncat.png,left\ndog.png,right\n")
+    succeed("animate", "--prompts", "all.csv", "--keyframe", "3=dog.png", "-o", "all")
+    for name in ("cat", "dog"):
+        assert [key["frame"] for key in record(f"all/{name}.json")["input"]["keyframes"]] == [3]
+
+
+def test_encoders_that_are_not_missing_are_refused(made: Path, checkpoints: Path, no_weights: None) -> None:
+    message = fail("animate", "cat.png", "-p", PROMPT, "--towers", checkpoints / "tiny/model.safetensors")
+    assert "has its own text and image encoders; leave out --towers" in message
+    assert "cat.png" in fail("animate", "cat.png", "-p", PROMPT, "--towers", "cat.png")
+
+
+def write_list() -> None:
+    rows = [
+        {"image": "cat.png", "end_image": "dog.png", "prompt": "left"},
+        {"image": "dog.png", "end_image": "owl.png", "prompt": "right"},
+    ]
+    Path("l.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    for number, name in enumerate(("cat", "dog", "owl")):
+        picture(seed=number).save(f"{name}.png")
+
+
+LIST = ("interpolate", "--prompts", "l.jsonl", "-o", "out", "--format", "gif")
+
+
+def test_an_edited_end_image_remakes_its_video_and_no_other(here: Path) -> None:
+    write_list()
+    succeed(*LIST)
+    before = {name: Path("out", f"{name}.gif").read_bytes() for name in ("cat", "dog")}
+    assert f"2 of 2 videos are {SKIPPED}" in run(*LIST).stderr
+    picture(seed=8).save("owl.png")
+    assert f"1 of 2 videos are {SKIPPED}" in run(*LIST).stderr
+    assert Path("out/cat.gif").read_bytes() == before["cat"]
+    assert Path("out/dog.gif").read_bytes() != before["dog"]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [("--playback-fps", 5), ("--dtype", "bf16"), ("--schedule", "file"), ("--guidance-rescale", 0.5), ("--height", 40)],
+    ids=lambda typed: typed[0],
+)
+def test_another_request_is_made_again_and_a_machine_s_options_are_not(here: Path, typed: tuple[Any, ...]) -> None:
+    write_list()
+    succeed(*LIST)
+    assert SKIPPED not in run(*LIST, *typed).stderr, f"{typed[0]} changes the video"
+    assert f"2 of 2 videos are {SKIPPED}" in run(*LIST, *typed).stderr
+    for same in (("--decode-chunk-size", 2), ("--low-memory",), ("--device", "cpu"), ("--vae-tile", 8)):
+        assert f"2 of 2 videos are {SKIPPED}" in run(*LIST, *typed, *same).stderr, f"{same[0]} changes no video"
+
+
+def test_edited_masks_weights_and_models_remake(here: Path, tmp_path: Path, checkpoints: Path) -> None:
+    shutil.copytree(checkpoints / "tiny", "model")
+    weights = load_file("model/model.safetensors")
+    save_file({key: 0.9 * value for key, value in weights.items()}, "late.safetensors")
+    Path("l.csv").write_text("image,prompt\ncat.png,left\n")
+    image = picture().convert("L").point(lambda level: 255 if level > 128 else 0)
+    image.save("mask.png")
+    words = ("animate", "--prompts", "l.csv", "-o", "out", "--checkpoint", "model", "--format", "gif")
+    words = (*words, "--keep-mask", "mask.png", "--late-weights", "late.safetensors")
+    succeed(*words)
+    assert SKIPPED in run(*words).stderr
+
+    def edit_mask() -> None:
+        image.point(lambda level: 255 - level).save("mask.png")
+
+    def edit_weights() -> None:
+        save_file({key: 0.8 * value for key, value in weights.items()}, "late.safetensors")
+
+    def edit_model() -> None:
+        tree = yaml.safe_load(Path("model/config.yaml").read_text())
+        tree["model"]["params"]["base_scale"] = 0.6
+        Path("model/config.yaml").write_text(yaml.safe_dump(tree))
+
+    for edit in (edit_mask, edit_weights, edit_model):
+        edit()
+        assert SKIPPED not in run(*words).stderr, f"{edit.__name__}: the old video stayed"
+        assert SKIPPED in run(*words).stderr, f"{edit.__name__}: made again and again"
+
+
+def test_a_folder_that_is_moved_is_not_made_again(here: Path) -> None:
+    write_list()
+    succeed(*LIST)
+    (here / "elsewhere").mkdir()
+    for path in (*here.glob("*.png"), here / "l.jsonl", here / "out"):
+        shutil.move(path, here / "elsewhere" / path.name)
+    moved = ("interpolate", "--prompts", "elsewhere/l.jsonl", "-o", "elsewhere/out", "--format", "gif")
+    assert f"2 of 2 videos are {SKIPPED}" in run(*moved).stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "because"),
+    [
+        (("--guidance", 1, "--negative-prompt", "bad"), "negative_prompt (--negative-prompt) has no effect"),
+        (("--guidance", 1, "--guidance-rescale", 0.9), "guidance_rescale (--guidance-rescale) has no effect"),
+        (("--low-pass-until", 0.3), "low_pass_until (--low-pass-until) has no effect: low_pass is 0"),
+        (("--frames", FRAMES, "--long", "fifo"), "long_video (--long-video) has no effect"),
+        (("--late-below", 0.3), "late_below (--late-below) has no effect"),
+        (("--fit", "pad"), "fit (--fit) has no effect: the image has the shape of the video"),
+        (("--image-token-policy", "nearest"), "image_token_policy (--image-token-policy) has no effect"),
+        (("--scale", "scalecrafter"), "scale (--scale) has no effect"),
+        (("--sampler", "unipc", "--fix-final-step"), "fix_final_step (--fix-final-step) has no effect"),
+        (("--chunk-frames", 9), "chunk_frames (--chunk-frames) has no effect"),
+    ],
+)
+def test_what_has_no_effect_is_said_once_and_makes_the_plain_video(
+    made: Path, typed: tuple[Any, ...], because: str
+) -> None:
+    result = run("animate", "cat.png", "-p", PROMPT, "-o", "b.mp4", "--seed", 3, *typed)
+    assert result.exit_code == 0, result.output
+    assert " ".join(result.stderr.split()).count(because) == 1, result.stderr
+    if typed[0] not in ("--guidance", "--sampler"):
+        assert (made / "b.mp4").read_bytes() == (made / "a.mp4").read_bytes()
+        assert record("b.json")["digest"] == record("a.json")["digest"]
+
+
+def test_a_dry_run_says_what_would_be_made_and_makes_nothing(made: Path, no_weights: None) -> None:
+    said = succeed("animate", "cat.png", "-p", PROMPT, "-o", "b.mp4", "--seed", 3, "--dry-run")
+    assert f"b.mp4: animate, {SIDE}x{SIDE}, {FRAMES} frames, 2 steps of ddim, fs 10, seed 3" in said
+    assert record("a.json")["digest"][:12] in said
+    assert "of memory needed on cpu" in said
+    assert "expected time: about" in said
+    assert not Path("b.mp4").exists()
+    assert "2 new frames in 1 segments" in succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--dry-run")
