@@ -40,6 +40,15 @@ KINDS: dict[str, dict[str, Any]] = {
 HALF, OTHER_HALF = list(KINDS)[::2], list(KINDS)[1::2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_each() -> Iterator[None]:
+    """Of torch's own: more threads than cores wait for each other for minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory) -> DynamiCrafterPipeline:
     folder = write_two_models(tmp_path_factory.mktemp("checkpoints"))
