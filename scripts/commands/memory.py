@@ -77,6 +77,7 @@ def plan_for(
         settings.vae_tile,
         settings.chunk_frames,
         choose_shelf(settings.num_frames, settings.chunk_frames, low_memory, device.type == "cpu") != "device",
+        settings.late_weights is not None and settings.late_below > 0,
     )
     sources = [files.checkpoint, *([options.towers] if options.towers else [])]
     return plan_memory(
