@@ -22,7 +22,8 @@ class Workload:
     """What is to run: `height` and `width` are those of the network, in pixels; `branches` are those of guidance.
 
     `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None; the
-    network works on `chunk_frames` at once if that is not None, with skips on the device unless `skips_elsewhere`.
+    network works on `chunk_frames` at once if that is not None, with skips on the device unless `skips_elsewhere`. With
+    `late_weights` there is a second network for the late steps.
     """
 
     height: int
@@ -34,6 +35,7 @@ class Workload:
     vae_tile: int | None = None
     chunk_frames: int | None = None
     skips_elsewhere: bool = False
+    late_weights: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def plan_memory(
         for part, count in parameters.items()
     }
     if not moves_parts:
+        size[UNET] = size.get(UNET, 0) * (2 if workload.late_weights else 1)
         return MemoryPlan(sum(size.values()), sampling, decoding)
     towers = max((size.get(part, 0) for part in TOWERS), default=0)
     return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)

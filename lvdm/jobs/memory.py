@@ -63,6 +63,7 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
         settings.vae_tile,
         settings.chunk_frames,
         shelf != "device",
+        late_weights=settings.late_weights is not None,
     )
     sources = [model.files.checkpoint, *([model.added.towers] if model.added.towers else [])]
     return plan_memory(

@@ -77,6 +77,15 @@ def test_low_memory_holds_one_part_at_a_time(config: LatentVisualDiffusionConfig
     assert on_cpu.total == 2 * sum(RELEASED.values()) + max(one.sampling, one.decoding)
 
 
+def test_late_weights_are_a_second_network_unless_parts_are_moved(config: LatentVisualDiffusionConfig) -> None:
+    late = dataclasses.replace(LARGEST, late_weights=True)
+    plans = [plan_memory(config, RELEASED, workload, HALF) for workload in (LARGEST, late)]
+    assert plans[1].weights - plans[0].weights == 2 * RELEASED[UNET]
+    assert plans[1].sampling == plans[0].sampling
+    moved = [plan_memory(config, RELEASED, w, HALF, low_memory=True, moves_parts=True) for w in (LARGEST, late)]
+    assert moved[0] == moved[1], "the one that is not at work waits elsewhere"
+
+
 def test_weights_are_counted_without_building_the_model(tmp_path) -> None:
     model = parse_component(small_yaml()["model"], "small").build()
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "a.safetensors")

@@ -18,7 +18,7 @@ import torch
 from plugin_settings import METHODS, write_two_models
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.runtime import Runtime
@@ -40,6 +40,15 @@ KINDS: dict[str, dict[str, Any]] = {
 HALF, OTHER_HALF = list(KINDS)[::2], list(KINDS)[1::2]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread_each() -> Iterator[None]:
+    """Of torch's own: more threads than cores wait for each other for minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def pipe(tmp_path_factory) -> DynamiCrafterPipeline:
     folder = write_two_models(tmp_path_factory.mktemp("checkpoints"))
@@ -54,9 +63,28 @@ def neighbour(pipe) -> DynamiCrafterPipeline:
 
 
 @pytest.fixture(scope="module")
-def alone(pipe) -> dict[str, Tensor]:
-    """What each makes by itself."""
-    return {name: make(pipe, name) for name in KINDS}
+def made_alone(pipe) -> dict[str, tuple[Tensor, list[bool]]]:
+    """What each makes by itself, and whether the network was as before in the first times that its decoder ran."""
+    unet, before = pipe.runtime.model.unet, dict[str, object]()
+    unchanged: list[bool] = []
+
+    def look(*_: object) -> None:
+        if len(unchanged) < 3:  # with a weakened network, which comes second
+            unchanged.append(state_of(unet) == before)
+
+    handle = unet.output_blocks[-1][0].register_forward_pre_hook(look)
+    before.update(state_of(unet))
+    made = {}
+    for name in KINDS:
+        unchanged.clear()
+        made[name] = make(pipe, name), list(unchanged)
+    handle.remove()
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(made_alone) -> dict[str, Tensor]:
+    return {name: video for name, (video, _) in made_alone.items()}
 
 
 def make(pipe: DynamiCrafterPipeline, name: str) -> Tensor:
@@ -107,6 +135,27 @@ def test_a_plain_video_and_any_method_do_not_meet(pipe, alone, name: str) -> Non
     plain, other = at_once(pipe, lambda: make(pipe, "plain"), lambda: make(pipe, name))
     check(plain, alone["plain"], f"plain beside {name}")
     check(other, alone[name], f"{name} beside plain")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_network_holds_nothing_but_weights_while_a_method_is_at_work(made_alone, name: str) -> None:
+    unchanged = made_alone[name][1]
+    assert unchanged, "nobody looked"
+    assert all(unchanged), f"{name} changed a module, seen in evaluations {unchanged}"
+
+
+def state_of(network: nn.Module) -> dict[str, object]:
+    """What a method might have set: attributes, and which tensors and functions are in which module."""
+    state: dict[str, object] = {}
+    for name, module in network.named_modules():
+        for key, value in vars(module).items():
+            held = (
+                {k: (id(v), getattr(v, "_version", None)) for k, v in value.items()}
+                if isinstance(value, dict)
+                else value
+            )
+            state[f"{name}.{key}"] = held if isinstance(held, dict | bool | int | float | str | tuple) else id(held)
+    return state | {name: tensor.data_ptr() for name, tensor in network.state_dict().items()}
 
 
 @pytest.mark.parametrize(("name", "next_name"), list(zip(HALF, OTHER_HALF, strict=True)))
