@@ -19,6 +19,7 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.video_writer import to_uint8
 from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
+from lvdm.progress import Progress as Progress  # its old place
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 
@@ -60,15 +61,6 @@ class GenerationRequest:
         elif self.end_image is not None:
             found[last] = self.end_image
         return dict(sorted(found.items()))
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a generation is: `done` of `total` steps of `stage` (encode, sample, decode)."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass

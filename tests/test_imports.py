@@ -49,6 +49,7 @@ LAYERS = {
     "lvdm.config": CONFIG,
     "lvdm.errors": CONFIG,
     "lvdm.request": CONFIG,
+    "lvdm.progress": CONFIG,
     "lvdm.suggestions": CONFIG,
     "lvdm.documents": CONFIG,
 }
