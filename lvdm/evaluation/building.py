@@ -16,8 +16,8 @@ from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
-from lvdm.evaluation.metrics.from_frames import measure, measures_id
 from lvdm.evaluation.metrics.reconstruction import reconstruction
+from lvdm.evaluation.metrics.registry import measure, measures_id
 from lvdm.evaluation.protocols import Family, Protocol
 from lvdm.quality.flow import ClassicalFlow, Flow
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.metrics.distances import FD, FVD, KD, KD_DEVIATION, KVD, KVD_DEVIATION
 from lvdm.evaluation.metrics.fidelity import FIRST_FRAME_PSNR, FIRST_FRAME_SSIM, LAST_FRAME_PSNR
 from lvdm.evaluation.metrics.flicker import FLICKER, TEMPORAL_FLICKERING
 from lvdm.evaluation.metrics.loops import FLOW_CONTINUITY, SEAM_RATIO
-from lvdm.evaluation.metrics.metric import FeatureMetric, FrameMetric, Metric
+from lvdm.evaluation.metrics.metric import FeatureMetric, FrameMetric, MeasuredClip, Metric
 from lvdm.evaluation.metrics.motion import DYNAMIC_DEGREE, MOTION, SMOOTHNESS, WARPING_ERROR
 from lvdm.evaluation.metrics.reconstruction import LPIPS, PSNR, SSIM
 from lvdm.evaluation.metrics.similarity import (
@@ -20,6 +21,7 @@ from lvdm.evaluation.metrics.similarity import (
     PIC,
     PIC_BY_COSINE,
 )
+from lvdm.quality.flow import Flow
 
 FRAME_METRICS_VERSION = "v2"
 """Changes whenever a number of the metrics below changes, and when one is added: older records lack it."""
@@ -37,6 +39,7 @@ FRAME_METRICS: tuple[FrameMetric, ...] = (
     SEAM_RATIO,
     FLOW_CONTINUITY,
 )
+
 FEATURE_METRICS: tuple[FeatureMetric, ...] = (
     PIC,
     CLIPSIM,
@@ -64,3 +67,24 @@ def higher_is_better(title: str) -> bool | None:
     """Whether more of a metric is better; None where neither direction is, and for one that is not known."""
     metric = metric_of(title)
     return None if metric is None else metric.higher_is_better
+
+
+def measures_id(flow: Flow) -> str:
+    """What a cache tells the numbers of `measure` by, such as v2-flow-v1."""
+    return f"{FRAME_METRICS_VERSION}-{flow.id}"
+
+
+def measure_names(flow: Flow) -> tuple[str, ...]:
+    """The titles that `measure` gives, in its order."""
+    return tuple(metric.title(flow.id if metric.by_flow else "") for metric in FRAME_METRICS)
+
+
+def measure(clip: LoadedClip, flow: Flow) -> dict[str, float]:
+    """The numbers of one clip by `measure_names`; NaN for what a clip cannot have.
+
+    Dynamic degree is 0 or 1. The first frame is compared with the clip's image, the last one with its last image.
+    Raises `ValueError` as `MeasuredClip` does.
+    """
+    measured = MeasuredClip(clip, flow)
+    values = (metric.measure(measured) for metric in FRAME_METRICS)
+    return dict(zip(measure_names(flow), values, strict=True))
