@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from lvdm.evaluation.lpips import load_lpips
-from lvdm.evaluation.metrics.reconstruction import reconstruction
+from lvdm.evaluation.metrics.registry import reconstruction
 
 
 @pytest.fixture
