@@ -101,3 +101,14 @@ def test_nothing_is_decided_by_how_a_name_begins_or_ends(folder: str) -> None:
     for path in sorted((EVALUATION / folder).glob("*.py")):
         attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         assert not attributes & {"startswith", "endswith", "removeprefix"}, f"{path.name} looks at the ends of a name"
+
+
+def test_the_table_of_the_docs_has_all_metrics_and_their_directions() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    section = text.partition("## What is measured")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line]
+    shown = {title: row[2].partition(",")[0] for row in rows for title in row[0].replace("`", "").split(", ")}
+    # a comma inside of brackets, as of motion[flow-v1, diagonals/s], splits a title: its end is no metric
+    found = {metric.name: better for title, better in shown.items() if (metric := metric_of(title)) is not None}
+    signs = {"higher": "higher", "lower": "lower", "neither": "-"}
+    assert found == {name: signs[metric.better] for name, metric in known_metrics().items()}
