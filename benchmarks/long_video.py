@@ -24,8 +24,8 @@ from pathlib import Path
 import torch
 import yaml
 from allocator_peak import allocator_peak
-from safetensors.torch import save_file
 
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import load_model_config, load_yaml
 from lvdm.data.video_writer import write_video
 from lvdm.model_files import find_preset
@@ -106,7 +106,7 @@ def mid_size_model(folder: Path) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     torch.manual_seed(0)
     model = load_model_config(folder / "config.yaml").build()
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+    write_safetensors(folder / "model.safetensors", model.state_dict())
 
 
 def table(rows: list[Row]) -> str:

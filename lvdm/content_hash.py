@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lvdm.data.atomic import OutputError, write_json
 from lvdm.documents import read_json
+from lvdm.progress import ProgressCallback, report_progress
 
 _BLOCK = 1 << 22
 _SAVE_SECONDS = 20.0
@@ -90,9 +91,7 @@ class HashStore:
                 self._changed = True
         return digest
 
-    def hash_all(
-        self, paths: Iterable[Path], workers: int, on_progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def hash_all(self, paths: Iterable[Path], workers: int, on_progress: ProgressCallback | None = None) -> None:
         """Read what is not known yet, several files at a time; what cannot be read is passed over."""
         wanted = sorted(set(paths))
         saved = time.monotonic()
@@ -105,8 +104,7 @@ class HashStore:
 
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for done, _ in enumerate(pool.map(read, wanted), start=1):
-                if on_progress is not None:
-                    on_progress(done, len(wanted))
+                report_progress(on_progress, "files", done, len(wanted))
                 if time.monotonic() - saved > _SAVE_SECONDS:
                     self.save()
                     saved = time.monotonic()

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 import yaml
 
+from lvdm.errors import UserError
+
 MAX_DEPTH = 64
 """Containers in containers."""
 
@@ -34,7 +36,7 @@ _SHOWN = 60
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class DocumentError(ValueError):
+class DocumentError(UserError):
     """YAML or JSON that cannot be used; the message names the place and the reason."""
 
 

@@ -20,6 +20,7 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.video_writer import to_uint8
 from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
+from lvdm.progress import Progress as Progress  # its old place
 from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
@@ -87,15 +88,6 @@ class GenerationRequest:
 def hash_of_image(image: Image.Image) -> str:
     """SHA-256 of the mode, size and pixels of an image in memory, in hexadecimal."""
     return hash_bytes(f"{image.mode} {image.width}x{image.height} ".encode() + image.tobytes())
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a generation is: `done` of `total` steps of `stage` (encode, sample, decode)."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass

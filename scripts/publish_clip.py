@@ -9,12 +9,11 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from lvdm.checkpoint import checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.converting import HASH_KEY, SOURCE_KEY
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import ConfigError, load_model_config
-from lvdm.data.atomic import atomic_path
 from lvdm.evaluation.features.clip_towers import ClipTowers, tower_tensors
 from lvdm.evaluation.features.registry import TOWERS_FILE
 from lvdm.models.video_config import LatentVisualDiffusionConfig
@@ -30,9 +29,8 @@ def publish(weights: Path, config: Path, output: Path) -> int:
         raise ConfigError(f"{config} does not describe a video model, so that it has no towers")
     towers = ClipTowers(params)
     tensors = tower_tensors(towers, read_checkpoint(weights))
-    half = {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
-    with atomic_path(output) as path:
-        save_file(half, path, {"format": "pt", SOURCE_KEY: weights.name, HASH_KEY: checkpoint_hash(weights)})
+    half = {key: value.to(torch.float16) for key, value in tensors.items()}
+    write_safetensors(output, half, {"format": "pt", SOURCE_KEY: weights.name, HASH_KEY: checkpoint_hash(weights)})
     return len(half)
 
 

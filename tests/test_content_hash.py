@@ -16,6 +16,7 @@ import pytest
 import lvdm.content_hash
 from lvdm.content_hash import HashStore, content_hash, hash_bytes, read_hash
 from lvdm.data.atomic import OutputError
+from lvdm.progress import Progress
 
 
 @pytest.fixture
@@ -90,9 +91,9 @@ def test_a_change_deep_in_a_folder_is_seen(tmp_path: Path, read: list[Path]) -> 
 def test_what_is_known_is_kept_on_the_disk(tmp_path: Path, read: list[Path]) -> None:
     memory, file = tmp_path / "memory.json", tmp_path / "a"
     file.write_bytes(b"one")
-    reports: list[tuple[int, int]] = []
-    HashStore(memory).hash_all([file, file, tmp_path / "absent"], 2, lambda done, total: reports.append((done, total)))
-    assert reports == [(1, 2), (2, 2)]
+    reports: list[Progress] = []
+    HashStore(memory).hash_all([file, file, tmp_path / "absent"], 2, reports.append)
+    assert reports == [Progress("files", 1, 2), Progress("files", 2, 2)]
     rewrite_silently(file, b"two")
     assert HashStore(memory).hash(file) == hash_bytes(b"one")
     assert HashStore(memory).remember("x", lambda: "s", lambda: "h") == "h"

@@ -50,6 +50,7 @@ LAYERS = {
     "lvdm.config": CONFIG,
     "lvdm.errors": CONFIG,
     "lvdm.request": CONFIG,
+    "lvdm.progress": CONFIG,
     "lvdm.suggestions": CONFIG,
     "lvdm.documents": CONFIG,
 }
@@ -134,6 +135,9 @@ def test_forbidden_habits(path: Path) -> None:
         where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
         code = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
         assert code != "sys.path", f"{where}: sys.path; install the project with pip install -e . instead"
+        if isinstance(node, ast.ImportFrom) and node.module == "safetensors.torch":
+            writers = {alias.name for alias in node.names} & {"save", "save_file"}
+            assert not writers, f"{where}: {writers.pop()}; write tensors through lvdm.checkpoint.writing"
         if code == "torch.load":
             assert here.startswith("lvdm.checkpoint"), f"{where}: torch.load; read checkpoints through lvdm.checkpoint"
         if isinstance(node, ast.ExceptHandler):

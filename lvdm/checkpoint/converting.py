@@ -1,8 +1,4 @@
-"""From any readable checkpoint to safetensors or .ckpt in another precision, tensor by tensor.
-
-safetensors' own writer wants all tensors in memory. The format is simple enough to stream: 8 bytes with the length of a
-JSON header, the header, the raw bytes (https://github.com/huggingface/safetensors, "Format").
-"""
+"""From any readable checkpoint to safetensors or .ckpt in another precision, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +18,8 @@ from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
-from lvdm.checkpoint.sources import DTYPES, NEW_NAME, OLD_NAME, CheckpointFile
+from lvdm.checkpoint.sources import NEW_NAME, OLD_NAME, CheckpointFile
+from lvdm.checkpoint.writing import DTYPE_NAMES, TensorLayout, stream_safetensors
 from lvdm.data.atomic import OutputError, atomic_path, output_error
 from lvdm.errors import CheckpointError
 from lvdm.model_card import ModelCard
@@ -38,8 +34,6 @@ and the LoRAs in it."""
 
 SHARDED = ("fsdp", "zero")
 """Formats whose tensors are put together when they are read, and so take memory of their own."""
-
-DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 PICKLE_OVERHEAD = 512
 """Bytes that a .ckpt needs for each tensor besides its values: a zip record twice, alignment and a pickle entry."""
@@ -101,7 +95,7 @@ def convert(
     layout = _layout(checkpoint, dtype)
     as_pickle = destination.suffix in PICKLE_SUFFIXES
     casts = in_pieces or any(checkpoint.dtype(key) != target for key, target in layout.items())
-    size = sum(_nbytes(checkpoint.shape(key), target) for key, target in layout.items())
+    size = sum(TensorLayout(target, checkpoint.shape(key)).nbytes for key, target in layout.items())
     _check_space(destination, (size + len(layout) * PICKLE_OVERHEAD) * (2 if as_pickle and casts else 1))
     source_hash = checkpoint_hash(checkpoint.path)
     metadata = {"format": "pt", SOURCE_KEY: checkpoint.path.name, HASH_KEY: source_hash}
@@ -115,8 +109,7 @@ def convert(
         if as_pickle:
             _write_pickle(checkpoint, destination, layout, casts, old_names)
         else:
-            with atomic_path(destination) as temporary:
-                _write_safetensors(checkpoint, temporary, layout, metadata, old_names)
+            _write_safetensors(checkpoint, destination, layout, metadata, old_names)
     except OutputError as error:
         raise CheckpointError(str(error)) from error
     except OSError as error:  # in the folder where a pickle's tensors are cast
@@ -154,10 +147,6 @@ def _layout(checkpoint: CheckpointFile, dtype: torch.dtype | None) -> dict[str, 
     return dict(sorted(targets.items(), key=lambda item: -item[1].itemsize))
 
 
-def _nbytes(shape: tuple[int, ...], dtype: torch.dtype) -> int:
-    return torch.Size(shape).numel() * dtype.itemsize
-
-
 def _check_space(destination: Path, needed: int) -> None:
     free = shutil.disk_usage(destination.parent).free
     if free < needed:
@@ -173,22 +162,9 @@ def _write_safetensors(
     metadata: Mapping[str, str],
     old_names: bool,
 ) -> None:
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offset = 0
-    for key, dtype in layout.items():
-        shape = checkpoint.shape(key)
-        end = offset + _nbytes(shape, dtype)
-        name = _written_name(key, old_names)
-        header[name] = {"dtype": DTYPE_NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
-        offset = end
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)  # data starts at a multiple of 8
-    with open(path, "wb") as file:
-        file.write(len(encoded).to_bytes(8, "little"))
-        file.write(encoded)
-        for key, dtype in layout.items():
-            value = _cast(checkpoint, key, dtype)
-            file.write(value.reshape(-1).view(torch.uint8).numpy().data)
+    keys = {_written_name(key, old_names): key for key in layout}
+    planned = {name: TensorLayout(layout[key], checkpoint.shape(key)) for name, key in keys.items()}
+    stream_safetensors(path, planned, lambda name: _cast(checkpoint, keys[name], layout[keys[name]]), metadata)
 
 
 def _cast(checkpoint: CheckpointFile, key: str, dtype: torch.dtype) -> Tensor:

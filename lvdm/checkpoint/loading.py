@@ -7,7 +7,7 @@ memory when it is filled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.difference import Difference
 from lvdm.checkpoint.families import FIRST_LAYER
+from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS, UNET, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 from lvdm.errors import CheckpointError
@@ -86,12 +87,16 @@ def load_into(
     if difference:
         raise CheckpointError(difference.describe(checkpoint))
     report.towers = list(borrowed)
-    for key, target in targets.items():
-        if part_of(key) == SCHEDULE and not (schedule == "file" and key in checkpoint):
-            _assign(module, key, target.detach().to(device))
-        else:
-            file, name = borrowed.get(key, (checkpoint, key))
-            _assign(module, key, _converted(key, file[name], target, dtype, device, report))
+
+    def converted() -> Iterator[tuple[str, Tensor]]:
+        for key, target in targets.items():
+            if part_of(key) == SCHEDULE and not (schedule == "file" and key in checkpoint):
+                yield key, target.detach()
+            else:
+                file, name = borrowed.get(key, (checkpoint, key))
+                yield key, _converted(key, file[name], target, dtype, device, report)
+
+    fill(module, converted(), device)
     _compare_schedule(targets, checkpoint, schedule, report)
     return report
 
@@ -165,13 +170,6 @@ def _converted(
         report.cast[value.dtype, wanted] = report.cast.get((value.dtype, wanted), 0) + 1
     # A copy even where nothing changes: the model must not depend on the file staying as it is.
     return value.to(device=device, dtype=wanted, copy=True, memory_format=torch.contiguous_format)
-
-
-def _assign(module: nn.Module, key: str, value: Tensor) -> None:
-    owner_name, _, name = key.rpartition(".")
-    owner = module.get_submodule(owner_name)
-    old = getattr(owner, name)
-    setattr(owner, name, nn.Parameter(value, old.requires_grad) if isinstance(old, nn.Parameter) else value)
 
 
 def _compare_schedule(targets: Mapping[str, Tensor], checkpoint: CheckpointFile, kept: str, report: LoadReport) -> None:

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
-from lvdm.data.atomic import atomic_path
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.errors import CheckpointError
 
 FORMAT = "dynamicrafter-lora/1"
@@ -84,11 +83,10 @@ def write_lora(path: str | Path, layers: Mapping[str, tuple[Tensor, Tensor]], in
     tensors = {}
     for key, (down, up) in layers.items():
         layer = key.removesuffix(".weight")
-        tensors[layer + DOWN] = down.detach().cpu().contiguous()
-        tensors[layer + UP] = up.detach().cpu().contiguous()
+        tensors[layer + DOWN] = down
+        tensors[layer + UP] = up
     metadata = {PREFIX + name: str(getattr(info, name)) for name in LoraInfo.__dataclass_fields__}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"format": "pt", PREFIX + "format": FORMAT} | metadata)
+    write_safetensors(path, tensors, {"format": "pt", PREFIX + "format": FORMAT} | metadata)
     return path
 
 

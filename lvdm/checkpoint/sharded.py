@@ -23,7 +23,6 @@ from lvdm.checkpoint.sources import TensorSource
 from lvdm.errors import CheckpointError
 
 INDEX = ".metadata"
-SHARDS = "*.distcp"
 
 ROOTS = ("state_dict.", "model.")
 """What Lightning's ModelParallelStrategy and FSDPStrategy put before the keys of the model."""

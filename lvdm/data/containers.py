@@ -13,6 +13,8 @@ from pathlib import Path
 
 import av
 
+from lvdm.errors import UserError
+
 CONTAINERS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),  # one demuxer with six names, each of which counts
     *("matroska", "webm", "avi", "gif", "apng", "webp", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf"),
@@ -23,7 +25,7 @@ CONTAINERS = (
 _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "enable_drefs": "0"}
 
 
-class ContainerError(ValueError):
+class ContainerError(UserError):
     """A file that is no video which holds its own pictures; the message is the reason, without the file's name."""
 
 

@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lvdm.checkpoint.writing import TensorLayout, safetensors_header, tensor_bytes
 from lvdm.data.atomic import atomic_path
 from lvdm.errors import UserError
 
@@ -27,7 +28,6 @@ tower; text (n, d) of a sentence."""
 StoredDtype = Literal["fp32", "fp16", "bf16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _TENSOR = "values"
 
 
@@ -47,11 +47,7 @@ class RecordWriter:
     def __init__(self, file: BinaryIO, shape: Sequence[int], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
         self._file, self._dtype, self._row = file, dtype, tuple(shape[1:])
         self.missing = shape[0]
-        size = torch.Size(shape).numel() * dtype.itemsize
-        entry = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [0, size]}
-        header = json.dumps({"__metadata__": dict(metadata), _TENSOR: entry}).encode()
-        header += b" " * (-len(header) % 8)
-        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(safetensors_header({_TENSOR: TensorLayout(dtype, shape)}, metadata))
 
     def append(self, rows: Tensor) -> None:
         """Write `rows` (k, ...). Raises `CacheError` for values that the dtype cannot hold."""
@@ -63,7 +59,7 @@ class RecordWriter:
                 f"the encoders gave values up to {rows.abs().max():.3g}, which {self._dtype} cannot hold; "
                 "use --dtype bf16 or fp32, or look at the weights if they are not finite"
             )
-        self._file.write(stored.reshape(-1).view(torch.uint8).numpy().data)
+        self._file.write(tensor_bytes(stored))
         self.missing -= len(rows)
 
 

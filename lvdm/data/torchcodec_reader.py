@@ -103,15 +103,6 @@ def load_torchcodec() -> Any:
     return decoder_class
 
 
-def torchcodec_runs() -> bool:
-    """Whether torchcodec and the FFmpeg libraries that it needs are installed."""
-    try:
-        load_torchcodec()
-    except BackendError:
-        return False
-    return True
-
-
 def check_container(path: Path, data: bytes | None) -> None:
     """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content."""
     try:

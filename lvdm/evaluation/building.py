@@ -16,8 +16,7 @@ from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.features.registry import build_extractor
-from lvdm.evaluation.metrics.from_frames import measure, measures_id
-from lvdm.evaluation.metrics.reconstruction import reconstruction
+from lvdm.evaluation.metrics.registry import PAIR_METRICS_VERSION, measure, measures_id, reconstruction
 from lvdm.evaluation.protocols import Family, Protocol
 from lvdm.quality.flow import ClassicalFlow, Flow
 
@@ -34,9 +33,6 @@ USES: Mapping[str, tuple[Family, ...]] = {
     DREAMSIM: ("similarity",),
 }
 """Weights that are for no extractor of a protocol, but for groups of metrics: for one of those named."""
-
-_PAIRS = "v2-inner-frames"
-"""Changes whenever a number of `reconstruction` changes."""
 
 
 class ExtractorError(UserError):
@@ -133,7 +129,11 @@ def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
     names = "".join(f"-{network.name}" for network in lpips)
     hashes = [hash_of_tensors(sorted(network.state_dict().items())) for network in lpips]
     digest = hash_bytes("".join(hashes).encode()) if hashes else None
-    return Reconstruction(functools.partial(_frames_between, distances=tuple(lpips)), f"{_PAIRS}{names}", digest)
+    return Reconstruction(
+        functools.partial(_frames_between, distances=tuple(lpips)),
+        f"{PAIR_METRICS_VERSION}-inner-frames{names}",
+        digest,
+    )
 
 
 def _frames_between(made: Tensor, real: Tensor, distances: Sequence[Lpips]) -> dict[str, float]:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 
+from lvdm.checkpoint.writing import safetensors_bytes
 from lvdm.content_hash import HashStore
 from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.latent_records import record_key
@@ -34,7 +35,6 @@ _FORMAT = 1
 """Raised when clips are cut or scaled otherwise than before: older records are then not found any more."""
 
 _METADATA_KEY, _METADATA = "__metadata__", "record"
-"""One entry for all: safetensors writes several in an order that changes from process to process."""
 
 
 class NotFiniteError(UserError):
@@ -115,13 +115,13 @@ class FeatureCache:
 
     def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:
         """Write a record, which appears as a whole. Raises `OutputError` and `NotFiniteError`."""
-        held = {name: value.detach().to("cpu").contiguous() for name, value in values.items()}
+        held = {name: value.detach().to("cpu") for name, value in values.items()}
         for name, value in held.items():
             if not bool(torch.isfinite(value).all()):
                 raise NotFiniteError(f"{extractor_id} gave {name} that are not finite numbers")
         with atomic_path(self.path(extractor_id, key)) as temporary:
-            about = json.dumps({"device": device, "sha256": _digest(save(held))})
-            temporary.write_bytes(save(held, {_METADATA: about}))
+            about = json.dumps({"device": device, "sha256": _digest(safetensors_bytes(held))})
+            temporary.write_bytes(safetensors_bytes(held, {_METADATA: about}))
         self._failure_path(extractor_id, key).unlink(missing_ok=True)
 
     def write_failure(self, extractor_id: str, key: str, reason: str) -> None:

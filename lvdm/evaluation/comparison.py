@@ -108,16 +108,16 @@ def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[Di
         if min(len(ids), len(real.values)) < LEAST:
             continue
         for distance in distances_of(protocol, name):
-            found = _paired(distance, own.features(ids), other.features(ids), real.features(), protocol)
+            found = _paired(distance, own.features(ids), other.features(ids), real.features())
             differences.append(found)
     return differences
 
 
-def _paired(distance: Distance, a: Rows, b: Rows, real: Rows, protocol: Protocol) -> Difference:
+def _paired(distance: Distance, a: Rows, b: Rows, real: Rows) -> Difference:
     first, second = distance.measure(a, real), distance.measure(b, real)
-    draws = [distance.resampled(rows, real, protocol.seed, protocol.distance_resamples) for rows in (a, b)]
+    draws = [distance.resampled(rows, real) for rows in (a, b)]
     interval = percentile_interval(draws[1] - draws[0], centre=second - first)
-    return _difference(distance.name, first, second, interval, len(a), False)
+    return _difference(distance.name, first, second, interval, len(a), distance.higher_is_better)
 
 
 def _difference(

@@ -7,22 +7,15 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lvdm.evaluation.feature_rows import count_unique_rows
 from lvdm.evaluation.features.registry import I3D_LOGITS
-from lvdm.evaluation.frechet import extrapolate, frechet_distance, sample_floor
-from lvdm.evaluation.kernel_distance import kernel_distance, kernel_distance_subsets
-from lvdm.evaluation.metrics.distances import FD, FVD, KD, KD_DEVIATION, KVD, KVD_DEVIATION
-from lvdm.evaluation.metrics.metric import Metric
+from lvdm.evaluation.frechet import extrapolate, sample_floor
+from lvdm.evaluation.kernel_distance import kernel_distance_subsets
+from lvdm.evaluation.metrics import registry
+from lvdm.evaluation.metrics.distances import KD, KD_DEVIATION, KVD, KVD_DEVIATION, Rows
 from lvdm.evaluation.protocols import Protocol
-from lvdm.evaluation.resampled_distances import resampled_frechet_distances, resampled_kernel_distances
 from lvdm.evaluation.resampling import distances_by_count, percentile_interval
 from lvdm.evaluation.results import Curve, MetricRow
-
-Rows = NDArray[np.float64]
-Resampled = Callable[[Rows, Rows, int, int], Rows]
 
 LEAST = 2
 """Clips a side, without which there is no distance at all."""
@@ -37,8 +30,9 @@ class Distance:
 
     name: str
     measure: Callable[[Rows, Rows], float]
-    resampled: Resampled
+    resampled: Callable[[Rows, Rows], Rows]
     has_floor: bool
+    higher_is_better: bool | None
 
 
 def distances_of(protocol: Protocol, extractor: str) -> list[Distance]:
@@ -46,15 +40,17 @@ def distances_of(protocol: Protocol, extractor: str) -> list[Distance]:
 
     Only logits of I3D make an FVD or KVD, as in the literature; of other features they are called FD and KD.
     """
-    frechet, kernel, _ = _names(extractor)
-    found = []
-    if "frechet" in protocol.metrics:
-        measure = functools.partial(frechet_distance, ddof=protocol.ddof)
-        resampled = functools.partial(_resampled_frechet, ddof=protocol.ddof)
-        found.append(Distance(frechet.title(extractor), measure, resampled, has_floor=True))
-    if "kernel" in protocol.metrics:
-        found.append(Distance(kernel.title(extractor), kernel_distance, resampled_kernel_distances, has_floor=False))
-    return found
+    return [
+        Distance(
+            name=metric.title(extractor),
+            measure=functools.partial(metric.measure, protocol),
+            resampled=functools.partial(metric.resampled, protocol),
+            has_floor=metric.has_floor,
+            higher_is_better=metric.higher_is_better,
+        )
+        for metric in registry.SET_METRICS
+        if metric.family in protocol.metrics and metric.of_logits == (extractor in I3D_LOGITS)
+    ]
 
 
 def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protocol: Protocol, curve: Curve) -> MetricRow:
@@ -63,7 +59,7 @@ def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protoco
     The interval is that of resampled clips, moved to the value (see `percentile_interval`).
     """
     value = distance.measure(x, real)
-    values = distance.resampled(x, real, protocol.seed, protocol.distance_resamples)
+    values = distance.resampled(x, real)
     interval = percentile_interval(values, centre=value)
     low = max(0.0, interval.low) if distance.has_floor else interval.low  # moved; a Fréchet distance is never below 0
     usable = {n: found for n, found in zip(curve.sizes, curve.values, strict=True) if n > x.shape[1]}
@@ -77,7 +73,7 @@ def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protoco
         unique=min(count_unique_rows(x), count_unique_rows(real)),
         floor=sample_floor(real, len(x), len(real)) if distance.has_floor else 0.0,
         extrapolated=extrapolate(usable).value if distance.has_floor and len(usable) > 1 else None,
-        higher_is_better=False,
+        higher_is_better=distance.higher_is_better,
     )
 
 
@@ -93,7 +89,7 @@ def distance_curve(distance: Distance, set_name: str, x: Rows, real: Rows, seed:
 def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real: Rows) -> list[MetricRow]:
     """KID's way: the mean of the kernel distance over random subsets, and its deviation; two rows, without interval."""
     most = min(len(x), len(real))
-    _, kernel, spread_of_kernel = _names(extractor)
+    kernel, spread_of_kernel = (KVD, KVD_DEVIATION) if extractor in I3D_LOGITS else (KD, KD_DEVIATION)
     size = min(protocol.subset_size, most)
     mean, deviation = kernel_distance_subsets(x, real, protocol.subsets, size, protocol.seed)
     label = f"{extractor}, {protocol.subsets} subsets of {size}"
@@ -131,15 +127,6 @@ def set_problems(row: MetricRow, asked: int | None, failed: int) -> list[str]:
     if failed:
         reasons.append(f"{failed} clips could not be read")
     return reasons
-
-
-def _names(extractor: str) -> tuple[Metric, Metric, Metric]:
-    """What the Fréchet distance, the kernel distance and its deviation are called of these features."""
-    return (FVD, KVD, KVD_DEVIATION) if extractor in I3D_LOGITS else (FD, KD, KD_DEVIATION)
-
-
-def _resampled_frechet(x: Rows, y: Rows, seed: int, resamples: int, ddof: int) -> Rows:
-    return resampled_frechet_distances(x, y, seed, resamples, ddof)
 
 
 def halves(ids: Sequence[str], key: Callable[[str], str]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ depends on the number of processes, the size of a batch, or which part of the wo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +20,9 @@ from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache, NotFiniteError
 from lvdm.evaluation.clip_files import ClipSpec, Picture, load_clip
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
+from lvdm.progress import ProgressCallback, report_progress
 
 logger = logging.getLogger(__name__)
-
-Tell = Callable[[str, int, int], None]
-"""What is counted, how many, and of how many."""
 
 
 class ExtractionError(UserError):
@@ -89,11 +87,15 @@ class Report:
 
 
 def find_wanted(
-    cache: FeatureCache, sets: Sequence[ClipSet], picture: Picture, workers: int = 1, tell: Tell | None = None
+    cache: FeatureCache,
+    sets: Sequence[ClipSet],
+    picture: Picture,
+    workers: int = 1,
+    on_progress: ProgressCallback | None = None,
 ) -> list[Wanted]:
     """Every record of the sets, in their order. Reads the content of files that are not known yet."""
     files = [path for clips in sets for spec in clips.specs for path in spec.files]
-    cache.hashes.hash_all(files, workers, None if tell is None else lambda done, total: tell("files", done, total))
+    cache.hashes.hash_all(files, workers, on_progress)
     found = []
     for clips in sets:
         for spec in clips.specs:
@@ -212,7 +214,7 @@ def run_jobs(
     writer: FeatureWriter,
     picture: Picture,
     workers: int = 0,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> None:
     """Do the jobs in this process, reading clips in `workers` others (0: in this one too).
 
@@ -225,8 +227,7 @@ def run_jobs(
     )
     for done, prepared in enumerate(loader, start=1):
         writer.add(jobs[prepared.index], prepared)
-        if tell is not None:
-            tell("clips", done, len(jobs))
+        report_progress(on_progress, "clips", done, len(jobs))
     writer.flush()
 
 

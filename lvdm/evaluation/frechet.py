@@ -52,55 +52,6 @@ def _mean_and_factor(rows: Rows, ddof: int) -> tuple[NDArray[np.float64], Rows]:
     return mean, centred
 
 
-class Moments:
-    """What a set of features is judged by, gathered in parts: added in any order and merged in any order.
-
-    It keeps the rows (8 n d bytes of float64, 6.5 MB for 2048 x 400) and orders them only when they are used, so
-    that shards change no digit of any result.
-    """
-
-    def __init__(self, dim: int) -> None:
-        if dim < 1:
-            raise ValueError(f"features have 1 dimension or more, not {dim}")
-        self.dim = dim
-        self._parts: list[Rows] = []
-
-    @property
-    def count(self) -> int:
-        """Number of rows so far."""
-        return sum(len(part) for part in self._parts)
-
-    def add(self, features: ArrayLike) -> None:
-        """Take in rows (n, dim), n may be 0; raises `ValueError` for another length and for values not finite."""
-        rows = checked_rows(features, least=0)
-        if rows.shape[1] != self.dim:
-            raise ValueError(f"features of {rows.shape[1]} dimensions cannot be added to those of {self.dim}")
-        self._parts.append(rows.copy())
-
-    def merge(self, other: Moments) -> None:
-        """Take in all rows of `other`, which stays as it is."""
-        for part in tuple(other._parts):
-            self.add(part)
-
-    def rows(self) -> Rows:
-        """All rows (n, dim), in an order that does not depend on how they came in."""
-        return sorted_rows(np.concatenate([np.empty((0, self.dim)), *self._parts]))
-
-    def mean(self) -> NDArray[np.float64]:
-        """(dim,); raises `ValueError` without rows."""
-        return checked_rows(self.rows(), least=1).mean(axis=0)
-
-    def covariance(self, ddof: int = 1) -> Rows:
-        """(dim, dim); raises `ValueError` for fewer than two rows."""
-        check_ddof(ddof)
-        return _covariance(checked_rows(self.rows()), ddof)
-
-
-def frechet_from_moments(first: Moments, second: Moments, ddof: int = 1) -> float:
-    """`frechet_distance` of what was gathered: equal to the last digit to that of all rows at once."""
-    return frechet_distance(first.rows(), second.rows(), ddof)
-
-
 def sample_floor(x: ArrayLike, n: int | None = None, m: int | None = None) -> float:
     """The Fréchet distance that two samples of one Gaussian with the covariance of x have on average: their noise.
 

@@ -16,6 +16,7 @@ import torchmetrics
 import torchvision
 from torch import Tensor, nn
 
+from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.evaluation.metrics.reconstruction import LPIPS
 from lvdm.suggestions import suggest
@@ -89,7 +90,7 @@ class Lpips(nn.Module):
 
 
 def load_lpips(trunk: Trunk = "alex", weights: str | Path | None = None, heads: str | Path | None = None) -> Lpips:
-    """LPIPS, called `LPIPS[trunk]`, from the file of torchvision's weights that the user has; see `trunk_file`.
+    """LPIPS, called `LPIPS[trunk]`, from the file of torchvision's weights that the user has.
 
     Raises `ValueError` for an unknown trunk, without weights (naming the file to give), and for those of another
     network.
@@ -103,15 +104,10 @@ def load_lpips(trunk: Trunk = "alex", weights: str | Path | None = None, heads: 
     with torch.device("meta"):
         features = getattr(torchvision.models, layout.network)(weights=None).features
     features = features[: layout.taps[-1] + 1]
-    features.load_state_dict(_trunk_weights(Path(weights), features, layout), assign=True)
+    fill(features, _trunk_weights(Path(weights), features, layout))
     found = read_checkpoint(heads if heads is not None else _shipped_heads(trunk))
     tensors = [found[f"lin{place}.model.1.weight"].float() for place in range(len(layout.taps))]
     return Lpips(trunk, features, layout.taps, tensors).eval().requires_grad_(False)
-
-
-def trunk_file(trunk: Trunk) -> str:
-    """The name under which torchvision publishes the weights of a trunk."""
-    return _layout(trunk).published_as
 
 
 def _layout(trunk: str) -> _Layout:

@@ -8,7 +8,7 @@ import hashlib
 import io
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,14 +27,12 @@ from lvdm.data.video_writer import write_video
 from lvdm.evaluation.clip_files import CLIP_SUFFIXES, FileFacts, inspect_file
 from lvdm.evaluation.manifest import Entry, Manifest, ManifestError, read_table, relative_path, with_inputs
 from lvdm.evaluation.protocols import ClipChoice, Protocol, Role
+from lvdm.progress import ProgressCallback, report_progress
 
 logger = logging.getLogger(__name__)
 
 REQUESTS_FILE = "requests.csv"
 """Beside the procedural clips: their first frames and captions, as `dynamicrafter animate` takes them."""
-
-Tell = Callable[[str, int, int], None]
-"""What is counted, how many, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def make_manifest(
     *,
     fps: float | None = None,
     like: Manifest | None = None,
-    tell: Tell | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> Manifest:
     """The clips that `protocol` cuts from a folder of videos, or from a .csv or .jsonl list of them (id, video, ...).
 
@@ -77,8 +75,7 @@ def make_manifest(
     entries: list[Entry] = []
     for done, video in enumerate(chosen, start=1):
         entries += _cut(video, folder, protocol, role, fps)
-        if tell is not None:
-            tell("videos", done, len(chosen))
+        report_progress(on_progress, "videos", done, len(chosen))
     entries = [_relative(entry, folder, target.parent) for entry in entries]
     if like is not None:
         entries = with_inputs(entries, like, target.parent, target.name)
@@ -86,7 +83,11 @@ def make_manifest(
 
 
 def make_procedural(
-    target: Path, protocol: Protocol, count: int, tell: Tell | None = None, overwrite: bool = False
+    target: Path,
+    protocol: Protocol,
+    count: int,
+    on_progress: ProgressCallback | None = None,
+    overwrite: bool = False,
 ) -> Manifest:
     """Draw `count` held-out procedural clips into files beside `target`, with what a model needs to animate them.
 
@@ -126,8 +127,7 @@ def make_procedural(
             seed=protocol.seed + index,
         )
         entries.append(entry)
-        if tell is not None:
-            tell("clips", index + 1, count)
+        report_progress(on_progress, "clips", index + 1, count)
     _write_requests(entries, [clips.scene(index).frame_stride for index in range(count)], folder / REQUESTS_FILE)
     return Manifest(target.name, folder, tuple(entries))
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.checkpoint import checkpoint_hash, read_checkpoint
+from lvdm.checkpoint.filling import fill
 
 UPDATES = 20
 """Refinements of the flow, as many as VBench runs."""
@@ -37,9 +38,7 @@ class RaftFlow:
         """
         stored = read_checkpoint(weights)
         name, self.network = _fitting_network({key: stored.shape(key) for key in stored}, Path(weights))
-        tensors = {key: stored[key] for key in self.network.state_dict()}
-        whole = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
-        self.network.load_state_dict(whole, assign=True)
+        fill(self.network, ((key, _in_float32(stored[key])) for key in self.network.state_dict()))
         self.network.eval().requires_grad_(False)
         self.id = name.replace("_", "-")
         self.weights_sha256: str | None = checkpoint_hash(weights)
@@ -61,6 +60,10 @@ class RaftFlow:
             fitted.append(F.pad(large, (0, right, 0, down), mode="replicate"))
         flow = self.network(*fitted, num_flow_updates=UPDATES)[-1][..., : height * factor, : width * factor]
         return F.avg_pool2d(flow, factor) / factor if factor > 1 else flow
+
+
+def _in_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _pairs(first: Tensor, second: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -82,27 +82,6 @@ def bootstrap_mean(values: ArrayLike, seed: int, resamples: int = 1000, confiden
     return percentile_interval([found[index].mean() for (index,) in draws], confidence)
 
 
-def bootstrap_statistic(
-    arrays: Sequence[ArrayLike],
-    statistic: Statistic,
-    seed: int,
-    resamples: int = 200,
-    *,
-    confidence: float = 0.95,
-    centred: bool = False,
-) -> Interval:
-    """The percentile interval of `statistic(*arrays)`, where the rows of each array are drawn anew by themselves.
-
-    `centred` is for distances of sets, see `percentile_interval`: their intervals are then about right for sets that
-    differ, and up to twice too wide for sets that do not. `resampled_distances` has faster ways for those that
-    this package defines. Raises `ValueError` for arrays without rows, and whatever the statistic raises.
-    """
-    rows = [np.asarray(array) for array in arrays]
-    draws = resampled_indices([len(array) for array in rows], seed, resamples)
-    values = [statistic(*(array[index] for array, index in zip(rows, draw, strict=True))) for draw in draws]
-    return percentile_interval(values, confidence, statistic(*rows) if centred else None)
-
-
 def paired_difference(
     a: ArrayLike, b: ArrayLike, seed: int, resamples: int = 1000, confidence: float = 0.95
 ) -> Interval:

@@ -25,10 +25,10 @@ from lvdm.jobs.plan import Plan, PlannedVideo, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationRequest, GenerationResult
-from lvdm.runtime import ProgressCallback
 
 logger = logging.getLogger(__name__)
 

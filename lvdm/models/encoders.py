@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint import CheckpointError, CheckpointFile, Part, part_of
+from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER
 from lvdm.config import Component
@@ -71,8 +72,7 @@ def load_first_stage(
 
 def _filled(encoders: FrozenEncoders, files: Sequence[CheckpointFile], device: torch.device | str) -> FrozenEncoders:
     tensors = _find(encoders, files)
-    weights = {key: file[key].to(device, torch.float32, copy=True) for key, file in tensors.items()}
-    encoders.load_state_dict(weights, assign=True)
+    fill(encoders, ((key, file[key].to(device, torch.float32, copy=True)) for key, file in tensors.items()), device)
     return encoders
 
 

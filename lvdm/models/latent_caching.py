@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from lvdm.data.latent_items import CacheItems, Pictures
 from lvdm.data.latent_records import DTYPES, CacheError, Kind, RecordStore, RecordWriter, record_key
 from lvdm.documents import parse_json
 from lvdm.models.encoders import FrozenEncoders
+from lvdm.progress import ProgressCallback, report_progress
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,6 @@ _PROBED = 64
 
 _SENTENCES = 64
 """Sentences that are encoded together."""
-
-OnProgress = Callable[[str, int, int], None]
-"""(what is being done, how many are done, of how many)"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ class LatentCaching:
 
     # ------------------------------------------------------------------ making
 
-    def run(self, on_progress: OnProgress = lambda what, done, total: None) -> CachingReport:
+    def run(self, on_progress: ProgressCallback | None = None) -> CachingReport:
         """Fill the gaps; write the index, unless this is one of several shards. What is finished stays."""
         number, count = self.options.shard
         mine = range(number, len(self.items), count)
@@ -159,9 +157,9 @@ class LatentCaching:
         self._make_texts(mine, on_progress)
         entries = []
         for done, index in enumerate(mine):
-            on_progress("videos", done, len(mine))
+            report_progress(on_progress, "videos", done, len(mine))
             entries.append(self._make(index))
-        on_progress("videos", len(mine), len(mine))
+        report_progress(on_progress, "videos", len(mine), len(mine))
         broken = tuple(f"{entry.path}: {entry.broken}" for entry in entries if entry.broken)
         if count == 1:
             CacheIndex(self.recipe, self.items.rule, *nulls, entries).write(self.store.folder)
@@ -176,10 +174,10 @@ class LatentCaching:
             self._write("tokens", tokens, self.encoders.tokens(torch.zeros(1, 3, side, side, device=self._device)))
         return text, tokens
 
-    def _make_texts(self, mine: range, on_progress: OnProgress) -> None:
+    def _make_texts(self, mine: range, on_progress: ProgressCallback | None) -> None:
         waiting: dict[str, None] = {}
         for done, index in enumerate(mine):
-            on_progress("sentences", done, len(mine))
+            report_progress(on_progress, "captions", done, len(mine))
             try:
                 caption = self.items.caption(index)
             except (ValueError, OSError):

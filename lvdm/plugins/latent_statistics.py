@@ -6,9 +6,8 @@ from pathlib import Path
 
 import safetensors
 from safetensors import safe_open
-from safetensors.torch import save_file
 
-from lvdm.data.atomic import atomic_path
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.plugins.early_start import LatentStatistics
 
 FORMAT = "dynamicrafter-latent-statistics/1"
@@ -16,11 +15,8 @@ FORMAT = "dynamicrafter-latent-statistics/1"
 
 def write_statistics(path: str | Path, statistics: LatentStatistics, clips: int, source: str) -> None:
     """Write the statistics of `clips` clips of `source` to `path`. Raises `OutputError`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     described = {"format": FORMAT, "variance": repr(statistics.variance), "clips": str(clips), "source": source}
-    with atomic_path(path) as temporary:
-        save_file({"mean": statistics.mean.contiguous()}, temporary, metadata=described)
+    write_safetensors(path, {"mean": statistics.mean}, described)
 
 
 def read_statistics(path: str | Path) -> LatentStatistics:

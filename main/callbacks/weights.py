@@ -7,20 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import callbacks as lightning_callbacks
 from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint.lora import write_lora
 from lvdm.checkpoint.parts import part_of
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import ConfigError
-from lvdm.data.atomic import atomic_path
 from lvdm.data.ownership import check_replaceable
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import lora_info, lora_matrices
@@ -153,9 +151,8 @@ class WeightExport(pl.Callback):
         if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module.unet)):
             write_lora(self.config.path, adapters, lora_info(pl_module.unet, pl_module.base_checkpoint))
             return
-        tensors = {key: value.detach().cpu().contiguous() for key, value in pl_module.state_dict().items()}
-        with atomic_path(Path(self.config.path)) as temporary:
-            save_file(tensors, temporary, {"format": "pt", **EXPORT_MARK})
+        tensors = pl_module.state_dict()
+        write_safetensors(self.config.path, tensors, {"format": "pt", **EXPORT_MARK})
         if rounded := _rounded_parts(tensors):
             log.warning(
                 "%s: %s rounded by tuning.frozen_precision; `dynamicrafter convert --encoders FILE` puts those of the "

@@ -20,6 +20,7 @@ from lvdm.data.images import load_image
 from lvdm.data.ownership import check_replaceable
 from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
 from lvdm.data.video_reader import VideoReader
+from lvdm.progress import Progress
 from scripts.commands.progress import counting_bar, library_messages
 
 _SHOWN = 48
@@ -117,9 +118,9 @@ def _show_progress(examination: Examination) -> None:
     known, total = len(examination.facts), len(examination.files)
     try:
         with counting_bar() as show:
-            show("looking at files", known, total)
+            show(Progress("looking at files", known, total))
             for done, _ in enumerate(examination.run(), start=known + 1):
-                show("looking at files", done, total)
+                show(Progress("looking at files", done, total))
     except KeyboardInterrupt:
         console = Console(stderr=True, soft_wrap=True, highlight=False)
         console.print(f"{len(examination.facts)} of {total} files were looked at; run it again to go on")

@@ -61,13 +61,13 @@ def manifest_command(
         raise ValueError(f"--role {role}: should be real or fake")
     check_replaceable(output, overwrite)
     chosen = load_protocol(protocol, parse_overrides(overrides or []))
-    with library_messages(), counting_bar() as tell:
+    with library_messages(), counting_bar() as show:
         if videos is None:
-            made = make_procedural(output, chosen, count or chosen.clips, tell, overwrite)
+            made = make_procedural(output, chosen, count or chosen.clips, show, overwrite)
         else:
             other = None if like is None else read_manifest(like)
             side = "real" if role == "real" else "fake"
-            made = make_manifest(videos, output, chosen, side, fps=fps, like=other, tell=tell)  # type: ignore[arg-type]
+            made = make_manifest(videos, output, chosen, side, fps=fps, like=other, on_progress=show)  # type: ignore[arg-type]
         write_manifest(made, output)
     left_out = [entry for entry in made.entries if entry.skip]
     console = Console(highlight=False, soft_wrap=True, markup=False)

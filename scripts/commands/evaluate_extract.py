@@ -97,11 +97,11 @@ def extract_missing(
 
     picture = Picture.of(evaluations[0].protocol)
     sets = [clips for own in evaluations for clips in own.sets(extractors.common, extractors.pairs)]
-    with counting_bar() as tell:
-        wanted = find_wanted(cache, sets, picture, max(1, workers), tell)
+    with counting_bar() as show:
+        wanted = find_wanted(cache, sets, picture, max(1, workers), show)
         jobs = find_jobs(cache, wanted, *part)
         if devices == 1:
-            run_jobs(jobs, FeatureWriter(cache, batch_size), picture, workers, tell)
+            run_jobs(jobs, FeatureWriter(cache, batch_size), picture, workers, show)
     if devices > 1 and jobs:
         from main.extraction import extract_on_devices
 

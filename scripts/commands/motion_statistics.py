@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lvdm.progress import Progress
 from scripts.commands.progress import counting_bar, library_messages
 
 if TYPE_CHECKING:
@@ -53,11 +54,11 @@ def motion_levels(
     levels = candidate_levels([pipe.card.fs_for_share(i / 4) for i in range(5)])
     with library_messages(), counting_bar() as show:
         for number, level in enumerate(levels):
-            show("levels", number, len(levels))
+            show(Progress("levels", number, len(levels)))
             if number == len(found):
                 found.append({**dataclasses.asdict(level), **_measure(pipe, asked, level, steps, seed, batch_size)})
                 write_json(destination, {**about, "levels": found})
-        show("levels", len(levels), len(levels))
+        show(Progress("levels", len(levels), len(levels)))
     numbers = rising_levels([level["motion"] for level in found])
     rising = placed_levels([levels[i] for i in numbers], [fmean(found[i]["motion"]) for i in numbers])
     write_json(destination, {**about, "levels": found, "motion_levels": [dataclasses.asdict(one) for one in rising]})

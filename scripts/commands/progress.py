@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as Bars
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from lvdm.results import Progress as StageProgress
+from lvdm.progress import Progress, ProgressCallback
 
 STAGES = {"encode": "reading image and prompt", "sample": "sampling", "decode": "decoding frames"}
 
@@ -52,13 +50,13 @@ def library_messages() -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[StageProgress], None]]:
+def progress_bar(title: str) -> Iterator[ProgressCallback]:
     """A bar on stderr that disappears at the end; yields what the pipeline reports to."""
     with _bar() as bar:
         task = bar.add_task(title, total=None)
         current = ""
 
-        def show(progress: StageProgress) -> None:
+        def show(progress: Progress) -> None:
             nonlocal current
             if progress.stage != current:
                 current = progress.stage
@@ -69,12 +67,13 @@ def progress_bar(title: str) -> Iterator[Callable[[StageProgress], None]]:
 
 
 @contextmanager
-def counting_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on stderr, one for each kind of thing; yields a function of what is counted, how many, and of how many."""
+def counting_bar() -> Iterator[ProgressCallback]:
+    """Bars on stderr, one for each kind of thing that is counted; yields what the work reports to."""
     with _bar() as bar:
         tasks: dict[str, TaskID] = {}
 
-        def show(what: str, done: int, total: int) -> None:
+        def show(progress: Progress) -> None:
+            what, done, total = progress.stage, progress.done, progress.total
             if what not in tasks:
                 tasks[what] = bar.add_task(what, total=total, completed=done)  # what was there counts for no speed
             bar.update(tasks[what], completed=done, total=total)
@@ -82,7 +81,7 @@ def counting_bar() -> Iterator[Callable[[str, int, int], None]]:
         yield show
 
 
-def _bar() -> Progress:
+def _bar() -> Bars:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -90,7 +89,7 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Bars(*columns, console=Console(stderr=True), transient=True)
 
 
 def print_lines(lines: Iterable[str]) -> None:

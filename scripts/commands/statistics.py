@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lvdm.progress import Progress
 from scripts.commands.overwriting import Overwrite
 from scripts.commands.progress import counting_bar, library_messages
 
@@ -57,6 +58,6 @@ def analytic_init(
             video = videos.clip(number % len(videos), random.Random(f"{seed}/{number}/clip"), None)["video"]
             mean = encoders.moments(torch.as_tensor(video).movedim(1, 0).to(where)).chunk(2, dim=1)[0]  # t c h w
             running.add(model.scale_factor * mean.movedim(0, 1).cpu())
-            show("clips", number + 1, clips)
+            show(Progress("clips", number + 1, clips))
     write_statistics(destination, running.result(), clips, ", ".join(map(str, config)))
     Console(highlight=False, soft_wrap=True).print(str(destination))

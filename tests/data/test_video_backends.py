@@ -16,10 +16,20 @@ import numpy as np
 import pytest
 import torch
 
-from lvdm.data.torchcodec_reader import BackendError, TorchCodecReader, torchcodec_runs
+from lvdm.data.torchcodec_reader import BackendError, TorchCodecReader, load_torchcodec
 from lvdm.data.video_backends import Backend, open_video
 from lvdm.data.video_folder import VideoFolderConfig
 from lvdm.data.video_reader import VideoError
+
+
+def torchcodec_runs() -> bool:
+    """Whether torchcodec and the FFmpeg libraries that it needs are installed."""
+    try:
+        load_torchcodec()
+    except BackendError:
+        return False
+    return True
+
 
 BACKENDS: list[Backend] = ["pyav", "torchcodec"] if torchcodec_runs() else ["pyav"]
 COUNT = 40

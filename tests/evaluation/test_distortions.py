@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from distortions import DISTORTIONS
 from torch import Tensor
-
-from lvdm.evaluation.distortions import DISTORTIONS
 
 NEUTRAL = {name: 1.0 if name in ("slow", "fast") else 0.0 for name in DISTORTIONS}
 

@@ -23,6 +23,7 @@ from lvdm.evaluation.extraction import (
     run_jobs,
 )
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
+from lvdm.progress import Progress
 
 PICTURE = Picture("crop", 16, 16)
 
@@ -154,12 +155,12 @@ def test_interrupting_keeps_what_is_done(specs: tuple[ClipSpec, ...], tmp_path: 
     cache = FeatureCache(tmp_path / "cache")
     wanted = find_wanted(cache, [ClipSet("fake", specs, (Means(),))], PICTURE)
 
-    def interrupt(what: str, done: int, total: int) -> None:
-        if done == 6:
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, 1), PICTURE, tell=interrupt)
+        run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, 1), PICTURE, on_progress=interrupt)
     assert len(contents(tmp_path / "cache")) == 6
     assert extract(tmp_path / "cache", specs).made == 4
 

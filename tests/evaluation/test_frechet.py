@@ -12,10 +12,8 @@ from torchmetrics.image.fid import _compute_fid
 
 from lvdm.evaluation.frechet import (
     Extrapolation,
-    Moments,
     extrapolate,
     frechet_distance,
-    frechet_from_moments,
     sample_floor,
 )
 from lvdm.evaluation.resampling import distances_by_count
@@ -89,38 +87,6 @@ def test_agreement_with_torchmetrics(n: int, m: int, tolerance: float) -> None:
     moments = [torch.from_numpy(a) for r in (x, y) for a in (r.mean(axis=0), np.cov(r, rowvar=False))]
     expected = _compute_fid(*moments).item()
     assert frechet_distance(x, y) == pytest.approx(expected, rel=tolerance)
-
-
-def test_shards_change_no_digit() -> None:
-    x, y = random_rows(60, 20, 1), random_rows(70, 20, 2)
-    expected = frechet_distance(x, y)
-    for order in ((0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)):
-        shards = [Moments(20) for _ in range(4)]
-        for shard, part in zip(shards, np.array_split(x, 4), strict=True):
-            shard.add(part[:5])
-            shard.add(part[5:].astype(np.float64))
-        gathered = Moments(20)
-        for index in order:
-            gathered.merge(shards[index])
-        other = Moments(20)
-        other.add(y[::-1])
-        assert gathered.count == 60
-        assert frechet_from_moments(gathered, other) == expected
-    np.testing.assert_allclose(gathered.mean(), x.mean(axis=0), rtol=1e-12)
-    np.testing.assert_allclose(gathered.covariance(), np.cov(x, rowvar=False), rtol=1e-10)
-    np.testing.assert_allclose(gathered.covariance(ddof=0), np.cov(x, rowvar=False, ddof=0), rtol=1e-10)
-
-
-def test_moments_merge_with_themselves_and_with_nothing() -> None:
-    moments = Moments(3)
-    moments.add(np.empty((0, 3)))
-    moments.add(random_rows(5, 3))
-    moments.merge(moments)
-    assert moments.count == 10
-    with pytest.raises(ValueError, match="of 4 dimensions"):
-        moments.add(np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="at least 2"):
-        frechet_from_moments(Moments(3), moments)
 
 
 @pytest.mark.parametrize("spectrum", [np.ones(10), 1 / np.arange(1, 11.0)], ids=["white", "power law"])

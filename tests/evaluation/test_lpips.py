@@ -10,8 +10,8 @@ from random_trunks import convolutions, trunk_weights
 from torch import Tensor
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from lvdm.evaluation.lpips import load_lpips, trunk_file
-from lvdm.evaluation.metrics.reconstruction import reconstruction
+from lvdm.evaluation.lpips import load_lpips
+from lvdm.evaluation.metrics.registry import reconstruction
 
 
 @pytest.fixture
@@ -68,4 +68,5 @@ def test_missing_and_wrong_weights_are_told(alexnet: Path, tmp_path: Path) -> No
         load_lpips("resnet", alexnet)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="does not exist"):
         load_lpips("alex", tmp_path / "none.pth")
-    assert trunk_file("squeeze") == "squeezenet1_1-b8a52dc0.pth"
+    with pytest.raises(ValueError, match=r"give the file squeezenet1_1-b8a52dc0\.pth"):
+        load_lpips("squeeze")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from distortions import DISTORTIONS
 
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
-from lvdm.evaluation.distortions import DISTORTIONS
 from lvdm.evaluation.features.protocol import LoadedClip
-from lvdm.evaluation.metrics.from_frames import measure
-from lvdm.evaluation.metrics.registry import higher_is_better
+from lvdm.evaluation.metrics.registry import higher_is_better, measure
 from lvdm.evaluation.resampling import paired_difference
 from lvdm.quality.flow import ClassicalFlow
 

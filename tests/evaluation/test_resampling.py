@@ -13,7 +13,6 @@ from lvdm.evaluation.resampled_distances import resampled_frechet_distances, res
 from lvdm.evaluation.resampling import (
     Interval,
     bootstrap_mean,
-    bootstrap_statistic,
     distances_by_count,
     paired_difference,
     percentile_interval,
@@ -85,23 +84,12 @@ def test_separated() -> None:
     assert separated(Interval(0, 0.5), from_value=1)
 
 
-def test_a_statistic_of_several_arrays() -> None:
-    x, y = normal(80), normal(50, seed=1) + 1
-
-    def ratio(a: np.ndarray, b: np.ndarray) -> float:
-        return float(a.std() / b.std())
-
-    interval = bootstrap_statistic([x, y], ratio, seed=0)
-    assert interval.low < ratio(x, y) < interval.high
-    assert bootstrap_statistic([x, y], ratio, seed=0) == interval
-
-
 def test_a_centred_interval_surrounds_the_distance() -> None:
     """Resamples of one distribution lie at about twice the floor: their own interval would leave the value out."""
     x, y = normal(100, 8), normal(100, 8, seed=1)
     value = frechet_distance(x, y)
-    raw = bootstrap_statistic([x, y], frechet_distance, seed=0, resamples=50)
-    centred = bootstrap_statistic([x, y], frechet_distance, seed=0, resamples=50, centred=True)
+    values = resampled_frechet_distances(x, y, seed=0, resamples=50)
+    raw, centred = percentile_interval(values), percentile_interval(values, centre=value)
     assert value < raw.low
     assert centred.low < value < centred.high
     assert centred.high - centred.low == pytest.approx(raw.high - raw.low)

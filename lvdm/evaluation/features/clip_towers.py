@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm.checkpoint import CheckpointError, CheckpointFile, read_checkpoint
+from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.parts import IMAGE_TOWER, TEXT_TOWER
 from lvdm.config import ConfigError, load_model_config, load_yaml
@@ -63,7 +64,7 @@ class ClipFeatures:
         self.device = choose_device(device)
         tensors = tower_tensors(self.towers, read_checkpoint(files.checkpoint))
         self.weights_sha256: str | None = hash_of_tensors(sorted(tensors.items()))
-        self.towers.load_state_dict({key: value.to(self.device) for key, value in tensors.items()}, assign=True)
+        fill(self.towers, tensors, self.device)
 
     def preprocess(self, clip: LoadedClip) -> Record:
         """`frames` uint8 (t, H, W, 3), and where there are such `tokens` (n,), `image` and `last_image` (H, W, 3)."""

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, read_checkpoint
+from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.torchscript import is_torchscript, read_torchscript
-from lvdm.data.atomic import atomic_path
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.evaluation.features.i3d import I3D
 
 EPS_KEY, TENSORS_KEY = "i3d.eps", "i3d.tensors_sha256"
@@ -93,8 +93,7 @@ def convert_i3d(
         SOURCE_KEY: source.name,
         SOURCE_HASH_KEY: found.source_sha256,
     }
-    with atomic_path(destination) as temporary:
-        save_file(tensors, temporary, metadata)
+    write_safetensors(destination, tensors, metadata)
     return found
 
 
@@ -120,7 +119,7 @@ def load_i3d(path: str | Path) -> tuple[I3D, str]:
     if digest != checkpoint.metadata.get(TENSORS_KEY):
         raise CheckpointError(f"{path} is damaged: its tensors are not those that were converted; convert it again")
     network = I3D(eps)
-    network.load_state_dict(tensors)
+    fill(network, tensors)
     return network, digest
 
 

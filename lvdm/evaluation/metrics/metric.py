@@ -134,5 +134,12 @@ class FeatureMetric(Metric):
         return self.min_frames if name == "frames" else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class PairMetric(Metric):
+    """A metric of generated frames against real ones: uint8 (t, H, W, 3) and (t, H, W, 3) -> (t,), one a frame."""
+
+    measure: Callable[[Tensor, Tensor], Tensor]
+
+
 NOT_DEFINED = math.nan
 """What a `FrameMetric` gives for a clip that cannot have it."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.evaluation.metrics.metric import Metric
+from lvdm.evaluation.metrics.metric import Metric, PairMetric
 from lvdm.psnr import psnr_of_each
 
 GIVEN = (0, -1)
@@ -26,21 +26,6 @@ WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-PSNR = Metric(
-    name="PSNR", unit="dB", better="higher", meaning="Against the real frames between the given ones, in decibels."
-)
-SSIM = Metric(
-    name="SSIM",
-    better="higher",
-    meaning="Structural similarity with the real frames between the given ones, at most 1.",
-)
-LPIPS = Metric(
-    name="LPIPS",
-    better="lower",
-    meaning="Perceptual distance from the real frames between the given ones, 0 for equal frames.",
-)
-
-
 class PairedDistance(Protocol):
     """A perceptual distance of pictures, such as `lpips.Lpips`. `name` says which, as in LPIPS[alex]."""
 
@@ -48,22 +33,6 @@ class PairedDistance(Protocol):
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
         """(n, 3, H, W) float32 pairs in [-1, 1] -> (n,), 0 for equal pictures."""
-
-
-def reconstruction(
-    made: Tensor, real: Tensor, given: Sequence[int] = GIVEN, distances: Sequence[PairedDistance] = ()
-) -> dict[str, float]:
-    """Means over the frames that were not given: `PSNR[dB]`, `SSIM`, and the distances under their own names.
-
-    made, real: uint8 (t, H, W, 3). A frame that is equal counts as 100 decibels.
-    Raises `ValueError` for other frames, different shapes, and where all frames were given.
-    """
-    inner_made, inner_real = interior(made, given), interior(real, given)
-    _check(inner_made, inner_real)
-    values = {PSNR.title(): psnr_of_each(inner_made, inner_real), SSIM.title(): ssim(inner_made, inner_real)}
-    for distance in distances:
-        values[distance.name] = distance(_signed(inner_made), _signed(inner_real)).double()
-    return {name: float(value.mean()) for name, value in values.items()}
 
 
 def interior(frames: Tensor, given: Sequence[int] = GIVEN) -> Tensor:
@@ -86,7 +55,7 @@ def ssim(made: Tensor, real: Tensor) -> Tensor:
     the mean over the three channels. Black against white gives C1 / (1 + C1) = 9.999e-05 in units of the range.
     made, real: uint8 (t, H, W, 3), 11 pixels or more on each side.
     """
-    _check(made, real)
+    check_pairs(made, real)
     if min(made.shape[1:3]) < WINDOW:
         raise ValueError(
             f"SSIM needs frames of {WINDOW} pixels or more on each side, they are {tuple(made.shape[1:3])}"
@@ -114,12 +83,13 @@ def _blurred(channels: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(channels, weights.view(1, 1, -1, 1)), weights.view(1, 1, 1, -1))
 
 
-def _signed(frames: Tensor) -> Tensor:
+def signed(frames: Tensor) -> Tensor:
     """uint8 (t, H, W, 3) -> float32 (t, 3, H, W) in [-1, 1]."""
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _check(made: Tensor, real: Tensor) -> None:
+def check_pairs(made: Tensor, real: Tensor) -> None:
+    """Raise `ValueError` unless both are uint8 (t, H, W, 3) of one shape."""
     for frames in (made, real):
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or math.prod(frames.shape) == 0:
             raise ValueError(f"frames should be uint8 (t, H, W, 3), they are {frames.dtype} {tuple(frames.shape)}")
@@ -127,3 +97,23 @@ def _check(made: Tensor, real: Tensor) -> None:
         raise ValueError(
             f"frames of {tuple(made.shape)} cannot be compared with real ones of {tuple(real.shape)}: sample both alike"
         )
+
+
+PSNR = PairMetric(
+    name="PSNR",
+    unit="dB",
+    better="higher",
+    meaning="Against the real frames between the given ones, in decibels.",
+    measure=psnr_of_each,
+)
+SSIM = PairMetric(
+    name="SSIM",
+    better="higher",
+    meaning="Structural similarity with the real frames between the given ones, at most 1.",
+    measure=ssim,
+)
+LPIPS = Metric(
+    name="LPIPS",
+    better="lower",
+    meaning="Perceptual distance from the real frames between the given ones, 0 for equal frames.",
+)

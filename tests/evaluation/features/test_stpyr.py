@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
+from distortions import DISTORTIONS
 from torch import Tensor
 
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
-from lvdm.evaluation.distortions import DISTORTIONS
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.features.stpyr import FLOOR, NAMES, SIDE, SpaceTimePyramid, space_time_features
 from lvdm.evaluation.frechet import frechet_distance

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lvdm.data.video_writer import to_uint8
 from lvdm.evaluation.features.protocol import LoadedClip
-from lvdm.evaluation.metrics.from_frames import measure, measure_names, measures_id
+from lvdm.evaluation.metrics.registry import measure, measure_names, measures_id
 from lvdm.psnr import MAX_PSNR
 from lvdm.quality.flow import ClassicalFlow
 

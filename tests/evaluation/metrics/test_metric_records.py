@@ -12,9 +12,8 @@ import lvdm.evaluation
 from lvdm.data.video_writer import to_uint8
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.metrics import registry
-from lvdm.evaluation.metrics.from_frames import measure
 from lvdm.evaluation.metrics.metric import FrameMetric, Metric
-from lvdm.evaluation.metrics.registry import higher_is_better, known_metrics, metric_of
+from lvdm.evaluation.metrics.registry import higher_is_better, known_metrics, measure, metric_of
 from lvdm.evaluation.report.meaning import sentence
 from lvdm.quality.flow import ClassicalFlow
 
@@ -52,7 +51,8 @@ def test_titles_are_those_of_published_results() -> None:
         "PIC[tiny-clip cosine]",
         "i2v similarity[tiny-clip]",
     ]
-    assert [metric.title() for metric in registry.PAIR_METRICS] == ["PSNR[dB]", "SSIM", "LPIPS"]
+    assert [metric.title() for metric in registry.PAIR_METRICS] == ["PSNR[dB]", "SSIM"]
+    assert [metric.title("x") for metric in registry.SET_METRICS] == ["FVD[x]", "FD[x]", "KVD[x]", "KD[x]"]
 
 
 def test_every_metric_has_its_direction_and_a_meaning() -> None:
@@ -65,8 +65,7 @@ def test_every_metric_has_its_direction_and_a_meaning() -> None:
 
 
 def test_two_ways_to_one_metric_mean_the_same() -> None:
-    every = (*registry.SET_METRICS, *registry.FEATURE_METRICS, *registry.FRAME_METRICS, *registry.PAIR_METRICS)
-    for metric in every:
+    for metric in (*registry.FEATURE_METRICS, *registry.FRAME_METRICS, *registry.PAIR_METRICS, *registry.SET_METRICS):
         known = known_metrics()[metric.name]
         assert (metric.better, metric.meaning, metric.unit) == (known.better, known.meaning, known.unit)
 
@@ -102,3 +101,14 @@ def test_nothing_is_decided_by_how_a_name_begins_or_ends(folder: str) -> None:
     for path in sorted((EVALUATION / folder).glob("*.py")):
         attributes = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
         assert not attributes & {"startswith", "endswith", "removeprefix"}, f"{path.name} looks at the ends of a name"
+
+
+def test_the_table_of_the_docs_has_all_metrics_and_their_directions() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    section = text.partition("## What is measured")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if "| `" in line]
+    shown = {title: row[2].partition(",")[0] for row in rows for title in row[0].replace("`", "").split(", ")}
+    # a comma inside of brackets, as of motion[flow-v1, diagonals/s], splits a title: its end is no metric
+    found = {metric.name: better for title, better in shown.items() if (metric := metric_of(title)) is not None}
+    signs = {"higher": "higher", "lower": "lower", "neither": "-"}
+    assert found == {name: signs[metric.better] for name, metric in known_metrics().items()}

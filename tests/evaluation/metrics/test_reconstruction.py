@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from lvdm.evaluation.metrics.reconstruction import interior, reconstruction, ssim
+from lvdm.evaluation.metrics.reconstruction import interior, ssim
+from lvdm.evaluation.metrics.registry import reconstruction
 from lvdm.psnr import MAX_PSNR
 
 
