@@ -155,3 +155,17 @@ def test_a_report_of_data_is_made_anew_over_its_own(here: Path) -> None:
         run("data", "check", "data", "--captions", "none", "--output", "out")
     assert json.loads(Path("out/report.json").read_text())["format"] == "dynamicrafter-data-check/1"
     assert len(Path("out/examined.jsonl").read_text().split("\n")) < 6
+
+
+def test_caches_and_measured_levels_replace_no_other_files(here: Path) -> None:
+    Path("cache").mkdir()
+    Path("cache/index.json").write_text('{"chunks": []}')  # of LitData, which has the same name
+    error = run("data", "cache", "cache", "--config", "absent.yaml", code=2)
+    assert "index.json is there and is no index of a latent cache" in error
+    rows = [json.dumps({"image": "cat.png", "prompt": PROMPT, "name": name}) for name in "abc"]
+    Path("list.jsonl").write_text("\n".join(rows))
+    for content in ("mine", "[1]", '{"a": 1}'):
+        Path("levels.json").write_text(content)
+        error = run("stats", "motion", "list.jsonl", "levels.json", code=2)
+        assert "levels.json" in error
+        assert Path("levels.json").read_text() == content
