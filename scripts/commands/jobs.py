@@ -144,11 +144,8 @@ def list_job(source: Path, mode: str, options: GenerationOptions) -> Job:
         check_mask(asked, options, settings, card)
         check_prompts_at(options.prompts_at(), settings)
         check_length(output, options, settings)
-    for video in videos:
-        rivals = video.contest
-        check_place(rivals.output if rivals and rivals.best else video.output, options)
-        if rivals and video.output == rivals.entries[0]:
-            rivals.check_folder(options.overwrite)
+    rivals = videos[0].contest
+    check_output(rivals.output if rivals else videos[0].output)
     return Job(tuple(videos), files, options, _playback_fps(options, card), mode == "loop", True)
 
 
@@ -235,6 +232,16 @@ def check_place(output: Path, options: GenerationOptions) -> None:
     """Raise `OutputError` for a video that cannot be written, or would replace what was not made here."""
     check_output(output)
     check_video_replaceable(output, options.overwrite, options.contact_sheet)
+
+
+def check_places(videos: Sequence[Video], options: GenerationOptions) -> None:
+    """Raise `OutputError` if one of these videos would replace what was not made here."""
+    outputs = (video.contest.output if video.contest and video.contest.best else video.output for video in videos)
+    for output in dict.fromkeys(outputs):
+        check_video_replaceable(output, options.overwrite, options.contact_sheet)
+    for rivals in dict.fromkeys(video.contest for video in videos):
+        if rivals:
+            rivals.check_folder(options.overwrite)
 
 
 def check_request(asked: Request) -> None:

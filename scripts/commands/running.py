@@ -31,7 +31,7 @@ from lvdm.quality.report import QualityReport
 from lvdm.results import GenerationRequest, GenerationResult
 from lvdm.runtime import ProgressCallback
 from scripts.commands.contests import Contest
-from scripts.commands.jobs import Job, Video, load_if_given
+from scripts.commands.jobs import Job, Video, check_places, load_if_given
 from scripts.commands.memory import announce_memory
 from scripts.commands.options import GenerationOptions
 from scripts.commands.progress import progress_bar
@@ -49,6 +49,7 @@ def run(job: Job, batch_size: int = 1) -> None:
     if len(todo) < len(job.videos):
         logger.warning("%d of %d videos are finished already and skipped", len(job.videos) - len(todo), len(job.videos))
     waiting = _waiting(todo, job)
+    check_places([*todo, *(video for video in job.videos if video.contest in waiting)], options)
     _settle(waiting)
     if not todo:
         return

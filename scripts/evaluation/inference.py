@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         )
     rank, world_size = _share(args)
     from lvdm.data.prompts import read_requests
+    from lvdm.data.video_writer import check_output
     from lvdm.generation import GenerationSettings
     from scripts.commands import jobs, running
 
@@ -123,8 +124,7 @@ def run(args: argparse.Namespace) -> None:
             output = Path(args.savedir) / "samples_separate" / f"{asked.name}_sample{sample}.mp4"
             index = sample if asked.seed is not None else number * args.n_samples + sample
             videos.append(jobs.Video(request, index, settings, output))
-    for video in videos:
-        jobs.check_place(video.output, options)
+    check_output(videos[0].output)
     mine = tuple(videos[rank::world_size])
     running.run(jobs.Job(mine, files, options, card.playback_fps, args.loop, args.resume), args.bs)
 

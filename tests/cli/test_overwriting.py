@@ -67,6 +67,18 @@ def test_outputs_of_a_list_are_all_looked_at_first(here: Path, no_weights: None)
     assert os.listdir("out") == ["c.mp4"]
 
 
+def test_a_finished_video_that_was_edited_is_no_obstacle_to_a_list(here: Path) -> None:
+    rows = [f'{{"image": "cat.png", "prompt": "{PROMPT}", "name": "{name}"}}' for name in "ab"]
+    Path("list.jsonl").write_text(rows[0])
+    listed = ("animate", "--prompts", "list.jsonl", "-o", "out", "--frames", "2", "--steps", "1")
+    run(*listed)
+    Path("out/a.mp4").write_bytes(b"edited")
+    Path("list.jsonl").write_text("\n".join(rows))
+    assert "1 of 2 videos are finished already" in run(*listed)
+    assert Path("out/a.mp4").read_bytes() == b"edited"
+    assert sorted(os.listdir("out")) == ["a.json", "a.mp4", "b.json", "b.mp4"]
+
+
 def test_what_was_made_here_is_made_anew_and_the_rest_by_permission(here: Path) -> None:
     run(*GENERATE, "-o", "a.mp4", "--contact-sheet")
     first = Path("a.mp4").read_bytes()
