@@ -71,10 +71,18 @@ class CheckpointStore:
                 f"checkpoint {path} could not be written: {error}; earlier ones are untouched"
             ) from error
         for old in self.existing()[: -self.keep]:
-            if old != path:
+            if old != path and self.has_record(old):
                 remove(old)
                 remove(old.with_suffix(".json"))
         return path
+
+    def has_record(self, path: Path) -> bool:
+        """Whether the JSON beside a checkpoint says that it was written here; others are never removed."""
+        try:
+            record = read_json(path.with_suffix(".json"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(record, dict) and {"sha256", "step"} <= record.keys()
 
     def existing(self) -> list[Path]:
         """All checkpoints, oldest first, good or not."""

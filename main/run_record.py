@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lvdm.provenance import installed_version
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import OutputError, write_json
 from lvdm.documents import read_json
 from lvdm.versions import installed_version
+from main.checkpoints import CheckpointStore
 
 FORMAT = "dynamicrafter-training/1"
-RECORD_FILE = "run.json"
+RECORD_FILE, CHECKPOINTS = "run.json", "checkpoints"
 OWN_FOLDERS = ("dry_run", "tensorboard", "csv", "wandb")
 """What may be in the folder of a run before its record: a dry run, and what loggers make when they are built."""
 
@@ -46,13 +48,17 @@ def record_start(
 def check_run_folder(run_dir: Path, overwrite: bool = False) -> None:
     """Raise `OutputError` if `run_dir` holds anything but a training that was started here, unless `overwrite`.
 
-    A training writes its configuration, keeps a few checkpoints and removes older ones.
+    A training writes its configuration, keeps a few checkpoints and removes older ones. Its checkpoints, which have
+    records of their own, may have come from elsewhere without the rest.
     """
     if overwrite or not run_dir.exists() or earlier_starts(run_dir / RECORD_FILE):
         return
     if not run_dir.is_dir():
         raise OutputError(f"{run_dir}: is a file, give another --name or --logdir")
-    other = next((path for path in sorted(run_dir.iterdir()) if path.name not in OWN_FOLDERS), None)
+    store = CheckpointStore(run_dir / CHECKPOINTS)
+    others = [path for path in sorted(run_dir.iterdir()) if path.name not in (*OWN_FOLDERS, CHECKPOINTS)]
+    others += [path for path in store.existing() if not store.has_record(path)]
+    other = next(iter(others), None)
     if other is not None:
         raise OutputError(
             f"{run_dir} holds {other.name} and no {RECORD_FILE} of a training: it was not made here; give another "

@@ -138,9 +138,10 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     scale_learning_rate(model, setup, trainer.world_size)
     if trainer.is_global_zero:
         check_run_folder(run_dir, args.overwrite)
+        # first the record: a kill in between leaves a folder that is known for ours
+        record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
-        record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
     try:
         if args.train:
             trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)

@@ -84,13 +84,13 @@ class Together:
 
     def appear(self) -> None:
         """Move all files to their places, in the order of writing; what stood there is back if one cannot be moved."""
-        before: list[tuple[Path, Path | None]] = []
+        before: list[tuple[_Waiting, Path | None]] = []
         for waiting in self._waiting:
             try:
                 if waiting.temporary.is_file():
                     kept = self._kept(waiting.path) if len(self._waiting) > 1 else None
+                    before.append((waiting, kept))
                     os.replace(waiting.temporary, waiting.path)
-                    before.append((waiting.path, kept))
                     _sync_folder(waiting.path.parent)
                 elif waiting.place is not None and waiting.temporary.is_dir():
                     waiting.place(waiting.temporary)
@@ -179,13 +179,15 @@ def write_json(path: str | Path, data: Any, files: Together | None = None) -> No
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
-def _put_back(before: Sequence[tuple[Path, Path | None]]) -> None:
-    """Undo moves: each place and what stood there."""
-    for path, kept in reversed(before):
+def _put_back(before: Sequence[tuple[_Waiting, Path | None]]) -> None:
+    """Undo the moves that were made: each file and what stood in its place."""
+    for waiting, kept in reversed(before):
+        if waiting.temporary.exists():  # it was not moved
+            continue
         if kept is None:
-            path.unlink(missing_ok=True)
+            waiting.path.unlink(missing_ok=True)
         else:
-            os.replace(kept, path)
+            os.replace(kept, waiting.path)
 
 
 def _open_as_usual(path: Path) -> None:

@@ -16,7 +16,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.file_names import check_name
 from lvdm.data.source_files import Inventory, Problem, SourceError, check_folder
 from lvdm.data.video_source import VideoSource, usable_files
-from lvdm.documents import read_json
+from lvdm.documents import read_json, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +122,10 @@ class LitDataClips(VideoSource):
         return Inventory(LitDataFiles(config, sum(chunk["chunk_size"] for chunk in chunks)), problems)
 
 
+_DATA_FORMATS = ("str", "bool", "int", "float", "bytes", "numpy", "no_header_numpy", "tensor", "no_header_tensor")
+"""LitData's names of what the parts of an item may be: nothing that runs code or is decoded on the way."""
+
+
 def load_litdata() -> Any:
     """The package litdata. Raises `SourceError` where it is not installed."""
     try:
@@ -145,4 +149,11 @@ def _read_index(path: Path) -> tuple[list[dict[str, Any]], bool]:
         raise SourceError(f"{path}: is not an index of LitData ({type(error).__name__}: {error})") from error
     if not sizes:
         raise SourceError(f"{path}: lists no chunks")
+    formats = index["config"].get("data_format") or []
+    for name in formats if isinstance(formats, list) else [formats]:
+        if str(name).partition(":")[0] not in _DATA_FORMATS:
+            raise SourceError(
+                f"{path}: its items hold {shown(name)}, which is not read, because pickles run code when they are "
+                "opened; write bytes, texts, numbers and arrays with litdata.optimize"
+            )
     return chunks, compressed

@@ -185,6 +185,7 @@ class _Job:
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self._videos(request, path, numbered, range(first, first + self.copies))
         _say_what_changed(record, values, request)
+        check_places(videos, self.output)
         return self._plan(videos, threads=None if record is None else record.threads)
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
@@ -233,9 +234,6 @@ class _Job:
         for place in (path,) if keep == "best" else entries:
             check_length(place, self.output, request.settings.num_frames)
             check_output(place)
-            check_video_replaceable(place, self.output.overwrite, self.output.contact_sheet)
-        if candidates is not None:
-            candidates.check_folder(self.output.overwrite)
         parts = zip(requests, entries, digests, strict=True)
         return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
 
@@ -317,6 +315,19 @@ def _say_what_changed(record: Record | None, values: Values, request: ResolvedRe
     changes = changed_values(record, values, request)
     if changes:
         logger.info("changed against %s: %s", record.path, "; ".join(changes))
+
+
+def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> None:
+    """Raise `OutputError` if one of these videos would replace what was not made here."""
+    groups = [video.candidates for video in videos]
+    outputs = [
+        group.output if group and group.best else video.output for video, group in zip(videos, groups, strict=True)
+    ]
+    for output in dict.fromkeys(outputs):
+        check_video_replaceable(output, written.overwrite, written.contact_sheet)
+    for group in dict.fromkeys(groups):
+        if group:
+            group.check_folder(written.overwrite)
 
 
 def check_length(output: Path, written: OutputParameters, num_frames: int) -> None:

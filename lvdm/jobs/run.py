@@ -21,7 +21,7 @@ from lvdm.data.ownership import record_path, sheet_path
 from lvdm.data.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.memory import announce_memory
-from lvdm.jobs.plan import Plan, PlannedVideo, plan_videos
+from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.weak_guidance import check_blocks
@@ -91,6 +91,7 @@ def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> 
         count = len(plan.videos)
         logger.warning("%d of %d videos are finished already and skipped", count - len(todo), count)
     waiting = _waiting(todo, plan)
+    check_places([*todo, *(video for video in plan.videos if video.candidates in waiting)], plan.output)
     yield from _select(waiting)
     if not todo:
         return

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.memory import describe_plan, plan_for
-from lvdm.jobs.plan import Plan
+from lvdm.jobs.plan import Plan, check_places
 from lvdm.jobs.run import is_finished
 
 SHOWN = 20
@@ -17,6 +17,7 @@ SHOWN = 20
 def show_plan(plan: Plan) -> Iterator[str]:
     """The lines for a plan of videos."""
     todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
+    check_places(todo, plan.output)
     yield f"{len(todo)} of {len(plan.videos)} videos to make with {plan.model.files.checkpoint}"
     for video in todo[:SHOWN]:
         request, settings = video.request, video.request.settings

@@ -67,6 +67,18 @@ def test_outputs_of_a_list_are_all_looked_at_first(here: Path, no_weights: None)
     assert os.listdir("out") == ["c.mp4"]
 
 
+def test_a_finished_video_that_was_edited_is_no_obstacle_to_a_list(here: Path) -> None:
+    rows = [f'{{"image": "cat.png", "prompt": "{PROMPT}", "name": "{name}"}}' for name in "ab"]
+    Path("list.jsonl").write_text(rows[0])
+    listed = ("animate", "--prompts", "list.jsonl", "-o", "out", "--frames", "2", "--steps", "1")
+    run(*listed)
+    Path("out/a.mp4").write_bytes(b"edited")
+    Path("list.jsonl").write_text("\n".join(rows))
+    assert "1 of 2 videos are finished already" in run(*listed)
+    assert Path("out/a.mp4").read_bytes() == b"edited"
+    assert sorted(os.listdir("out")) == ["a.json", "a.mp4", "b.json", "b.mp4"]
+
+
 def test_what_was_made_here_is_made_anew_and_the_rest_by_permission(here: Path) -> None:
     run(*GENERATE, "-o", "a.mp4", "--contact-sheet")
     first = Path("a.mp4").read_bytes()
@@ -155,3 +167,17 @@ def test_a_report_of_data_is_made_anew_over_its_own(here: Path) -> None:
         run("data", "check", "data", "--captions", "none", "--output", "out")
     assert json.loads(Path("out/report.json").read_text())["format"] == "dynamicrafter-data-check/1"
     assert len(Path("out/examined.jsonl").read_text().split("\n")) < 6
+
+
+def test_caches_and_measured_levels_replace_no_other_files(here: Path) -> None:
+    Path("cache").mkdir()
+    Path("cache/index.json").write_text('{"chunks": []}')  # of LitData, which has the same name
+    error = run("data", "cache", "cache", "--config", "absent.yaml", code=2)
+    assert "index.json is there and is no index of a latent cache" in error
+    rows = [json.dumps({"image": "cat.png", "prompt": PROMPT, "name": name}) for name in "abc"]
+    Path("list.jsonl").write_text("\n".join(rows))
+    for content in ("mine", "[1]", '{"a": 1}'):
+        Path("levels.json").write_text(content)
+        error = run("stats", "motion", "list.jsonl", "levels.json", code=2)
+        assert "levels.json" in error
+        assert Path("levels.json").read_text() == content

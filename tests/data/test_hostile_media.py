@@ -8,12 +8,15 @@ from pathlib import Path
 from subprocess import CalledProcessError
 
 import av
+import litdata.streaming.writer
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
+from lvdm.config import parse_component
 from lvdm.data.containers import ContainerError, open_container
 from lvdm.data.images import ImageError, load_image
+from lvdm.data.source_files import SourceError
 from lvdm.data.torchcodec_reader import check_container
 from lvdm.data.video_header import probe_size
 from lvdm.data.video_reader import VideoError, VideoReader
@@ -165,6 +168,31 @@ def test_postscript_under_another_name_starts_no_program(tmp_path: Path, monkeyp
     with pytest.raises(ImageError, match="not an image that can be read; convert it to PNG or JPEG"):
         load_image(picture)
     assert not ran.exists()
+
+
+class Pickled:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_pickles_in_chunks_are_not_opened(tmp_path: Path) -> None:
+    writer = litdata.streaming.writer.BinaryWriter(str(tmp_path / "chunks"), chunk_size=1)
+    video = write_clip(tmp_path / "a.mp4").read_bytes()
+    writer[0] = {"video": video, "caption": "a", "more": Pickled(tmp_path / "ran")}
+    writer.done()
+    writer.merge()
+    assert litdata.StreamingDataset(str(tmp_path / "chunks"), shuffle=False)[0]["caption"] == "a"
+    assert (tmp_path / "ran").is_dir(), "the file should be hostile where nothing is guarded"
+    (tmp_path / "ran").rmdir()
+    config = {"target": "lvdm.data.litdata_clips.LitDataClips", "params": {"data_dir": str(tmp_path / "chunks")}}
+    with pytest.raises(SourceError, match="its items hold 'pickle', which is not read"):
+        parse_component(config, "data").build()
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
