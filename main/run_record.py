@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lvdm.provenance import installed_version
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import OutputError, write_json
