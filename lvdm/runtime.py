@@ -338,7 +338,7 @@ class Runtime:
             text = self._embed_texts([request.prompt for request in requests])
             strides = torch.full((len(requests),), fs, device=self.device)
             with self.resident(carrier):
-                return carrier.concat(first, text, strides, settings.num_frames)
+                return carrier.concat(first, text, strides, settings.num_frames, settings.long_video == "ring")
         given = carrier.given if carrier is not None else torch.clone
         first = given(first)
         if settings.mode == "animate":

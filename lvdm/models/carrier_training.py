@@ -26,6 +26,8 @@ from lvdm.modules.distributions import DiagonalGaussian
 
 FLOW_WEIGHT = 8.0
 """Against the error of the latents, whose spread is about 1: an eighth of a side off is as bad as a wrong latent."""
+NEAR = 0.03
+"""Errors of the flow below this count by their square: with the plain error motions that are few stay at none."""
 
 CARRIER_LOSSES = ("carrier_latents", "carrier_flow", "carrier_mask")
 """Names of the parts of the loss, as the logs have them."""
@@ -35,14 +37,12 @@ CARRIER_LOSSES = ("carrier_latents", "carrier_flow", "carrier_mask")
 class MotionTargets:
     """True motion at the size of the latents.
 
-    flow  (b, 2, k, h, w) in sides, of the chosen frames
-    mask  (b, 1, k, h, w) of the chosen frames
-    first (b, 1, h, w) the mask of frame 0
+    flow  (b, 2, t, h, w) in sides
+    mask  (b, 1, t, h, w)
     """
 
     flow: Tensor
     mask: Tensor
-    first: Tensor
 
 
 def pick(video: Tensor, frames: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ def pick(video: Tensor, frames: Tensor) -> Tensor:
     return torch.stack([clip[:, own] for clip, own in zip(video, frames, strict=True)])
 
 
-def motion_targets(batch: Mapping[str, Any], frames: Tensor, size: tuple[int, int]) -> MotionTargets | None:
-    """The true motion at `frames` (b, k), brought to the latents' (h, w); None for a batch that does not know it.
+def motion_targets(batch: Mapping[str, Any], size: tuple[int, int]) -> MotionTargets | None:
+    """The true motion of a batch, brought to the latents' (h, w); None for a batch that does not know it.
 
     Raises `ValueError` for a batch that holds one of `flow` and `mask` without the other.
     """
@@ -64,8 +64,7 @@ def motion_targets(batch: Mapping[str, Any], frames: Tensor, size: tuple[int, in
         frames = F.adaptive_avg_pool2d(video.transpose(1, 2).flatten(0, 1).float(), size)
         return frames.unflatten(0, (len(video), -1)).transpose(1, 2)
 
-    first = small(batch["mask"][:, :, :1])[:, :, 0]
-    return MotionTargets(small(pick(batch["flow"], frames)), small(pick(batch["mask"], frames)), first)
+    return MotionTargets(small(batch["flow"]), small(batch["mask"]))
 
 
 def carrier_losses(carried: Carried, latents: Tensor, targets: MotionTargets | None) -> dict[str, Tensor]:
@@ -80,17 +79,22 @@ def carrier_losses(carried: Carried, latents: Tensor, targets: MotionTargets | N
         return losses
     height, width = latents.shape[-2:]
     here = points(height, width, latents.device)[:, None]  # 2 1 h w
-    camera = (places(carried.camera, height, width).transpose(1, 2) - here - targets.flow).abs()  # b 2 k h w
-    thing = (places(carried.thing, height, width).transpose(1, 2) - here - targets.flow).abs()
-    moving = targets.mask
+    wanted = here + targets.flow  # b 2 t h w
+    camera = _distance(places(carried.camera, height, width).transpose(1, 2), wanted)
+    thing = _distance(places(carried.thing, height, width).transpose(1, 2), wanted)
+    moving, first = targets.mask, targets.mask[:, :, 0]
     # With nothing that moves on its own, the thing's map is the camera's.
-    alone = (targets.first.amax((1, 2, 3)) < 0.5)[:, None, None, None, None].float()
+    alone = (first.amax((1, 2, 3)) < 0.5)[:, None, None, None, None].float()
     # Pixels half of one and half of the other have a flow of neither.
     behind, own = (1 - 2 * moving).clamp(min=0), torch.maximum(alone, (2 * moving - 1).clamp(min=0))
     losses["flow"] = FLOW_WEIGHT * (_mean(camera * behind, 2 * behind) + _mean(thing * own, 2 * own))
     logits = carried.mask.float()
-    losses["mask"] = F.binary_cross_entropy_with_logits(logits, targets.first, reduction="none").flatten(1).mean(1)
+    losses["mask"] = F.binary_cross_entropy_with_logits(logits, first, reduction="none").flatten(1).mean(1)
     return losses
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return F.smooth_l1_loss(a, b, reduction="none", beta=NEAR)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -120,8 +124,9 @@ def training_concat(model: Any, latents: Tensor, draws: TrainingDraws, batch: Ma
     if carrier is None:
         concat = repeat_frame(pick_frames(latents, draws.cond_frame), num_frames)
     else:
-        with torch.no_grad():
-            concat = carrier.concat(latents[:, :, 0], full_text(model, batch), fs, num_frames)
+        text = full_text(model, batch).to(latents.dtype)
+        with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):  # as precise as it was trained
+            concat = carrier.concat(latents[:, :, 0], text, fs, num_frames)
         given = carrier.given(latents)
     if draws.interpolate.any() and num_frames > 1:  # a still has no second end
         ends = interpolation(given[:, :, 0], given[:, :, -1], num_frames)
@@ -163,7 +168,7 @@ def carrier_step(
     text = torch.where(dropped[:, None, None], null, text)
     fs = torch.as_tensor(batch["frame_stride"], device=latents.device)
     carried = carrier(latents[:, :, 0], text, fs, num_frames, frames)
-    targets = motion_targets(batch, frames, (latents.shape[-2], latents.shape[-1]))
+    targets = motion_targets(batch, (latents.shape[-2], latents.shape[-1]))
     parts = carrier_losses(carried, latents[:, :, 1:], targets)
     losses = torch.stack(list(parts.values())).sum(0)
     told = {f"carrier_{name}": value.detach().mean() for name, value in parts.items()}

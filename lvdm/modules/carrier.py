@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,6 +29,9 @@ HARMONICS = 4
 """Sinusoids of the relative time, by which a motion may change its speed, or go there and back."""
 STRIDES = 8.0
 """`fs` is read by the network in this unit."""
+TURNS = 6.0
+"""Unit of turning and growing in what the network says, so that it is as easily learned as travelling: a thing's rim is
+about a sixth of a side from its middle."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class FrameCarrierConfig:
     width       channels of the mask network at full size; twice as many below
     layers      residual blocks of the mask network at each of its three sizes
     hidden      width of the network that makes the maps
+    queries     words that it reads from a sentence, each a mean of the tokens with weights of its own
     visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
     """
 
@@ -48,23 +52,28 @@ class FrameCarrierConfig:
     width: int = 48
     layers: int = 2
     hidden: int = 256
+    queries: int = 4
     visibility: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be built."""
-        if min(self.channels, self.text_dim, self.layers, self.hidden) < 1 or self.width < 16 or self.width % 16:
+        if (
+            min(self.channels, self.text_dim, self.layers, self.hidden, self.queries) < 1
+            or self.width < 16
+            or self.width % 16
+        ):
             raise ValueError(f"sizes of a frame carrier must be positive and width a multiple of 16, they are {self}")
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a carrier makes of the latents of frame 0, for k frames.
+    """What a carrier makes of the latents of frame 0: the motion of all t frames, and the latents of k of them.
 
     latents  (b, c, k, h, w)
     visible  (b, 1, k, h, w) in [0, 1]: how far frame 0 shows what stands there
     mask     (b, 1, h, w) logits: what moves on its own, on frame 0
-    camera   (b, k, 2, 3) maps of what does not, to frame 0
-    thing    (b, k, 2, 3) maps of what does, to frame 0
+    camera   (b, t, 2, 3) maps of what does not, to frame 0
+    thing    (b, t, 2, 3) maps of what does, to frame 0
     """
 
     latents: Tensor
@@ -83,13 +92,7 @@ class FrameCarrier(nn.Module):
         super().__init__()
         self.config = config
         self.norm = nn.LayerNorm(config.text_dim)
-        self.motion = nn.Sequential(
-            nn.Linear(config.text_dim + 2 * HARMONICS + 1, config.hidden),
-            nn.SiLU(),
-            nn.Linear(config.hidden, config.hidden),
-            nn.SiLU(),
-            zero_module(nn.Linear(config.hidden, 12)),
-        )
+        self.motion = MotionNet(config)
         self.mask = MaskNet(config)
 
     def forward(
@@ -98,39 +101,72 @@ class FrameCarrier(nn.Module):
         """Carry latents (b, c, h, w) by text tokens (b, n, d) and `fs` (b,).
 
         num_frames  of the clip
-        frames      (b, k) int64, those that are wanted; all of them if left out
+        frames      (b, k) int64, those whose latents are wanted; all of them if left out
         """
-        if frames is None:
-            frames = torch.arange(num_frames, device=latent.device).expand(len(latent), -1)
         dtype = self.norm.weight.dtype
-        sentence = self.norm(text.mean(1).to(dtype))  # b d
-        mask = self.mask(latent.to(dtype), sentence).float()  # b 1 h w
-        progress = frames.float() * fs.float()[:, None] * PROGRESS  # b k
-        generators = self.motion(self._motion_inputs(sentence, fs, frames, num_frames)).float()  # b k 12
-        camera, own = rearrange(generators, "b k (two row column) -> two b k row column", two=2, row=2)
-        camera = affine_maps(camera, progress)
-        thing = compose(around(affine_maps(own, progress), centroid(mask.sigmoid())), camera)
-        latents, visible = carry(latent, mask.sigmoid(), camera, thing)
+        text = text.to(dtype)
+        mask = self.mask(latent.to(dtype), self.norm(text.mean(1))).float()  # b 1 h w
+        time = torch.arange(num_frames, device=latent.device)
+        progress = time * fs.float()[:, None] * PROGRESS  # b t
+        camera, own = affine_maps(self.motion(text, fs, time), progress)
+        thing = compose(around(own, centroid(mask.sigmoid())), camera)
+        if frames is None:
+            frames = time.expand(len(latent), -1)
+        sample = torch.arange(len(latent), device=latent.device)[:, None]
+        latents, visible = carry(latent, mask.sigmoid(), camera[sample, frames], thing[sample, frames])
         first = (frames == 0)[:, None, :, None, None]
         latents = torch.where(first, latent[:, :, None], latents)  # to the bit, which sampling a grid is not
         return Carried(latents, torch.where(first, 1.0, visible), mask, camera, thing)
 
-    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int) -> Tensor:
-        """What stands beside the noisy latents, (b, c or c + 1, t, h, w)."""
-        carried = self(latent, text, fs, num_frames)
+    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, cyclic: bool = False) -> Tensor:
+        """What stands beside the noisy latents, (b, c or c + 1, t, h, w).
+
+        A cyclic clip, whose first frame follows its last, goes half of the way and back.
+        """
+        time = torch.arange(num_frames, device=latent.device)
+        frames = torch.minimum(time, num_frames - time) if cyclic else time
+        carried = self(latent, text, fs, num_frames, frames.expand(len(latent), -1))
         return torch.cat([carried.latents, carried.visible], dim=1) if self.config.visibility else carried.latents
 
     def given(self, latents: Tensor) -> Tensor:
         """Latents (b, c, ...) that are shown as they are, as the UNet reads them: all visible, (b, c or c + 1, ...)."""
         return torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1) if self.config.visibility else latents
 
-    def _motion_inputs(self, sentence: Tensor, fs: Tensor, frames: Tensor, num_frames: int) -> Tensor:
-        """(b, k, text_dim + 2 HARMONICS + 1)"""
-        time = frames.float() / max(num_frames - 1, 1) * math.pi
-        waves = time[..., None] * torch.arange(1, HARMONICS + 1, device=time.device)  # b k harmonics
-        stride = (fs.float() / STRIDES)[:, None, None].expand(-1, frames.shape[1], 1)
-        text = repeat(sentence, "b d -> b k d", k=frames.shape[1])
-        return torch.cat([text, torch.cat([waves.sin(), waves.cos(), stride], dim=-1).to(text.dtype)], dim=-1)
+
+class MotionNet(nn.Module):
+    """What a sentence says of the motion: text tokens (b, n, d) -> generators (2, b, t, 2, 3) of camera and thing."""
+
+    def __init__(self, config: FrameCarrierConfig) -> None:
+        super().__init__()
+        size = config.queries * config.hidden // 4 + 2 * HARMONICS + 1
+        self.norm = nn.LayerNorm(config.text_dim)
+        self.queries = nn.Parameter(0.1 * torch.randn(config.queries, config.text_dim))
+        self.to_k = nn.Linear(config.text_dim, config.text_dim)
+        self.to_v = nn.Linear(config.text_dim, config.hidden // 4)
+        self.layers = nn.Sequential(
+            nn.Linear(size, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            zero_module(nn.Linear(config.hidden, 12)),
+        )
+
+    def forward(self, text: Tensor, fs: Tensor, time: Tensor) -> Tensor:
+        """`fs` (b,), `time` (t,): the numbers of all frames."""
+        tokens = self.norm(text)
+        scores = self.queries @ self.to_k(tokens).transpose(1, 2) / tokens.shape[-1] ** 0.5  # b queries n
+        words = (scores.softmax(-1) @ self.to_v(tokens)).flatten(1)  # b (queries d)
+        phase = time.float() / max(len(time) - 1, 1) * math.pi
+        phases = phase[:, None] * torch.arange(1, HARMONICS + 1, device=time.device)  # t harmonics
+        waves = torch.cat([phases.sin(), phases.cos()], dim=-1)
+        parts = (
+            words[:, None].expand(-1, len(time), -1),
+            waves.expand(len(text), -1, -1).to(text.dtype),
+            (fs / STRIDES)[:, None, None].expand(-1, len(time), 1).to(text.dtype),
+        )
+        out = self.layers(torch.cat(parts, dim=-1)).float()  # b t 12
+        generators = rearrange(out, "b t (two row column) -> two b t row column", two=2, row=2)
+        return generators * generators.new_tensor([TURNS, TURNS, 1.0])
 
 
 class MaskNet(nn.Module):
@@ -192,7 +228,7 @@ def _resized(x: Tensor, like: Tensor) -> Tensor:
 
 
 def affine_maps(generators: Tensor, progress: Tensor) -> Tensor:
-    """exp(progress x generator): generators (b, k, 2, 3) and progress (b, k) -> maps (b, k, 2, 3), in float32."""
+    """exp(progress x generator): generators (..., k, 2, 3) and progress (b, k) -> maps of their shape, in float32."""
     square = F.pad(generators.float() * progress.float()[..., None, None], (0, 0, 0, 1))  # b k 3 3
     return torch.linalg.matrix_exp(square)[..., :2, :]
 

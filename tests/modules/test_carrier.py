@@ -253,7 +253,7 @@ def test_chosen_frames_are_those_of_the_whole_clip() -> None:
 
 def test_twice_the_stride_is_twice_as_far() -> None:
     carrier = untrained()
-    last = carrier.motion[-1]
+    last = carrier.motion.layers[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         last.bias[2] = 1.0  # the camera pans by one side per unit of progress
