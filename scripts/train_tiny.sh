@@ -84,8 +84,10 @@ train_carried() {
         mkdir -p "$(dirname "$weights")"
         cp checkpoints/tiny/model.safetensors "$weights"
     fi
-    train 20261129 carrier-1 "$configs/video.yaml" "$configs/carrier.yaml" "$configs/carrier_first_stage.yaml" \
-        "${alone[@]}"
+    if [[ ! -f logs/tiny/words/weights.safetensors ]]; then
+        python -m scripts.fit_motion_words "$configs/video.yaml" "$configs/carrier.yaml" --weights "$weights" \
+            --output logs/tiny/words/weights.safetensors
+    fi
     train 20261129 carrier "$configs/video.yaml" "$configs/carrier.yaml" "${alone[@]}"
     train 20261129 carried "$configs/video.yaml" "$configs/carried.yaml" "${alone[@]}"
 }

@@ -96,6 +96,24 @@ def render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     return _in_chunks(scenes, config, torch.device(device), _render_flow)
 
 
+def true_generators(scenes: Sequence[Scene], config: ProceduralConfig) -> tuple[Tensor, Tensor]:
+    """What one unit of progress does to where a pixel looks in frame 0, and the progress of all frames (b, t).
+
+    Generators (2, b, 2, 3) are those of the camera about the middle of the frame and of the sprite about its own:
+    the matrix exponential of generator times progress is the map to frame 0.
+    """
+    motion = _motion(scenes, config, torch.device("cpu"))
+    generators = torch.zeros(2, len(scenes), 2, 3)
+    for i, zoom, shift, turn in (
+        (0, motion.zoom, motion.pan, torch.zeros_like(motion.turn)),
+        (1, motion.growth, tuple(-part for part in motion.travel), motion.turn),
+    ):
+        generators[i, :, 0, 0] = generators[i, :, 1, 1] = -zoom[:, 0]
+        generators[i, :, 0, 1], generators[i, :, 1, 0] = turn[:, 0], -turn[:, 0]
+        generators[i, :, 0, 2], generators[i, :, 1, 2] = shift[0][:, 0], shift[1][:, 0]
+    return generators, motion.progress
+
+
 def moving_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
     """Coverage by what moves on its own, (b, t, H, W): that of the sprite, nothing where only the camera moves."""
     on_its_own = [float(scene.motion not in (*CAMERA_MOTIONS, "still")) for scene in scenes]

@@ -21,13 +21,14 @@ from lvdm.conditioning import interpolation, repeat_frame
 from lvdm.diffusion.noise import sample_generator
 from lvdm.models.training_draws import TrainingDraws, dropped_conditions
 from lvdm.models.training_inputs import is_cached, pick_frames
-from lvdm.modules.carrier import Carried, FrameCarrier, places, points
+from lvdm.modules.carrier import PROGRESS, Carried, FrameCarrier, places, points
 from lvdm.modules.distributions import DiagonalGaussian
 
-FLOW_WEIGHT = 8.0
-"""Against the error of the latents, whose spread is about 1: an eighth of a side off is as bad as a wrong latent."""
-NEAR = 0.03
-"""Errors of the flow below this count by their square: with the plain error motions that are few stay at none."""
+FLOW_WEIGHT = 5.0
+"""Against the error of the latents, whose spread is about 1, of an error of the flow in sides per unit of progress."""
+NEAR = 0.05
+"""Such errors below this count by their square: with the plain error motions that are few stay at none."""
+LEAST_PROGRESS = 0.1
 
 CARRIER_LOSSES = ("carrier_latents", "carrier_flow", "carrier_mask")
 """Names of the parts of the loss, as the logs have them."""
@@ -67,22 +68,32 @@ def motion_targets(batch: Mapping[str, Any], size: tuple[int, int]) -> MotionTar
     return MotionTargets(small(batch["flow"]), small(batch["mask"]))
 
 
-def carrier_losses(carried: Carried, latents: Tensor, targets: MotionTargets | None) -> dict[str, Tensor]:
-    """Losses of each sample, (b,) each, to be added: `latents`, and with `targets` `flow` and `mask`.
+def carrier_losses(
+    carried: Carried, latents: Tensor, targets: MotionTargets | None, fs: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Losses of each sample, (b,) each, to be added: `latents`, and with `targets` and `fs` (b,) `flow` and `mask`.
 
-    latents: (b, c, k, h, w), the true ones of the carried frames.
+    latents: (b, c, k, h, w), the true ones of the carried frames. Errors of the flow count relative to the progress of
+    their frame. Early frames say which way a thing turns; of late ones, when it has turned by half, the best guess is
+    that it shrinks to a point.
     """
     error = (carried.latents.float() - latents.float()).abs()
     weight = carried.visible.detach().float()
     losses = {"latents": _mean(error * weight, weight * error.shape[1])}
-    if targets is None:
+    if targets is None or fs is None:
         return losses
     height, width = latents.shape[-2:]
     here = points(height, width, latents.device)[:, None]  # 2 1 h w
-    wanted = here + targets.flow  # b 2 t h w
-    camera = _distance(places(carried.camera, height, width).transpose(1, 2), wanted)
-    thing = _distance(places(carried.thing, height, width).transpose(1, 2), wanted)
-    moving, first = targets.mask, targets.mask[:, :, 0]
+    progress = torch.arange(targets.flow.shape[2], device=fs.device) * fs.float()[:, None] * PROGRESS  # b t
+    progress = progress.clamp(min=LEAST_PROGRESS)[:, None, 1:, None, None]
+
+    def distance(maps: Tensor) -> Tensor:  # b 2 t-1 h w; frame 0 has no flow
+        error = places(maps, height, width).transpose(1, 2) - here - targets.flow
+        error = error[:, :, 1:] / progress
+        return F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=NEAR)
+
+    camera, thing = distance(carried.camera), distance(carried.thing)
+    moving, first = targets.mask[:, :, 1:], targets.mask[:, :, 0]
     # With nothing that moves on its own, the thing's map is the camera's.
     alone = (first.amax((1, 2, 3)) < 0.5)[:, None, None, None, None].float()
     # Pixels half of one and half of the other have a flow of neither.
@@ -91,10 +102,6 @@ def carrier_losses(carried: Carried, latents: Tensor, targets: MotionTargets | N
     logits = carried.mask.float()
     losses["mask"] = F.binary_cross_entropy_with_logits(logits, first, reduction="none").flatten(1).mean(1)
     return losses
-
-
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    return F.smooth_l1_loss(a, b, reduction="none", beta=NEAR)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -169,7 +176,7 @@ def carrier_step(
     fs = torch.as_tensor(batch["frame_stride"], device=latents.device)
     carried = carrier(latents[:, :, 0], text, fs, num_frames, frames)
     targets = motion_targets(batch, (latents.shape[-2], latents.shape[-1]))
-    parts = carrier_losses(carried, latents[:, :, 1:], targets)
+    parts = carrier_losses(carried, latents[:, :, 1:], targets, fs)
     losses = torch.stack(list(parts.values())).sum(0)
     told = {f"carrier_{name}": value.detach().mean() for name, value in parts.items()}
     return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t, **told}

@@ -27,7 +27,9 @@ from lvdm.data.procedural import (
     sample_scene,
 )
 from lvdm.data.procedural_pictures import PHOTOGRAPH_LEVELS, picture_atlas
+from lvdm.data.procedural_render import true_generators
 from lvdm.data.procedural_scene import CAMERA_MOTIONS, GLYPH_NAMES, MOTIONS, NUM_PICTURES, PHOTOGRAPH
+from lvdm.modules.carrier import affine_maps, around, compose, places, points
 from lvdm.modules.encoders.condition import tokenizer
 
 CONFIG = ProceduralConfig(num_frames=4, backgrounds=(PHOTOGRAPH,), glyph_probability=0.5)
@@ -168,3 +170,18 @@ def test_clips_hold_the_true_motion_if_asked() -> None:
     plain = ProceduralClips(dataclasses.replace(config, motion_targets=False)).clip(3, random.Random(0))
     assert "flow" not in plain
     assert torch.equal(plain["video"], clip["video"])
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_generators_and_flow_are_the_same_motion(motion: str) -> None:
+    config = dataclasses.replace(SMOOTH, height=32, width=48, motions=(motion,), return_probability=0.5)
+    some = scenes(config, 6)
+    generators, progress = true_generators(some, config)
+    camera, own = affine_maps(generators[:, :, None].expand(-1, -1, config.num_frames, -1, -1), progress)
+    centre = torch.tensor([[(s.x - 0.5) * config.width, (s.y - 0.5) * config.height] for s in some]) / config.side
+    thing = compose(around(own, centre), camera)
+    here = points(config.height, config.width, centre.device)[:, None]
+    flow, mask = render_flow(some, config), moving_mask(some, config)[:, None]
+    for maps, where in ((camera, mask == 0), (thing, mask > 0.5)):
+        expected = places(maps, config.height, config.width).transpose(1, 2) - here
+        torch.testing.assert_close((flow * where), (expected * where), atol=1e-4, rtol=0)

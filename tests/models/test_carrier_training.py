@@ -226,7 +226,7 @@ def truth(moving: bool) -> tuple[Carried, Tensor, dict[str, Tensor]]:
 @pytest.mark.parametrize("moving", [False, True])
 def test_the_truth_costs_nothing(moving: bool) -> None:
     carried, latents, batch = truth(moving)
-    losses = carrier_losses(carried, latents, motion_targets(batch, (8, 8)))
+    losses = carrier_losses(carried, latents, motion_targets(batch, (8, 8)), torch.tensor([4]))
     for name, loss in losses.items():
         assert loss.abs().max() < 1e-4, f"{name} is {loss.item()} of what is true"
 
@@ -238,12 +238,9 @@ def test_each_map_is_held_to_its_own_flow(part: str, moving: bool) -> None:
     wrong = getattr(carried, part).clone()
     wrong[:, 1:, 0, 2] += 0.25
     targets = motion_targets(batch, (8, 8))
-    loss = carrier_losses(replace(carried, **{part: wrong}), latents, targets)["flow"]
-    # of two frames one is wrong; the background has the pixels that the thing has left, in the other frame
-    share = 0.5
-    assert loss.item() == pytest.approx(FLOW_WEIGHT * (0.25 - NEAR / 2) / 2 * share), (
-        "a quarter of a side off, one axis of two"
-    )
+    loss = carrier_losses(replace(carried, **{part: wrong}), latents, targets, torch.tensor([4]))["flow"]
+    # a quarter of a side off along one of two axes, at a progress of 4 / 20
+    assert loss.item() == pytest.approx(FLOW_WEIGHT * (0.25 / 0.2 - NEAR / 2) / 2)
 
 
 def test_hidden_pixels_do_not_count_among_the_latents() -> None:
