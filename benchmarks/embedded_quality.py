@@ -2,11 +2,11 @@
 
     python benchmarks/embedded_quality.py [--model tiny] [--rows directions classes] [--count 256] [--output FOLDER]
 
-Rows: autoencoder, directions, classes, four_prompts, interpolation, loops, photographs. Each compares the true clips,
-those clips through the autoencoder, the first frame repeated, and the model under the right, a wrong and the empty
-prompt, where that makes sense: a measure that is not near perfect on the truth measures nothing. `--count 8` gives a
-first impression. FOLDER/quality.json is written after every row, with contact sheets beside it, and a run that was
-interrupted goes on with the rows that it lacks.
+Rows: autoencoder, directions, classes, four_prompts, interpolation, loops, photographs, shape, glyphs. Each compares
+the true clips, those clips through the autoencoder, the first frame repeated, and the model under the right, a wrong
+and the empty prompt, where that makes sense: a measure that is not near perfect on the truth measures nothing.
+`--count 8` gives a first impression. FOLDER/quality.json is written after every row, with contact sheets beside it, and
+a run that was interrupted goes on with the rows that it lacks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from embedded_generation import Settings, load_pipeline
 from embedded_rows import ROWS, Bench
 from rich.console import Console
 from rich.table import Table
+from sprite_rows import SPRITE_ROWS
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.data.atomic import write_json
 
+ALL_ROWS = {**ROWS, **SPRITE_ROWS}
 BARS: tuple[tuple[str, str, float, float], ...] = (
     ("autoencoder", "psnr", 28.0, float("inf")),
     ("directions", "generated.first_frame_psnr", 26.0, float("inf")),
@@ -45,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="preset, folder or YAML with a sampling block")
     parser.add_argument("--checkpoint", default=None, help="weight file, if not the model's own")
-    parser.add_argument("--rows", nargs="+", choices=tuple(ROWS), default=list(ROWS))
+    parser.add_argument("--rows", nargs="+", choices=tuple(ALL_ROWS), default=list(ALL_ROWS))
     parser.add_argument("--count", type=int, default=256, help="scenes of a row")
     parser.add_argument(
         "--control-count", type=int, default=None, help="of wrong and empty prompts; an eighth of these"
@@ -75,7 +77,7 @@ def main() -> None:
     for name in args.rows:
         if name not in rows:
             console.print(f"[bold]{name}[/]")
-            rows[name] = ROWS[name](bench)
+            rows[name] = ALL_ROWS[name](bench)
             write_json(path, {"settings": used, "rows": rows})
         else:
             console.print(f"{name}: measured before, in {path}")

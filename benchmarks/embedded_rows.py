@@ -82,7 +82,7 @@ def directions(bench: Bench) -> dict[str, Any]:
     names, control = list(DIRECTIONS), bench.control_count
     turned = [dataclasses.replace(s, motion=names[(names.index(s.motion) + 2) % 8]) for s in scenes[:control]]
     videos = _kinds(bench, scenes, truth, [caption(scene) for scene in turned])
-    return {name: _direction_row(some, truth, scenes, bench.space) for name, some in videos.items()}
+    return {name: direction_row(some, truth, scenes, bench.space) for name, some in videos.items()}
 
 
 def classes(bench: Bench) -> dict[str, Any]:
@@ -207,7 +207,25 @@ def photographs(bench: Bench) -> dict[str, Any]:
             },
             "speed_ratio": fmean(speeds) if speeds else None,
             "first_frame_psnr": fmean(psnr(v[:, 0], image) for v, image in zip(videos, images, strict=True)),
+            "seen_psnr": _seen_psnr(videos, images, [motion for _, motion in cases], stride),
         }
+    return result
+
+
+def _seen_psnr(
+    videos: Sequence[Tensor], images: Sequence[Tensor], motions: Sequence[str], stride: int
+) -> dict[str, dict[str, float]]:
+    """PSNR of the pixels that frame 0 shows, against the true camera at normal speed: by family, at some frames."""
+    result: dict[str, dict[str, float]] = {}
+    for family in ("pan", "zoom", "still"):
+        chosen = [i for i, motion in enumerate(motions) if motion.startswith(family)]
+        last = videos[0].shape[1] - 1
+        for frame in sorted({0, last // 3, 2 * last // 3, last}):
+            figures = []
+            for i in chosen:
+                true, inside = move_camera(images[i], motions[i], 1.0, stride, videos[i].shape[1])
+                figures.append(psnr(videos[i][:, frame][:, inside[frame]], true[:, frame][:, inside[frame]]))
+            result.setdefault(family, {})[f"frame_{frame}"] = fmean(figures)
     return result
 
 
@@ -235,7 +253,7 @@ def _kinds(bench: Bench, scenes: list[Scene], truth: list[Tensor], wrong: list[s
     }
 
 
-def _direction_row(
+def direction_row(
     videos: Sequence[Tensor], truth: Sequence[Tensor], scenes: Sequence[Scene], space: ProceduralConfig
 ) -> dict[str, Any]:
     if not videos:

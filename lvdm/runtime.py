@@ -66,7 +66,7 @@ class Runtime(Residence):
         images = pictures[0]
         text = self._embed_texts([request.prompt for request in requests])
         tokens = self._image_tokens(images, settings) if self.model.config.reads_images else text[:, :0]
-        concat = self._concat(requests, settings, pictures).to(self.precision.weights)
+        concat = self._concat(requests, settings, pictures, fs).to(self.precision.weights)
         full = Conditioning(text, tokens, concat, torch.full((len(requests),), fs, device=self.device))
         if settings.num_branches == 1:
             return (full,)
@@ -171,7 +171,7 @@ class Runtime(Residence):
 
         def encode_concat(strength: float) -> Tensor:
             soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
-            return self._concat(requests, settings, soft).to(self.precision.weights)
+            return self._concat(requests, settings, soft, fs).to(self.precision.weights)
 
         plugins = sampling_plugins(settings, scale, pictures[0], conditions[0], self.encode_video, encode_concat)
         if settings.between is None:
@@ -211,7 +211,8 @@ class Runtime(Residence):
         kept = hold_first_frame(kept, anchor, (batch, num_frames, height, width))
         if kept is None:
             return None
-        first = conditioning.concat[:, :, 0].float()  # in every mode the latents of the image
+        channels = self.model.config.channels  # beside them there may be what a frame carrier shows
+        first = conditioning.concat[:, :channels, 0].float()  # in every mode the latents of the image
         return Inpainting(kept[:, None], build.repeat_frame(first, num_frames), noise)
 
     def warn_of_lost_contrast(self, settings: GenerationSettings, timesteps: Tensor) -> None:
@@ -316,13 +317,24 @@ class Runtime(Residence):
         )
 
     def _concat(
-        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, pictures: Mapping[int, Tensor]
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        pictures: Mapping[int, Tensor],
+        fs: int,
     ) -> Tensor:
         images, last = pictures[0], settings.num_frames - 1
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)
-        first = self._latents(requests, images, "image")
+        first, carrier = self._latents(requests, images, "image"), self.model.frame_carrier
+        if settings.mode == "animate" and carrier is not None:
+            text = self._embed_texts([request.prompt for request in requests])
+            strides = torch.full((len(requests),), fs, device=self.device)
+            with self.resident(carrier):
+                return carrier.concat(first, text, strides, settings.num_frames, settings.long_video == "ring")
+        given = carrier.given if carrier is not None else torch.clone
+        first = given(first)
         if settings.mode == "animate":
             return build.repeat_frame(first, settings.num_frames)
         if settings.mode == "loop":
@@ -330,7 +342,7 @@ class Runtime(Residence):
         latents = {0: first}
         for frame in sorted(pictures)[1:]:
             stream = "end_image" if frame == last else f"keyframe {frame}"
-            latents[frame] = self._latents(requests, pictures[frame], stream)
+            latents[frame] = given(self._latents(requests, pictures[frame], stream))
         return build.place_keyframes(latents, settings.num_frames)
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:

@@ -43,7 +43,7 @@ def stream_latents(
     hooks = plain_hooks(samples, branches, total, guidance=partial(guide, settings=settings))
     clip = for_windows(settings, window)
     if model.reads_latents:
-        still = conditions[0].concat[:, :, 0].float()
+        still = conditions[0].concat[:, : model.config.channels, 0].float()
     else:
         still = runtime.sample(requests, clip, conditions, None, None, plugins=plugins)[:, :, 0]
 

@@ -24,7 +24,7 @@ BLOCK_CLASSES: dict[str, type[nn.Module]] = {
     "TemporalTransformer": TemporalTransformer,
 }
 
-Trained = Literal["full", "temporal", "spatial", "spatial_context", "image_branch", "lora"]
+Trained = Literal["full", "temporal", "spatial", "spatial_context", "image_branch", "lora", "carrier"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class TuningConfig:
                             weights there are zero stays without effect
                             image_branch: keys, values and scale of the image cross-attention, and the query transformer
                             lora: adapters in the UNet, as `lora` says, and nothing else
+                            carrier: the frame carrier alone, by losses of its own; the UNet does not run
     gradient_checkpointing  recompute all blocks (true), none, or those of the named classes instead of keeping their
                             activations; left out, as `use_checkpoint` of the UNet says
     frozen_precision        of the towers and the autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
@@ -140,6 +141,12 @@ def _choose_trained(model: LatentVisualDiffusion, config: TuningConfig) -> None:
         for parameter in _image_attention(model.unet):
             parameter.requires_grad_(True)
         model.image_proj_model.requires_grad_(True)
+    elif config.train == "carrier":
+        if model.frame_carrier is None:
+            raise ValueError(
+                "tuning.train: carrier needs a model with a frame carrier; add model.params.frame_carrier_config"
+            )
+        model.frame_carrier.requires_grad_(True)
     else:
         inject_lora(model.unet, config.lora)
 

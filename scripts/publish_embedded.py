@@ -50,6 +50,7 @@ TRAINING_ONLY = (
     "high_noise_probability",
     "high_noise_start",
     "moving_region_weight",
+    "carried_frames",
     "cond_stage_trainable",
 )
 

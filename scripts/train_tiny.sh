@@ -4,6 +4,7 @@
 #   bash scripts/train_tiny.sh                  from nothing; a night on two cores
 #   bash scripts/train_tiny.sh --further        the further stages alone, from the embedded model as it was before them,
 #                                               which is taken from the history of this repository; an afternoon
+#   bash scripts/train_tiny.sh --carried        a frame carrier and the UNet on what it carries, from the embedded model
 #   bash scripts/train_tiny.sh [--further] key.sub=value ...   the same, with this laid over every stage
 #
 # Every stage can be stopped (Ctrl-C, SIGTERM, a power cut) and goes on from its last checkpoint when this is run again;
@@ -17,11 +18,12 @@ first_model=37f5e36:checkpoints/tiny/model.safetensors
 further_stages=9
 processes=2
 configs=configs/training_tiny
-only_further=no
-if [[ "${1:-}" == --further ]]; then
-    only_further=yes
+part=all
+case "${1:-}" in --further | --carried)
+    part=${1#--}
     shift
-fi
+    ;;
+esac
 overrides=("$@")
 if ! python -c 'import sys, torch; from lvdm.device import multiplies_bf16; sys.exit(not multiplies_bf16(torch.device("cpu")))'; then
     echo "this processor has no instructions for bf16: all stages are trained in float32"
@@ -76,5 +78,28 @@ train_further() {
     done
 }
 
-if [[ $only_further == yes ]]; then fetch_first; else train_first; fi
-train_further
+train_carried() {
+    local weights=logs/tiny/further-9/weights.safetensors
+    if [[ ! -f $weights ]]; then
+        mkdir -p "$(dirname "$weights")"
+        cp checkpoints/tiny/model.safetensors "$weights"
+    fi
+    if [[ ! -f logs/tiny/words/weights.safetensors ]]; then
+        python -m scripts.fit_motion_words "$configs/video.yaml" "$configs/carrier.yaml" --weights "$weights" \
+            --output logs/tiny/words/weights.safetensors
+    fi
+    train 20261129 carrier "$configs/video.yaml" "$configs/carrier.yaml" "${alone[@]}"
+    train 20261129 carried "$configs/video.yaml" "$configs/carried.yaml" "${alone[@]}"
+}
+
+case $part in
+further)
+    fetch_first
+    train_further
+    ;;
+carried) train_carried ;;
+*)
+    train_first
+    train_further
+    ;;
+esac

@@ -11,15 +11,16 @@ import embedded_quality
 import pytest
 import torch
 from embedded_quality import bars_table, finished_rows, flat
-from embedded_rows import _class_row, _cross_fade
+from embedded_rows import _class_row, _cross_fade, _seen_psnr
 from motion_classes import HELD_OUT, TELLING_BACKGROUNDS, held_out_scenes, opposite
 from motion_measures import at_speed, direction_error, nearest_motions, speed_ratio, track_sprite
 from photographs import SENTENCES, CameraMove, find_photographs, move_camera, read_photograph, register
 from PIL import Image
 from sheets import write_rows
+from sprite_rows import sprite_left
 from torch import Tensor
 
-from lvdm.data.procedural import render
+from lvdm.data.procedural import render, render_mask
 from lvdm.data.procedural_scene import DIRECTIONS, MOTIONS, NO_SPRITE
 from lvdm.evaluation.metrics.loops import seam_ratio
 from lvdm.psnr import psnr
@@ -147,3 +148,36 @@ def test_sheets_have_a_row_for_each_video(tmp_path: Path) -> None:
     write_rows(tmp_path / "sheet.png", [("one", torch.zeros(3, 3, 16, 16)), ("two", torch.zeros(3, 3, 16, 16))])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * 100 + 4, 2 * (96 + 14 + 4) + 4)
+
+
+def test_a_sprite_that_keeps_its_shape_and_one_that_leaves_a_ghost() -> None:
+    space = dataclasses.replace(
+        HELD_OUT, motions=("right",), backgrounds=("plain", "striped"), textures=("solid",), frame_strides=(3,)
+    )
+    for scene in held_out_scenes(("right", "left", "down"), 3, 12, space):
+        video = render([scene], space)[0]
+        iou, ghost = sprite_left(video, scene, space)
+        assert iou > 0.85, "rims are darker than the sprite's colour, the rest should be found"
+        assert ghost == 0
+        stayed_iou, stayed = sprite_left(still(video), scene, space)
+        assert stayed_iou < 0.35
+        assert stayed > 0.8, "nothing has left"
+        half = video.clone()
+        covered = render_mask([scene], space)[0, 0] > 0.95
+        upper = covered & (torch.arange(space.height)[:, None] < torch.where(covered)[0].float().mean())
+        half[:, -1] = torch.where(upper, video[:, 0], half[:, -1])
+        assert 0.2 < sprite_left(half, scene, space)[1] < 0.8, "half of it was left behind"
+
+
+def test_seen_pixels_are_those_that_frame_0_shows() -> None:
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    motions = ("pan left", "zoom in", "still")
+    videos = [move_camera(image, motion, 1.0, 2, 16)[0] for motion in motions]
+    shown = [torch.where(move_camera(image, m, 1.0, 2, 16)[1], v, -v) for m, v in zip(motions, videos, strict=True)]
+    figures = _seen_psnr(shown, [image] * 3, motions, 2)
+    assert list(figures) == ["pan", "zoom", "still"]
+    assert all(list(row) == ["frame_0", "frame_5", "frame_10", "frame_15"] for row in figures.values())
+    assert all(value == pytest.approx(100, abs=1) for row in figures.values() for value in row.values())
+    frozen = _seen_psnr([still(video) for video in videos], [image] * 3, motions, 2)
+    assert frozen["pan"]["frame_15"] < 15
+    assert frozen["still"]["frame_15"] == pytest.approx(100, abs=1)

@@ -12,7 +12,7 @@ from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
 from lvdm.checkpoint.families import Family, family_of, videocrafter_model
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.parts import IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
+from lvdm.checkpoint.parts import FRAME_CARRIER, IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
@@ -89,7 +89,8 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
         candidates = (card.name,)
     parts = _parts(checkpoint)
     present = {part.name for part in parts}
-    unneeded = (OTHER, IMAGE_TOWER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else (OTHER,)
+    without_images = (IMAGE_TOWER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else ()
+    unneeded = (OTHER, FRAME_CARRIER, *without_images)
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")

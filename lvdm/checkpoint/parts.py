@@ -36,9 +36,11 @@ AUTOENCODER = Part("autoencoder", "first_stage_model.")
 TEXT_TOWER = Part("text tower", "cond_stage_model.")
 IMAGE_TOWER = Part("image tower", "embedder.")
 QUERY_TRANSFORMER = Part("query transformer", "image_proj_model.")
+FRAME_CARRIER = Part("frame carrier", "frame_carrier.")
+"""Not in the released models."""
 OTHER = Part("other", "")
 
-PARTS = (SCHEDULE, UNET, AUTOENCODER, TEXT_TOWER, IMAGE_TOWER, QUERY_TRANSFORMER, OTHER)
+PARTS = (SCHEDULE, UNET, AUTOENCODER, TEXT_TOWER, IMAGE_TOWER, QUERY_TRANSFORMER, FRAME_CARRIER, OTHER)
 """All components, in the order of the released state dicts."""
 
 TOWERS = (TEXT_TOWER, IMAGE_TOWER)

@@ -22,6 +22,8 @@ caption       the sentence
 fps           frames per second of the clip, after striding
 frame_stride  source frames per clip frame
 path          where it came from, for messages
+flow, mask    optional: where frame 0 shows what a pixel shows, and what moves on its own, see
+              `lvdm.models.carrier_training`
 failures      newline-joined "path: reason" of files that were tried and given up before this one; "" normally
 """
 

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.procedural_captions import caption
-from lvdm.data.procedural_render import render, render_mask
+from lvdm.data.procedural_render import moving_mask, render, render_flow, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene, displacement, sample_scene
 
 __all__ = [
@@ -25,7 +25,9 @@ __all__ = [
     "Scene",
     "caption",
     "displacement",
+    "moving_mask",
     "render",
+    "render_flow",
     "render_mask",
     "sample_scene",
 ]
@@ -36,10 +38,15 @@ BASE_FPS = 24
 
 @dataclass(frozen=True)
 class ProceduralClipsConfig(ProceduralConfig):
-    """A space of clips, how many of them an epoch has, and the seed they are drawn from."""
+    """A space of clips, how many of them an epoch has, and the seed they are drawn from.
+
+    motion_targets  clips hold what a frame carrier learns from as well: `flow` (2, t, H, W), see `render_flow`, and
+                    `mask` (1, t, H, W), see `moving_mask`
+    """
 
     length: int = 100_000
     seed: int = 0
+    motion_targets: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for a length below 1, or for what `ProceduralConfig` refuses."""
@@ -86,6 +93,10 @@ class ProceduralClips(Dataset[Clip]):
         canvas = dataclasses.replace(self.config, num_frames=size.num_frames, height=size.height, width=size.width)
         scenes = [self.scene(index) for index in indices]
         videos = render(scenes, canvas)
+        targets: list[Clip] = [{} for _ in scenes]
+        if self.config.motion_targets:
+            flows, masks = render_flow(scenes, canvas), moving_mask(scenes, canvas)[:, None]
+            targets = [{"flow": flow, "mask": mask} for flow, mask in zip(flows, masks, strict=True)]
         return [
             {
                 "video": video,
@@ -94,8 +105,9 @@ class ProceduralClips(Dataset[Clip]):
                 "frame_stride": scene.frame_stride,
                 "path": f"procedural/{self.config.seed}/{index}",
                 "failures": "",
+                **target,
             }
-            for index, scene, video in zip(indices, scenes, videos, strict=True)
+            for index, scene, video, target in zip(indices, scenes, videos, targets, strict=True)
         ]
 
     def __getitem__(self, index: int) -> Clip:

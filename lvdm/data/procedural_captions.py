@@ -53,7 +53,7 @@ OTHER_ACTIONS: dict[str, tuple[tuple[Verb, str], ...]] = {
     ),
 }
 
-BACKGROUND_WORDS = {"collage": "textured", "cloudy": "sky"}
+BACKGROUND_WORDS = {"collage": "textured", "cloudy": "sky", "photograph": "photo"}
 """Where the word for a background is not its name: words that are single tokens of the small vocabulary."""
 
 
@@ -91,6 +91,8 @@ def _action(scene: Scene) -> tuple[Verb, str]:
 
 
 def _subject(scene: Scene, article: str) -> str:
+    if scene.glyph:
+        return f"{'an' if article == 'a' and scene.glyph[0] in 'aeio' else article} {scene.glyph}"
     texture = scene.texture if scene.template == 4 and scene.texture != "solid" else ""
     color = "" if scene.template == 5 else scene.color
     words = _join(texture, color, scene.shape)

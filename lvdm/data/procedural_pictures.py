@@ -16,7 +16,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.data.procedural_scene import NUM_PICTURES, PICTURES, Scene
+from lvdm.data.picture_files import read_photographs
+from lvdm.data.procedural_scene import NUM_PICTURES, PHOTOGRAPH, PICTURES, Scene
 
 PICTURE_SIZE = 256
 NUM_LEVELS = 3
@@ -25,6 +26,11 @@ OVERSAMPLING = 2
 NUM_LEAVES = 1000
 MIN_LEAF, MAX_LEAF = 4.5, 70.0
 """Radii of leaves, in texels."""
+PHOTOGRAPH_LEVELS = 4
+PHOTOGRAPH_CELL = 1.5
+"""How much more of a photograph a frame shows than of another picture: 0.3 to 0.54 of its side."""
+TILT = 0.1
+"""Photographs are turned by at most this many radians."""
 
 
 def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
@@ -38,12 +44,16 @@ def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, p
     ]
     columns = torch.tensor(rows, device=x.device).T
     angle, cell, phase_x, phase_y, contrast, saturation = (column[:, None, None, None] for column in columns)
+    if kind == PHOTOGRAPH:  # nearly upright, more of it, and nearly in its own colours
+        angle, cell = (angle - math.pi) * (TILT / math.pi), cell * PHOTOGRAPH_CELL
+        contrast, saturation = 1 + (contrast - 0.85) * 0.4, 1 + (saturation - 0.7) * 0.6
     cos, sin = 2 * cell * torch.cos(angle), 2 * cell * torch.sin(angle)  # a picture spans 2 units of the grid
     u = x * cos + y * sin + (phase_x - 0.5)  # the view is centred in the middle half; reflection makes the rest endless
     v = y * cos - x * sin + (phase_y - 0.5)
-    level = torch.log2((pixel * cell * PICTURE_SIZE).clamp(1.0, 2.0 ** (NUM_LEVELS - 1)))  # (n, f, 1, 1)
-    depth = ((level + 0.5) * (2 / NUM_LEVELS) - 1).expand(u.shape)
     pictures = picture_atlas(kind, x.device)[[scene.background_picture for scene in scenes]]  # (n, 3, levels, s, s)
+    levels, size = pictures.shape[2:4]
+    level = torch.log2((pixel * cell * size).clamp(1.0, 2.0 ** (levels - 1)))  # (n, f, 1, 1)
+    depth = ((level + 0.5) * (2 / levels) - 1).expand(u.shape)
     colors = F.grid_sample(
         pictures.float().div_(255.0),
         torch.stack((u, v, depth), dim=-1),  # (n, f, H, W, 3)
@@ -53,22 +63,30 @@ def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, p
     base = torch.tensor([scene.background_colors[0] for scene in scenes], device=x.device)[:, :, None, None, None]
     grey = colors.mean(1, keepdim=True)
     saturated = torch.lerp(grey, colors, saturation[:, None])
-    return (saturated - 0.5).mul_(contrast[:, None]).add_(0.5 + 0.6 * (base - 0.5)).clamp_(0.0, 1.0)
+    tint = 0.1 if kind == PHOTOGRAPH else 0.6
+    return (saturated - 0.5).mul_(contrast[:, None]).add_(0.5 + tint * (base - 0.5)).clamp_(0.0, 1.0)
 
 
 @functools.lru_cache(maxsize=8)
 def picture_atlas(kind: str, device: torch.device) -> Tensor:
     """All pictures of a kind, (NUM_PICTURES, 3, NUM_LEVELS, n, n) uint8, each level blurred twice as far."""
+    if kind == PHOTOGRAPH:
+        return coarser_levels(read_photographs(), PHOTOGRAPH_LEVELS, mode="reflect").to(device)
     if kind not in PICTURES:
-        raise ValueError(f"there are no pictures of kind {kind!r}; choose one of {', '.join(PICTURES)}")
+        raise ValueError(f"there are no pictures of kind {kind!r}; choose one of {', '.join((*PICTURES, PHOTOGRAPH))}")
     generator = torch.Generator().manual_seed(20_240 + PICTURES.index(kind))
     sharp = _collages(generator) if kind == "collage" else _clouds(generator)
+    return coarser_levels(sharp, NUM_LEVELS, mode="circular").to(device)
+
+
+def coarser_levels(sharp: Tensor, count: int, mode: str) -> Tensor:
+    """Pictures (n, c, s, s) in [0, 1] as (n, c, count, s, s) uint8, each level blurred twice as far as the last."""
     levels = [sharp]
-    for level in range(1, NUM_LEVELS):
-        coarse = F.avg_pool2d(F.pad(sharp, (2**level,) * 4, mode="circular"), 2**level)
+    for level in range(1, count):
+        coarse = F.avg_pool2d(F.pad(sharp, (2**level,) * 4, mode=mode), 2**level)
         fine = F.interpolate(coarse, scale_factor=2**level, mode="bilinear", align_corners=False)
         levels.append(fine[..., 2**level : -(2**level), 2**level : -(2**level)])
-    return (torch.stack(levels, dim=2) * 255).round().to(torch.uint8).to(device)
+    return (torch.stack(levels, dim=2) * 255).round().to(torch.uint8)
 
 
 def _collages(generator: torch.Generator) -> Tensor:

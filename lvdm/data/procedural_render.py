@@ -7,6 +7,7 @@ the world coordinates. Coordinates are in sides, from the centre of the frame, y
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,18 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.data.procedural_pictures import look_up_pictures
+from lvdm.data.picture_files import read_glyphs
+from lvdm.data.procedural_pictures import coarser_levels, look_up_pictures
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
     CAMERA_MOTIONS,
     COLORS,
     DIRECTIONS,
+    GLYPH_NAMES,
     GROWTH,
     NO_SPRITE,
     PANS,
+    PHOTOGRAPH,
     PICTURES,
     PROGRESS_PER_FRAME,
     SHAPES,
@@ -37,6 +41,8 @@ from lvdm.data.procedural_scene import (
 )
 from lvdm.data.procedural_shapes import ATLAS_EXTENT, noise_atlas, shape_atlas, texture_atlas
 
+GLYPH_LEVELS = 3
+"""Copies of an emoji for views of up to 1, 2 and 4 texels per pixel."""
 CHUNK = 4
 """Clips rendered at once on the CPU, so that intermediate results stay in its cache."""
 
@@ -62,6 +68,16 @@ class _Motion:
     zoom: Tensor  # log magnification
 
 
+@dataclass(frozen=True)
+class _Pose:
+    """Where the sprite is in every frame, (b, t) each: centre in sides from that of the frame, radius, angle."""
+
+    x: Tensor
+    y: Tensor
+    radius: Tensor
+    angle: Tensor
+
+
 def render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
     """Video (b, 3, t, H, W), float32 in [-1, 1]."""
     return _in_chunks(scenes, config, torch.device(device), _render)
@@ -70,6 +86,38 @@ def render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.devi
 def render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
     """Coverage of each pixel by the sprite, (b, t, H, W), float32 in [0, 1]."""
     return _in_chunks(scenes, config, torch.device(device), _render_mask)
+
+
+def render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
+    """Where frame 0 shows what a pixel shows, less where the pixel is: (b, 2, t, H, W), x and y in sides.
+
+    It is that of the sprite where the sprite covers half of the pixel or more, and may point beyond frame 0.
+    """
+    return _in_chunks(scenes, config, torch.device(device), _render_flow)
+
+
+def true_generators(scenes: Sequence[Scene], config: ProceduralConfig) -> tuple[Tensor, Tensor]:
+    """What one unit of progress does to where a pixel looks in frame 0, and the progress of all frames (b, t).
+
+    Generators (2, b, 2, 3) are those of the camera about the middle of the frame and of the sprite about its own:
+    the matrix exponential of generator times progress is the map to frame 0.
+    """
+    motion = _motion(scenes, config, torch.device("cpu"))
+    generators = torch.zeros(2, len(scenes), 2, 3)
+    for i, zoom, shift, turn in (
+        (0, motion.zoom, motion.pan, torch.zeros_like(motion.turn)),
+        (1, motion.growth, tuple(-part for part in motion.travel), motion.turn),
+    ):
+        generators[i, :, 0, 0] = generators[i, :, 1, 1] = -zoom[:, 0]
+        generators[i, :, 0, 1], generators[i, :, 1, 0] = turn[:, 0], -turn[:, 0]
+        generators[i, :, 0, 2], generators[i, :, 1, 2] = shift[0][:, 0], shift[1][:, 0]
+    return generators, motion.progress
+
+
+def moving_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
+    """Coverage by what moves on its own, (b, t, H, W): that of the sprite, nothing where only the camera moves."""
+    on_its_own = [float(scene.motion not in (*CAMERA_MOTIONS, "still")) for scene in scenes]
+    return render_mask(scenes, config, device) * torch.tensor(on_its_own, device=device)[:, None, None, None]
 
 
 def _in_chunks(
@@ -96,12 +144,37 @@ def _render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
     color = color.clamp(min=0.10)
     sprite = (color[:, :, None, None, None] * shade[:, None]).clamp_(0.0, 1.0)  # (b, 3, t, H, W)
     background = _background(scenes, config, device)
-    return torch.lerp(background, sprite, coverage[:, None]).mul_(2.0).sub_(1.0)
+    video = torch.lerp(background, sprite, coverage[:, None])
+    rows, glyphs = _glyphs(scenes, config, device)
+    if rows:
+        video[rows] = background[rows] * (1 - glyphs[:, 3:]) + glyphs[:, :3]
+    return video.mul_(2.0).sub_(1.0)
 
 
 def _render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
     distance, radius_px, _, _ = _sprite_lookup(scenes, config, device)
-    return _coverage(scenes, distance, radius_px)
+    coverage = _coverage(scenes, distance, radius_px)
+    rows, glyphs = _glyphs(scenes, config, device)
+    if rows:
+        coverage[rows] = glyphs[:, 3]
+    return coverage
+
+
+def _render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
+    world = _world(scenes, config, device, config.num_frames)
+    x, y = _pixel_grid(config, device)
+    shape = (len(scenes), config.num_frames, config.height, config.width)
+    own = torch.stack(torch.broadcast_tensors(x, y[:, None]))[:, None]  # (2, 1, H, W)
+    flow = torch.stack((world.x.expand(shape), world.y.expand(shape)), dim=1) - own  # (b, 2, t, H, W)
+    pose = _sprite_pose(scenes, config, device)
+    turn = (pose.angle[:, :1] - pose.angle)[..., None, None]  # back to frame 0
+    scale = (pose.radius[:, :1] / pose.radius)[..., None, None]
+    dx, dy = x - pose.x[..., None, None], y[:, None] - pose.y[..., None, None]  # (b, t, 1, W) and (b, t, H, 1)
+    cos, sin = torch.cos(turn) * scale, torch.sin(turn) * scale
+    there_x = pose.x[:, :1, None, None] + dx * cos - dy * sin  # (b, t, H, W)
+    there_y = pose.y[:, :1, None, None] + dx * sin + dy * cos
+    moved = torch.stack((there_x, there_y), dim=1) - own
+    return torch.where(_render_mask(scenes, config, device)[:, None] > 0.5, moved, flow)
 
 
 def _coverage(scenes: Sequence[Scene], distance: Tensor, radius_px: Tensor) -> Tensor:
@@ -143,10 +216,7 @@ def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor,
     return x, y
 
 
-def _sprite_lookup(
-    scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Distance to the outline in radii (b, t, H, W), radius in pixels (b, t, 1, 1), tone and light (b, t, H, W)."""
+def _sprite_pose(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> _Pose:
     motion = _motion(scenes, config, device)
     start = [
         ((s.x - 0.5) * config.width / config.side, (s.y - 0.5) * config.height / config.side, s.radius, s.angle)
@@ -154,16 +224,51 @@ def _sprite_lookup(
     ]
     x0, y0, radius, angle = torch.tensor(start, device=device).T.unsqueeze(-1)
     magnification = torch.exp(motion.zoom * motion.progress)  # (b, t)
-    centre_x = (x0 + (motion.travel[0] - motion.pan[0]) * motion.progress) * magnification
-    centre_y = (y0 + (motion.travel[1] - motion.pan[1]) * motion.progress) * magnification
-    radius = radius * torch.exp(motion.growth * motion.progress) * magnification
-    angle = angle + motion.turn * motion.progress
+    return _Pose(
+        x=(x0 + (motion.travel[0] - motion.pan[0]) * motion.progress) * magnification,
+        y=(y0 + (motion.travel[1] - motion.pan[1]) * motion.progress) * magnification,
+        radius=radius * torch.exp(motion.growth * motion.progress) * magnification,
+        angle=angle + motion.turn * motion.progress,
+    )
 
-    x, y = _pixel_grid(config, device)
-    u = ((x - centre_x[..., None]) / radius[..., None])[:, :, None, :]  # (b, t, 1, W), in radii
-    v = ((y - centre_y[..., None]) / radius[..., None])[:, :, :, None]  # (b, t, H, 1)
-    cos, sin = (f(angle)[..., None, None] / ATLAS_EXTENT for f in (torch.cos, torch.sin))
-    grid = torch.stack((u * cos + v * sin, v * cos - u * sin), dim=-1)  # (b, t, H, W, 2), the sprite's own axes
+
+def _sprite_axes(pose: _Pose, config: ProceduralConfig) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels in radii from the sprite's centre, u (b, t, 1, W) and v (b, t, H, 1); in its own axes, (b, t, H, W, 2)."""
+    x, y = _pixel_grid(config, pose.x.device)
+    u = ((x - pose.x[..., None]) / pose.radius[..., None])[:, :, None, :]
+    v = ((y - pose.y[..., None]) / pose.radius[..., None])[:, :, :, None]
+    cos, sin = (f(pose.angle)[..., None, None] for f in (torch.cos, torch.sin))
+    return u, v, torch.stack((u * cos + v * sin, v * cos - u * sin), dim=-1)
+
+
+def _glyphs(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> tuple[list[int], Tensor]:
+    """Which scenes show an emoji; its colours times opacity, and opacity, (n, 4, t, H, W) in [0, 1]."""
+    rows = [row for row, scene in enumerate(scenes) if scene.glyph]
+    if not rows:
+        return [], torch.empty(0, device=device)
+    shown = [scenes[row] for row in rows]
+    pose = _sprite_pose(shown, config, device)
+    _, _, grid = _sprite_axes(pose, config)
+    atlas = glyph_atlas(device)[[GLYPH_NAMES.index(scene.glyph) for scene in shown]].float().div_(255.0)
+    levels, size = atlas.shape[2:4]
+    level = torch.log2((size / (2 * config.side * pose.radius)).clamp(1.0, 2.0 ** (levels - 1)))  # (n, t)
+    depth = ((level + 0.5) * (2 / levels) - 1)[..., None, None].expand(grid.shape[:-1])
+    return rows, F.grid_sample(atlas, torch.cat((grid, depth[..., None]), dim=-1), align_corners=False)
+
+
+@functools.lru_cache(maxsize=4)
+def glyph_atlas(device: torch.device) -> Tensor:
+    """All emoji, (len(GLYPH_NAMES), 4, levels, n, n) uint8, colours times opacity, and opacity."""
+    return coarser_levels(read_glyphs()[: len(GLYPH_NAMES)], GLYPH_LEVELS, mode="constant").to(device)
+
+
+def _sprite_lookup(
+    scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Distance to the outline in radii (b, t, H, W), radius in pixels (b, t, 1, 1), tone and light (b, t, H, W)."""
+    pose = _sprite_pose(scenes, config, device)
+    u, v, grid = _sprite_axes(pose, config)
+    grid = grid / ATLAS_EXTENT
     atlas = torch.stack(
         (
             shape_atlas(device)[[0 if scene.shape == NO_SPRITE else SHAPES.index(scene.shape) for scene in scenes]],
@@ -176,7 +281,7 @@ def _sprite_lookup(
     )
     distance, tone = rearrange(looked_up, "b c (t h) w -> c b t h w", t=config.num_frames)
     light = (u + v).mul_(-0.12)  # from the upper left, whatever way the sprite turns
-    return distance, radius[..., None, None] * config.side, tone, light
+    return distance, pose.radius[..., None, None] * config.side, tone, light
 
 
 def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
@@ -189,7 +294,7 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     for (kind, moving), rows in groups.items():
         chosen = [scenes[row] for row in rows]
         world = _world(chosen, config, device, frames=config.num_frames if moving else 1)
-        if kind in PICTURES:
+        if kind in (*PICTURES, PHOTOGRAPH):
             background[rows] = look_up_pictures(kind, chosen, world.x, world.y, world.extent / config.side)
             continue
         mix = _pattern(kind, chosen, config, world)[:, None]

@@ -7,11 +7,14 @@ and nothing else, so that a clip is determined by its frame 0, its caption and i
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import random
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import Literal
 
 SHAPES = (
@@ -50,6 +53,8 @@ PATTERNS = ("plain", "gradient", "striped", "checkered", "noisy", "dotted")
 PICTURES = ("collage", "cloudy")
 """Backgrounds of many colours, cut from the pictures of `lvdm.data.procedural_pictures`."""
 BACKGROUNDS = (*PATTERNS, *PICTURES)
+PHOTOGRAPH = "photograph"
+"""A background cut from the photographs of `lvdm.data.picture_files`: drawn only where a configuration names it."""
 NUM_PICTURES = 20
 """Pictures of each kind; the last `NUM_HELD_OUT_PICTURES` are shown by the test split only."""
 NUM_HELD_OUT_PICTURES = 4
@@ -94,6 +99,11 @@ PROGRESS_PER_FRAME = 1.0 / (15 * 2)
 NUM_TEMPLATES = 6
 """Number of caption templates, see `lvdm.data.procedural_captions`."""
 
+GLYPH_NAMES: tuple[str, ...] = tuple(
+    (resources.files("lvdm.data") / "picture_files" / "emoji.txt").read_text(encoding="utf-8").split("\n")[:-1]
+)
+"""What the emoji of `picture_files/emoji.png` show, in their order."""
+
 Color = tuple[float, float, float]
 
 
@@ -108,7 +118,9 @@ class ProceduralConfig:
     other. The two cut their `PICTURES` backgrounds from different pictures.
 
     When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`. With
-    `return_probability` a motion goes half-way and back: such clips end as they began, and can be looped.
+    `return_probability` a motion goes half-way and back: such clips end as they began, and can be looped. With
+    `glyph_probability` a sprite is an emoji instead of a coloured shape; a part of `holdout` of them, by the hash of
+    their names, is shown by the test split only.
     """
 
     height: int = 64
@@ -126,6 +138,7 @@ class ProceduralConfig:
     max_radius: float = 0.24
     sprite_probability: float = 1.0
     return_probability: float = 0.0
+    glyph_probability: float = 0.0
     split: Literal["train", "test", "all"] = "all"
     holdout: float = 0.1
 
@@ -139,7 +152,7 @@ class ProceduralConfig:
             "shapes": SHAPES,
             "colors": COLORS,
             "textures": TEXTURES,
-            "backgrounds": BACKGROUNDS,
+            "backgrounds": (*BACKGROUNDS, PHOTOGRAPH),
             "motions": MOTIONS,
             "speeds": SPEEDS,
             "templates": range(NUM_TEMPLATES),
@@ -155,7 +168,7 @@ class ProceduralConfig:
             raise ValueError(
                 f"radii {self.min_radius}..{self.max_radius} should satisfy 0 < min_radius <= max_radius <= 0.5"
             )
-        for name in ("sprite_probability", "return_probability"):
+        for name in ("sprite_probability", "return_probability", "glyph_probability"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} = {getattr(self, name)} should be between 0 and 1")
         triples = itertools.product(self.shapes, self.colors, self.backgrounds)
@@ -181,7 +194,15 @@ class ProceduralConfig:
         """Whether clips of this triple belong to the configured split."""
         if self.split == "all":
             return True
-        held_out = zlib.crc32(f"{shape}|{color}|{background}".encode()) < self.holdout * 2**32
+        return self._is_ours(f"{shape}|{color}|{background}")
+
+    @property
+    def glyphs(self) -> Sequence[str]:
+        """Names of the emoji that the configured split may show."""
+        return GLYPH_NAMES if self.split == "all" else [name for name in GLYPH_NAMES if self._is_ours(f"emoji|{name}")]
+
+    def _is_ours(self, name: str) -> bool:
+        held_out = zlib.crc32(name.encode()) < self.holdout * 2**32
         return held_out == (self.split == "test")
 
 
@@ -210,6 +231,7 @@ class Scene:
     background_contrast: float  # of a picture, around the first background colour
     background_saturation: float  # of a picture
     returns: bool = False  # half the way there, and back in the last frame
+    glyph: str = ""  # the emoji that stands for the shape, if any; colour and texture are then its own
 
 
 def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
@@ -231,7 +253,7 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
     travel = TRAVEL * PROGRESS_PER_FRAME * 15 * SPEEDS[speed] * frame_stride
     # A fast sprite starts nearer to the centre, whatever its direction, and so mostly ends inside the frame.
     spread = min(max(0.42 - travel, 0.06), 0.2)
-    return Scene(
+    scene = Scene(
         shape=shape,
         color=color,
         texture=texture,
@@ -254,6 +276,10 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
         background_saturation=rng.uniform(0.2, 1.2),
         returns=rng.random() < config.return_probability and motion != "still",
     )
+    # Drawn last, and only if asked for: scenes without emoji are what they were before there were any.
+    if config.glyph_probability and shape != NO_SPRITE and rng.random() < config.glyph_probability:
+        scene = dataclasses.replace(scene, glyph=rng.choice(config.glyphs))
+    return scene
 
 
 def displacement(scene: Scene, config: ProceduralConfig) -> tuple[float, float]:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, QUERY_TRANSFORMER, TEXT_TOWER, Part
-from lvdm.conditioning import Conditioning, fit_image_tokens, interpolation, repeat_frame
+from lvdm.conditioning import Conditioning, fit_image_tokens
 from lvdm.config import Component, Nothing
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
 from lvdm.diffusion.loss import diffusion_loss, min_snr_weight
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule, schedule_buffers
+from lvdm.models.carrier_training import CARRIER_LOSSES, carrier_step, training_concat, trains_carrier
 from lvdm.models.condition_noise import add_time_noise
 from lvdm.models.decoding import decode_in_tiles
 from lvdm.models.lora import check_same_adapters
@@ -41,10 +42,10 @@ from lvdm.models.training_inputs import (
     inputs_from_cache,
     inputs_from_pixels,
     is_cached,
-    pick_frames,
 )
 from lvdm.models.video_config import LatentVisualDiffusionConfig, TextToVideoConfig
 from lvdm.modules.attention import Context
+from lvdm.modules.carrier import FrameCarrier
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -81,6 +82,9 @@ class LatentVisualDiffusion(pl.LightningModule):
         self.embedder = self._build_encoder(config.img_cond_stage_config, IMAGE_TOWER).eval()
         self.image_proj_model = _build(config.image_proj_stage_config, QUERY_TRANSFORMER)
         self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
+        self.frame_carrier: FrameCarrier | None = None
+        if config.frame_carrier_config is not None:  # after all else: the released keys keep their order
+            self.frame_carrier = config.frame_carrier_config.build().requires_grad_(False)
 
     def _build_encoder(self, component: Component, part: Part) -> Any:
         return LeftOut(part.name) if self.config.drop_encoders else _build(component, part).requires_grad_(False)
@@ -248,6 +252,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         Returns `loss`, and for whoever watches the training `losses` and `t`, (b,) each.
         """
         outputs = self._step(batch, "train")
+        self.log_dict({f"train/{name}": outputs[name] for name in CARRIER_LOSSES if name in outputs})
         self.log("train/loss_simple", outputs["loss"], prog_bar=True, batch_size=len(batch["caption"]))
         return outputs
 
@@ -261,6 +266,8 @@ class LatentVisualDiffusion(pl.LightningModule):
         numbers = torch.as_tensor(batch["number"]).tolist()
         shape = self.latent_shape(batch)
         draws = draw_training_numbers(shape, numbers, self.training_seed, self.draw_rules(), stream).to(self.device)
+        if trains_carrier(self.frame_carrier):
+            return carrier_step(self, batch, draws, numbers, stream)
         latents, conditioning = self.training_batch(batch, draws)
         if self.config.time_noise is not None and stream == "train":
             time = draws.t / self.config.timesteps
@@ -300,17 +307,14 @@ class LatentVisualDiffusion(pl.LightningModule):
         else:
             inputs = inputs_from_pixels(self, batch, draws, dropped)
         latents = inputs.latents
-        repeated = repeat_frame(pick_frames(latents, draws.cond_frame), latents.shape[2])
-        if draws.interpolate.any() and latents.shape[2] > 1:  # a still has no second end
-            ends = interpolation(latents[:, :, 0], latents[:, :, -1], latents.shape[2])
-            repeated = torch.where(draws.interpolate[:, None, None, None, None], ends, repeated)
-        tokens = self.image_proj_model(inputs.clip_tokens)
         fs = batch["fps"] if config.fps_condition_type == "fps" else batch["frame_stride"]
+        fs = torch.as_tensor(fs, device=latents.device).long()
+        tokens = self.image_proj_model(inputs.clip_tokens)
         return latents, Conditioning(
             text=inputs.text,
             image=fit_image_tokens(tokens, self.temporal_length, latents.shape[2]),
-            concat=repeated,
-            fps=torch.as_tensor(fs, device=latents.device).long(),
+            concat=training_concat(self, latents, draws, batch, fs),
+            fps=fs,
         )
 
     def training_loss(self, latents: Tensor, conditioning: Conditioning, draws: TrainingDraws) -> Tensor:

@@ -26,6 +26,9 @@ class LatentVisualDiffusionConfig:
     noise_strength             offset noise, the original's option: shared by all pixels of a channel of a frame
     min_snr_gamma              weight time steps by min-SNR-gamma; left out, all alike
     time_noise                 noise on the image condition, see `condition_noise`
+    frame_carrier_config       carry frame 0's latents along instead of repeating them, see `lvdm.modules.carrier`. No
+                               released model has one. Its UNet has one more input channel with `visibility`
+    carried_frames             frames of a clip that train the carrier in one step, besides frame 0
     drop_encoders              build neither autoencoder nor towers: for training from cached latents. The state dict
                                then lacks them; `dynamicrafter convert --encoders` puts them back. Left out, a training
                                decides: it drops them if all of its data is cached
@@ -65,6 +68,8 @@ class LatentVisualDiffusionConfig:
     noise_strength: float = 0.0
     min_snr_gamma: float | None = None
     time_noise: TimeNoiseConfig | None = None
+    frame_carrier_config: Component | None = None
+    carried_frames: int = 3
     drop_encoders: bool | None = None
     final_scale: FinalScale = "visited"
 
@@ -104,7 +109,28 @@ class LatentVisualDiffusionConfig:
             )
         if not self.reads_images and self.conditioning_key == "hybrid":
             raise ValueError("conditioning_key hybrid needs an image tower; use crossattn for text alone")
+        self._check_carrier()
         self.schedule_config()
+
+    def _check_carrier(self) -> None:
+        """Raise `ValueError` for a frame carrier that does not go with the rest of the model."""
+        if self.frame_carrier_config is None:
+            return
+        if self.conditioning_key != "hybrid" or self.rand_cond_frame or self.fps_condition_type != "fs":
+            raise ValueError(
+                "a frame carrier carries frame 0 by the frame stride: it needs conditioning_key hybrid, "
+                "rand_cond_frame false and fps_condition_type fs"
+            )
+        if self.carried_frames < 1:
+            raise ValueError(f"carried_frames must be at least 1, it is {self.carried_frames}")
+        carrier = self.frame_carrier_config.params
+        wanted = 2 * self.channels + carrier.visibility
+        if carrier.channels != self.channels or self.unet_config.params.in_channels != wanted:
+            raise ValueError(
+                f"with a frame carrier (channels {carrier.channels}, visibility {carrier.visibility}) and latents of "
+                f"{self.channels} channels, unet_config needs in_channels {wanted}, not "
+                f"{self.unet_config.params.in_channels}, and the carrier channels {self.channels}"
+            )
 
     @staticmethod
     def translate(params: Mapping[str, Any], where: str) -> Mapping[str, Any]:

@@ -1,0 +1,328 @@
+"""FrameCarrier: frame 0's latents, carried along to every frame by two affine maps and one mask.
+
+The UNet's temporal layers see one pixel, so they cannot move content far. The carrier moves it for them: from text,
+`fs`, frame number and the latents of frame 0 it predicts how the camera moves, what moves on its own (a mask on
+frame 0) and how. The latents carried accordingly take the place of the repeated latents of frame 0. It is not part of
+DynamiCrafter; a predicted motion that guides the generation is the idea of Motion-I2V (arXiv:2401.15977) and LFDM
+(arXiv:2303.13744).
+
+Coordinates are in sides, the shorter side of the frame, from its centre, x right and y down. A map (2, 3) takes a point
+of a frame to the place in frame 0 that shows there. Maps are matrix exponentials of `generators` times the progress of
+the clip, so that frame 0 is exactly itself, a constant generator is a constant motion, and clips may be of any length.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lvdm.modules.layers import GroupNorm32, zero_module
+
+PROGRESS = 1 / 20
+"""Progress of the motion in one frame at `fs` 1."""
+HARMONICS = 4
+"""Sinusoids of the relative time, by which a motion may change its speed, or go there and back."""
+STRIDES = 8.0
+"""`fs` is read by the network in this unit."""
+TURNS = 6.0
+"""Unit of turning and growing in what the network says, so that it is as easily learned as travelling: a thing's rim is
+about a sixth of a side from its middle."""
+
+
+@dataclass(frozen=True)
+class FrameCarrierConfig:
+    """Keys of `frame_carrier_config.params`.
+
+    channels    of the latents
+    text_dim    of the text tokens
+    width       channels of the mask network at full size; twice as many below
+    layers      residual blocks of the mask network at each of its three sizes
+    hidden      width of the network that makes the maps
+    queries     words that it reads from a sentence, each a mean of the tokens with weights of its own
+    visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
+    """
+
+    channels: int = 4
+    text_dim: int = 128
+    width: int = 48
+    layers: int = 2
+    hidden: int = 256
+    queries: int = 4
+    visibility: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for sizes that cannot be built."""
+        if (
+            min(self.channels, self.text_dim, self.layers, self.hidden, self.queries) < 1
+            or self.width < 16
+            or self.width % 16
+        ):
+            raise ValueError(f"sizes of a frame carrier must be positive and width a multiple of 16, they are {self}")
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a carrier makes of the latents of frame 0: the motion of all t frames, and the latents of k of them.
+
+    latents  (b, c, k, h, w)
+    visible  (b, 1, k, h, w) in [0, 1]: how far frame 0 shows what stands there
+    mask     (b, 1, h, w) logits: what moves on its own, on frame 0
+    camera   (b, t, 2, 3) maps of what does not, to frame 0
+    thing    (b, t, 2, 3) maps of what does, to frame 0
+    """
+
+    latents: Tensor
+    visible: Tensor
+    mask: Tensor
+    camera: Tensor
+    thing: Tensor
+
+
+class FrameCarrier(nn.Module):
+    """Latents of frame 0, text tokens, `fs` -> `Carried`."""
+
+    Config = FrameCarrierConfig
+
+    def __init__(self, config: FrameCarrierConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.norm = nn.LayerNorm(config.text_dim)
+        self.motion = MotionNet(config)
+        self.mask = MaskNet(config)
+
+    def forward(
+        self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, frames: Tensor | None = None
+    ) -> Carried:
+        """Carry latents (b, c, h, w) by text tokens (b, n, d) and `fs` (b,).
+
+        num_frames  of the clip
+        frames      (b, k) int64, those whose latents are wanted; all of them if left out
+        """
+        dtype = self.norm.weight.dtype
+        text = text.to(dtype)
+        mask = self.mask(latent.to(dtype), self.norm(text.mean(1))).float()  # b 1 h w
+        time = torch.arange(num_frames, device=latent.device)
+        progress = time * fs.float()[:, None] * PROGRESS  # b t
+        camera, own = affine_maps(self.motion(text, fs, time), progress)
+        thing = compose(around(own, centroid(mask.sigmoid())), camera)
+        if frames is None:
+            frames = time.expand(len(latent), -1)
+        sample = torch.arange(len(latent), device=latent.device)[:, None]
+        latents, visible = carry(latent, mask.sigmoid(), camera[sample, frames], thing[sample, frames])
+        first = (frames == 0)[:, None, :, None, None]
+        latents = torch.where(first, latent[:, :, None], latents)  # to the bit, which sampling a grid is not
+        return Carried(latents, torch.where(first, 1.0, visible), mask, camera, thing)
+
+    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, cyclic: bool = False) -> Tensor:
+        """What stands beside the noisy latents, (b, c or c + 1, t, h, w).
+
+        A cyclic clip, whose first frame follows its last, goes half of the way and back.
+        """
+        time = torch.arange(num_frames, device=latent.device)
+        frames = torch.minimum(time, num_frames - time) if cyclic else time
+        carried = self(latent, text, fs, num_frames, frames.expand(len(latent), -1))
+        return torch.cat([carried.latents, carried.visible], dim=1) if self.config.visibility else carried.latents
+
+    def given(self, latents: Tensor) -> Tensor:
+        """Latents (b, c, ...) that are shown as they are, as the UNet reads them: all visible, (b, c or c + 1, ...)."""
+        return torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1) if self.config.visibility else latents
+
+
+class MotionNet(nn.Module):
+    """What a sentence says of the motion: text tokens (b, n, d) -> generators (2, b, t, 2, 3) of camera and thing."""
+
+    def __init__(self, config: FrameCarrierConfig) -> None:
+        super().__init__()
+        size = config.queries * config.hidden // 4 + 2 * HARMONICS + 1
+        self.norm = nn.LayerNorm(config.text_dim)
+        self.queries = nn.Parameter(0.1 * torch.randn(config.queries, config.text_dim))
+        self.to_k = nn.Linear(config.text_dim, config.text_dim)
+        self.to_v = nn.Linear(config.text_dim, config.hidden // 4)
+        self.layers = nn.Sequential(
+            nn.Linear(size, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            zero_module(nn.Linear(config.hidden, 12)),
+        )
+
+    def forward(self, text: Tensor, fs: Tensor, time: Tensor) -> Tensor:
+        """`fs` (b,), `time` (t,): the numbers of all frames."""
+        tokens = self.norm(text)
+        scores = self.queries @ self.to_k(tokens).transpose(1, 2) / tokens.shape[-1] ** 0.5  # b queries n
+        words = (scores.softmax(-1) @ self.to_v(tokens)).flatten(1)  # b (queries d)
+        phase = time.float() / max(len(time) - 1, 1) * math.pi
+        phases = phase[:, None] * torch.arange(1, HARMONICS + 1, device=time.device)  # t harmonics
+        waves = torch.cat([phases.sin(), phases.cos()], dim=-1)
+        parts = (
+            words[:, None].expand(-1, len(time), -1),
+            waves.expand(len(text), -1, -1).to(text.dtype),
+            (fs / STRIDES)[:, None, None].expand(-1, len(time), 1).to(text.dtype),
+        )
+        out = self.layers(torch.cat(parts, dim=-1)).float()  # b t 12
+        generators = rearrange(out, "b t (two row column) -> two b t row column", two=2, row=2)
+        return generators * generators.new_tensor([TURNS, TURNS, 1.0])
+
+
+class MaskNet(nn.Module):
+    """A small U-Net of three sizes: latents (b, c, h, w) and a sentence (b, d) -> logits (b, 1, h, w)."""
+
+    def __init__(self, config: FrameCarrierConfig) -> None:
+        super().__init__()
+        width, deep = config.width, 2 * config.width
+        self.stem = nn.Conv2d(config.channels, width, 3, padding=1)
+        self.fine = self._blocks(width, config)
+        self.down = nn.ModuleList(
+            [nn.Conv2d(width, deep, 3, stride=2, padding=1), nn.Conv2d(deep, deep, 3, stride=2, padding=1)]
+        )
+        self.middle, self.coarse = self._blocks(deep, config), self._blocks(deep, config)
+        self.merge = nn.ModuleList([nn.Conv2d(2 * deep, deep, 1), nn.Conv2d(deep + width, width, 1)])
+        self.up_middle, self.up_fine = self._blocks(deep, config), self._blocks(width, config)
+        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias, -2.0)  # little moves on its own
+
+    @staticmethod
+    def _blocks(width: int, config: FrameCarrierConfig) -> nn.ModuleList:
+        return nn.ModuleList(TextBlock(width, config.text_dim) for _ in range(config.layers))
+
+    def forward(self, latent: Tensor, sentence: Tensor) -> Tensor:
+        def through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
+            for block in blocks:
+                x = block(x, sentence)
+            return x
+
+        fine = through(self.fine, self.stem(latent))  # b c h w
+        middle = through(self.middle, self.down[0](fine))  # b 2c h/2 w/2
+        x = through(self.coarse, self.down[1](middle))  # b 2c h/4 w/4
+        x = through(self.up_middle, self.merge[0](torch.cat([_resized(x, middle), middle], dim=1)))
+        x = through(self.up_fine, self.merge[1](torch.cat([_resized(x, fine), fine], dim=1)))
+        return self.head(F.silu(x))
+
+
+class TextBlock(nn.Module):
+    """A residual block whose channels a sentence scales and shifts (FiLM)."""
+
+    def __init__(self, channels: int, text_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = GroupNorm32(8, channels)
+        self.film = nn.Linear(text_dim, 2 * channels)
+        self.second = zero_module(nn.Conv2d(channels, channels, 3, padding=1))
+
+    def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
+        scale, shift = self.film(sentence)[:, :, None, None].chunk(2, dim=1)
+        return x + self.second(F.silu(self.norm(self.first(F.silu(x))) * (1 + scale) + shift))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="nearest")
+
+
+# ---------------------------------------------------------------------- maps
+
+
+def affine_maps(generators: Tensor, progress: Tensor) -> Tensor:
+    """exp(progress x generator): generators (..., k, 2, 3) and progress (b, k) -> maps of their shape, in float32."""
+    square = F.pad(generators.float() * progress.float()[..., None, None], (0, 0, 0, 1))  # b k 3 3
+    return torch.linalg.matrix_exp(square)[..., :2, :]
+
+
+def compose(after: Tensor, before: Tensor) -> Tensor:
+    """The map that applies `before`, then `after`, (..., 2, 3) each."""
+    turn = after[..., :2] @ before[..., :2]
+    shift = after[..., :2] @ before[..., 2:] + after[..., 2:]
+    return torch.cat([turn, shift], dim=-1)
+
+
+def around(maps: Tensor, centre: Tensor) -> Tensor:
+    """`maps` (b, k, 2, 3) about the points `centre` (b, 2) instead of the middle of the frame."""
+    point = centre[:, None, :, None].to(maps.dtype)  # b 1 2 1
+    return torch.cat([maps[..., :2], maps[..., 2:] + point - maps[..., :2] @ point], dim=-1)
+
+
+def centroid(mask: Tensor) -> Tensor:
+    """(b, 2): the centre of mass of masks (b, 1, h, w), no gradient; the middle of the frame where there is no mass."""
+    mask = mask.detach().float()
+    weights = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-3)  # b 1 h w
+    return (weights * points(mask.shape[2], mask.shape[3], mask.device)).sum((2, 3))
+
+
+def points(height: int, width: int, device: torch.device) -> Tensor:
+    """(2, h, w): x and y of the pixel centres, in sides from the middle."""
+    side = min(height, width)
+    y = (torch.arange(height, device=device) + 0.5 - height / 2) / side
+    x = (torch.arange(width, device=device) + 0.5 - width / 2) / side
+    return torch.stack(torch.broadcast_tensors(x, y[:, None]))
+
+
+def places(maps: Tensor, height: int, width: int) -> Tensor:
+    """Where `maps` (b, k, 2, 3) take the pixels of a frame: (b, k, 2, h, w), in sides."""
+    turned = torch.einsum("bkij,jhw->bkihw", maps[..., :2], points(height, width, maps.device))
+    return turned + maps[..., 2, None, None]
+
+
+# ---------------------------------------------------------------------- carrying
+
+
+def carry(latent: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents (b, c, k, h, w) and visibility (b, 1, k, h, w) from those of frame 0 (b, c, h, w).
+
+    mask (b, 1, h, w) in [0, 1], camera and thing (b, k, 2, 3). The place that the thing has left, a pixel further than
+    its mask because latents overlap, is filled from around it; beyond the frame its border is repeated. Where both maps
+    agree nothing is filled, however soft the mask.
+    """
+    channels, (height, width) = latent.shape[1], latent.shape[2:]
+    wide = F.max_pool2d(mask, 3, stride=1, padding=1)
+    filled = fill_holes(latent, wide)
+    stack = torch.cat([latent, filled, mask, wide, torch.ones_like(mask)], dim=1).float()
+    far, near = places(camera, height, width), places(thing, height, width)  # b k 2 h w each
+    behind, fill, _, left, inside = sample(stack, far).split([channels, channels, 1, 1, 1], dim=1)
+    carried, _, cover, wide_cover, shown = sample(stack, near).split([channels, channels, 1, 1, 1], dim=1)
+    inside, shown = inside * _inside(far, height, width), shown * _inside(near, height, width)
+    cover, wide_cover = cover * shown, wide_cover * shown
+    hole = torch.minimum((left * inside - wide_cover).clamp(min=0), 1 - cover)
+    kept = 1 - cover - hole
+    latents = cover * carried + hole * fill + kept * behind
+    return latents.to(latent.dtype), (cover + (inside - cover - hole).clamp(min=0)).to(latent.dtype)
+
+
+def sample(image: Tensor, where: Tensor) -> Tensor:
+    """image (b, c, h, w) at `where` (b, k, 2, h, w), in sides: (b, c, k, h, w); outside, the nearest border."""
+    height, width = image.shape[2:]
+    size = torch.tensor([width, height], dtype=where.dtype, device=where.device)
+    grid = where.movedim(2, -1) * (2 * min(height, width) / size)  # b k h w 2
+    out = F.grid_sample(
+        image, rearrange(grid, "b k h w xy -> b (k h) w xy"), padding_mode="border", align_corners=False
+    )
+    return rearrange(out, "b c (k h) w -> b c k h w", h=height)
+
+
+def _inside(where: Tensor, height: int, width: int) -> Tensor:
+    """(b, 1, k, h, w): 1 inside frame 0, falling to 0 within a pixel beyond its outermost pixel centres."""
+    side = min(height, width)
+    half = torch.tensor([width, height], dtype=where.dtype, device=where.device)[:, None, None] / 2
+    return (half + 0.5 - where.abs() * side).clamp(0, 1).amin(dim=2)[:, None]
+
+
+def fill_holes(latent: Tensor, hole: Tensor) -> Tensor:
+    """latent (b, c, h, w) as smooth as need be where `hole` (b, 1, h, w) in [0, 1]: from what lies around, near first.
+
+    Everywhere is filled: what `latent` itself shows there counts by 1 - hole.
+    """
+    levels = [(latent * (1 - hole), 1 - hole)]
+    while max(levels[-1][1].shape[2:]) > 1:
+        size = [math.ceil(length / 2) for length in levels[-1][1].shape[2:]]
+        levels.append(tuple(F.adaptive_avg_pool2d(part, size) for part in levels[-1]))  # type: ignore[arg-type]
+    value, weight = levels.pop()
+    filled = value / weight.clamp(min=1e-4)
+    for value, weight in reversed(levels):
+        above = F.interpolate(filled, size=value.shape[2:], mode="bilinear", align_corners=False)
+        trust = (2 * weight).clamp(max=1)  # half of a cell is enough to believe it
+        filled = above + trust * (value / weight.clamp(min=1e-4) - above)
+    return filled
