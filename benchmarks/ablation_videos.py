@@ -18,8 +18,8 @@ from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.results import GenerationRequest
-from lvdm.runtime import Runtime
+from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.runtime import Runtime
 
 
 @dataclass(frozen=True)

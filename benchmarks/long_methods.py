@@ -4,7 +4,7 @@
 
 Held-out scenes of a sprite that moves, 10 steps. Rows that are in the JSON already are not made again; each has a
 contact sheet. Loops: the step from the last frame to the first over the median step (1 for no seam). Extension: how far
-each segment is off the video that was given, see `lvdm.plugins.extension.Drift`. Methods: see the columns.
+each segment is off the video that was given, see `lvdm.pipeline.extension.Drift`. Methods: see the columns.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lvdm.data.procedural import Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.evaluation.metrics.loops import distance, seam_ratio
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.extension import Extension, extend_video
+from lvdm.pipeline.extension import Extension, extend_video
 from lvdm.psnr import psnr
 from lvdm.quality.flicker import flicker, frame_difference
 from lvdm.quality.motion import motion

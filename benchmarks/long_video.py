@@ -94,6 +94,7 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     shelf = choose_shelf(num_frames, settings.chunk_frames, low_memory=False, on_cpu=True)
     plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, shelf)
     x = torch.randn(2, config.in_channels, num_frames, side, side)
+    assert config.context_dim is not None
     tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)
     with attached(plugins, model.unet, plain_hooks(samples, model.branches), samples).layers.active():
         return allocator_peak(lambda: model.unet(x, torch.tensor([500, 500]), tokens))

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.lora import LoraInfo, write_lora
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.extension import Extension, extend_video, segment_settings
 from lvdm.plugins.early_start import LatentStatistics
-from lvdm.plugins.extension import Extension, extend_video, segment_settings
 from lvdm.plugins.latent_statistics import write_statistics
 
 FROZEN = GOLDEN / "frozen"

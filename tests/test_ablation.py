@@ -21,7 +21,7 @@ from lvdm.evaluation.results import (
     SetNote,
 )
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.results import GenerationRequest
+from lvdm.pipeline.results import GenerationRequest
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.jobs.run import make_videos
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.runtime import Runtime
+from lvdm.pipeline.runtime import Runtime
 from scripts.dynamicrafter import app
 
 

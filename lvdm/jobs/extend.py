@@ -27,7 +27,7 @@ from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import suffix_of
 from lvdm.jobs.run import ProgressOf, also_kept
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.extension import Drift, Extension, extend_video, fitted_video, segment_settings
+from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.request.declaration import current_names
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name

@@ -9,7 +9,7 @@ from lvdm.checkpoint import read_checkpoint
 from lvdm.device import choose_precision, free_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.resolved import ResolvedRequest
-from lvdm.memory import MemoryPlan, Workload, count_parameters, plan_memory
+from lvdm.pipeline.memory import MemoryPlan, Workload, count_parameters, plan_memory
 from lvdm.plugins.choosing import choose_shelf
 
 logger = logging.getLogger(__name__)

@@ -23,11 +23,11 @@ from lvdm.documents import read_json, shown
 from lvdm.generation import GenerationSettings
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.quality.report import QualityReport
 from lvdm.request.declaration import current_names
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
 from lvdm.request.layers import DERIVED, Values, checked
-from lvdm.results import GenerationRequest, GenerationResult
 from lvdm.versions import versions
 
 MAX_INDEX = 1_000_000_000

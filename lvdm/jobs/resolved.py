@@ -15,12 +15,12 @@ from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
 from lvdm.model_files import ModelIdentity
+from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at
+from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
 from lvdm.request.layers import Values
 from lvdm.request.parameters import InputParameters, SeedParameters
-from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompts_at
-from lvdm.results import GenerationRequest
 from lvdm.sizes import choose_size
 
 

@@ -24,11 +24,11 @@ from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
-from lvdm.results import GenerationRequest, GenerationResult
 
 logger = logging.getLogger(__name__)
 

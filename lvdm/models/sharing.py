@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvdm.checkpoint.lora import Lora
 from lvdm.errors import UserError
@@ -40,7 +40,7 @@ class SharedWeights:
         self._changing = False
 
     @classmethod
-    def of(cls, model: nn.Module) -> SharedWeights:
+    def of(cls, model: object) -> SharedWeights:
         """That of `model`, as long as there is the model."""
         with _LOCK:
             return _SHARED.setdefault(model, cls())
@@ -94,5 +94,5 @@ class SharedWeights:
         return not busy and not self._changing
 
 
-_SHARED: WeakKeyDictionary[nn.Module, SharedWeights] = WeakKeyDictionary()
+_SHARED: WeakKeyDictionary[object, SharedWeights] = WeakKeyDictionary()
 _LOCK = threading.Lock()

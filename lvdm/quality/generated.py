@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.quality.report import Assessment, QualityReport, assess
-from lvdm.results import GenerationRequest, GenerationResult
 
 JUDGED_FRAMES = 16
 """Frames of a long video, evenly spread, whose agreement with the prompt is measured."""

@@ -19,8 +19,8 @@ from lvdm.data.video_writer import to_uint8
 from lvdm.device import Precision, empty_cache
 from lvdm.generation import GenerationSettings, Mode
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.results import GenerationRequest, gather_frames
-from lvdm.runtime import Runtime
+from lvdm.pipeline.results import GenerationRequest, gather_frames
+from lvdm.pipeline.runtime import Runtime
 from main.callbacks.gradients import weights_are_sharded
 from main.callbacks.weights import AveragedWeights
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from scripts.commands.options import with_parameters
 
 if TYPE_CHECKING:
-    from lvdm.plugins.extension import Drift
+    from lvdm.pipeline.extension import Drift
 
 Source = Annotated[Path | None, typer.Argument(help="The video; none with --replay.", show_default=False)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
-import lvdm.pipeline
+import lvdm.pipeline.pipeline
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 
 
@@ -35,4 +35,4 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*args: object) -> None:
         raise AssertionError("weights were loaded before the input was checked")
 
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
+    monkeypatch.setattr(lvdm.pipeline.pipeline, "load_model", load)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import lvdm.jobs.best_of
 import lvdm.jobs.run
-import lvdm.pipeline
+import lvdm.pipeline.pipeline
 from lvdm.jobs.record import read_record
 from lvdm.quality.ranking import rank
 from scripts.dynamicrafter import app
@@ -107,7 +107,7 @@ def test_of_a_list_the_best_of_each_is_kept_and_finished_ones_are_skipped(
     assert files(here / "made") == {"cat.mp4", "cat.json", "dog.mp4", "dog.json"}
     before = {name: Path("made", name).read_bytes() for name in files(here / "made")}
     with monkeypatch.context() as patch:
-        patch.setattr(lvdm.pipeline, "load_model", None)
+        patch.setattr(lvdm.pipeline.pipeline, "load_model", None)
         assert "4 of 4 videos are finished already" in run(*LIST).stderr
     assert {name: Path("made", name).read_bytes() for name in files(here / "made")} == before
     assert run(*LIST, "--seed", 5).exit_code == 0
@@ -164,7 +164,7 @@ def test_static_videos_are_flagged(here: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_wrong_choices_are_refused_before_weights_are_loaded(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lvdm.pipeline, "load_model", None)
+    monkeypatch.setattr(lvdm.pipeline.pipeline, "load_model", None)
     for args, message in (
         (("--keep", "best"), "--num-videos 4"),
         (("--keep", "good", "--num-videos", 2), "use one of all, best"),

@@ -10,7 +10,7 @@ from cached_clips import write_training
 from small_model import SIDE
 from typer.testing import CliRunner
 
-import lvdm.pipeline
+import lvdm.pipeline.pipeline
 from lvdm.plugins.early_start import LatentStatistics
 from lvdm.plugins.latent_statistics import read_statistics, write_statistics
 from scripts.dynamicrafter import app
@@ -79,7 +79,7 @@ def test_what_makes_no_sense_is_said_before_weights_are_read(here, monkeypatch, 
     def load(*args: object) -> None:
         raise AssertionError("weights were loaded before the input was checked")
 
-    monkeypatch.setattr(lvdm.pipeline, "load_model", load)
+    monkeypatch.setattr(lvdm.pipeline.pipeline, "load_model", load)
     result = run("animate", "cat.png", "-p", PROMPT, *options)
     assert result.exit_code == 2
     assert message in result.output

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.images import fit_image
 from lvdm.device import Precision
-from lvdm.memory import Workload, decoder_activations
 from lvdm.model_files import find_preset
-from lvdm.model_loading import load_model
 from lvdm.models.autoencoder import AutoencoderKL
 from lvdm.models.decoding import Enlarged, Statistics, decode_in_tiles, tiles_of
 from lvdm.modules.networks.ae_modules import Upsample
+from lvdm.pipeline.loading import load_model
+from lvdm.pipeline.memory import Workload, decoder_activations
 from lvdm.training_memory.tracking import LiveMemory, module_tensors
 
 TOLERANCE = 1e-4

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lvdm.conditioning import Conditioning
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.runtime import Runtime
+from lvdm.pipeline.runtime import Runtime
 
 PROMPT = "a red ball moves to the right"
 

@@ -17,8 +17,8 @@ from lvdm.checkpoint import Part, read_checkpoint
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, UNET
 from lvdm.config import parse_component
 from lvdm.device import Precision, free_memory
-from lvdm.memory import Workload, count_parameters, plan_memory, sampling_activations
 from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+from lvdm.pipeline.memory import Workload, count_parameters, plan_memory, sampling_activations
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.hooks import Samples, attached, plain_hooks
 

@@ -17,7 +17,7 @@ from lvdm.checkpoint.lora import LoraInfo, read_lora, write_lora
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.models.sharing import WeightsInUseError
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.runtime import Runtime
+from lvdm.pipeline.runtime import Runtime
 from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"

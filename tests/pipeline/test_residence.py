@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lvdm.device import Precision
 from lvdm.models.sharing import SharedWeights
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.runtime_residence import Residence, lies_on
+from lvdm.pipeline.residence import Residence, lies_on
 
 PROMPT = "a red ball moves to the right"
 FLOAT = Precision(torch.float32, torch.float32)

@@ -13,7 +13,7 @@ from lvdm.generation import GenerationSettings
 from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.extension import Extension
+from lvdm.pipeline.extension import Extension
 from lvdm.plugins.freescale import Cascade, FreeScale, FreeScalePlan, blur, enlarge, grid_of, window_places
 from lvdm.plugins.hooks import Samples, plain_hooks
 from lvdm.plugins.scalecrafter import layers_of

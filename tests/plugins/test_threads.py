@@ -21,7 +21,7 @@ from small_model import FRAMES, SIDE, picture
 from torch import Tensor, nn
 
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.runtime import Runtime
+from lvdm.pipeline.runtime import Runtime
 
 PROMPT, PATIENCE = "a red ball moves to the right", 60.0
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}

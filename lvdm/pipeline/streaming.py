@@ -12,10 +12,10 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.runtime import ProgressCallback, Runtime, guide, report
 from lvdm.plugins.fifo import FIFO
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
-from lvdm.results import GenerationRequest
-from lvdm.runtime import ProgressCallback, Runtime, guide, report
 
 
 def for_windows(settings: GenerationSettings, window: int) -> GenerationSettings:

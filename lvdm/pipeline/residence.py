@@ -6,13 +6,13 @@ import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from lvdm.device import Precision, empty_cache
 from lvdm.models.sharing import SharedWeights
+from lvdm.pipeline.model import VideoModel
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Residence:
     take turns, one whole generation after the other (`in_use`): modules come and go.
     """
 
-    model: Any
+    model: VideoModel
     device: torch.device
     precision: Precision
     low_memory: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 
@@ -11,6 +11,7 @@ from lvdm.checkpoint import load_into, read_checkpoint
 from lvdm.config import load_model_config
 from lvdm.device import Precision
 from lvdm.model_files import ModelFiles
+from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.suggestions import suggest
 
 Schedule = Literal["config", "file"]
@@ -32,12 +33,12 @@ def load_model(
     towers: str | Path | None,
     device: torch.device,
     schedule: Schedule = "config",
-) -> Any:
+) -> LatentVisualDiffusion:
     """The model of `files` in eval mode, built without memory and filled straight from the file on `device`."""
     checkpoint = read_checkpoint(files.checkpoint)
     supplement = None if towers is None else read_checkpoint(towers)
     with torch.device("meta"):
-        model = load_model_config(files.config).build()
+        model: LatentVisualDiffusion = load_model_config(files.config).build()
     for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
         part.to(precision.weights)
     model.first_stage_model.to(precision.vae)

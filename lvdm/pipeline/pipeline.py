@@ -7,19 +7,17 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
-from lvdm.data.geometry import Box, PaddedSize
+from lvdm.data.geometry import PaddedSize
 from lvdm.data.images import to_image
 from lvdm.data.masks import MaskSource, to_masks
 from lvdm.device import (
@@ -28,43 +26,31 @@ from lvdm.device import (
     device_name,
     empty_cache,
     multiplies_bf16,
-    peak_memory,
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.errors import OutOfMemoryError
-from lvdm.generation import GenerationSettings, choose_fs
+from lvdm.generation import GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
-from lvdm.model_loading import Schedule, choose_schedule, load_model
 from lvdm.models.lora_merging import LoraStack
-from lvdm.pipeline_inputs import (
-    as_list,
-    check_finite,
-    check_requests,
-    fitted_images,
-    for_each,
-    kept_regions,
-    later_pictures,
-    ring_of,
+from lvdm.pipeline.inputs import as_list, for_each
+from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
+from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
+from lvdm.pipeline.runtime import Runtime
+from lvdm.pipeline.stages import (
+    Callbacks,
+    ResolvedBatch,
+    decode,
+    describe,
+    encode,
+    make_methods,
+    resolve,
+    sample,
+    smaller_request,
 )
-from lvdm.plugins.assembly import finish_parts, sample_repeatedly
-from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
-from lvdm.plugins.scaling import Plan, plan_scale
-from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.psnr import psnr
-from lvdm.results import (
-    OUTPUT_TYPES,
-    FrameConsumer,
-    GenerationRequest,
-    GenerationResult,
-    Stopwatch,
-    convert_frames,
-    gather_frames,
-)
-from lvdm.runtime import ProgressCallback, Runtime, report
-from lvdm.runtime_streaming import for_windows, stream_latents
-from lvdm.sizes import choose_size, explain_size
+from lvdm.progress import ProgressCallback
+from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +73,7 @@ class DynamiCrafterPipeline:
         self.files = files
         self.schedule = schedule
         self.towers = towers
-        self._loras = LoraStack(runtime.model)
+        self._loras = LoraStack(cast(nn.Module, runtime.model))
 
     @classmethod
     def from_pretrained(
@@ -257,143 +243,46 @@ class DynamiCrafterPipeline:
         Threads may call it at the same time, and those that share the weights of a low memory pipeline on an
         accelerator take turns. Until it returns, LoRAs can be neither loaded nor unloaded.
         """
-        with self.runtime.in_use():
-            return self._generate(requests, settings, output_type, callback_on_step_end, on_progress, frames_to)
+        callbacks = Callbacks(callback_on_step_end, on_progress, frames_to)
+        runtime = self.runtime
+        with runtime.in_use():
+            self._check_late_weights(settings)
+            batch = resolve(runtime, self.card, requests, settings, callbacks)  # 1 sizes, fs, what is refused
+            smaller = self._smaller_video(batch)
+            reset_peak_memory(runtime.device)
+            with _memory_errors(runtime.device, batch), torch.inference_mode():
+                encoded = encode(runtime, batch)  # 2 images and prompts to conditions
+                methods = make_methods(runtime, batch, encoded, smaller)  # 3 what is on top of the sampler
+                sampled = sample(runtime, batch, encoded, methods)  # 4 noise to latents
+                decoded = decode(runtime, batch, encoded, sampled)  # 5 latents to frames
+            return describe(runtime, batch, encoded, sampled, decoded, output_type)  # 6 with what was measured
 
-    def _generate(
-        self,
-        requests: Sequence[GenerationRequest],
-        settings: GenerationSettings,
-        output_type: str,
-        callback_on_step_end: StepCallback | None,
-        on_progress: ProgressCallback | None,
-        frames_to: FrameConsumer | None,
-    ) -> GenerationResult:
+    def _smaller_video(self, batch: ResolvedBatch) -> Tensor | None:
+        """The video (b, 3, t, H, W) that a larger one goes on from: stage 4 of a smaller request; None for none."""
+        if batch.cascade is None:
+            return None
+        with batch.watch.stage("smaller video"):
+            own, heard = smaller_request(batch, batch.cascade), batch.callbacks
+            return self.generate(
+                batch.requests, own, callback_on_step_end=heard.on_step, on_progress=heard.on_progress
+            ).video
+
+    def _check_late_weights(self, settings: GenerationSettings) -> None:
         if settings.late_weights is not None and self.loras:
             raise ValueError(
                 "a LoRA would change the early weights alone; leave out late_weights, or merge it into both"
             )
-        by_frame = settings.long_video == "fifo" and settings.num_frames > self.runtime.model.trained_frames
-        check_requests(requests, settings, self.card, by_frame, frames_to is not None)
-        check_blocks(settings.weak, self.runtime.model.unet)
-        if by_frame and callback_on_step_end is not None:
-            raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
-        size = self._common_size(requests, settings)
-        scale = self._scale_plan(size, settings)
-        if by_frame and scale is not None:
-            raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
-        runtime, fs = self.runtime, choose_fs(self.card, settings)
-        watch = Stopwatch(runtime.device)
-        cascade = scale if isinstance(scale, FreeScalePlan) and scale.cascades else None
-        if cascade is not None:
-            with watch.stage("smaller video"):
-                smaller = self._smaller_video(
-                    requests, settings, size.inner, cascade, callback_on_step_end, on_progress
-                )
-        reset_peak_memory(runtime.device)
-        with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
-            images = fitted_images([request.image for request in requests], size, settings.fit)
-            pictures = {0: images, **later_pictures(requests, size, settings)}
-            report(on_progress, "encode", 0, 1)
-            with watch.stage("encode"):
-                shown = for_windows(settings, runtime.model.trained_frames) if by_frame else ring_of(settings)
-                padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
-                conditions = runtime.conditions(requests, shown, padded, fs)
-                plugins = runtime.plugins(requests, shown, padded, scale, conditions, fs)
-                if cascade is not None:
-                    larger = enlarge(smaller[:, :, : shown.num_frames], (size.inner.height, size.inner.width))
-                    frames = (size.pad(frame)[:, :, None] for frame in larger.unbind(2))
-                    plugins.append(Cascade(runtime.encode_video(frames), cascade.level))
-            report(on_progress, "encode", 1, 1)
-            kept = None if by_frame else kept_regions(requests, size, shown)
-            with watch.stage("sample"):
-                if by_frame:  # sampled while they are decoded
-                    sampled = stream_latents(runtime, requests, settings, conditions, on_progress, plugins)
-                    latents = torch.empty(
-                        len(requests), runtime.model.config.channels, 0, *conditions[0].concat.shape[3:]
-                    )
-                else:
-                    common = requests, shown, conditions, callback_on_step_end, on_progress, kept
-                    latents = sample_repeatedly(shown, plugins, partial(runtime.sample, *common))
-                    if settings.closes_ring:
-                        latents = torch.cat([latents, latents[:, :, :1]], dim=2)
-                    sampled = iter([latents])
-            with watch.stage("decode"):
-                finite = check_finite(sampled, runtime.precision)
-                decoded = map(size.crop, runtime.decode(finite, settings.num_frames, settings, on_progress))
-                finished = finish_parts(settings, decoded, pictures, None if kept is None else size.crop(kept))
-                first, parts = _first_frames(finished)
-                if frames_to is None:
-                    video = gather_frames(parts, settings.num_frames)
-                else:
-                    video = torch.empty(1, 3, 0, *images.shape[2:])
-                    frames_to(part[0] for part in parts)
-        return GenerationResult(
-            video=video,
-            latents=latents.cpu(),
-            frames=convert_frames(video, output_type),
-            requests=tuple(requests),
-            settings=settings,
-            size=size,
-            fs=fs,
-            scale=scale.text if scale else "off",
-            seconds=watch.seconds,
-            peak_memory=peak_memory(runtime.device),
-            first_frame_psnr=tuple(
-                None if request.image is None else psnr(frame, image)
-                for request, frame, image in zip(requests, first, images, strict=True)
-            ),
-        )
-
-    def _smaller_video(
-        self,
-        requests: Sequence[GenerationRequest],
-        settings: GenerationSettings,
-        inside: Box,
-        plan: FreeScalePlan,
-        on_step: StepCallback | None,
-        on_progress: ProgressCallback | None,
-    ) -> Tensor:
-        """The video (b, 3, t, H, W) that comes before a larger one, of which `inside` is shown.
-
-        It ends at the clean latents: noise is added to it again, under the dynamic rescale of that time step alone.
-        """
-        (height, width), again = plan.before((inside.height, inside.width))
-        logger.info("first at %dx%d, to begin the larger video on", width, height)
-        own = replace(settings, height=height, width=width, scale=again, fix_final_step=True)
-        return self.generate(requests, own, callback_on_step_end=on_step, on_progress=on_progress).video
-
-    def _scale_plan(self, size: PaddedSize, settings: GenerationSettings) -> Plan | None:
-        plan = plan_scale(settings.scale, (size.height, size.width), (self.card.height, self.card.width))
-        if plan is not None:
-            logger.info("for a video larger than those of the training: --scale %s; --scale off leaves it", plan.text)
-        return plan
-
-    def _common_size(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> PaddedSize:
-        if not requests:
-            raise ValueError("there is nothing to generate: give at least one image, or a prompt")
-        sizes = [self.size_for(request.image, settings) for request in requests]
-        if any(size != sizes[0] for size in sizes):
-            raise ValueError("the images of this batch lead to videos of different sizes; give height and width")
-        follows_image = settings.height is None and settings.width is None
-        explain_size(sizes[0], follows_image, (self.card.height, self.card.width), self.card.name)
-        return sizes[0]
-
-
-def _first_frames(parts: Iterator[Tensor]) -> tuple[Tensor, Iterator[Tensor]]:
-    """Frame 0 of videos in parts (b, 3, k, H, W), and all of their parts."""
-    begin = next(parts)
-    return begin[:, :, 0].clone(), itertools.chain([begin], parts)
 
 
 @contextmanager
-def _memory_errors(device: torch.device, batch: int, size: PaddedSize, settings: GenerationSettings) -> Iterator[None]:
+def _memory_errors(device: torch.device, batch: ResolvedBatch) -> Iterator[None]:
     """Turn a lack of memory inside the block into `OutOfMemoryError` with the way out."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         empty_cache(device)
         raise OutOfMemoryError(
-            f"{device} has too little memory for a batch of {batch} at {size.width}x{size.height}, "
-            f"{settings.num_frames} frames; use low memory mode, a smaller size, fewer frames or a smaller batch"
+            f"{device} has too little memory for a batch of {len(batch.requests)} at "
+            f"{batch.size.width}x{batch.size.height}, {batch.settings.num_frames} frames; "
+            "use low memory mode, a smaller size, fewer frames or a smaller batch"
         ) from error

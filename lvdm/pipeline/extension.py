@@ -23,12 +23,12 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.runtime import ProgressCallback
 from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.freescale import FreeScaleOptions
 from lvdm.plugins.scaling import parse_scale
-from lvdm.results import GenerationRequest
-from lvdm.runtime import ProgressCallback
 
 LEVELS = 127.5
 """Grey levels (0 to 255) in one unit of a video in [-1, 1]."""

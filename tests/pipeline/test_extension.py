@@ -13,15 +13,15 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.jobs.extend import plan_extension
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.color_lock import ColorStatistics, lock_colors
-from lvdm.plugins.extension import (
+from lvdm.pipeline.extension import (
     Extension,
     extend_video,
     measure_drift,
     segment_settings,
     show_known_frames,
 )
-from lvdm.results import GenerationRequest
+from lvdm.pipeline.results import GenerationRequest
+from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from lvdm.data.masks import fit_masks
 from lvdm.device import Precision
 from lvdm.generation import MAX_FRAMES, GenerationSettings
 from lvdm.model_card import ModelCard
-from lvdm.request_checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
-from lvdm.results import GenerationRequest
+from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
+from lvdm.pipeline.results import GenerationRequest
+from lvdm.sizes import choose_size, explain_size
 
 
 def check_requests(
@@ -41,6 +42,22 @@ def check_requests(
         check_keep_mask(request.keep_mask, request.image, settings, card)
         check_prompts_at(request.prompts_at, settings)
         check_keyframes([frame for frame, _ in request.keyframes], settings)
+
+
+def common_size(
+    requests: Sequence[GenerationRequest], settings: GenerationSettings, card: ModelCard, multiple: int
+) -> PaddedSize:
+    """The size of all videos of a batch; logs what is unusual of it. Raises `ValueError` for several sizes."""
+    if not requests:
+        raise ValueError("there is nothing to generate: give at least one image, or a prompt")
+    trained = card.height, card.width
+    images = [request.image for request in requests]
+    shapes = [trained if image is None else (image.height, image.width) for image in images]
+    sizes = [choose_size(settings.height, settings.width, shape, trained, multiple) for shape in shapes]
+    if any(size != sizes[0] for size in sizes):
+        raise ValueError("the images of this batch lead to videos of different sizes; give height and width")
+    explain_size(sizes[0], settings.height is None and settings.width is None, trained, card.name)
+    return sizes[0]
 
 
 def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:

@@ -20,6 +20,8 @@ from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.models.training_inputs import LeftOut
+from lvdm.pipeline.residence import Residence
+from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.assembly import sampling_plugins
 from lvdm.plugins.bidirectional import Bidirectional, Leg, make_legs, parse_between
@@ -29,15 +31,12 @@ from lvdm.plugins.late_weights import LateWeights
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scaling import Plan
-from lvdm.results import GenerationRequest, Progress, in_chunks
-from lvdm.runtime_residence import Residence
+from lvdm.progress import Progress, ProgressCallback
 
 logger = logging.getLogger(__name__)
 
 NOTICEABLE_CONTRAST = 0.95
 """Below this share of its contrast a video is visibly flat."""
-
-ProgressCallback = Callable[[Progress], None]
 
 
 @dataclass
