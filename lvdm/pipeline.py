@@ -52,6 +52,7 @@ from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.progress import ProgressCallback, report_progress
 from lvdm.psnr import psnr
 from lvdm.results import (
     OUTPUT_TYPES,
@@ -62,7 +63,7 @@ from lvdm.results import (
     convert_frames,
     gather_frames,
 )
-from lvdm.runtime import ProgressCallback, Runtime, report
+from lvdm.runtime import Runtime
 from lvdm.runtime_streaming import for_windows, stream_latents
 from lvdm.sizes import choose_size, explain_size
 
@@ -294,7 +295,7 @@ class DynamiCrafterPipeline:
         with _memory_errors(runtime.device, len(requests), size, settings), torch.inference_mode():
             images = fitted_images([request.image for request in requests], size, settings.fit)
             pictures = {0: images, **later_pictures(requests, size, settings)}
-            report(on_progress, "encode", 0, 1)
+            report_progress(on_progress, "encode", 0, 1)
             with watch.stage("encode"):
                 shown = for_windows(settings, runtime.model.trained_frames) if by_frame else ring_of(settings)
                 padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
@@ -304,7 +305,7 @@ class DynamiCrafterPipeline:
                     larger = enlarge(smaller[:, :, : shown.num_frames], (size.inner.height, size.inner.width))
                     frames = (size.pad(frame)[:, :, None] for frame in larger.unbind(2))
                     plugins.append(Cascade(runtime.encode_video(frames), cascade.level))
-            report(on_progress, "encode", 1, 1)
+            report_progress(on_progress, "encode", 1, 1)
             kept = None if by_frame else kept_regions(requests, size, shown)
             with watch.stage("sample"):
                 if by_frame:  # sampled while they are decoded
