@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.reading import read_checkpoint
+from lvdm.errors import UserError
 from lvdm.evaluation.metrics.reconstruction import LPIPS
 from lvdm.suggestions import suggest
 
@@ -97,7 +98,7 @@ def load_lpips(trunk: Trunk = "alex", weights: str | Path | None = None, heads: 
     """
     layout = _layout(trunk)
     if weights is None:
-        raise ValueError(
+        raise UserError(
             f"LPIPS[{trunk}] needs the weights of torchvision's {layout.network}: give the file {layout.published_as} "
             "(nothing is downloaded)"
         )
@@ -112,7 +113,7 @@ def load_lpips(trunk: Trunk = "alex", weights: str | Path | None = None, heads: 
 
 def _layout(trunk: str) -> _Layout:
     if trunk not in _LAYOUTS:
-        raise ValueError(f"unknown trunk {trunk!r} of LPIPS; {suggest(trunk, _LAYOUTS)}")
+        raise UserError(f"unknown trunk {trunk!r} of LPIPS; {suggest(trunk, _LAYOUTS)}")
     return _LAYOUTS[trunk]
 
 
@@ -122,7 +123,7 @@ def _trunk_weights(path: Path, features: nn.Module, layout: _Layout) -> Mapping[
     wanted = {key: tuple(tensor.shape) for key, tensor in features.state_dict().items()}
     wrong = [key for key in wanted if f"features.{key}" not in stored or stored.shape(f"features.{key}") != wanted[key]]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{path} holds no {layout.network} of torchvision (features.{wrong[0]} is missing or has another shape): "
             f"give the file {layout.published_as}"
         )
@@ -132,5 +133,5 @@ def _trunk_weights(path: Path, features: nn.Module, layout: _Layout) -> Mapping[
 def _shipped_heads(trunk: str) -> Path:
     path = Path(torchmetrics.__file__).parent / "functional" / "image" / "lpips_models" / f"{trunk}.pth"
     if not path.is_file():
-        raise ValueError(f"this torchmetrics ships no heads of LPIPS ({path}): give the file of the heads of {trunk}")
+        raise UserError(f"this torchmetrics ships no heads of LPIPS ({path}): give the file of the heads of {trunk}")
     return path

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lvdm.checkpoint import checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.filling import fill
+from lvdm.errors import UserError
 
 UPDATES = 20
 """Refinements of the flow, as many as VBench runs."""
@@ -77,7 +78,7 @@ def _fitting_network(shapes: dict[str, tuple[int, ...]], path: Path) -> tuple[st
             network = getattr(torchvision.models.optical_flow, name)(weights=None)
         if all(shapes.get(key) == tuple(tensor.shape) for key, tensor in network.state_dict().items()):
             return name, network
-    raise ValueError(
+    raise UserError(
         f"{path} holds no RAFT of torchvision: give one of its files, {' or '.join(_PUBLISHED.values())}, "
         "or leave it out for the classical flow"
     )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from lvdm.errors import UserError
+
 
 @dataclass(frozen=True)
 class Dimension:
@@ -68,10 +70,10 @@ def dimensions() -> Iterable[str]:
 def _weighted_mean(scores: Mapping[str, float], group: Mapping[str, Dimension]) -> float:
     missing = [name for name in group if name not in scores]
     if missing:
-        raise ValueError(f"the aggregate of VBench-I2V needs {', '.join(missing)} too: it has no value without them")
+        raise UserError(f"the aggregate of VBench-I2V needs {', '.join(missing)} too: it has no value without them")
     wrong = [name for name in group if not 0 <= scores[name] <= 1]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f"{wrong[0]} should be a fraction from 0 to 1, it is {scores[wrong[0]]}: divide percentages by 100"
         )
     total = sum(dimension.weight * dimension.normalized(scores[name]) for name, dimension in group.items())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from lvdm.data.atomic import OutputError, atomic_path
+from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
 SUFFIX = ".mp4"
@@ -56,7 +57,7 @@ def export_videos(videos: Sequence[ExportedVideo], folder: str | Path, transfer:
     """
     folder = Path(folder)
     if transfer not in ("link", "copy"):
-        raise ValueError(f"unknown transfer {transfer!r}; {suggest(transfer, ('link', 'copy'))}")
+        raise UserError(f"unknown transfer {transfer!r}; {suggest(transfer, ('link', 'copy'))}")
     names = _names(videos)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder}: exists and is not empty, give a new folder")
@@ -73,20 +74,20 @@ def export_videos(videos: Sequence[ExportedVideo], folder: str | Path, transfer:
 def export_name(prompt: str, index: int) -> str:
     """`PROMPT-INDEX.mp4`; raises `ValueError` for prompts that are no safe file name."""
     if not prompt.strip():
-        raise ValueError("a prompt is empty: the suite finds videos by their prompts")
+        raise UserError("a prompt is empty: the suite finds videos by their prompts")
     if index < 0:
-        raise ValueError(f"prompt {_short(prompt)}: the index should be 0 or more, it is {index}")
+        raise UserError(f"prompt {_short(prompt)}: the index should be 0 or more, it is {index}")
     bad = sorted({letter for letter in prompt if letter in _FORBIDDEN or unicodedata.category(letter)[0] == "C"})
     if bad:
-        raise ValueError(f"prompt {_short(prompt)}: {bad[0]!r} cannot be in the name of a file")
+        raise UserError(f"prompt {_short(prompt)}: {bad[0]!r} cannot be in the name of a file")
     if prompt[0] in " ." or prompt[-1] == " ":
-        raise ValueError(
+        raise UserError(
             f"prompt {_short(prompt)}: a name of a file should not begin with a dot or have spaces at its ends"
         )
     name = f"{prompt}-{index}{SUFFIX}"
     length = len(name.encode())
     if length > LONGEST_NAME:
-        raise ValueError(
+        raise UserError(
             f"prompt {_short(prompt)}: its file would have a name of {length} bytes, file systems take {LONGEST_NAME}"
         )
     return name
@@ -94,18 +95,18 @@ def export_name(prompt: str, index: int) -> str:
 
 def _names(videos: Sequence[ExportedVideo]) -> list[str]:
     if not videos:
-        raise ValueError("there is no video to export")
+        raise UserError("there is no video to export")
     names: dict[str, ExportedVideo] = {}
     result = []
     for video in videos:
         name = export_name(video.prompt, video.index)
         if video.path.suffix.lower() != SUFFIX:
-            raise ValueError(f"{video.path}: the suite reads {SUFFIX} files, convert it first")
+            raise UserError(f"{video.path}: the suite reads {SUFFIX} files, convert it first")
         if not video.path.is_file():
-            raise ValueError(f"{video.path}: there is no such file")
+            raise UserError(f"{video.path}: there is no such file")
         same = unicodedata.normalize("NFC", name).casefold()  # one name on systems that ignore case
         if same in names:
-            raise ValueError(f"{names[same].path} and {video.path} would both be {name}: give them different indices")
+            raise UserError(f"{names[same].path} and {video.path} would both be {name}: give them different indices")
         names[same] = video
         result.append(name)
     return result

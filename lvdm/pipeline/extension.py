@@ -29,6 +29,7 @@ from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.freescale import FreeScaleOptions
 from lvdm.plugins.scaling import parse_scale
+from lvdm.progress import ProgressCallback
 
 LEVELS = 127.5
 """Grey levels (0 to 255) in one unit of a video in [-1, 1]."""

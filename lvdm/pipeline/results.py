@@ -20,7 +20,6 @@ from lvdm.data.geometry import PaddedSize
 from lvdm.data.video_writer import to_uint8
 from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
-from lvdm.progress import Progress as Progress  # its old place
 from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")

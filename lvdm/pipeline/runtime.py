@@ -31,7 +31,8 @@ from lvdm.plugins.late_weights import LateWeights
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scaling import Plan
-from lvdm.progress import Progress, ProgressCallback
+from lvdm.progress import ProgressCallback, report_progress
+from lvdm.runtime_residence import Residence
 
 logger = logging.getLogger(__name__)
 
@@ -96,12 +97,12 @@ class Runtime(Residence):
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
         branches = partial(self.model.branches, batched=not self.low_memory)
         hooks = plain_hooks(samples, branches, total, settings.sampler, partial(guide, settings=settings))
-        report(on_progress, "sample", 0, total)
+        report_progress(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
             hooks.clock.step = step + 1
             changed = on_step(step, t, x_t, pred_x0) if on_step else None
-            report(on_progress, "sample", step + 1, total)
+            report_progress(on_progress, "sample", step + 1, total)
             return changed
 
         methods = [*self.settings_plugins(requests, settings), *plugins]
@@ -240,11 +241,11 @@ class Runtime(Residence):
         done = 0
         with self.resident(self.model.first_stage_model):
             for part in in_chunks(latents, chunk):
-                report(on_progress, "decode", done, num_frames)
+                report_progress(on_progress, "decode", done, num_frames)
                 frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
                 done += part.shape[2]
                 yield frames.to("cpu", torch.float32)  # b 3 n H W
-                report(on_progress, "decode", done, num_frames)
+                report_progress(on_progress, "decode", done, num_frames)
 
     def encode_video(self, video: Tensor | Iterable[Tensor]) -> Tensor:
         """Latents (b, 4, t, h, w), float32 on the device, of a video (b, 3, t, H, W) in [-1, 1]: the posterior mode.
@@ -374,9 +375,3 @@ def each_distinct(images: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         same = next((j for j in range(i) if torch.equal(images[j], image)), None)
         codes.append(encode(image[None]) if same is None else codes[same])
     return torch.cat(codes)
-
-
-def report(on_progress: ProgressCallback | None, stage: str, done: int, total: int) -> None:
-    """Tell the caller, if it wants to know."""
-    if on_progress:
-        on_progress(Progress(stage, done, total))

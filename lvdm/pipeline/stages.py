@@ -37,14 +37,14 @@ from lvdm.pipeline.results import (
     convert_frames,
     gather_frames,
 )
-from lvdm.pipeline.runtime import Runtime, report
+from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.progress import ProgressCallback
+from lvdm.progress import ProgressCallback, report_progress
 from lvdm.psnr import psnr
 
 logger = logging.getLogger(__name__)
@@ -166,10 +166,10 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     images = fitted_images([request.image for request in requests], size, batch.settings.fit)
     pictures = {0: images, **later_pictures(requests, size, batch.settings)}
     padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
-    report(batch.callbacks.on_progress, "encode", 0, 1)
+    report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
-    report(batch.callbacks.on_progress, "encode", 1, 1)
+    report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
     return EncodedBatch(pictures, padded, conditions, kept)
 

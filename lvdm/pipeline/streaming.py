@@ -13,9 +13,10 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline.results import GenerationRequest
-from lvdm.pipeline.runtime import ProgressCallback, Runtime, guide, report
+from lvdm.pipeline.runtime import Runtime, guide
 from lvdm.plugins.fifo import FIFO
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
+from lvdm.progress import ProgressCallback, report_progress
 
 
 def for_windows(settings: GenerationSettings, window: int) -> GenerationSettings:
@@ -52,14 +53,14 @@ def stream_latents(
 
     def after_iteration(number: int) -> None:
         if number < total:  # the queue is filling: there is no frame yet
-            report(on_progress, "sample", number + 1, total)
+            report_progress(on_progress, "sample", number + 1, total)
 
     methods = [*runtime.settings_plugins(requests, clip), *plugins]
     hooks = attached(methods, model.unet, hooks, samples)
     with runtime.resident(model.model):
         timesteps = make_timesteps(settings.timestep_spacing, total, schedule.num_train_timesteps)
         runtime.warn_of_lost_contrast(settings, timesteps)
-        report(on_progress, "sample", 0, total)
+        report_progress(on_progress, "sample", 0, total)
         frames = FIFO(window).stream(
             hooks.denoiser(conditions),
             still,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from lvdm.errors import UserError
 from scripts.commands.evaluate_checks import convert_i3d_command, selftest_command, vbench_export_command
 from scripts.commands.evaluate_extract import extract_command, extract_missing, show_report
 from scripts.commands.evaluate_inputs import (
@@ -56,9 +57,9 @@ def manifest_command(
     from lvdm.evaluation.protocols import load_protocol, parse_overrides
 
     if (videos is None) != procedural:
-        raise ValueError("give --videos or --procedural, and not both")
+        raise UserError("give --videos or --procedural, and not both")
     if role not in ("real", "fake"):
-        raise ValueError(f"--role {role}: should be real or fake")
+        raise UserError(f"--role {role}: should be real or fake")
     check_replaceable(output, overwrite)
     chosen = load_protocol(protocol, parse_overrides(overrides or []))
     with library_messages(), counting_bar() as show:

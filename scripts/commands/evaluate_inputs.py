@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvdm.errors import UserError
+
 if TYPE_CHECKING:
     from lvdm.evaluation.building import Extractors
     from lvdm.evaluation.clip_sets import Evaluation
@@ -105,7 +107,7 @@ def parse_weights(texts: list[str]) -> dict[str, Path]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise ValueError(f"--weights {text}: should be EXTRACTOR=FILE, such as i3d-logits=i3d.safetensors")
+            raise UserError(f"--weights {text}: should be EXTRACTOR=FILE, such as i3d-logits=i3d.safetensors")
         found[name] = Path(path)
     return found
 
@@ -114,5 +116,5 @@ def parse_shard(text: str) -> tuple[int, int]:
     """i/n as a part, counted from 0, and the number of parts."""
     first, slash, count = text.partition("/")
     if not (slash and first.isdigit() and count.isdigit()):
-        raise ValueError(f"--shard {text}: should be a part and the number of parts, such as 0/4")
+        raise UserError(f"--shard {text}: should be a part and the number of parts, such as 0/4")
     return int(first), int(count)
