@@ -24,7 +24,6 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
-from lvdm.pipeline.runtime import ProgressCallback
 from lvdm.plugins.camera import parse_camera
 from lvdm.plugins.color_lock import ColorStatistics, lock_colors
 from lvdm.plugins.freescale import FreeScaleOptions

@@ -32,7 +32,6 @@ from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
 from lvdm.plugins.scaling import Plan
 from lvdm.progress import ProgressCallback, report_progress
-from lvdm.runtime_residence import Residence
 
 logger = logging.getLogger(__name__)
 
