@@ -20,7 +20,7 @@ from ablation_videos import ABLATIONS, FULL, Variant, generate_missing
 from rich.console import Console
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.data.atomic import atomic_path
+from lvdm.cli.evaluate_extract import extract_missing, show_report
 from lvdm.evaluation.building import Extractors, build_extractors
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_sets import Evaluation
@@ -31,8 +31,8 @@ from lvdm.evaluation.protocols import Protocol, load_protocol
 from lvdm.evaluation.report.writing import Findings, write_report
 from lvdm.evaluation.results import Comparison, Results, write_comparison, write_results
 from lvdm.evaluation.scoring import score
+from lvdm.media.atomic import atomic_path
 from lvdm.pipeline import DynamiCrafterPipeline
-from scripts.commands.evaluate_extract import extract_missing, show_report
 
 PROTOCOL = "procedural-v1"
 

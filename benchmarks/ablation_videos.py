@@ -13,10 +13,10 @@ from rich.progress import track
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
-from lvdm.data.video_writer import write_video
 from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
 from lvdm.generation import GenerationSettings
+from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.pipeline.runtime import Runtime

@@ -24,7 +24,7 @@ from rich.table import Table
 from sprite_rows import SPRITE_ROWS
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.data.atomic import write_json
+from lvdm.media.atomic import write_json
 
 ALL_ROWS = {**ROWS, **SPRITE_ROWS}
 BARS: tuple[tuple[str, str, float, float], ...] = (

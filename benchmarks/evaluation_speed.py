@@ -21,7 +21,6 @@ from rich.progress import track
 from rich.table import Table
 
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
-from lvdm.data.video_writer import write_video
 from lvdm.evaluation.building import build_extractors
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import Picture
@@ -30,6 +29,7 @@ from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, ru
 from lvdm.evaluation.manifest import Entry, Manifest
 from lvdm.evaluation.protocols import load_protocol
 from lvdm.evaluation.scoring import score
+from lvdm.media.video_writer import write_video
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from rich.table import Table
 from lvdm.checkpoint import part_of, read_checkpoint
 from lvdm.checkpoint.completing import ENCODERS
 from lvdm.checkpoint.warm_start import warm_start
+from lvdm.cli.app import app
 from lvdm.config import load_model_config
-from main.cached_training import settle_encoders
-from main.training_setup import load_training_setup
-from scripts.dynamicrafter import app
+from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.training_setup import load_training_setup
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "checkpoints" / "tiny"
@@ -48,7 +48,7 @@ def write_yamls(folder: Path, batch_size: int, clips: int) -> dict[str, Path]:
     size = {"num_frames": card["num_frames"], "height": card["height"], "width": card["width"]}
     drawn = {"target": "lvdm.data.procedural.ProceduralClips", "params": {**size, "length": clips}}
     cached = {
-        "target": "lvdm.data.latent_cache.CachedLatents",
+        "target": "lvdm.caching.latent_cache.CachedLatents",
         "params": {"folder": str(folder / "cache"), "condition": "first"},
     }
     paths = {}

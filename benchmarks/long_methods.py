@@ -24,10 +24,10 @@ from motion_classes import HELD_OUT, held_out_scenes
 from sheets import file_name, write_rows
 from torch import Tensor
 
-from lvdm.data.atomic import write_json
 from lvdm.data.procedural import Scene, caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.evaluation.metrics.loops import distance, seam_ratio
+from lvdm.media.atomic import write_json
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Extension, extend_video
 from lvdm.psnr import psnr

@@ -27,7 +27,7 @@ from allocator_peak import allocator_peak
 
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import load_model_config, load_yaml
-from lvdm.data.video_writer import write_video
+from lvdm.media.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.choosing import choose_shelf, long_video_plugins

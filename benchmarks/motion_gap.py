@@ -26,10 +26,10 @@ from torch import Tensor
 from lvdm.checkpoint import load_into, read_checkpoint
 from lvdm.conditioning import Conditioning, repeat_frame
 from lvdm.config import load_model_config, load_yaml, parse_component
-from lvdm.data.atomic import write_json
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralConfig, Scene, caption, render
 from lvdm.data.procedural_scene import MOTIONS
 from lvdm.diffusion.parameterization import q_sample, scale_x0, training_target
+from lvdm.media.atomic import write_json
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 
 LAST_STEP = 999

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.functional import pil_to_tensor
 
-from lvdm.data.images import FORMATS
 from lvdm.data.procedural_scene import CAMERA_MOTIONS, GROWTH, PANS, PROGRESS_PER_FRAME, TRAVEL
+from lvdm.media.images import FORMATS
 
 SAMPLES = {
     "skimage": ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg"),

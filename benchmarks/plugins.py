@@ -26,10 +26,10 @@ from motion_measures import direction_error
 from sheets import file_name, write_rows
 from torch import Tensor
 
-from lvdm.data.atomic import atomic_path, write_json
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.evaluation.metrics.loops import distance
+from lvdm.media.atomic import atomic_path, write_json
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
 from lvdm.quality.flicker import flicker

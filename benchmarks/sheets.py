@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lvdm.data.atomic import atomic_path
-from lvdm.data.video_writer import to_uint8
+from lvdm.media.atomic import atomic_path
+from lvdm.media.video_writer import to_uint8
 
 SHOWN_FRAMES = 8
 _TEXT_HEIGHT, _GAP = 14, 4

@@ -12,8 +12,8 @@ from training_sizes import TINY
 
 from lvdm.config import load_yaml, parse_component
 from lvdm.device import current_memory
-from main.callbacks import default_callbacks
-from main.tuning import TuningConfig, apply_tuning
+from lvdm.fit.callbacks import default_callbacks
+from lvdm.fit.tuning import TuningConfig, apply_tuning
 
 EVERY, WARM_UP = 20, 0.1
 

@@ -11,8 +11,8 @@ from training_sizes import SHAPES
 from lvdm.config import Component
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
 from lvdm.data.video_folder import VideoFolderConfig
-from lvdm.data.video_writer import write_video
-from main.utils_data import DataModuleConfig, DataModuleFromConfig
+from lvdm.fit.utils_data import DataModuleConfig, DataModuleFromConfig
+from lvdm.media.video_writer import write_video
 
 VIDEOS, SOURCE_FRAMES, SOURCE_SIZE = 16, 48, (120, 160)
 WARM_BATCHES, BATCHES = 3, 24

@@ -14,9 +14,9 @@ from torch import nn
 from training_sizes import build_model, clips
 
 from lvdm.device import peak_memory, reset_peak_memory, synchronize
+from lvdm.fit.tuning import TuningConfig
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
-from main.tuning import TuningConfig
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 
-from lvdm.data.atomic import atomic_path
 from lvdm.evaluation.report import svg
 from lvdm.evaluation.report.plot import HEIGHT, WIDTH, Plot, linear_axis
+from lvdm.media.atomic import atomic_path
 
 SMOOTHED = 5
 """Logged losses that one point of the video model's curve is the mean of; those of a few clips jump."""

@@ -18,6 +18,7 @@ from allocator_peak import saved_bytes, training_peak
 from training_sizes import SHAPES, build_model, clips
 
 from lvdm.config import load_model_config
+from lvdm.fit.tuning import Trained, TuningConfig, apply_tuning
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.optimization import OptimizerName
 from lvdm.training_memory.planning import (
@@ -28,7 +29,6 @@ from lvdm.training_memory.planning import (
     update_bytes,
 )
 from lvdm.training_memory.tracking import module_tensors, tensor_bytes
-from main.tuning import Trained, TuningConfig, apply_tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS = (12, 16, 24, 48, 80)

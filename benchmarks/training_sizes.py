@@ -11,8 +11,8 @@ from torch.utils.data import default_collate
 
 from lvdm.config import load_yaml, parse_component
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
+from lvdm.fit.tuning import TuningConfig, apply_tuning
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from main.tuning import TuningConfig, apply_tuning
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TINY = CONFIGS / "training_tiny" / "video.yaml"

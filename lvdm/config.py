@@ -20,14 +20,17 @@ from lvdm.documents import DocumentError, read_yaml, shown
 from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
-ALLOWED_PACKAGES = ("lvdm.", "main.")
-"""Targets outside these packages resolve only through `TARGET_ALIASES`, so that a YAML cannot run arbitrary code."""
+ALLOWED_PACKAGE = "lvdm."
+"""Targets outside this package resolve only through the two tables below, so that a YAML cannot run arbitrary code."""
+
+FORMER_PACKAGES: Mapping[str, str] = types.MappingProxyType({"main.": "lvdm.fit."})
+"""Where classes lay that the YAML files of earlier versions name."""
 
 TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
     {
-        "utils_data.DataModuleFromConfig": "main.utils_data.DataModuleFromConfig",
-        "callbacks.ImageLogger": "main.callbacks.ImageLogger",
-        "pytorch_lightning.callbacks.ModelCheckpoint": "main.callbacks.ModelCheckpoint",
+        "utils_data.DataModuleFromConfig": "lvdm.fit.utils_data.DataModuleFromConfig",
+        "callbacks.ImageLogger": "lvdm.fit.callbacks.ImageLogger",
+        "pytorch_lightning.callbacks.ModelCheckpoint": "lvdm.fit.callbacks.ModelCheckpoint",
         "torch.nn.Identity": "lvdm.config.Nothing",
     }
 )
@@ -115,9 +118,11 @@ def resolve_target(target: Any, where: str) -> type:
             f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {shown(target)}"
         )
     path = TARGET_ALIASES.get(target, target)
-    if not path.startswith(ALLOWED_PACKAGES):
+    for former, package in FORMER_PACKAGES.items():
+        path = package + path.removeprefix(former) if path.startswith(former) else path
+    if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
-            f"{where}: {shown(target)} is not allowed; a configuration may only name classes of lvdm and main, "
+            f"{where}: {shown(target)} is not allowed; a configuration may only name classes of lvdm, "
             f"or {', '.join(TARGET_ALIASES)}"
         )
     module_name, _, class_name = path.rpartition(".")

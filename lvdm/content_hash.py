@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lvdm.data.atomic import OutputError, write_json
 from lvdm.documents import read_json
+from lvdm.media.atomic import OutputError, write_json
 from lvdm.progress import ProgressCallback, report_progress
 
 _BLOCK = 1 << 22

@@ -16,9 +16,15 @@ from lvdm.model_card import RELEASED, ModelCard
 from lvdm.suggestions import suggest
 
 CHECKPOINTS_VARIABLE = "DYNAMICRAFTER_CHECKPOINTS"
-"""Environment variable that names the folder of the checkpoints, before ./checkpoints and the one of the repository."""
+"""Environment variable that names the folder of the checkpoints.
+
+It goes before ./checkpoints, the folder of the repository and that of the installed package.
+"""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+"""The checkout that this file lies in; of an installed package, a folder without checkpoints."""
+INSTALLED = Path(__file__).resolve().parent / "embedded"
+"""Where the embedded model and the YAML files lie in an installed package."""
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt")
 EMBEDDED = "tiny"
@@ -91,7 +97,7 @@ def checkpoint_folders() -> list[Path]:
     """The folders that may hold checkpoints, in the order they are looked at."""
     named = os.environ.get(CHECKPOINTS_VARIABLE)
     folders = [Path(named).expanduser()] if named else []
-    return [*folders, Path("checkpoints"), REPOSITORY / "checkpoints"]
+    return [*folders, Path("checkpoints"), REPOSITORY / "checkpoints", INSTALLED]
 
 
 def find_preset(name: str) -> ModelFiles:
@@ -168,8 +174,9 @@ def _preset_config(preset: Preset, folder: Path) -> Path:
     beside = folder / "config.yaml"
     if preset.config is None or beside.is_file():
         return beside
-    here = Path("configs") / preset.config
-    return here if here.is_file() else REPOSITORY / "configs" / preset.config
+    folders = [Path("configs"), REPOSITORY / "configs", INSTALLED / "configs"]
+    places = [folder / preset.config for folder in folders]
+    return next((place for place in places if place.is_file()), places[1])
 
 
 def _existing(path: Path, what: str) -> Path:

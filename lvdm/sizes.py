@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
-from lvdm.data.geometry import MAX_SIDE, PaddedSize, padded_size
+from lvdm.media.geometry import MAX_SIDE, PaddedSize, padded_size
 
 MIN_SIDE = 16
 """Smaller videos are not made: encoders refuse them and there is nothing to see (pixels)."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from lvdm.data.procedural import ProceduralConfig, caption, render, sample_scene
-from lvdm.data.video_writer import to_uint8
+from lvdm.media.video_writer import to_uint8
 
 Point = tuple[float, float]
 Color = tuple[int, int, int]

@@ -26,8 +26,8 @@ from lvdm.checkpoint.warm_start import warm_start
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, sample_scene
 from lvdm.data.procedural_render import true_generators
+from lvdm.fit.training_setup import load_training_setup
 from lvdm.modules.carrier import PROGRESS, TURNS
-from main.training_setup import load_training_setup
 
 TURNING = ("clockwise", "counterclockwise")
 NEAR = 0.05

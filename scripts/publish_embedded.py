@@ -14,7 +14,7 @@ import yaml
 
 from lvdm.checkpoint import convert
 from lvdm.config import load_yaml
-from lvdm.data.atomic import atomic_path
+from lvdm.media.atomic import atomic_path
 from lvdm.model_card import ModelCard
 
 CARD: dict[str, Any] = {

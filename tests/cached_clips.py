@@ -12,7 +12,7 @@ import yaml
 from small_model import small_yaml, write_small_model
 from typer.testing import CliRunner, Result
 
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 LENGTHS = {"a": 12, "b": 9, "short": 3, "d": 7}
 """Frames of the videos; a clip needs 4."""

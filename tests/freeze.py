@@ -42,7 +42,7 @@ def freeze_options(to: Path) -> None:
     from frozen_options import HELP, OPTIONS, all_options, commands, parsers
     from typer.testing import CliRunner
 
-    from scripts.dynamicrafter import app
+    from lvdm.cli.app import app
 
     (to / OPTIONS.name).write_text(json.dumps(all_options(), indent=1) + "\n", encoding="utf-8")
     texts = []
@@ -60,8 +60,8 @@ def freeze_records(to: Path) -> None:
     from frozen_records import INPUTS, RECORDS, RUNS, SMALL, video_of, without_place, write_models, write_pictures
     from typer.testing import CliRunner
 
+    from lvdm.cli.app import app
     from lvdm.model_files import CHECKPOINTS_VARIABLE
-    from scripts.dynamicrafter import app
 
     to = to / RECORDS.name
     to.mkdir(exist_ok=True)

@@ -9,10 +9,10 @@ from typing import Any
 import typer
 from golden_vectors import GOLDEN
 
-from main.trainer import build_parser
-from scripts.commands.options import GeneratingCommand, present_flags
-from scripts.dynamicrafter import app
-from scripts.evaluation.inference import get_parser
+from lvdm.cli.app import app
+from lvdm.cli.inference import get_parser
+from lvdm.cli.options import GeneratingCommand, present_flags
+from lvdm.fit.trainer import build_parser
 
 OPTIONS = GOLDEN / "frozen" / "options.json"
 HELP = GOLDEN / "frozen" / "help.txt"

@@ -22,7 +22,7 @@ from PIL import Image, ImageSequence
 from small_model import SIDE, small_videocrafter_yaml, small_yaml, write_model
 from torch import Tensor
 
-from lvdm.data.video_writer import write_video
+from lvdm.media.video_writer import write_video
 
 RECORDS = GOLDEN / "frozen" / "records"
 FOLDER = "{FOLDER}"

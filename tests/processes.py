@@ -23,13 +23,13 @@ def fresh_environment(**variables: str) -> dict[str, str]:
 
 
 def start_trainer(arguments: Sequence[str], log: Path) -> ForkServerProcess:
-    """`python -m main.trainer` in a process of its own that can be killed; what it prints is added to `log`.
+    """`python -m lvdm.fit.trainer` in a process of its own that can be killed; what it prints is added to `log`.
 
     It is forked from a server that has imported the trainer and done nothing else: that import is most of what a
     short training costs. `exitcode` is the negative number of the signal that ended it, as with `subprocess`.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["main.trainer"])
+    context.set_forkserver_preload(["lvdm.fit.trainer"])
     process = context.Process(target=_run_trainer, args=(list(arguments), str(log), fresh_environment()))
     process.start()
     return process
@@ -43,4 +43,4 @@ def _run_trainer(arguments: Sequence[str], log: str, environment: Mapping[str, s
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["main/trainer.py", *arguments]
-    runpy.run_module("main.trainer", run_name="__main__", alter_sys=True)
+    runpy.run_module("lvdm.fit.trainer", run_name="__main__", alter_sys=True)

@@ -15,7 +15,7 @@ import pytest
 
 import lvdm.content_hash
 from lvdm.content_hash import HashStore, content_hash, hash_bytes, read_hash
-from lvdm.data.atomic import OutputError
+from lvdm.media.atomic import OutputError
 from lvdm.progress import Progress
 
 

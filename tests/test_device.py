@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lvdm.device import choose_precision, multiplies_bf16
+from lvdm.fit import assembly
+from lvdm.fit.training_setup import load_training_setup
 from lvdm.pipeline import DynamiCrafterPipeline
-from main import assembly
-from main.training_setup import load_training_setup
 
 CPU = torch.device("cpu")
 FOLDER = Path(__file__).parents[1]

@@ -14,13 +14,13 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import lvdm.jobs.images
+from lvdm.cli.app import app
 from lvdm.diffusion.samplers.ddim import DDIMStep, ddim_steps
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.jobs.run import make_videos
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.runtime import Runtime
-from scripts.dynamicrafter import app
 
 
 def test_step_coefficients_are_numbers_on_the_cpu() -> None:

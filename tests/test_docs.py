@@ -92,7 +92,7 @@ def test_commands_parse(path: Path) -> None:
 
 def check_command_line(arguments: list[str], where: str) -> None:
     """Fail if `dynamicrafter` does not know the subcommand or one of its flags; values are not looked at."""
-    group = typer.main.get_command(importlib.import_module("scripts.dynamicrafter").app)
+    group = typer.main.get_command(importlib.import_module("lvdm.cli.app").app)
     name, *rest = arguments
     assert name in group.commands, f"{where}: no command {name}; there are {sorted(group.commands)}"
     context = group.commands[name].make_context(name, [], resilient_parsing=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lvdm.data.atomic import OutputError
+from lvdm.cli.errors import FAILED, INTERRUPTED, TRACEBACK_VARIABLE, WRONG_INPUT, report_error
 from lvdm.errors import CheckpointError, OutOfMemoryError, UserError
-from scripts.commands.errors import FAILED, INTERRUPTED, TRACEBACK_VARIABLE, WRONG_INPUT, report_error
+from lvdm.media.atomic import OutputError
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from lvdm.config import ConfigError, load_model_config, load_yaml
+from lvdm.fit.training_setup import load_training_setup
 from lvdm.model_card import RELEASED, ModelCard
-from main.training_setup import load_training_setup
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS: dict[str, dict[str, Any]] = json.loads((ROOT / "tests" / "golden" / "configs.json").read_text())

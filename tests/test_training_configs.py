@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lvdm.config import ConfigError, load_yaml
-from main.config_checks import check_filled
-from main.trainer import main
-from main.training_setup import TrainingSetup, load_training_setup
-from main.tuning import apply_tuning
+from lvdm.fit.config_checks import check_filled
+from lvdm.fit.trainer import main
+from lvdm.fit.training_setup import TrainingSetup, load_training_setup
+from lvdm.fit.tuning import apply_tuning
 
 ROOT = Path(__file__).parent.parent
 STAGES = ["config_stage1.yaml", "config_stage2.yaml", "config_stage3.yaml"]
@@ -118,7 +118,7 @@ def test_a_shell_runs_the_trainer_and_asks_for_what_is_missing(
         check=True,
     )
     module, *arguments = done.stdout.splitlines()[1:]
-    assert module == "main.trainer"
+    assert module == "lvdm.fit.trainer"
     monkeypatch.chdir(ROOT)
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()

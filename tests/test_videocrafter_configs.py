@@ -10,9 +10,9 @@ import yaml
 
 from lvdm.checkpoint.difference import VIDEOCRAFTER_CONFIGS
 from lvdm.config import ConfigError, load_model_config, load_yaml, parse_component
+from lvdm.fit.training_setup import load_training_setup
 from lvdm.model_card import VIDEOCRAFTER, ModelCard
 from lvdm.model_files import PRESETS
-from main.training_setup import load_training_setup
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -20,8 +20,8 @@ from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
 from lvdm.checkpoint.sources import NEW_NAME, OLD_NAME, CheckpointFile
 from lvdm.checkpoint.writing import DTYPE_NAMES, TensorLayout, stream_safetensors
-from lvdm.data.atomic import OutputError, atomic_path, output_error
 from lvdm.errors import CheckpointError
+from lvdm.media.atomic import OutputError, atomic_path, output_error
 from lvdm.model_card import ModelCard
 
 SAFETENSORS_SUFFIX = ".safetensors"

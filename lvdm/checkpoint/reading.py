@@ -53,8 +53,8 @@ def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFi
     checkpoint = _read_folder(path) if path.is_dir() else _read_file(path, weights)
     if weights == "averaged" and not checkpoint.averaged:
         raise CheckpointError(
-            f"{path} holds no averaged weights: its run does not name main.callbacks.AveragedWeights, or the average "
-            "had not begun"
+            f"{path} holds no averaged weights: its run does not name lvdm.fit.callbacks.AveragedWeights, or the "
+            "average had not begun"
         )
     return checkpoint
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lvdm.checkpoint.sources import DTYPES
-from lvdm.data.atomic import atomic_path
+from lvdm.media.atomic import atomic_path
 
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 

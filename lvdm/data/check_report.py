@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvdm.data.checking import Status, Verdict
-from lvdm.data.html_page import data_uri, document, escape
 from lvdm.data.source_files import Problem
+from lvdm.media.html_page import data_uri, document, escape
 
 _BINS = 12
 _ORDER: dict[Status, int] = {"broken": 0, "note": 1, "ok": 2}

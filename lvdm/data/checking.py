@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 from lvdm.data.clip_frames import ClipError, ClipOptions, PictureOptions, choose_frames
 from lvdm.data.image_folder import IMAGE_SUFFIXES
-from lvdm.data.images import load_image
 from lvdm.data.source_files import SourceFiles
-from lvdm.data.video_reader import VideoReader
 from lvdm.documents import parse_json
+from lvdm.media.images import load_image
+from lvdm.media.video_reader import VideoReader
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lvdm.data.clips import ClipSize
 from lvdm.data.transforms import SpatialTransform, apply_spatial_transform
-from lvdm.data.video_backends import Backend, Reader
 from lvdm.errors import UserError
+from lvdm.media.video_backends import Backend, Reader
 
 REDUCED_SIZE = (300, 530)
 """Height and width at which videos are decoded unless `load_raw_resolution` is set, as in the original."""

@@ -18,9 +18,9 @@ from lvdm.data.captions import CaptionOptions
 from lvdm.data.clip_frames import PictureOptions, fit_pictures
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
-from lvdm.data.images import FORMATS, load_image
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
+from lvdm.media.images import FORMATS, load_image
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 

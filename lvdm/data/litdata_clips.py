@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.clip_frames import ClipOptions
-from lvdm.data.file_names import check_name
 from lvdm.data.source_files import Inventory, Problem, SourceError, check_folder
 from lvdm.data.video_source import VideoSource, usable_files
 from lvdm.documents import read_json, shown
+from lvdm.media.file_names import check_name
 
 
 @dataclass(frozen=True, kw_only=True)

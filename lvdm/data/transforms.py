@@ -2,7 +2,7 @@
 
 Training transforms take and give frames (t, 3, h, w), float of any range. The two `original_*` functions reproduce the
 original's inference preprocessing, which adds bars to every picture that is narrower than the target: black ones on
-its command line, grey ones in its web application. `lvdm.data.images.fit_image` is what we use instead.
+its command line, grey ones in its web application. `lvdm.media.images.fit_image` is what we use instead.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.nn.functional as functional
 from PIL import Image
 from torch import Tensor
 
-from lvdm.data.geometry import Box, covering_size
 from lvdm.errors import UserError
+from lvdm.media.geometry import Box, covering_size
 
 SpatialTransform = Literal["random_crop", "center_crop", "resize_center_crop", "resize"]
 """The names that training configurations use."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import av
 
-from lvdm.data.atomic import write_json
 from lvdm.data.clips import ClipSize
-from lvdm.data.containers import open_container
 from lvdm.data.source_files import SourceError, SourceFiles
 from lvdm.documents import read_json
+from lvdm.media.atomic import write_json
+from lvdm.media.containers import open_container
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from lvdm.data.clip_frames import ClipError, ClipOptions, cut_clip
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.source_files import Inventory, SourceFiles
-from lvdm.data.torchcodec_reader import load_torchcodec
-from lvdm.data.video_backends import Reader, open_video
 from lvdm.data.video_header import SizeIndex
+from lvdm.media.torchcodec_reader import load_torchcodec
+from lvdm.media.video_backends import Reader, open_video
 
 logger = logging.getLogger(__name__)
 

@@ -19,14 +19,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from lvdm.caching.latent_records import record_key
 from lvdm.checkpoint.writing import safetensors_bytes
 from lvdm.content_hash import HashStore
-from lvdm.data.atomic import atomic_path, write_json
-from lvdm.data.latent_records import record_key
 from lvdm.documents import parse_json, read_json
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, Picture
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
+from lvdm.media.atomic import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.data.geometry import covering_size
 from lvdm.data.image_folder import IMAGE_SUFFIXES
-from lvdm.data.images import load_image
 from lvdm.data.source_files import VIDEO_SUFFIXES
 from lvdm.data.video_header import probe_size
-from lvdm.data.video_reader import VideoReader
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
+from lvdm.media.geometry import covering_size
+from lvdm.media.images import load_image
+from lvdm.media.video_reader import VideoReader
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""

@@ -19,11 +19,11 @@ from typing import Any
 
 from lvdm.config import parse_dataclass
 from lvdm.content_hash import hash_bytes
-from lvdm.data.atomic import atomic_path
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, tells_rate
+from lvdm.media.atomic import atomic_path
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
 _WHOLE, _REAL = ("start", "stride", "frames", "seed"), ("fps",)

@@ -17,16 +17,16 @@ import torch
 from PIL import Image
 
 from lvdm.config import parse_dataclass
-from lvdm.data.atomic import atomic_path
 from lvdm.data.image_folder import IMAGE_SUFFIXES
-from lvdm.data.ownership import check_replaceable
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
 from lvdm.data.procedural_scene import BACKGROUNDS
 from lvdm.data.source_files import check_folder, list_files
-from lvdm.data.video_writer import write_video
 from lvdm.evaluation.clip_files import CLIP_SUFFIXES, FileFacts, inspect_file
 from lvdm.evaluation.manifest import Entry, Manifest, ManifestError, read_table, relative_path, with_inputs
 from lvdm.evaluation.protocols import ClipChoice, Protocol, Role
+from lvdm.media.atomic import atomic_path
+from lvdm.media.ownership import check_replaceable
+from lvdm.media.video_writer import write_video
 from lvdm.progress import ProgressCallback, report_progress
 
 logger = logging.getLogger(__name__)

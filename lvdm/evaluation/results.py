@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from lvdm.data.atomic import atomic_path, write_json
-from lvdm.data.ownership import check_replaceable
 from lvdm.data.tables import csv_rows
 from lvdm.documents import DocumentError, read_json, shown
 from lvdm.errors import UserError
+from lvdm.media.atomic import atomic_path, write_json
+from lvdm.media.ownership import check_replaceable
 
 SCHEMA = "dynamicrafter-evaluation/1"
 COMPARISON_SCHEMA = "dynamicrafter-comparison/1"

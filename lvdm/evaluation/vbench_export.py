@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lvdm.data.atomic import OutputError, atomic_path
 from lvdm.errors import UserError
+from lvdm.media.atomic import OutputError, atomic_path
 from lvdm.suggestions import suggest
 
 SUFFIX = ".mp4"

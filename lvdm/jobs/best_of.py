@@ -8,10 +8,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvdm.data.atomic import OutputError, output_error, write_json
-from lvdm.data.ownership import check_video_replaceable, own_frames, record_path, sheet_path
 from lvdm.documents import read_json
 from lvdm.jobs.record import read_record
+from lvdm.media.atomic import OutputError, output_error, write_json
+from lvdm.media.ownership import check_video_replaceable, own_frames, record_path, sheet_path
 from lvdm.quality.ranking import Ranking, rank
 
 

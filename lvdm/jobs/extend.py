@@ -15,17 +15,17 @@ from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
-from lvdm.data.atomic import together, write_json
-from lvdm.data.contact_sheet import write_contact_sheet
-from lvdm.data.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
-from lvdm.data.video_reader import VideoReader
-from lvdm.data.video_writer import check_output, write_video
 from lvdm.documents import read_json
 from lvdm.generation import GenerationSettings
 from lvdm.generation_effects import Circumstances, effective
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import suffix_of
 from lvdm.jobs.run import ProgressOf, also_kept
+from lvdm.media.atomic import together, write_json
+from lvdm.media.contact_sheet import write_contact_sheet
+from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
+from lvdm.media.video_reader import VideoReader
+from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks

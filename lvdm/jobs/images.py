@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from lvdm.content_hash import stamp
-from lvdm.data.images import load_image
-from lvdm.data.masks import to_masks
+from lvdm.media.images import load_image
+from lvdm.media.masks import to_masks
 
 MAX_PIXELS = 64_000_000
 """Pixels that are held at a time (192 MB)."""

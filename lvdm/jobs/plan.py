@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lvdm.data.ownership import check_video_replaceable, record_stem
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
-from lvdm.data.video_writer import check_fps, check_output
 from lvdm.generation import MAX_FRAMES
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
@@ -18,6 +16,8 @@ from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.record import Record, read_record
 from lvdm.jobs.replay import changed_values, check_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
+from lvdm.media.ownership import check_video_replaceable, record_stem
+from lvdm.media.video_writer import check_fps, check_output
 from lvdm.request.digest import FileSpec
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (

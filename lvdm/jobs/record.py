@@ -14,13 +14,13 @@ from typing import Any
 import torch
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.data.atomic import Together, together, write_json
-from lvdm.data.geometry import PaddedSize
-from lvdm.data.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
-from lvdm.data.video_writer import WrittenVideo, write_video
 from lvdm.device import device_name
 from lvdm.documents import read_json, shown
 from lvdm.generation import GenerationSettings
+from lvdm.media.atomic import Together, together, write_json
+from lvdm.media.geometry import PaddedSize
+from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
+from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult

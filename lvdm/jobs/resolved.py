@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.content_hash import content_hash
-from lvdm.data.geometry import PaddedSize
 from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.generation_effects import Circumstances, effective
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
+from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at
 from lvdm.pipeline.results import GenerationRequest

@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lvdm.data.atomic import together
-from lvdm.data.contact_sheet import write_contact_sheet
-from lvdm.data.geometry import PaddedSize
-from lvdm.data.ownership import record_path, sheet_path
-from lvdm.data.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
+from lvdm.media.atomic import together
+from lvdm.media.contact_sheet import write_contact_sheet
+from lvdm.media.geometry import PaddedSize
+from lvdm.media.ownership import record_path, sheet_path
+from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.plugins.weak_guidance import check_blocks

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvdm.data.geometry import Box
+from lvdm.media.geometry import Box
 from lvdm.modules.networks.ae_modules import Decoder, Level, ResnetBlock, UpLevel, Upsample
 
 

@@ -15,13 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lvdm.data.images import fit_image
-from lvdm.data.video_writer import to_uint8
 from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.samplers import Inpainting
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.generation import GenerationSettings
+from lvdm.media.images import fit_image
+from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins.camera import parse_camera

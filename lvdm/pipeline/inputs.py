@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lvdm.data.geometry import PaddedSize
-from lvdm.data.images import fit_image
-from lvdm.data.masks import fit_masks
 from lvdm.device import Precision
 from lvdm.generation import MAX_FRAMES, GenerationSettings
+from lvdm.media.geometry import PaddedSize
+from lvdm.media.images import fit_image
+from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from lvdm.pipeline.results import GenerationRequest

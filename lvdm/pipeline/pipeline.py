@@ -17,9 +17,6 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
-from lvdm.data.geometry import PaddedSize
-from lvdm.data.images import to_image
-from lvdm.data.masks import MaskSource, to_masks
 from lvdm.device import (
     choose_device,
     choose_precision,
@@ -31,6 +28,9 @@ from lvdm.device import (
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.errors import OutOfMemoryError
 from lvdm.generation import GenerationSettings
+from lvdm.media.geometry import PaddedSize
+from lvdm.media.images import to_image
+from lvdm.media.masks import MaskSource, to_masks
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
 from lvdm.models.lora_merging import LoraStack

@@ -16,16 +16,16 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.content_hash import content_hash, hash_bytes
-from lvdm.data.geometry import PaddedSize
-from lvdm.data.video_writer import to_uint8
 from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
+from lvdm.media.geometry import PaddedSize
+from lvdm.media.video_writer import to_uint8
 from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 
 FrameConsumer = Callable[[Iterator[Tensor]], object]
-"""Takes a video as its parts (3, k, H, W) in [-1, 1], in order, such as `lvdm.data.video_writer.write_video` does."""
+"""Takes a video as its parts (3, k, H, W) in [-1, 1], in order, such as `lvdm.media.video_writer.write_video` does."""
 
 
 @dataclass(frozen=True)

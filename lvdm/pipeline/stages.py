@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
-from lvdm.data.geometry import PaddedSize
 from lvdm.device import peak_memory
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.generation import GenerationSettings, choose_fs
+from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.pipeline.inputs import (
     check_finite,

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scripts.evaluation import inference
+from lvdm.cli import inference
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from lvdm.checkpoint import CheckpointError, convert, read_checkpoint
 from lvdm.checkpoint.blending import Blend
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 UNET = "model.diffusion_model.out.2.weight"
 

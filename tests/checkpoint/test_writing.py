@@ -13,7 +13,7 @@ from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from lvdm.checkpoint.writing import TensorLayout, safetensors_bytes, stream_safetensors, write_safetensors
-from lvdm.data.atomic import OutputError
+from lvdm.media.atomic import OutputError
 
 
 def tensors() -> dict[str, Tensor]:

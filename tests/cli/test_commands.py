@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 
 import lvdm.jobs.memory
 import lvdm.pipeline
-from lvdm.data import video_writer
-from lvdm.data.video_reader import VideoReader
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
+from lvdm.media import video_writer
+from lvdm.media.video_reader import VideoReader
 
 PROMPT = "a red ball moves to the right"
 
@@ -414,7 +414,7 @@ def kill(source, destination):
         os._exit(9)  # as kill -9: nothing is tidied up
     replace(source, destination)
 os.replace = kill
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 app(sys.argv[1:])
 """
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 AVERAGED, TRAINED = torch.zeros(3), torch.ones(3)
 

@@ -17,11 +17,11 @@ from PIL import Image
 from tiny_videos import write_video
 from typer.testing import CliRunner
 
+from lvdm.cli.app import app
 from lvdm.data.check_report import name_bins, number_bins
 from lvdm.data.checking import Examination, Facts, judge
 from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.video_folder import VideoFolder, VideoFolderConfig
-from scripts.dynamicrafter import app
 
 SETTINGS = ("--video-length", 8, "--resolution", "32x48", "--workers", 2)
 

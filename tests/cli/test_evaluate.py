@@ -18,10 +18,10 @@ import torch
 from processes import fresh_environment
 from typer.testing import CliRunner
 
-from lvdm.data.video_reader import VideoReader
-from lvdm.data.video_writer import write_video
+from lvdm.cli.app import app
 from lvdm.evaluation.manifest import read_manifest
-from scripts.dynamicrafter import app
+from lvdm.media.video_reader import VideoReader
+from lvdm.media.video_writer import write_video
 
 CLIPS = 6
 SMALL = ("--set", "frames=6", "--set", f"clips={CLIPS}", "--set", "resamples=50", "--set", "distance_resamples=10")
@@ -98,7 +98,7 @@ def test_batches_workers_and_shards_change_no_digit(scored: Path, videos: Path, 
 
 
 def command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "scripts.dynamicrafter", "evaluate", *(str(arg) for arg in args)]
+    return [sys.executable, "-m", "lvdm.cli.app", "evaluate", *(str(arg) for arg in args)]
 
 
 def test_an_extraction_that_is_killed_goes_on_to_the_same_result(scored: Path, videos: Path, tmp_path: Path) -> None:

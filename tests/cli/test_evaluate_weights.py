@@ -14,7 +14,7 @@ from random_trunks import trunk_weights
 from torchvision.models.optical_flow import raft_small
 from typer.testing import CliRunner
 
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 FRAMES, SIDE, CLIPS = 4, 40, 3
 SIZES = [f"frames={FRAMES}", "stride=1", f"height={SIDE}", f"width={SIDE}", f"clips={CLIPS}", "resamples=20"]

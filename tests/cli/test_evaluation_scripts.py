@@ -14,7 +14,7 @@ RECORDER = '#!/usr/bin/env bash\nprintf "%s\\n" "$*" >> "$(dirname "$0")/calls"\
 
 
 def calls(tmp_path: Path, script: str, *arguments: str) -> list[list[str]]:
-    """The commands of a copy of `script`, whose Python does nothing; without `-m scripts.launch evaluate`."""
+    """The commands of a copy of `script`, whose Python does nothing; without `-m lvdm.cli.launch evaluate`."""
     shutil.copytree(SCRIPTS, tmp_path / "scripts" / "evaluation")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from frozen_options import OPTIONS, accepts, accepts_in_script, all_options, commands
 
+from lvdm.cli.options import present_flags
 from lvdm.request.layers import all_parameters
-from scripts.commands.options import present_flags
 
 FROZEN: dict[str, dict[str, list[dict[str, Any]]]] = json.loads(OPTIONS.read_text(encoding="utf-8"))
 GENERATING = ("animate", "interpolate", "loop", "text-to-video", "extend")

@@ -14,10 +14,10 @@ import torch
 from frozen_records import HASH, LATE, LORA, RECORDS, RUNS, SMALL, frames_of, lay_out, video_of, write_models
 from typer.testing import CliRunner
 
+from lvdm.cli.app import app
 from lvdm.content_hash import content_hash
 from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.record import read_record
-from scripts.dynamicrafter import app
 
 GREY_LEVELS = 1
 """How far a pixel of a replayed video may be off: rounding on another processor tips one over now and then."""

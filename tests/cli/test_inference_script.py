@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 from small_model import FRAMES, SIDE, picture, write_small_model
 
-from lvdm.data.video_reader import VideoReader
-from scripts.evaluation import ddp_wrapper, inference
+from lvdm.cli import inference
+from lvdm.media.video_reader import VideoReader
+from scripts.evaluation import ddp_wrapper
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL_DEFAULTS = {

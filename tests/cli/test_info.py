@@ -10,7 +10,7 @@ from manifests import write_released
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 BOTH = "512 or 512_interp"
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import lvdm.jobs.best_of
 import lvdm.jobs.run
 import lvdm.pipeline.pipeline
+from lvdm.cli.app import app
 from lvdm.jobs.record import read_record
 from lvdm.quality.ranking import rank
-from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
 COUNT = 3

@@ -9,7 +9,7 @@ import pytest
 from small_model import FRAMES, picture
 from test_commands import PROMPT, fail, succeed
 
-from scripts.commands.options import repeated_flags
+from lvdm.cli.options import repeated_flags
 
 ASKED = ("animate", "-p", PROMPT, "-o", "keyed.mp4", "--steps", 2)
 

@@ -9,8 +9,8 @@ import pytest
 from small_model import FRAMES, SIDE
 from typer.testing import CliRunner
 
-from lvdm.data.video_reader import VideoReader
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
+from lvdm.media.video_reader import VideoReader
 
 PROMPT = "a red ball moves to the right"
 

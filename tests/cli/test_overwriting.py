@@ -10,7 +10,7 @@ import pytest
 from small_model import FRAMES, picture
 from typer.testing import CliRunner
 
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
 
 PROMPT = "a red ball moves to the right"
 GENERATE = ("animate", "cat.png", "-p", PROMPT, "--frames", "2", "--steps", "1")

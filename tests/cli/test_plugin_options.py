@@ -11,9 +11,9 @@ from small_model import SIDE
 from typer.testing import CliRunner
 
 import lvdm.pipeline.pipeline
+from lvdm.cli.app import app
 from lvdm.plugins.early_start import LatentStatistics
 from lvdm.plugins.latent_statistics import read_statistics, write_statistics
-from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from main.trainer import build_parser, main
-from scripts.dynamicrafter import app
+from lvdm.cli.app import app
+from lvdm.fit.trainer import build_parser, main
 
 
 def test_the_flags_are_those_of_the_trainer() -> None:

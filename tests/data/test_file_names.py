@@ -1,4 +1,4 @@
-"""`lvdm.data.file_names`: names in the files of strangers lead to no other place."""
+"""`lvdm.media.file_names`: names in the files of strangers lead to no other place."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lvdm.data.file_names import LONGEST_NAME, check_name
-from lvdm.data.latent_records import CacheError, RecordStore
+from lvdm.caching.latent_records import CacheError, RecordStore
 from lvdm.data.litdata_clips import _read_index
 from lvdm.data.source_files import SourceError
+from lvdm.media.file_names import LONGEST_NAME, check_name
 
 WAYS_OUT = ["../x", "/x", "a/b", "a\\b", "..", ".", "", " ", "C:x", "a\0", "a\n", " a", "x" * (LONGEST_NAME + 1)]
 

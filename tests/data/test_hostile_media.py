@@ -14,12 +14,12 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from lvdm.config import parse_component
-from lvdm.data.containers import ContainerError, open_container
-from lvdm.data.images import ImageError, load_image
 from lvdm.data.source_files import SourceError
-from lvdm.data.torchcodec_reader import check_container
 from lvdm.data.video_header import probe_size
-from lvdm.data.video_reader import VideoError, VideoReader
+from lvdm.media.containers import ContainerError, open_container
+from lvdm.media.images import ImageError, load_image
+from lvdm.media.torchcodec_reader import check_container
+from lvdm.media.video_reader import VideoError, VideoReader
 
 SIDE = 64
 

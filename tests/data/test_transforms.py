@@ -9,13 +9,13 @@ import torch
 from golden_vectors import assert_close, case, int_image
 from PIL import Image
 
-from lvdm.data.images import fit_image
 from lvdm.data.transforms import (
     FrameSizeError,
     apply_spatial_transform,
     original_cli_image,
     original_gradio_image,
 )
+from lvdm.media.images import fit_image
 
 REFERENCE = case("image_transforms")
 HEIGHT, WIDTH = REFERENCE.meta["video_size"]

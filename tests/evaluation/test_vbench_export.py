@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lvdm.data.atomic import OutputError
 from lvdm.evaluation.vbench_export import ExportedVideo, export_name, export_videos
+from lvdm.media.atomic import OutputError
 
 PROMPT = "A teddy bear is climbing over a wooden fence."
 

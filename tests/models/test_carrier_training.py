@@ -14,11 +14,11 @@ from torch import Tensor
 from lvdm.conditioning import interpolation, repeat_frame
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
+from lvdm.fit.tuning import TuningConfig, apply_tuning
 from lvdm.models.carrier_training import FLOW_WEIGHT, NEAR, carrier_losses, choose_frames, motion_targets, pick
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.training_draws import TrainingDraws, draw_training_numbers
 from lvdm.modules.carrier import Carried, carry, places, points
-from main.tuning import TuningConfig, apply_tuning
 
 LATENT = (2, 4, FRAMES, SIDE // 4, SIDE // 4)
 

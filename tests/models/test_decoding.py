@@ -11,8 +11,8 @@ from tiny_models import reference_model, released_tree
 from torch import Tensor, nn
 
 from lvdm.config import ConfigError, parse_component
-from lvdm.data.images import fit_image
 from lvdm.device import Precision
+from lvdm.media.images import fit_image
 from lvdm.model_files import find_preset
 from lvdm.models.autoencoder import AutoencoderKL
 from lvdm.models.decoding import Enlarged, Statistics, decode_in_tiles, tiles_of

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torchao.optim.subclass_8bit import OptimState8bit
 
+from lvdm.fit.assembly import HostCheckpointIO
 from lvdm.models.optimization import (
     OptimizerConfig,
     adamw_8bit_class,
@@ -19,7 +20,6 @@ from lvdm.models.optimization import (
     learning_rate_factor,
     scaled_learning_rate,
 )
-from main.assembly import HostCheckpointIO
 
 
 def fit(config: OptimizerConfig, steps: int = 20, saved_at: int | None = None) -> nn.Linear:

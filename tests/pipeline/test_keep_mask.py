@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from small_model import FRAMES, SIDE, picture, write_small_model
 
-from lvdm.data.images import fit_image
-from lvdm.data.masks import fit_masks, to_masks
+from lvdm.media.images import fit_image
+from lvdm.media.masks import fit_masks, to_masks
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.kept_pixels import feather
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_model import FRAMES, SIDE, picture, write_small_model
 
-from lvdm.data.images import fit_image
+from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 
 PROMPT = "a red ball moves to the right"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_model import FRAMES, picture, write_small_model
 
-from lvdm.data.ownership import record_path
 from lvdm.generation import GenerationSettings
 from lvdm.jobs.record import read_record, save_video
+from lvdm.media.ownership import record_path
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
 

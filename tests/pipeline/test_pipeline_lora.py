@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, read_checkpoint
 from lvdm.checkpoint.lora import LoraInfo, read_lora, write_lora
+from lvdm.cli.app import app
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.models.sharing import WeightsInUseError
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.runtime import Runtime
-from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
 

@@ -11,6 +11,7 @@ import torch
 from small_model import FRAMES, picture, write_small_model
 from typer.testing import CliRunner
 
+from lvdm.cli.app import app
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import make_step_noise
 from lvdm.diffusion.parameterization import scale_x0, velocity
@@ -29,7 +30,6 @@ from lvdm.plugins.bidirectional import (
     noise_again,
     sample_in_passes,
 )
-from scripts.dynamicrafter import app
 
 PROMPT = "a red ball moves to the right"
 SCHEDULE = NoiseSchedule.from_config(

@@ -8,9 +8,9 @@ import pytest
 import torch
 from small_model import FRAMES, SIDE, picture, write_small_model
 
-from lvdm.data.images import fit_image
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.generation import GenerationSettings
+from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.camera import DIRECTIONS, Camera, FrameInit, parse_camera, seen_by_camera, views
 from lvdm.plugins.early_start import EarlyStart, LatentStatistics, RunningStatistics, analytic_noise, start_step

@@ -14,12 +14,12 @@ from torch.utils.data import default_collate
 
 from lvdm.config import parse_component
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
+from lvdm.fit.tuning import TuningConfig, apply_tuning
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.training_memory.numerics import DeviceNumerics
 from lvdm.training_memory.planning import TrainingWorkload, optimizer_bytes, plan_training, update_bytes
 from lvdm.training_memory.tracking import LiveMemory, module_tensors, tensor_bytes
-from main.tuning import TuningConfig, apply_tuning
 
 MARGIN = 0.02
 BATCH = 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lvdm.data.contact_sheet import contact_sheet
 from lvdm.evaluation.clip_files import ClipSpec, Picture, load_clip, resize_frames
 from lvdm.evaluation.results import FAKE, Results, VideoRow
+from lvdm.media.contact_sheet import contact_sheet
 
 _FRAMES, _COLUMNS = 16, 8
 _SIDE = 96

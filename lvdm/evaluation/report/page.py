@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from lvdm.data.html_page import data_uri, document, escape
 from lvdm.evaluation.report.charts import frame_curve, motion_scatter, size_curve
 from lvdm.evaluation.report.clips import Sheet, extremes, make_sheet
 from lvdm.evaluation.report.findings import cautions, verdicts
@@ -26,6 +25,7 @@ from lvdm.evaluation.report.tables import (
     set_table,
 )
 from lvdm.evaluation.results import FAKE, Comparison, Results, SetNote
+from lvdm.media.html_page import data_uri, document, escape
 
 
 def render_page(

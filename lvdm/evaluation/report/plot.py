@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from lvdm.data.html_page import escape
 from lvdm.evaluation.report import svg
 from lvdm.evaluation.report.number_format import format_number
 from lvdm.evaluation.report.svg import Point, Shape
+from lvdm.media.html_page import escape
 
 WIDTH, HEIGHT = 480.0, 320.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 18.0, 30.0, 46.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from lvdm.data.html_page import escape
+from lvdm.media.html_page import escape
 
 Point = tuple[float, float]
 """x to the right and y down, in units of the drawing."""

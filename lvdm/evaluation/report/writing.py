@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvdm.data.atomic import atomic_path
-from lvdm.data.ownership import check_replaceable
 from lvdm.evaluation.report.findings import cautions, verdicts
 from lvdm.evaluation.report.markdown import render_markdown
 from lvdm.evaluation.report.page import render_page
@@ -21,6 +19,8 @@ from lvdm.evaluation.results import (
     read_comparison,
     read_results,
 )
+from lvdm.media.atomic import atomic_path
+from lvdm.media.ownership import check_replaceable
 
 MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
 MARKDOWN_MARK = "<!-- dynamicrafter-report/1 -->"

@@ -10,9 +10,9 @@ import torch
 from moving_pictures import flickering, shuffled, translating
 from torch import Tensor
 
-from lvdm.data.video_writer import to_uint8
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.metrics.registry import measure, measure_names, measures_id
+from lvdm.media.video_writer import to_uint8
 from lvdm.psnr import MAX_PSNR
 from lvdm.quality.flow import ClassicalFlow
 

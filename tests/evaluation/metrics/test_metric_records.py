@@ -9,12 +9,12 @@ import pytest
 from moving_pictures import translating
 
 import lvdm.evaluation
-from lvdm.data.video_writer import to_uint8
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.metrics import registry
 from lvdm.evaluation.metrics.metric import FrameMetric, Metric
 from lvdm.evaluation.metrics.registry import higher_is_better, known_metrics, measure, metric_of
 from lvdm.evaluation.report.meaning import sentence
+from lvdm.media.video_writer import to_uint8
 from lvdm.quality.flow import ClassicalFlow
 
 EVALUATION = Path(lvdm.evaluation.__file__).parent

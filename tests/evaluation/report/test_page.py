@@ -16,12 +16,12 @@ from example_results import COMPARISON, FD, HOSTILE, MOTION, PIC, PROMPT, RESULT
 from PIL import Image
 from typer.testing import CliRunner
 
-from lvdm.data.html_page import escape
+from lvdm.cli.app import app
 from lvdm.evaluation.report.clips import extremes, make_sheet
 from lvdm.evaluation.report.page import render_page
 from lvdm.evaluation.report.writing import read_findings, write_report
 from lvdm.evaluation.results import FrameCurve, ResultsError, VideoRow, write_comparison, write_results
-from scripts.dynamicrafter import app
+from lvdm.media.html_page import escape
 
 VOID = {"meta", "img"}
 

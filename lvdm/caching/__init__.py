@@ -1,0 +1,1 @@
+"""Latents and tokens of training data, computed once and kept."""

@@ -1,0 +1,171 @@
+"""`dynamicrafter evaluate`: from videos to numbers that others can repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lvdm.cli.evaluate_checks import convert_i3d_command, selftest_command, vbench_export_command
+from lvdm.cli.evaluate_extract import extract_command, extract_missing, show_report
+from lvdm.cli.evaluate_inputs import (
+    DEFAULT_CACHE,
+    DEFAULT_PROTOCOL,
+    CacheFolder,
+    Device,
+    FakeClips,
+    FileRate,
+    Inputs,
+    ModelFile,
+    Overrides,
+    ProtocolName,
+    RealClips,
+    Weights,
+    open_clips,
+)
+from lvdm.cli.evaluate_report import print_table, report_command
+from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.progress import counting_bar, library_messages
+from lvdm.errors import UserError
+
+if TYPE_CHECKING:
+    from lvdm.evaluation.report.writing import Findings
+    from lvdm.evaluation.results import ProtocolNote
+
+Extract = Annotated[bool, typer.Option("--extract", help="Extract first what is missing.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, help="With --extract: processes that read clips.")]
+
+
+def manifest_command(
+    output: Annotated[Path, typer.Argument(help="The manifest to write, .jsonl or .csv.")],
+    videos: Annotated[Path | None, typer.Option(help="A folder of videos, or a .csv or .jsonl list of them.")] = None,
+    procedural: Annotated[bool, typer.Option("--procedural", help="Draw held-out procedural clips instead.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="How many procedural clips, if not the protocol's.")] = None,
+    role: Annotated[str, typer.Option(help="real or fake: their stride and choice of frames differ.")] = "real",
+    like: Annotated[Path | None, typer.Option(help="Take prompts, images and rates from this manifest, by id.")] = None,
+    fps: FileRate = None,
+    protocol: ProtocolName = DEFAULT_PROTOCOL,
+    overwrite: Overwrite = False,
+    overrides: Overrides = None,
+) -> None:
+    """List the clips of a set: which frames of which videos, with their prompts and images."""
+    from lvdm.evaluation.manifest import read_manifest, write_manifest
+    from lvdm.evaluation.manifest_making import make_manifest, make_procedural
+    from lvdm.evaluation.protocols import load_protocol, parse_overrides
+    from lvdm.media.ownership import check_replaceable
+
+    if (videos is None) != procedural:
+        raise UserError("give --videos or --procedural, and not both")
+    if role not in ("real", "fake"):
+        raise UserError(f"--role {role}: should be real or fake")
+    check_replaceable(output, overwrite)
+    chosen = load_protocol(protocol, parse_overrides(overrides or []))
+    with library_messages(), counting_bar() as show:
+        if videos is None:
+            made = make_procedural(output, chosen, count or chosen.clips, show, overwrite)
+        else:
+            other = None if like is None else read_manifest(like)
+            side = "real" if role == "real" else "fake"
+            made = make_manifest(videos, output, chosen, side, fps=fps, like=other, on_progress=show)  # type: ignore[arg-type]
+        write_manifest(made, output)
+    left_out = [entry for entry in made.entries if entry.skip]
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for entry in left_out:
+        console.print(f"{entry.id} is skipped: {entry.skip}")
+    console.print(f"{output}: {len(made.entries)} clips by {chosen.name}, {len(left_out)} of them skipped")
+
+
+def score_command(
+    fake: FakeClips,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json and per_video.csv.")],
+    real: RealClips = None,
+    cache: CacheFolder = DEFAULT_CACHE,
+    extract: Extract = False,
+    workers: Workers = 0,
+    protocol: ProtocolName = DEFAULT_PROTOCOL,
+    overrides: Overrides = None,
+    weights: Weights = None,
+    model: ModelFile = None,
+    device: Device = "auto",
+    fps: FileRate = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score extracted clips: every metric with interval and floor, beside real clips and images that stand still."""
+    from lvdm.evaluation.cache import FeatureCache
+    from lvdm.evaluation.report.writing import Findings
+    from lvdm.evaluation.results import check_results_place, write_results
+    from lvdm.evaluation.scoring import score
+
+    check_results_place(output, overwrite)
+    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps)
+    with library_messages():
+        evaluation = inputs.evaluation()
+        extractors = inputs.extractors(evaluation.protocol)
+        store = FeatureCache(cache)
+        if extract:
+            show_report(extract_missing(store, [evaluation], extractors, workers))
+        results = score(store, evaluation, extractors.common, extractors.pairs)
+    write_results(results, output)
+    _show_findings(Findings(results, None), results.protocol, output)
+
+
+def compare_command(
+    a: Annotated[Path, typer.Argument(help="Generated clips of A: a manifest, a list or a folder of videos.")],
+    b: Annotated[Path, typer.Argument(help="Generated clips of B, with the same ids.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for comparison.json.")],
+    real: RealClips = None,
+    cache: CacheFolder = DEFAULT_CACHE,
+    extract: Extract = False,
+    workers: Workers = 0,
+    protocol: ProtocolName = DEFAULT_PROTOCOL,
+    overrides: Overrides = None,
+    weights: Weights = None,
+    model: ModelFile = None,
+    device: Device = "auto",
+    fps: FileRate = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare two sets of videos of the same inputs; there is a ranking only where the paired interval leaves out 0."""
+    from lvdm.evaluation.cache import FeatureCache
+    from lvdm.evaluation.comparison import Contest, compare
+    from lvdm.evaluation.report.writing import Findings
+    from lvdm.evaluation.results import check_comparison_place, write_comparison
+
+    check_comparison_place(output, overwrite)
+    inputs = Inputs(protocol, overrides, a, real, cache, weights, model, device, fps)
+    with library_messages():
+        first = inputs.evaluation()
+        second = open_clips(b, first.protocol, "fake", fps=fps, like=first.real if first.protocol.paired else None)
+        contest = Contest.of(first.protocol, first.fake, second, first.real)
+        extractors = inputs.extractors(first.protocol)
+        store = FeatureCache(cache)
+        if extract:
+            show_report(extract_missing(store, [contest.a, contest.b], extractors, workers))
+        comparison = compare(store, contest, extractors.common, extractors.pairs)
+    write_comparison(comparison, output)
+    _show_findings(Findings(None, comparison), comparison.protocol, output)
+
+
+def _show_findings(findings: Findings, protocol: ProtocolNote, output: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    texts = {name: " ".join(value) if isinstance(value, list) else value for name, value in protocol.fields.items()}
+    fields = ", ".join(f"{name} {text}" for name, text in texts.items() if name != "source")
+    console.print(f"protocol {protocol.name}: {fields}")
+    for table in findings.tables():
+        print_table(table)
+    for sentence in findings.sentences():
+        console.print(f"- {sentence}")
+    console.print(str(output))
+
+
+evaluate = typer.Typer(no_args_is_help=True, help="Measure videos, so that others can repeat it.")
+evaluate.command("manifest")(manifest_command)
+evaluate.command("extract")(extract_command)
+evaluate.command("score")(score_command)
+evaluate.command("compare")(compare_command)
+evaluate.command("report")(report_command)
+evaluate.command("selftest")(selftest_command)
+evaluate.command("vbench-export")(vbench_export_command)
+evaluate.command("convert-i3d")(convert_i3d_command)

@@ -1,0 +1,58 @@
+"""`animate`, `interpolate`, `loop` and `text-to-video`: one video, several, a list of them, or one made again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lvdm.cli.options import with_parameters
+
+Image = Annotated[Path | None, typer.Argument(help="The image.", show_default=False)]
+First = Annotated[Path | None, typer.Argument(help="The first frame.", show_default=False)]
+Last = Annotated[Path | None, typer.Argument(help="The last frame.", show_default=False)]
+Text = Annotated[str | None, typer.Argument(help="What the video shows.", show_default=False)]
+
+
+@with_parameters("animate", "keyframes")
+def animate(image: Image = None, *, given: Mapping[str, Any]) -> None:
+    """Animate an image as the prompt says, past further images if there are any (--keyframe)."""
+    _generate("animate", {"image": image, **given})
+
+
+@with_parameters("interpolate")
+def interpolate(first: First = None, last: Last = None, *, given: Mapping[str, Any]) -> None:
+    """Make the video between two images."""
+    _generate("interpolate", {"image": first, "end_image": last, **given})
+
+
+@with_parameters("loop")
+def loop(image: Image = None, *, given: Mapping[str, Any]) -> None:
+    """Make a video that ends as it begins; the last frame, which equals the first, is left out of the file."""
+    _generate("loop", {"image": image, **given})
+
+
+@with_parameters("text-to-video")
+def text_to_video(text: Text = None, *, given: Mapping[str, Any]) -> None:
+    """Make a video from a prompt alone, with a checkpoint for it, such as --preset vc2."""
+    if text is not None and "prompt" in given:
+        raise ValueError("the prompt was given twice; leave out --prompt")
+    _generate("text-to-video", {"prompt": text, **given})
+
+
+def _generate(mode: str, given: Mapping[str, Any]) -> None:
+    # torch and the library take seconds to import: not for --help
+    from lvdm.cli.dry_run import show_plan
+    from lvdm.cli.progress import library_messages, print_lines, progress_bar
+    from lvdm.jobs.plan import plan_videos
+    from lvdm.jobs.run import run
+
+    with library_messages():
+        plan = plan_videos(mode, **given)
+        if given.get("dry_run"):
+            print_lines(show_plan(plan))
+            return
+        for event in run(plan, progress=progress_bar):
+            print_lines(event.lines())

@@ -1,0 +1,145 @@
+"""`info` and `doctor`: what a checkpoint is, and what this machine can do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from lvdm.checkpoint import CheckpointInfo
+    from lvdm.model_card import ModelCard
+
+PACKAGES = ("torch", "torchvision", "pytorch-lightning", "open_clip_torch", "kornia", "safetensors", "av", "pillow")
+
+
+def info(
+    source: Annotated[str, typer.Argument(help="A weight file, a folder, a YAML or a preset.")] = "tiny",
+    config: Annotated[Path | None, typer.Option(help="The YAML that goes with a weight file.")] = None,
+    with_hash: Annotated[bool, typer.Option("--hash/--no-hash", help="SHA-256, which reads the whole file.")] = True,
+) -> None:
+    """Tell what a checkpoint is and can do."""
+    from lvdm.checkpoint import describe
+    from lvdm.model_files import WEIGHT_SUFFIXES, find_model
+
+    if Path(source).suffix in WEIGHT_SUFFIXES:
+        beside = Path(source).parent / "config.yaml"
+        found = describe(source, config or (beside if beside.is_file() else None), with_hash=with_hash)
+    else:
+        files = find_model(source)
+        found = describe(files.checkpoint, config or files.config, with_hash=with_hash)
+    table = _table()
+    table.add_row("checkpoint", f"{found.path} ({found.bytes / 1e6:.1f} MB, {found.format})")
+    table.add_row("family", f"{found.family}: {' or '.join(found.candidates) or 'none of the released models'}")
+    table.add_row(
+        "predicts", f"{found.parameterization or 'unknown'}, zero terminal SNR: {_yes(found.zero_terminal_snr)}"
+    )
+    for label, text in _card_rows(found):
+        table.add_row(label, text)
+    for part in found.parts:
+        table.add_row(part.name, f"{part.parameters / 1e6:.2f} M parameters")
+    for missing in found.missing:
+        table.add_row(missing, "NOT IN THE FILE")
+    table.add_row("sha256", found.sha256 or "not computed")
+    for note in (*found.notes, *([found.card.notes] if found.card and found.card.notes else [])):
+        table.add_row("note", note)
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _card_rows(found: CheckpointInfo) -> Iterator[tuple[str, str]]:
+    """Label and text of what the card says; of every model that the file can be where several are possible."""
+    from lvdm.model_card import CARDS
+
+    cards = [found.card] if found.card else [CARDS[name] for name in found.candidates]
+    source = f" ({found.card_source})" if found.card else ""
+    texts: dict[str, Callable[[ModelCard], str]] = {
+        "trained at": lambda card: f"{card.width}x{card.height}, {card.num_frames} frames{source}",
+        "fs": lambda card: (
+            card.fs_description + ("" if card.fs_meaning == "none" else f"; {card.fs_default} by default")
+        ),
+        "can do": lambda card: ", ".join(card.capabilities),
+        "sampling": lambda card: f"{card.sampler}, {card.num_inference_steps} steps, guidance {card.guidance_scale}",
+    }
+    for label, text in texts.items():
+        if not cards:
+            yield label, "unknown"
+        elif len({text(card) for card in cards}) == 1:
+            yield label, text(cards[0])
+        else:
+            yield label, "; ".join(f"if it is {card.name}: {text(card)}" for card in cards)
+
+
+def doctor() -> None:
+    """Tell what this machine can do, and what to change."""
+    import torch
+
+    from lvdm.device import choose_device, choose_precision, device_name, total_memory
+    from lvdm.media.codecs import available_encoders
+    from lvdm.model_files import EMBEDDED, PRESETS, find_preset
+
+    device = choose_device()
+    memory = total_memory(device)
+    table = _table()
+    table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
+    for package in PACKAGES:
+        table.add_row(package, _version(package))
+    table.add_row("device", f"{device} ({device_name(device)})" + (f", {memory / 2**30:.0f} GiB" if memory else ""))
+    table.add_row("threads", str(torch.get_num_threads()))
+    table.add_row("precision", str(choose_precision("auto", device)))
+    table.add_row("attention", "torch scaled_dot_product_attention" + _attention_kernels(device.type))
+    codecs = available_encoders()
+    table.add_row("video codecs", ", ".join(f"{name} {'yes' if there else 'NO'}" for name, there in codecs.items()))
+    missing = []
+    for name in PRESETS:
+        try:
+            table.add_row(f"preset {name}", str(find_preset(name).checkpoint))
+        except ValueError as error:
+            table.add_row(f"preset {name}", "not here")
+            missing.append((name, str(error)))
+    Console(highlight=False, soft_wrap=True).print(table)
+    advice = [
+        f"codec {name} is missing: pip install --force-reinstall av" for name, there in codecs.items() if not there
+    ]
+    advice += [message for name, message in missing if name == EMBEDDED]
+    if device.type == "cpu":
+        advice.append(
+            "no accelerator was found: a released model takes many minutes for a video here; the tiny one runs well"
+        )
+    elif memory and memory < 12 * 2**30:
+        advice.append("less than 12 GiB of device memory: use --low-memory for the released models")
+    for line in advice or ["nothing needs to be changed"]:
+        Console(highlight=False, soft_wrap=True).print(f"- {line}")
+
+
+def _table() -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    return table
+
+
+def _yes(value: bool | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "NOT INSTALLED"
+
+
+def _attention_kernels(device_type: str) -> str:
+    import torch
+
+    if device_type != "cuda":
+        return ""
+    backends = torch.backends.cuda
+    enabled = {"flash": backends.flash_sdp_enabled(), "memory-efficient": backends.mem_efficient_sdp_enabled()}
+    return f" ({', '.join(name for name, on in enabled.items() if on) or 'plain kernels only'})"

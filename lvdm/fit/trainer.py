@@ -1,0 +1,168 @@
+"""Train from YAML files: `python -m lvdm.fit.trainer --base config.yaml --train [key.sub=value ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import OmegaConf
+
+from lvdm.config import ConfigError
+from lvdm.data.clip_frames import ClipError
+from lvdm.documents import cut_line, shown
+from lvdm.errors import UserError
+from lvdm.fit.assembly import (
+    build_trainer,
+    prepare_optimizer,
+    prepare_weights,
+    scale_learning_rate,
+    warn_of_slow_precision,
+)
+from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.callbacks import AveragedWeights, TrainingStoppedError
+from lvdm.fit.checkpoints import CheckpointStore, check_resumable
+from lvdm.fit.config_checks import check_filled
+from lvdm.fit.dry_run import dry_run
+from lvdm.fit.preemption import Preempted, exit_code_of
+from lvdm.fit.resume import TrainingCheckpoint
+from lvdm.fit.run_record import check_run_folder, record_start
+from lvdm.fit.strategies import OURS, build_strategy, check_strategy, find_machines, launch, run_name
+from lvdm.fit.training_setup import TrainingSetup, load_training_setup
+from lvdm.media.atomic import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The original's flags and defaults, and a few of ours."""
+    parser = argparse.ArgumentParser(prog="python -m lvdm.fit.trainer", description=__doc__)
+    parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
+    parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
+    parser.add_argument("--base", "-b", nargs="*", default=[], metavar="YAML", help="configurations, later ones win")
+    parser.add_argument("--train", "-t", action="store_true", help="train")
+    parser.add_argument("--val", "-v", action="store_true", help="validate")
+    parser.add_argument("--test", action="store_true", help="the same as --val")
+    parser.add_argument("--logdir", "-l", default="logs", help="folder of all runs")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
+    parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
+    parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
+    parser.add_argument("--dry-run", action="store_true", help="tell memory and steps and show the first clips instead")
+    parser.add_argument("--overwrite", action="store_true", help="also into a folder that no training here made")
+    parser.add_argument("--debug", "-d", action="store_true", help="log more")
+    parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
+    parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line. Returns the exit code."""
+    args, overrides = build_parser().parse_known_args(argv)
+    logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
+    if not args.debug:
+        silence_libraries()
+    unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
+    if unknown:
+        print(
+            f"error: unknown argument {shown(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
+            file=sys.stderr,
+        )
+        return 2
+    if not (args.train or args.val or args.test or args.dry_run):
+        print("error: nothing to do: add --train, --val or --dry-run", file=sys.stderr)
+        return 2
+    try:
+        setup = load_training_setup(args.base, overrides)
+        check_filled(setup.tree)
+        return run(setup, args)
+    except TrainingStoppedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ClipError as error:  # from a worker of the loader, its traceback comes before it
+        reason = str(error).splitlines()[-1].removeprefix(f"{ClipError.__module__}.ClipError: ")
+        print(f"error: {reason}", file=sys.stderr)
+        return 1
+    except UserError as error:
+        print(f"error: {cut_line(str(error))}", file=sys.stderr)
+        return 2
+
+
+def silence_libraries() -> None:
+    """Leave out what libraries say about things that are so on purpose, and about each other."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # devices and products
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
+    for message in (
+        "You're resuming from a checkpoint that ended before the epoch ended",  # the data module takes the right batch
+        r"Found \d+ module\(s\) in eval mode at the start of training",  # what is not trained
+        "Total length of `list` across ranks is zero",  # no validation
+        "Precision .* is not supported by the model summary",
+        r".*isinstance\(treespec, LeafSpec\)` is deprecated",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
+    """Build model, data and trainer from `setup`, then train or validate. Returns the exit code."""
+    launched = launch()
+    machines = find_machines(args.devices, setup.lightning.trainer, launched)
+    strategy = args.strategy or setup.lightning.trainer.get("strategy", "auto")
+    averages = any(issubclass(c.resolve(), AveragedWeights) for c in setup.lightning.callbacks.values())
+    check_strategy(strategy, machines, averages=averages)
+    run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
+    if args.dry_run:
+        dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
+        return 0
+    resume = checkpoint_to_resume(args, run_dir)
+    configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
+    data = setup.data.build()
+    data.seed = args.seed
+    problem = data.look("fit" if args.train else "validate")
+    if problem and machines.processes == 1:
+        raise ConfigError(problem)  # several processes stop together, when they can tell each other
+    pl.seed_everything(args.seed, workers=True, verbose=False)
+    model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
+    model.optimizer_config = setup.optimizer
+    prepare_optimizer(setup)
+    warn_of_slow_precision(setup, machines.accelerator)
+    if hasattr(model, "training_seed"):
+        model.training_seed = args.seed
+    prepare_weights(model, setup, resume, args.auto_resume_weight_only)
+    if args.auto_resume_weight_only:
+        resume = None
+    checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
+    trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
+    scale_learning_rate(model, setup, trainer.world_size)
+    if trainer.is_global_zero:
+        check_run_folder(run_dir, args.overwrite)
+        # first the record: a kill in between leaves a folder that is known for ours
+        record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
+        with atomic_path(run_dir / "config.yaml") as path:
+            path.write_text(configuration, encoding="utf-8")
+    try:
+        if args.train:
+            trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+        if args.val or args.test:
+            trainer.validate(model, datamodule=data)
+    except Preempted as stop:
+        log.warning("%s", stop)
+        return exit_code_of(trainer, stop)
+    return 0
+
+
+def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None:
+    """The checkpoint that the flags name: the newest good one of the run, else that of `--resume_from`."""
+    if args.resume_from is not None and not args.resume_from.exists():
+        raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a checkpoint of an earlier run")
+    own = args.auto_resume or args.auto_resume_weight_only
+    newest = CheckpointStore(run_dir / "checkpoints").newest_good() if own else None
+    if newest is None and args.resume_from is not None and not args.auto_resume_weight_only:
+        check_resumable(args.resume_from)
+    return newest or args.resume_from
+
+
+if __name__ == "__main__":
+    sys.exit(main())

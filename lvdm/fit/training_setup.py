@@ -1,0 +1,191 @@
+"""From training YAMLs and command-line overrides to a checked `TrainingSetup`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
+from lvdm.documents import DocumentError, parse_yaml, shown
+from lvdm.fit.loggers import LoggerChoice
+from lvdm.fit.resume import CheckpointConfig
+from lvdm.fit.tuning import TuningConfig
+from lvdm.models.optimization import OptimizerConfig
+from lvdm.models.video_config import LatentVisualDiffusionConfig
+from lvdm.suggestions import suggest
+
+MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
+PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "16-true", "bf16-true", "64", "64-true")
+TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
+
+
+@dataclass(frozen=True)
+class LightningConfig:
+    """Keys of `lightning:`. `trainer` holds arguments of `pytorch_lightning.Trainer`, checked by name.
+
+    `checkpoint` is about what a training resumes from; `callbacks` may save other files beside it.
+    """
+
+    precision: int | str = 32
+    trainer: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, Component] = field(default_factory=dict)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    logger: LoggerChoice = "tensorboard"
+
+    def __post_init__(self) -> None:
+        if str(self.precision) not in PRECISIONS:
+            raise ValueError(f"precision = {self.precision!r} is not known; 32, 16 and bf16-mixed are the usual ones")
+        known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
+        unknown = sorted(set(self.trainer) - known)
+        if unknown:
+            raise ValueError(f"trainer has no option {', '.join(unknown)}; see pytorch_lightning.Trainer")
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """Everything that a training run is made of.
+
+    scale_lr  multiply the learning rate by the samples of a step, as the original does with its `base_learning_rate`
+    """
+
+    model: Component
+    data: Component
+    optimizer: OptimizerConfig
+    lightning: LightningConfig
+    tuning: TuningConfig
+    pretrained: tuple[Path, ...]
+    scale_lr: bool
+    tree: dict[str, Any]
+
+
+def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> TrainingSetup:
+    """Merge YAML files, later ones winning, then `key.sub=value` overrides, and check the result.
+
+    A node whose `target` a later file changes loses its old `params`, which belong to another class.
+    """
+    if not paths:
+        raise ConfigError("no configuration: name at least one YAML file with --base")
+    for path in paths:
+        if "=" in str(path) and not Path(path).is_file():
+            raise ConfigError(
+                f"--base takes {path} for a file: put overrides before --base, or after another flag such as --train"
+            )
+    try:
+        merged: Any = OmegaConf.create({})
+        for path in paths:
+            later = OmegaConf.create(load_yaml(path))  # plain data: no interpolation is left in it
+            forget_replaced(merged, later)
+            merged = OmegaConf.merge(merged, later)
+        for override in overrides:
+            parse_yaml(override.partition("=")[2], f"{shown(override.partition('=')[0])} of the command line")
+        tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=False)
+    except DocumentError as error:
+        raise ConfigError(str(error)) from error
+    except OmegaConfBaseException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"cannot merge {', '.join(map(str, paths))} with {shown(list(overrides))}: {reason}"
+        ) from error
+    assert isinstance(tree, dict)
+    return parse_training_setup({str(key): value for key, value in tree.items()})
+
+
+def forget_replaced(earlier: Any, later: Any) -> None:
+    """Take the `params` out of every node of `earlier` that has another `target` in `later`."""
+    if not (isinstance(earlier, DictConfig) and isinstance(later, DictConfig)):
+        return
+    if "target" in later and later["target"] != earlier.get("target", later["target"]):
+        earlier.pop("params", None)
+    for key in later:
+        if key in earlier:
+            forget_replaced(earlier[key], later[key])
+
+
+def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
+    """Check a whole training tree. Raises `ConfigError` naming the first key that is wrong."""
+    _only(tree, TOP_KEYS, "the configuration")
+    for key in ("model", "data"):
+        if key not in tree:
+            raise ConfigError(f"the configuration has no `{key}:`")
+    model = tree["model"]
+    _only(model, MODEL_KEYS, "model")
+    lightning = parse_dataclass(LightningConfig, _with_one_precision(tree.get("lightning") or {}), "lightning")
+    tuning = parse_dataclass(TuningConfig, tree.get("tuning") or {}, "tuning")
+    tuning.check_precision(lightning.precision)
+    optimizer, scale_lr = _parse_optimizer(tree.get("optimizer") or {}, model, lightning)
+    pretrained = model.get("pretrained_checkpoint") or []
+    component = parse_component(model, "model")
+    _check_trainable(component)
+    return TrainingSetup(
+        model=component,
+        data=parse_component(tree["data"], "data"),
+        optimizer=optimizer,
+        lightning=lightning,
+        tuning=tuning,
+        pretrained=tuple(Path(path) for path in ([pretrained] if isinstance(pretrained, str) else pretrained)),
+        scale_lr=scale_lr,
+        tree=tree,
+    )
+
+
+def _check_trainable(model: Component) -> None:
+    """Raise `ConfigError` for a VideoCrafter model: its checkpoints are sampled, and trainings begin from them."""
+    if isinstance(model.params, LatentVisualDiffusionConfig) and model.params.conditioning_key == "crossattn":
+        raise ConfigError(
+            "model.params.conditioning_key: VideoCrafter models (crossattn) are not trained here; use a configuration "
+            "of DynamiCrafter, and name the VideoCrafter checkpoint in model.pretrained_checkpoint"
+        )
+
+
+def _with_one_precision(node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A `precision` among the trainer's options is that of `lightning`, where everything looks for it."""
+    trainer = node.get("trainer")
+    if not isinstance(trainer, Mapping) or "precision" not in trainer:
+        return node
+    named = trainer["precision"]
+    if str(node.get("precision", named)) != str(named):
+        raise ConfigError(
+            f"lightning.precision is {node['precision']} and lightning.trainer.precision {named}: leave out the second"
+        )
+    options = {key: value for key, value in trainer.items() if key != "precision"}
+    return {**node, "precision": named, "trainer": options}
+
+
+def _parse_optimizer(
+    node: Mapping[str, Any], model: Mapping[str, Any], lightning: LightningConfig
+) -> tuple[OptimizerConfig, bool]:
+    """The optimizer, and whether its learning rate is scaled: as in the original, but not an `optimizer.learning_rate`.
+
+    The original's `base_learning_rate` and the trainer's `max_steps` serve where it has none of its own.
+    """
+    node = dict(node)
+    from_model = "base_learning_rate" in model and "learning_rate" not in node
+    if from_model:
+        node["learning_rate"] = float(model["base_learning_rate"])
+    if "total_steps" not in node and (lightning.trainer.get("max_steps") or 0) > 0:
+        node["total_steps"] = lightning.trainer["max_steps"]
+    optimizer = parse_dataclass(OptimizerConfig, node, "optimizer")
+    half = str(lightning.precision) in ("16", "16-mixed")
+    if optimizer.name == "adamw_fused" and half and lightning.trainer.get("gradient_clip_val"):
+        raise ConfigError(
+            "optimizer.name: adamw_fused cannot clip gradients under lightning.precision: 16, because it unscales them "
+            "itself; use adamw, or bf16-mixed"
+        )
+    try:
+        optimizer.fall_steps  # noqa: B018  # raises where the schedule has no end
+    except ValueError as error:
+        raise ConfigError(f"optimizer: {error}") from error
+    return optimizer, from_model and bool(model.get("scale_lr", True))
+
+
+def _only(tree: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    unknown = sorted(set(tree) - set(known))
+    if unknown:
+        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {suggest(unknown[0], known)}")

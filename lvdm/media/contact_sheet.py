@@ -1,0 +1,54 @@
+"""All frames of a video in one still picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from lvdm.media.atomic import atomic_path
+from lvdm.media.video_writer import to_uint8
+
+SHEET_FORMAT = "dynamicrafter-sheet/1"
+
+_GAP = 4
+_BACKGROUND = (24, 24, 24)
+_MIN_NUMBERED_SIDE = 48
+"""Smaller frames carry no number: it would hide them."""
+
+
+def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> None:
+    """Write `contact_sheet(video, columns)` as one PNG file. Raises `OutputError`."""
+    sheet = contact_sheet(video, columns)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG", pnginfo=sheet_mark())
+
+
+def sheet_mark() -> PngInfo:
+    """What tells a sheet of ours from a picture of the user (`lvdm.media.ownership`)."""
+    mark = PngInfo()
+    mark.add_text("Software", SHEET_FORMAT)
+    return mark
+
+
+def contact_sheet(video: Tensor, columns: int = 4, numbers: Sequence[int] | None = None) -> Image.Image:
+    """The frames of `video` (as for `write_video`) as a grid, with `numbers` on them; by default 0, 1, ..."""
+    if columns < 1:
+        raise ValueError(f"a contact sheet needs at least 1 column, not {columns}")
+    pixels = to_uint8(video).cpu().numpy()
+    count, height, width = pixels.shape[:3]
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
+    for position, (number, picture) in enumerate(zip(numbers or range(count), pixels, strict=True)):
+        row, column = divmod(position, columns)
+        left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _GAP)
+        sheet.paste(Image.fromarray(picture), (left, top))
+        if min(height, width) >= _MIN_NUMBERED_SIDE:
+            pen.text((left + 3, top + 2), str(number), fill="white", stroke_width=1, stroke_fill="black")
+    return sheet

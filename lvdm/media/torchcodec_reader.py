@@ -1,0 +1,122 @@
+"""The interface of `VideoReader` on top of torchcodec, an optional dependency (`pip install torchcodec` and FFmpeg)."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lvdm.errors import UserError
+from lvdm.media.containers import ContainerError, open_container
+from lvdm.media.video_reader import VideoError, check_video_file
+
+_FINEST_CLOCK = 1_000_000
+"""Times that torchcodec gives as floats are taken for multiples of one part of so many of a second, or coarser."""
+
+_LIBRARY = "libtorchcodec"
+"""Named by torchcodec's error when the library that binds it to FFmpeg cannot be loaded, and by no other."""
+
+_NO_FFMPEG = (
+    "torchcodec is installed but finds no FFmpeg libraries that it can use: install FFmpeg "
+    "(Debian and Ubuntu: apt install ffmpeg), or choose reader: pyav"
+)
+
+
+class BackendError(UserError):
+    """A video backend that is not installed or does not run here; the message says what to do."""
+
+
+class TorchCodecReader:
+    """Frames of one video file by their number; a context manager. The attributes are those of `VideoReader`.
+
+    Raises `BackendError` where torchcodec does not run, `VideoError` when the file is not a readable video.
+    """
+
+    def __init__(self, path: str | Path, data: bytes | None = None) -> None:
+        self.path = Path(path)
+        check_video_file(self.path, data)
+        decoder_class = load_torchcodec()
+        check_container(self.path, data)  # torchcodec has no options for what FFmpeg may open
+        try:
+            self._decoder: Any = decoder_class(
+                str(self.path.absolute()) if data is None else data, dimension_order="NHWC"
+            )
+            self.num_frames = len(self._decoder)
+            if not self.num_frames:
+                raise VideoError(f"{self.path}: the video stream holds no frames")
+            ends = self._decoder.get_frames_at([0, self.num_frames - 1])
+        except (RuntimeError, IndexError) as error:
+            raise VideoError(f"{self.path}: not a video that torchcodec reads ({_reason(error)})") from error
+        self.height, self.width = ends.data.shape[1:3]
+        self.fps = _average_fps(self.num_frames, ends.pts_seconds.tolist(), self._decoder.metadata.average_fps)
+
+    def __enter__(self) -> TorchCodecReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._decoder = None
+
+    def read(self, indices: Sequence[int], height: int | None = None, width: int | None = None) -> Tensor:
+        """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3). Scaling is not offered: it would differ."""
+        if height is not None or width is not None:
+            raise ValueError("torchcodec does not scale as PyAV does; read whole pictures, or choose reader: pyav")
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
+        if not indices:
+            return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8)
+        try:
+            pictures: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, H, W, 3)
+        except RuntimeError as error:
+            raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
+        return pictures
+
+
+@functools.cache
+def load_torchcodec() -> Any:
+    """The class `VideoDecoder`. Raises `BackendError` where torchcodec is not installed or finds no FFmpeg."""
+    try:
+        decoder_class = importlib.import_module("torchcodec.decoders").VideoDecoder
+    except ModuleNotFoundError as error:
+        raise BackendError("torchcodec is not installed: pip install torchcodec, or choose reader: pyav") from error
+    except (ImportError, OSError, RuntimeError) as error:  # older releases look for FFmpeg here
+        raise BackendError(_NO_FFMPEG) from error
+    try:
+        decoder_class(b"no video")
+    except (RuntimeError, ValueError) as error:  # newer ones look here, and refuse the content only when they have it
+        if _LIBRARY in str(error):
+            raise BackendError(_NO_FFMPEG) from error
+    return decoder_class
+
+
+def check_container(path: Path, data: bytes | None) -> None:
+    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content."""
+    try:
+        open_container(path, data).close()
+    except ContainerError as error:
+        raise VideoError(f"{path}: not a readable video ({error})") from error
+
+
+def _average_fps(num_frames: int, times: list[float], claimed: float | None) -> float:
+    """As `VideoReader` computes it, from the first and the last time, exact where the clock ticks are."""
+    span = Fraction(times[-1] - times[0]).limit_denominator(_FINEST_CLOCK)
+    return float((num_frames - 1) / span) if span > 0 else float(claimed or 1)
+
+
+def _reason(error: Exception) -> str:
+    """The first line, without the place in torchcodec's sources."""
+    return re.sub(r"^.*\.cpp:\d+, ", "", (str(error).splitlines() or [type(error).__name__])[0]).strip()

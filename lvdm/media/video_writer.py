@@ -1,0 +1,344 @@
+"""Videos to files: mp4, webm, gif, webp, apng, PNG sequence. Written whole or not at all, read back and checked.
+
+The same video gives the same bytes on the same machine: one encoder thread, no times, no random identifiers.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
+from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frames_at, place_frames
+from lvdm.media.reading_back import check_count, check_pictures
+from lvdm.media.video_reader import VideoError, VideoReader
+
+logger = logging.getLogger(__name__)
+
+_X264_REPRODUCIBLE = "cpu-independent=1"
+"""Without it, x264's macroblock tree gave other bytes in one of ten runs with the same input (small frames)."""
+
+_PALETTE_PIXELS = 250_000
+_BT709 = 1
+"""Primaries, transfer and matrix of BT.709 (ITU-T H.273)."""
+_LIMITED_RANGE = 1
+
+
+@dataclass(frozen=True)
+class WrittenVideo:
+    """What lies on the disk. `height` and `width` may be one pixel more than asked for (see `write_video`).
+
+    bytes  of the file, or of all single frames
+    """
+
+    path: Path
+    num_frames: int
+    height: int
+    width: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One video on its way to a file; `frames` gives its pictures, uint8 (H, W, 3), one by one and once."""
+
+    frames: Iterator[np.ndarray]
+    fps: Fraction
+    crf: int | None
+    metadata: Mapping[str, str]
+
+    def edges(self, count: int, per_second: int) -> list[int]:
+        """Start times of `count` frames, and the end, in ticks; rounded one by one, so that the length stays right."""
+        return [round(i * per_second / self.fps) for i in range(count + 1)]
+
+
+def write_video(
+    video: Tensor | Iterable[Tensor],
+    path: str | Path,
+    fps: float,
+    *,
+    crf: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+    files: Together | None = None,
+) -> WrittenVideo:
+    """Write `video`, uint8 (t, H, W, 3) or float (3, t, H, W) in [-1, 1], in the format that `path`'s suffix names.
+
+    A video may also be given as its parts, in their order: the file is the same, to the byte. mp4, webm and single PNGs
+    take each part as it comes and hold a few frames; animations hold all of them, as bytes, because all are packed
+    together.
+
+    .mp4 (H.264, yuv420p, BT.709, index first), .webm (VP9), .gif, .webp, .apng or .png (animated), a name with a
+    counter (shot_%03d.png) or a folder without suffix for single PNGs. mp4 and webm need even sides: an odd one gets
+    one more pixel that repeats the border. `crf` is the quality of mp4 (default 16) and webm (default 24); lower is
+    better. `metadata` is stored where the format has a place for it (mp4 keeps only the usual names: title, comment).
+    With `files` the video appears together with these, such as its record.
+
+    What lies at `path` is replaced: ask `lvdm.media.ownership.check_replaceable` first. Single frames of our earlier
+    video, as its record tells them, are removed where the new one has fewer; others never are.
+    Raises `OutputError`, and leaves what was there before, if anything goes wrong.
+    """
+    path = Path(path)
+    encode = _encoder_of(path)
+    check_fps(fps)
+    parts = [video] if isinstance(video, Tensor) else video
+    job = _Job(_pictures(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    if files is None:
+        with together() as alone:
+            return _write(encode, job, path, alone)
+    return _write(encode, job, path, files)
+
+
+def _write(encode: Callable[[_Job, Path, Path], WrittenVideo], job: _Job, path: Path, files: Together) -> WrittenVideo:
+    with files.path(path, functools.partial(place_frames, path=path)) as temporary:
+        try:
+            written = encode(job, temporary, path)
+        except VideoError as error:
+            raise OutputError(f"{path}: nothing was written, the file could not be read back: {error}") from error
+        except av.FFmpegError as error:
+            raise output_error(path, error) from error
+        parts = temporary.iterdir() if temporary.is_dir() else (temporary,)
+        return replace(written, bytes=sum(part.stat().st_size for part in parts))
+
+
+def _pictures(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
+    """The frames of the parts of a video. Raises `OutputError` where there is none, and where their sizes differ."""
+    shape = None
+    for part in parts:
+        for picture in to_uint8(part).cpu().numpy():
+            shape = shape or picture.shape
+            if picture.shape != shape:
+                raise OutputError(f"{path}: nothing was written, a frame of {picture.shape} follows those of {shape}")
+            yield picture
+    if shape is None:
+        raise OutputError(f"{path}: nothing was written, the video has no frames")
+
+
+def check_fps(fps: float) -> None:
+    """Raise `OutputError` for a playback speed that no file can have."""
+    if not 0 < fps <= 1000:
+        raise OutputError(f"{fps:g} frames per second cannot be played, choose more than 0 and at most 1000")
+
+
+def check_output(path: str | Path) -> None:
+    """Raise `OutputError` if `write_video` could not write `path`: unknown suffix, or a folder that is not writable."""
+    path = Path(path)
+    _encoder_of(path)
+    if path.name in ("", ".."):  # frames could be written there, a record beside them could not
+        raise OutputError(f"{path}: is a folder, give the name of a file, or of a folder to make in it")
+    check_writable(path / SEQUENCE_PATTERN if not path.suffix else path)
+
+
+def to_uint8(video: Tensor) -> Tensor:
+    """Float (3, t, H, W) in [-1, 1] to uint8 (t, H, W, 3), rounded to the nearest level (the original cuts off).
+
+    Values outside are clipped; uint8 (t, H, W, 3) passes unchanged. Raises `OutputError` for other shapes and for NaN.
+    """
+    if video.dtype == torch.uint8:
+        if video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
+            raise OutputError(f"a uint8 video should be (t, H, W, 3), it is {tuple(video.shape)}")
+        return video
+    if not video.is_floating_point() or video.ndim != 4 or video.shape[0] != 3 or 0 in video.shape:
+        raise OutputError(f"a video should be float (3, t, H, W), it is {video.dtype} {tuple(video.shape)}")
+    if not all(bool(torch.isfinite(frame).all()) for frame in video.unbind(1)):
+        raise OutputError("the video holds values that are not finite (NaN or infinite): it cannot be written")
+    levels = torch.empty((*video.shape[1:], 3), dtype=torch.uint8, device=video.device)
+    for number, frame in enumerate(video.unbind(1)):  # a long video is not there a second time in float
+        levels[number] = ((frame.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return levels
+
+
+def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
+    if COUNTER.search(path.name):
+        if path.suffix.lower() != ".png":
+            raise OutputError(f"{path}: a sequence of frames is written as PNG, give a name like shot_%05d.png")
+        return _write_sequence
+    suffix = path.suffix.lower()
+    if suffix not in _ENCODERS:
+        known = ", ".join(name or "a folder without suffix" for name in _ENCODERS)
+        raise OutputError(f"{path}: unknown video format {suffix!r}, choose from {known}")
+    return _ENCODERS[suffix]
+
+
+def _write_mp4(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    crf = str(16 if job.crf is None else job.crf)
+    options = {"crf": crf, "preset": "medium", "x264-params": _X264_REPRODUCIBLE}
+    return _write_stream(job, temporary, path, "libx264", options, {"movflags": "+faststart"})
+
+
+def _write_webm(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    options = {"crf": str(24 if job.crf is None else job.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
+    return _write_stream(job, temporary, path, "libvpx-vp9", options, {})
+
+
+def _write_stream(
+    job: _Job, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
+) -> WrittenVideo:
+    original = next(job.frames)
+    first = last = _pad_to_even(original)
+    if first.shape != original.shape:
+        logger.info("%s: padded by repeating the border to even sides, %dx%d", path, first.shape[1], first.shape[0])
+    count = 0
+    with av.open(f"file:{temporary}", "w", options={"fflags": "+bitexact", **muxer_options}) as container:
+        container.metadata.update(job.metadata)
+        stream = container.add_stream(codec, rate=job.fps, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.height, stream.width = first.shape[:2]
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1  # the bytes would depend on the number of cores
+        context.time_base = 1 / job.fps
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED_RANGE
+        for picture in itertools.chain([original], job.frames):
+            last = _pad_to_even(picture)
+            frame = av.VideoFrame.from_ndarray(_to_yuv420(last), format="yuv420p")
+            frame.colorspace, frame.color_range = _BT709, _LIMITED_RANGE
+            frame.pts, frame.time_base = count, 1 / job.fps
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode())
+    with VideoReader(temporary) as reader:
+        back = reader.read(sorted({0, reader.num_frames - 1})).numpy()
+        check_count(path, reader.num_frames, count)
+        check_pictures(path, back[[0, -1]], np.stack([first, last]))
+        return WrittenVideo(path, reader.num_frames, reader.height, reader.width)
+
+
+def _to_yuv420(picture: np.ndarray) -> np.ndarray:
+    """uint8 RGB (H, W, 3) to the planes (3 H / 2, W) of BT.709 in limited range, chroma sited left as H.264 assumes."""
+    rgb = picture.astype(np.float32) / 255
+    luma = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    blue = (rgb[..., 2] - luma) / 1.8556
+    red = (rgb[..., 0] - luma) / 1.5748
+    planes = [16 + 219 * luma, 128 + 224 * _halve(blue), 128 + 224 * _halve(red)]
+    height, width = luma.shape
+    flat = np.concatenate([plane.ravel() for plane in planes])
+    return np.rint(flat).astype(np.uint8).reshape(height * 3 // 2, width)
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    """Average pairs of rows, and columns with the weights 1 2 1 around the even ones."""
+    rows = (plane[0::2] + plane[1::2]) / 2
+    before = np.concatenate([rows[:, :1], rows[:, 1:-1:2]], axis=1)
+    return (before + 2 * rows[:, 0::2] + rows[:, 1::2]) / 4
+
+
+def _pad_to_even(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _write_gif(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    if job.fps > 50:
+        logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
+    pixels = np.stack(list(job.frames))
+    palette = _shared_palette(pixels)
+    frames = [Image.fromarray(picture).quantize(palette=palette) for picture in pixels]
+    comment = "\n".join(f"{key}: {value}" for key, value in job.metadata.items()).encode()
+    edges = job.edges(len(pixels), per_second=100)
+    durations = [10 * max(end - start, 1) for start, end in itertools.pairwise(edges)]
+    extra = {"comment": comment} if comment else {}
+    _save_animation(frames, temporary, "GIF", duration=durations, loop=0, optimize=False, disposal=1, **extra)
+    return _check_animation(pixels, temporary, path, durations)
+
+
+def _shared_palette(pixels: np.ndarray) -> Image.Image:
+    """One palette for all frames, so that still areas do not flicker; refined by k-means on part of the pixels."""
+    step = math.isqrt(max(pixels[..., 0].size // _PALETTE_PIXELS, 1))
+    chosen = pixels[:, ::step, ::step]
+    mosaic = Image.fromarray(chosen.reshape(-1, *chosen.shape[2:]))
+    return mosaic.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
+
+
+def _write_webp(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    pixels = np.stack(list(job.frames))
+    durations = _milliseconds(job, len(pixels))
+    frames = [Image.fromarray(picture) for picture in pixels]
+    _save_animation(frames, temporary, "WEBP", duration=durations, loop=0, quality=95, method=4)
+    return _check_animation(pixels, temporary, path, durations)
+
+
+def _write_apng(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    pixels = np.stack(list(job.frames))
+    durations = _milliseconds(job, len(pixels))
+    frames = [Image.fromarray(picture) for picture in pixels]
+    _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(job.metadata))
+    return _check_animation(pixels, temporary, path, durations, lossless=True)
+
+
+def _milliseconds(job: _Job, count: int) -> list[int]:
+    edges = job.edges(count, per_second=1000)
+    return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
+
+
+def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str, **options: object) -> None:
+    frames[0].save(temporary, format=file_format, save_all=True, append_images=frames[1:], **options)
+
+
+def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+    """All frames are written and checked in a temporary folder; `place_frames` moves them."""
+    place = frames_at(path)
+    assert place is not None
+    temporary.mkdir()
+    count, shape = 0, (0, 0)
+    for number, picture in enumerate(job.frames):
+        name, shape = place[1] % number, picture.shape[:2]
+        count += 1
+        with (temporary / name).open("wb") as file:
+            Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        with Image.open(temporary / name, formats=("PNG",)) as back:
+            check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
+    return WrittenVideo(path, count, *shape)
+
+
+def _png_text(metadata: Mapping[str, str]) -> PngInfo:
+    text = PngInfo()
+    for key, value in metadata.items():
+        text.add_itxt(key, value)
+    return text
+
+
+def _check_animation(
+    pixels: np.ndarray, temporary: Path, path: Path, durations: list[int], lossless: bool = False
+) -> WrittenVideo:
+    """Compare every frame at its time: encoders may merge equal neighbours into one longer frame."""
+    shown: list[np.ndarray] = []
+    with Image.open(temporary, formats=("GIF", "WEBP", "PNG")) as animation:
+        frames = getattr(animation, "n_frames", 1)
+        starts = np.cumsum([0, *durations[:-1]]) + 0.5
+        end = 0.0
+        for index in range(frames):
+            animation.seek(index)
+            picture = np.asarray(animation.convert("RGB"))
+            end += float(animation.info.get("duration", 0)) if frames > 1 else sum(durations)  # a still has no time
+            shown += [picture] * (int(np.searchsorted(starts, end)) - len(shown))
+    check_count(path, len(shown), len(pixels))
+    check_pictures(path, np.stack(shown), pixels, lossless)
+    return WrittenVideo(path, *pixels.shape[:3])
+
+
+_ENCODERS: Mapping[str, Callable[[_Job, Path, Path], WrittenVideo]] = {
+    ".mp4": _write_mp4,
+    ".webm": _write_webm,
+    ".gif": _write_gif,
+    ".webp": _write_webp,
+    ".apng": _write_apng,
+    ".png": _write_apng,
+    "": _write_sequence,
+}

@@ -1,0 +1,117 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lvdm.media.atomic import OutputError, atomic_path, together, write_json
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such access rights")
+def test_weights_can_be_read_by_those_who_can_read_other_files(tmp_path: Path) -> None:
+    """safetensors makes its files for the owner alone; a model that a server serves is read by another user."""
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with atomic_path(tmp_path / "weights.safetensors") as path:
+        save_file({"weight": torch.zeros(1)}, path)
+    with atomic_path(tmp_path / "text.json") as path:
+        path.write_text("{}")
+        path.chmod(0o600)
+    for name in ("weights.safetensors", "text.json"):
+        assert (tmp_path / name).stat().st_mode == ordinary.stat().st_mode, f"{name} has other access rights"
+    assert sorted(os.listdir(tmp_path)) == ["ordinary", "text.json", "weights.safetensors"], "something was left behind"
+
+
+def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    target.write_text("before")
+
+    def write_half() -> None:
+        with atomic_path(target) as path:
+            path.write_text("half")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        write_half()
+    assert target.read_text() == "before"
+    assert os.listdir(tmp_path) == ["file.txt"], "the temporary file was left"
+
+
+def write_both(folder: Path, *, fail_in: str = "") -> None:
+    with together() as files:
+        for name in ("a.mp4", "a.json"):
+            with files.path(folder / name) as temporary:
+                temporary.write_text(f"new {name}")
+                if fail_in == name:
+                    raise RuntimeError("in the middle")
+        assert not [path for path in folder.glob("[!.]*.mp4") if path.read_text() == "new a.mp4"]
+        if fail_in == "the end":
+            raise RuntimeError("in the middle")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("before", [{}, {"a.mp4": "old video"}, {"a.mp4": "old video", "a.json": "old record"}])
+def test_files_appear_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: dict[str, str]
+) -> None:
+    for name, text in before.items():
+        (tmp_path / name).write_text(text)
+    for place in ("a.mp4", "a.json", "the end"):
+        with pytest.raises(RuntimeError, match="in the middle"):
+            write_both(tmp_path, fail_in=place)
+        assert contents(tmp_path) == before
+    replace = os.replace
+    for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
+
+        def refuse(source: Path, target: Path, error: BaseException = error) -> None:
+            if Path(target).name == "a.json" and ".part" in Path(source).name:
+                raise error
+            replace(source, target)
+
+        monkeypatch.setattr("os.replace", refuse)
+        with pytest.raises(OutputError if isinstance(error, OSError) else KeyboardInterrupt):
+            write_both(tmp_path)
+        assert contents(tmp_path) == before, "a video without its record"
+    monkeypatch.setattr("os.replace", replace)
+    write_both(tmp_path)
+    assert contents(tmp_path) == {"a.mp4": "new a.mp4", "a.json": "new a.json"}
+
+
+def test_what_stood_there_is_back_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", no_links)
+    (tmp_path / "a.mp4").write_text("old video")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(OutputError, match=r"a\.json"):
+        write_both(tmp_path)
+    assert (tmp_path / "a.mp4").read_text() == "old video"
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "a.mp4"]
+
+
+def test_names_that_are_no_utf8_are_stored_so_that_they_are_read_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9/\xff")
+    write_json(tmp_path / "a.json", {name: [name, "gr\u00fcn \U0001f600"]})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {name: [name, "gr\u00fcn \U0001f600"]}
+    assert "gr\u00fcn" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+def test_what_json_cannot_hold_is_one_line_and_writes_nothing(tmp_path: Path) -> None:
+    loop: list[object] = []
+    loop.append(loop)
+    for value in (float("nan"), float("inf"), object(), loop, {("a",): 1}):
+        with pytest.raises(OutputError, match=r"a\.json: nothing was written: it cannot be stored as JSON") as caught:
+            write_json(tmp_path / "a.json", {"value": value})
+        assert "\n" not in str(caught.value)
+    assert os.listdir(tmp_path) == []
