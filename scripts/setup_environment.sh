@@ -16,8 +16,8 @@ setup_environment() {
     fi
     bin="$environment/bin"
     [ -d "$bin" ] || bin="$environment/Scripts" # Windows
-    if ! "$bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-        echo "The environment $environment has no Python 3.10 or newer; deactivate or remove it and run this again." >&2
+    if ! "$bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "The environment $environment has no Python 3.11 or newer; deactivate or remove it and run this again." >&2
         return 1
     fi
     export VIRTUAL_ENV="$environment" PATH="$bin:$PATH"
@@ -39,8 +39,8 @@ setup_environment() {
 
 make_environment() {
     local candidate
-    for candidate in "${PYTHON:-}" python3 python python3.13 python3.12 python3.11 python3.10; do
-        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    for candidate in "${PYTHON:-}" python3 python python3.13 python3.12 python3.11; do
+        if [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "Making a virtual environment in $1 with $("$candidate" --version) ..."
             "$candidate" -m venv "$1" && return 0
             rm -rf "$1" # a half-made one would be taken for good the next time
@@ -48,7 +48,7 @@ make_environment() {
             return 1
         fi
     done
-    echo "No Python 3.10 or newer found; install one, or name it: PYTHON=/path/to/python bash scripts/demo.sh" >&2
+    echo "No Python 3.11 or newer found; install one, or name it: PYTHON=/path/to/python bash scripts/demo.sh" >&2
     return 1
 }
 
