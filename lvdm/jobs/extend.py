@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
@@ -30,6 +30,7 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.request.declaration import current_names
+from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (
     ExtendParameters,
@@ -101,7 +102,7 @@ class ExtensionRecord:
                 logger.warning("%s is not the file that %s was made with: the video will differ", file, self.path)
 
 
-def plan_extension(video: Path | None = None, **given: Any) -> ExtensionPlan:
+def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]) -> ExtensionPlan:
     """The plan of `video` with new frames after its own, or of one made again (`replay`).
 
     given: parameters of `lvdm.request` that `extend` reads, by name. Raises `ValueError`.

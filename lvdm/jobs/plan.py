@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.generation import MAX_FRAMES
@@ -19,6 +19,7 @@ from lvdm.jobs.resolved import ResolvedRequest, Resolver
 from lvdm.media.ownership import check_video_replaceable, record_stem
 from lvdm.media.video_writer import check_fps, check_output
 from lvdm.request.digest import FileSpec
+from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (
     MachineParameters,
@@ -92,7 +93,10 @@ class UsualLayout:
 
 
 def plan_videos(
-    mode: str, layout: ListLayout | None = None, usual: Mapping[str, Any] | None = None, **given: Any
+    mode: str,
+    layout: ListLayout | None = None,
+    usual: Mapping[str, Any] | None = None,
+    **given: Unpack[RequestKeywords],
 ) -> Plan:
     """The plan of one video, several, a list (`prompts`), or one made again (`replay`).
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
+from lvdm.request.keywords import RequestKeywords
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,9 @@ class SelectedVideo:
 Event = FinishedVideo | SelectedVideo
 
 
-def make_videos(mode: str, *, batch_size: int = 1, progress: ProgressOf | None = None, **given: Any) -> list[Event]:
+def make_videos(
+    mode: str, *, batch_size: int = 1, progress: ProgressOf | None = None, **given: Unpack[RequestKeywords]
+) -> list[Event]:
     """Plan and make videos in one call: what `dynamicrafter MODE` does, with the parameters of `lvdm.request`."""
     return list(run(plan_videos(mode, **given), batch_size, progress))
 

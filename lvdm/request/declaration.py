@@ -30,6 +30,8 @@ ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "ex
 """What can be asked for. `keyframes` is `animate` with images at later frames."""
 WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode != "text-to-video")
 GENERATED = tuple(mode for mode in ALL_MODES if mode != "extend")
+STILL = tuple(mode for mode in WITH_IMAGE if mode != "extend")
+"""Modes whose image is a file or in memory, not the end of a video."""
 
 Changes = Literal["pixels", "file", "nothing"]
 """pixels: other frames. file: the same frames in another file. nothing: how they are made, up to rounding, or where."""
@@ -146,6 +148,10 @@ class Declared:
             return _adapter(self.annotation).validate_python(value)
         except ValidationError as error:
             raise ValueError(f"{where}{refusal(self, error.errors()[0])}") from None
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON schema of the values, None among them where it is the default."""
+        return _adapter(self.annotation).json_schema()
 
     def read(self, text: str, where: str = "") -> Any:
         """The value that `text`, such as the cell of a table, stands for. Raises `ValueError`."""

@@ -11,9 +11,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from lvdm.request.declaration import GENERATED, WITH_IMAGE, Parameter, declared
+from lvdm.request.declaration import GENERATED, STILL, WITH_IMAGE, Parameter, declared
 
 INPUT, MODEL, MOTION, SAMPLING, OUTPUT, MACHINE = "Input", "Model", "Size and motion", "Sampling", "Output", "Machine"
 
@@ -120,7 +120,24 @@ def _is_number(text: str) -> bool:
 
 
 File = Annotated[Path, BeforeValidator(_path)]
-Prompt = Annotated[str, BeforeValidator(_prompt)]
+ImageFile = Annotated[
+    File,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"title": "file", "type": "string", "format": "path", "pattern": "^(?!data:)"},
+                {
+                    "title": "data URL",
+                    "type": "string",
+                    "pattern": "^data:image/[a-z0-9.+-]+;base64,",
+                    "contentEncoding": "base64",
+                },
+            ]
+        }
+    ),
+]
+"""A file here; an HTTP interface also takes the image itself, as a data URL, and puts it into one."""
+Prompt = Annotated[str, BeforeValidator(_prompt), Field(max_length=MAX_PROMPT)]
 Frame = Annotated[int, Field(ge=0, le=MAX_STREAMED_FRAMES)]
 
 
@@ -129,10 +146,10 @@ class InputParameters:
     """What the video shows: its images and its prompts. Images may also be in memory, see `lvdm.pipeline`."""
 
     image: Annotated[
-        File | None, Parameter("The image that the video begins with.", INPUT, modes=WITH_IMAGE, flag="")
+        ImageFile | None, Parameter("The image that the video begins with.", INPUT, modes=STILL, flag="")
     ] = None
     end_image: Annotated[
-        File | None, Parameter("The image that it ends with.", INPUT, modes=("interpolate",), flag="")
+        ImageFile | None, Parameter("The image that it ends with.", INPUT, modes=("interpolate",), flag="")
     ] = None
     prompt: Annotated[Prompt, Parameter("What should happen in the video.", INPUT, aliases=("-p",))] = ""
     negative_prompt: Annotated[Prompt, Parameter("What to move away from.", INPUT)] = ""
@@ -147,7 +164,7 @@ class InputParameters:
         ),
     ] = ()
     keyframes: Annotated[
-        tuple[tuple[Frame, File], ...],
+        tuple[tuple[Frame, ImageFile], ...],
         _pairs("--keyframe", "FRAME=FILE, such as 15=b.png", "image"),
         Parameter(
             "An image that the video shows at a frame: FRAME=FILE, several after each other or each with --keyframe. "
@@ -158,7 +175,7 @@ class InputParameters:
         ),
     ] = ()
     keep_mask: Annotated[
-        File | None,
+        ImageFile | None,
         Parameter(
             "An image as large as the first one: where it is white, nothing changes.", INPUT, modes=("animate", "loop")
         ),
@@ -476,6 +493,9 @@ class RunParameters:
 class ExtendParameters:
     """What `extend` reads besides."""
 
+    video: Annotated[
+        File | None, Parameter("The video to go on with.", INPUT, modes=("extend",), flag="", row=False)
+    ] = None
     overlap: Annotated[
         int | None,
         Field(ge=1, le=MAX_FRAMES),
