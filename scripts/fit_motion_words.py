@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.warm_start import warm_start
-from lvdm.data.atomic import atomic_path
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, sample_scene
 from lvdm.data.procedural_render import true_generators
 from lvdm.modules.carrier import PROGRESS, TURNS
@@ -61,8 +60,7 @@ def main() -> None:
         print(f"{motion:18} off by {error:.4f} per unit of progress")
     tensors = {k: v.contiguous() for k, v in model.state_dict().items() if k.startswith("frame_carrier.motion.")}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(args.output) as temporary:
-        save_file(tensors, temporary)
+    write_safetensors(args.output, tensors)
 
 
 def scenes_of(space: ProceduralConfig, count: int, seed: str) -> list[Scene]:
