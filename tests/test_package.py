@@ -1,0 +1,77 @@
+"""What is installed: the library with the embedded model and the YAML files, and nothing under names of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from processes import fresh_environment
+from small_model import picture
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked wheel, built without the network."""
+    pytest.importorskip("hatchling", reason="the builder comes with the extra `test`")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    (file,) = folder.glob("*.whl")
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
+
+
+def test_only_the_library_is_installed(wheel: Path) -> None:
+    top = {path.name for path in wheel.iterdir()}
+    assert top == {"lvdm", f"dynamicrafter-{PROJECT['version']}.dist-info"}, "top-level packages of other names"
+    (entry,) = (wheel / f"dynamicrafter-{PROJECT['version']}.dist-info").glob("entry_points.txt")
+    assert "dynamicrafter = lvdm.cli.launch:main" in entry.read_text()
+
+
+def test_everything_that_a_command_needs_is_in_the_wheel(wheel: Path) -> None:
+    inside = wheel / "lvdm"
+    for name in ("embedded/tiny/config.yaml", "embedded/tiny/model.safetensors", "data/picture_files/NOTICE"):
+        assert (inside / name).is_file(), f"{name} is missing"
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert (inside / "embedded/configs" / path.relative_to(ROOT / "configs")).is_file(), f"{path} is missing"
+    tracked = subprocess.run(["git", "ls-files", "lvdm"], cwd=ROOT, capture_output=True, text=True, check=False)
+    missing = [name for name in tracked.stdout.split("\n") if name and not (wheel / name).is_file()]
+    assert not missing, f"tracked, but not in the wheel: {missing[:5]}"
+
+
+def test_an_installed_copy_animates_in_any_folder(wheel: Path, tmp_path: Path) -> None:
+    picture().save(tmp_path / "cat.png")
+    words = ("animate", "cat.png", "-p", "a red disc moves to the left", "-o", "a.gif", "--num-inference-steps", "1")
+    environment = fresh_environment(PYTHONPATH=str(wheel))
+    command = [sys.executable, "-P", "-m", "lvdm.cli.app", *words]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert Path(record["model"]["checkpoint"]).is_relative_to(wheel), "it took the model of another copy"
+
+
+def test_the_version_is_printed() -> None:
+    command = [sys.executable, "-m", "lvdm.cli.app", "--version"]
+    run = subprocess.run(command, cwd=ROOT, env=fresh_environment(), capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == f"dynamicrafter {PROJECT['version']}"
+
+
+def test_presets_of_an_installed_copy_find_their_yaml(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "dynamicrafter_512_v1").mkdir()
+    (tmp_path / "dynamicrafter_512_v1/model.ckpt").write_bytes(b"")
+    code = "from lvdm.model_files import find_preset; print(find_preset('512').config)"
+    environment = fresh_environment(PYTHONPATH=str(wheel), DYNAMICRAFTER_CHECKPOINTS=str(tmp_path))
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.stdout.strip() == str(wheel / "lvdm/embedded/configs/inference_512_v1.0.yaml"), run.stderr
