@@ -165,7 +165,7 @@ def describe_video(
         "format": VIDEO_FORMAT,
         "video": path.name,
         "digest": digest_of(facts),
-        "input": _describe_input(request, files),
+        "input": _describe_input(request, files) | {"tokens": _tokens(request, result)},
         "settings": settings.as_dict(),
         "output": {
             "height": size.inner.height,
@@ -206,6 +206,12 @@ def describe_video(
             "first_frame_psnr_db": round(psnr, 2) if psnr is not None and math.isfinite(psnr) else None,
         },
     }
+
+
+def _tokens(request: GenerationRequest, result: GenerationResult) -> dict[str, int] | None:
+    """Tokens of the prompt, and how many of them the text encoder reads."""
+    reading = result.readings.get(request.prompt)
+    return None if reading is None else {"prompt": reading.tokens, "read": min(reading.tokens, reading.limit)}
 
 
 def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from lvdm.device import synchronize
 from lvdm.generation import GenerationSettings
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.video_writer import to_uint8
+from lvdm.modules.encoders.condition import PromptReading
 from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
@@ -52,6 +53,10 @@ class GenerationRequest:
     prompts_at: tuple[tuple[int, str], ...] = ()
     keyframes: tuple[tuple[int, Image.Image], ...] = ()
     keyframe_paths: tuple[tuple[int, Path], ...] = ()
+
+    def prompts(self) -> list[str]:
+        """All prompts of the video."""
+        return [self.prompt, self.negative_prompt, *(prompt for _, prompt in self.prompts_at)]
 
     def files(self, settings: GenerationSettings) -> tuple[InputFile, ...]:
         """What the video is made of besides the model, with hashes: files, and images in memory. Raises `OSError`."""
@@ -119,6 +124,7 @@ class GenerationResult:
     fs                the model's `fs` input
     scale             how the network was re-dilated, as the setting `scale` says it with every value; or off
     peak_memory       bytes, see `lvdm.device.peak_memory`
+    readings          how much of each prompt the text encoder reads
     first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video; None without an image
     """
 
@@ -133,6 +139,7 @@ class GenerationResult:
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]
+    readings: Mapping[str, PromptReading] = field(default_factory=dict)
 
 
 def in_chunks(parts: Iterable[Tensor], size: int) -> Iterator[Tensor]:

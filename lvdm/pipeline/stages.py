@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,9 +18,11 @@ from torch import Tensor
 from lvdm.conditioning import Conditioning
 from lvdm.device import peak_memory
 from lvdm.diffusion.samplers import StepCallback
+from lvdm.documents import shown
 from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
+from lvdm.modules.encoders.condition import PromptReading
 from lvdm.pipeline.inputs import (
     check_finite,
     check_requests,
@@ -48,6 +51,9 @@ from lvdm.progress import ProgressCallback, report_progress
 from lvdm.psnr import psnr
 
 logger = logging.getLogger(__name__)
+
+WEIGHTED_WORD = re.compile(r"\([^()]+:\s*\d+(\.\d+)?\)")
+"""How other programs write the weight of a word; no model here reads it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +105,14 @@ class EncodedBatch:
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere
+    readings    how much of each prompt the text encoder reads
     """
 
     pictures: Mapping[int, Tensor]
     padded: Mapping[int, Tensor]
     conditions: tuple[Conditioning, ...]
     kept: Tensor | None
+    readings: Mapping[str, PromptReading]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +171,7 @@ def smaller_request(batch: ResolvedBatch, plan: FreeScalePlan) -> GenerationSett
 def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     """Stage 2: images and prompts to the conditions of guidance."""
     requests, size = batch.requests, batch.size
+    readings = read_prompts(runtime, batch)
     images = fitted_images([request.image for request in requests], size, batch.settings.fit)
     pictures = {0: images, **later_pictures(requests, size, batch.settings)}
     padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
@@ -171,7 +180,23 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
-    return EncodedBatch(pictures, padded, conditions, kept)
+    return EncodedBatch(pictures, padded, conditions, kept, readings)
+
+
+def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
+    """How much of each prompt the text encoder reads; says what it does not, and what it takes for plain text."""
+    prompts = [prompt for request in batch.requests for prompt in request.prompts()]
+    prompts += [batch.settings.between_prompt] if batch.settings.between_prompt else []
+    readings = {prompt: runtime.model.cond_stage_model.read(prompt) for prompt in dict.fromkeys(prompts) if prompt}
+    for prompt, reading in readings.items():
+        if reading.unread:
+            logger.warning(
+                "the prompt has %d tokens and the text encoder reads %d; not read: %s",
+                *(reading.tokens, reading.limit, shown(reading.unread)),
+            )
+        if WEIGHTED_WORD.search(prompt):
+            logger.warning("weights such as (word:1.3) are read as plain text; write the prompt without them")
+    return readings
 
 
 def make_methods(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, smaller: Tensor | None) -> list[Plugin]:
@@ -240,6 +265,7 @@ def describe(
         scale="off" if batch.scale is None else batch.scale.text,
         seconds=batch.watch.seconds,
         peak_memory=peak_memory(runtime.device),
+        readings=encoded.readings,
         first_frame_psnr=tuple(
             None if request.image is None else psnr(frame, image) for request, frame, image in likeness
         ),

@@ -259,3 +259,19 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(made: Path, no_weig
     assert "expected time: about" in said
     assert not Path("b.mp4").exists()
     assert "2 new frames in 1 segments" in succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--dry-run")
+
+
+def test_a_prompt_that_is_not_read_to_its_end_is_said_and_recorded(here: Path) -> None:
+    words = "a red ball moves to the right and a blue ball falls to the ground where a green square grows"
+    result = run("animate", "cat.png", "-p", words, "-o", "a.mp4")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    tokens = record("a.json")["input"]["tokens"]
+    assert tokens["read"] == 16, "the small text encoder reads 16 tokens"
+    assert tokens["prompt"] > 16
+    assert f"the prompt has {tokens['prompt']} tokens and the text encoder reads 16; not read: '" in said
+    assert said.split("not read: '")[1].split("'")[0].endswith("where a green square grows")
+    result = run("animate", "cat.png", "-p", "a (red:1.3) ball", "-o", "b.mp4")
+    assert "weights such as (word:1.3) are read as plain text" in " ".join(result.stderr.split())
+    assert "not read" not in result.stderr
+    assert record("b.json")["input"]["tokens"]["prompt"] == record("b.json")["input"]["tokens"]["read"]

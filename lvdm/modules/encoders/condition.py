@@ -33,6 +33,20 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 Vocabulary = Literal["clip", "small"]
 
 
+@dataclass(frozen=True)
+class PromptReading:
+    """What the text encoder reads of a prompt.
+
+    tokens  of the prompt, start and end included
+    limit   how many it reads
+    unread  the words that are cut off, lower-cased; "" for none
+    """
+
+    tokens: int
+    limit: int
+    unread: str
+
+
 @cache
 def tokenizer(vocabulary: Vocabulary) -> open_clip.SimpleTokenizer:
     """The byte-pair tokenizer of a vocabulary: CLIP's own, or the "small" one for models trained on simple captions."""
@@ -157,6 +171,13 @@ class FrozenOpenCLIPEmbedder(_Tower):
         A sentence that is too long is cut, and its last token is the end.
         """
         return tokenizer(self.config.vocabulary)(list(prompts), context_length=self.config.max_length)
+
+    def read(self, prompt: str) -> PromptReading:
+        """How much of a prompt `tokenize` keeps."""
+        words = tokenizer(self.config.vocabulary)
+        tokens = words.encode(prompt)
+        unread = words.decode(tokens[self.config.max_length - 2 :]).strip()  # start and end take two places
+        return PromptReading(len(tokens) + 2, self.config.max_length, unread)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Token embeddings (b, max_length, d) of sentences; `""` is the empty sentence of classifier-free guidance."""
