@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
-from lvdm.media.ownership import record_path, sheet_path
+from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
@@ -248,7 +247,7 @@ def is_finished(video: PlannedVideo) -> bool:
 def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:
     """Whether `output` is a video with one of `digests`. It and its record appear together."""
     record = record_path(output)
-    first_file = output.with_name(re.sub(r"%\d*d", lambda counter: counter[0] % 0, output.name))
+    first_file = output.with_name(frame_name(output.name, 0)) if names_frames(output) else output
     if not (record.is_file() and first_file.exists()):
         return False
     try:

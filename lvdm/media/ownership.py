@@ -25,7 +25,7 @@ RECORD_FORMATS = (*VIDEO_FORMATS, EXTENSION_FORMAT)
 SEQUENCE_PATTERN = "frame_%05d.png"
 """The names of the frames when the output is a folder."""
 
-COUNTER = re.compile(r"%0?\d*d")
+COUNTER = re.compile(r"%0?\d{0,2}d")
 """In the name of an output: single frames are written, with their number here."""
 
 _MARKS = (b"dynamicrafter-", b"dynamicrafter.")
@@ -73,7 +73,17 @@ def record_path(path: Path) -> Path:
 
 def record_stem(path: Path) -> str:
     """The name of the video `path` without suffix, and without the counter of single frames."""
-    return re.sub(r"_?%\d*d", "", path.stem)
+    return re.sub(r"_?%0?\d{0,2}d", "", path.stem) if names_frames(path) else path.stem
+
+
+def names_frames(path: Path) -> bool:
+    """Whether an output is a pattern of single frames: a PNG with a counter. 100%done.mp4 is just a name."""
+    return path.suffix.lower() == ".png" and COUNTER.search(path.name) is not None
+
+
+def frame_name(pattern: str, number: int) -> str:
+    """The name of a single frame: shot_007.png for shot_%03d.png."""
+    return COUNTER.sub(lambda counter: counter[0] % number, pattern, count=1)
 
 
 def sheet_path(record: Path) -> Path:
@@ -83,7 +93,7 @@ def sheet_path(record: Path) -> Path:
 
 def frames_at(path: Path) -> tuple[Path, str] | None:
     """Folder and pattern of the single frames that an output names; None for a file."""
-    if COUNTER.search(path.name):
+    if names_frames(path):
         return path.parent, path.name
     return None if path.suffix else (path, SEQUENCE_PATTERN)
 
@@ -96,7 +106,7 @@ def own_frames(path: Path) -> list[Path]:
     found: set[Path] = set()
     waiting = _waiting_records(path)
     for record in [*waiting, *_record_of(path)]:
-        frames = (place[0] / (place[1] % number) for number in range(_count_of(record)))
+        frames = (place[0] / frame_name(place[1], number) for number in range(_count_of(record)))
         there = [frame for frame in frames if frame.is_file()]
         if waiting or _fits(record, there):  # a run that was killed has moved some of its frames
             found.update(there)

@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
-from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frames_at, place_frames
+from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
 from lvdm.media.reading_back import check_count, check_pictures
 from lvdm.media.video_reader import VideoError, VideoReader
 
@@ -162,12 +162,14 @@ def to_uint8(video: Tensor) -> Tensor:
 
 
 def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
-    if COUNTER.search(path.name):
-        if path.suffix.lower() != ".png":
-            raise OutputError(f"{path}: a sequence of frames is written as PNG, give a name like shot_%05d.png")
+    if names_frames(path):
+        if len(COUNTER.findall(path.name)) > 1:
+            raise OutputError(f"{path}: frames are counted once, give a name with one counter, like shot_%05d.png")
         return _write_sequence
     suffix = path.suffix.lower()
     if suffix not in _ENCODERS:
+        if COUNTER.search(path.name):
+            raise OutputError(f"{path}: a sequence of frames is written as PNG, give a name like shot_%05d.png")
         known = ", ".join(name or "a folder without suffix" for name in _ENCODERS)
         raise OutputError(f"{path}: unknown video format {suffix!r}, choose from {known}")
     return _ENCODERS[suffix]
@@ -296,7 +298,7 @@ def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
     temporary.mkdir()
     count, shape = 0, (0, 0)
     for number, picture in enumerate(job.frames):
-        name, shape = place[1] % number, picture.shape[:2]
+        name, shape = frame_name(place[1], number), picture.shape[:2]
         count += 1
         with (temporary / name).open("wb") as file:
             Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))

@@ -309,3 +309,12 @@ def test_contact_sheet_shows_every_frame(tmp_path: Path) -> None:
     for index, picture in enumerate(to_uint8(video).numpy()):
         top, left = 4 + 44 * (index // 4), 4 + 44 * (index % 4)
         assert np.array_equal(sheet[top : top + 40, left : left + 40], picture), f"frame {index} is not in its place"
+
+
+def test_a_counter_counts_in_the_names_of_single_frames_alone(tmp_path: Path) -> None:
+    video = torch.zeros(3, 2, 16, 16)
+    assert write_video(video, tmp_path / "100%done.mp4", 8).path.is_file(), "a name that the file system takes"
+    write_video(video, tmp_path / "50%_%02d.png", 8)
+    assert sorted(path.name for path in tmp_path.glob("50*")) == ["50%_00.png", "50%_01.png"]
+    with pytest.raises(OutputError, match="frames are counted once, give a name with one counter"):
+        check_output(tmp_path / "x%d_%d.png")
