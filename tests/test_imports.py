@@ -22,8 +22,16 @@ ROOMS = (
     "lvdm.progress",
     "lvdm.versions",
     "lvdm.psnr",
-    "lvdm.request",
     "lvdm.config",
+    "lvdm.request.options",
+    "lvdm.request.declaration",
+    "lvdm.request.parameters",
+    "lvdm.plugins.method",
+    "lvdm.plugins.methods",
+    "lvdm.plugins.registry",
+    "lvdm.plugins.all_parameters",
+    "lvdm.request",
+    "lvdm.token_policy",
     "lvdm.device",
     "lvdm.diffusion",
     "lvdm.modules",
@@ -59,6 +67,9 @@ LEAVES = {
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
 }
 """Parts that only some others may import."""
+DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
+"""Where only imports of the module itself count, not those of its functions: a method is declared where requests are, and
+made (`make`, `finish` and so on) where the pipeline calls it."""
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""
 
@@ -80,9 +91,13 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports_of(path: Path) -> Iterator[tuple[str, int]]:
-    """Dotted names that the file imports, with line numbers; `from a import b` gives a.b."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports_of(path: Path, at_once: bool = False) -> Iterator[tuple[str, int]]:
+    """Dotted names that the file imports, with line numbers; `from a import b` gives a.b.
+
+    at_once: those that importing the file imports, without those of its functions and for types alone
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if at_once else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,8 +108,12 @@ def imports_of(path: Path) -> Iterator[tuple[str, int]]:
 def part_of(name: str) -> str | None:
     """The entry of `LAYERS` that a dotted name of ours belongs to; None for other packages.
 
-    `lvdm.pipeline_batch` and `lvdm.checkpoint_convert` belong to `lvdm.pipeline` and `lvdm.checkpoint`.
+    `lvdm.pipeline_batch` and `lvdm.checkpoint_convert` belong to `lvdm.pipeline` and `lvdm.checkpoint`. What a package
+    holds may be a layer of its own, which is named then.
     """
+    third = ".".join(name.split(".")[:3])
+    if third in LAYERS:
+        return third
     first, _, rest = name.partition(".")
     if first in LAYERS:
         return first
@@ -112,7 +131,7 @@ def test_imports_point_inwards(path: Path) -> None:
     if here is None:  # lvdm/__init__.py
         return
     assert here in LAYERS, f"{path.name} belongs to no layer: add {here} to LAYERS in {__file__} and to CONTRIBUTING.md"
-    for name, line in imports_of(path):
+    for name, line in imports_of(path, at_once=here in DECLARATIONS):
         there = part_of(name)
         if there is None or there == here:
             continue
