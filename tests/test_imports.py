@@ -68,8 +68,9 @@ LEAVES = {
 }
 """Parts that only some others may import."""
 DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
-"""Where only imports of the module itself count, not those of its functions: a method is declared where requests are, and
-made (`make`, `finish` and so on) where the pipeline calls it."""
+"""Where imports of functions do not count: a method is declared where requests are, and made where the pipeline is."""
+TYPED = ("lvdm.plugins.conflicts", "lvdm.plugins.assembly", "lvdm.plugins.context", *DECLARATIONS)
+"""Where imports for types alone do not count: what methods are told is the settings, which are made of their own."""
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""
 
@@ -91,13 +92,20 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def imports_of(path: Path, at_once: bool = False) -> Iterator[tuple[str, int]]:
-    """Dotted names that the file imports, with line numbers; `from a import b` gives a.b.
+def counted(node: ast.AST, here: str) -> Iterator[ast.AST]:
+    """The nodes below `node`, without those whose imports do not count in `here`."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and here.startswith(TYPED):
+        return
+    if isinstance(node, ast.FunctionDef) and here.startswith(DECLARATIONS):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from counted(child, here)
 
-    at_once: those that importing the file imports, without those of its functions and for types alone
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body if at_once else ast.walk(tree):
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Dotted names that the file imports, with line numbers; `from a import b` gives a.b."""
+    for node in counted(ast.parse(path.read_text(encoding="utf-8")), module_name(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -131,7 +139,7 @@ def test_imports_point_inwards(path: Path) -> None:
     if here is None:  # lvdm/__init__.py
         return
     assert here in LAYERS, f"{path.name} belongs to no layer: add {here} to LAYERS in {__file__} and to CONTRIBUTING.md"
-    for name, line in imports_of(path, at_once=here in DECLARATIONS):
+    for name, line in imports_of(path):
         there = part_of(name)
         if there is None or there == here:
             continue
