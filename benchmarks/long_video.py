@@ -30,8 +30,11 @@ from lvdm.config import load_model_config, load_yaml
 from lvdm.media.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.choosing import choose_shelf, long_video_plugins
-from lvdm.plugins.hooks import Samples, attached, plain_hooks
+from lvdm.plugins.choosing import choose_shelf, trained_window
+from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.freelong import FreeLong
+from lvdm.plugins.freenoise import FreeNoise
+from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 
 LENGTHS = (16, 64, 256)
 MID = {"model_channels": 64, "num_head_channels": 64}
@@ -92,7 +95,10 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     config, samples = model.unet.config, Samples((1,), (0,))
     num_frames = min(num_frames, model.trained_frames) if method == "fifo" else num_frames
     shelf = choose_shelf(num_frames, settings.chunk_frames, low_memory=False, on_cpu=True)
-    plugins = long_video_plugins(settings.long_video, model.temporal_length, settings.chunk_frames, shelf)
+    windowed = {"freenoise": FreeNoise, "freelong": FreeLong}.get(settings.long_video)
+    plugins: list[Plugin] = [windowed(*trained_window(model.temporal_length))] if windowed else []
+    if settings.chunk_frames is not None:
+        plugins.append(Chunked(settings.chunk_frames, shelf))
     x = torch.randn(2, config.in_channels, num_frames, side, side)
     assert config.context_dim is not None
     tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)

@@ -6,22 +6,20 @@ import logging
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from lvdm.checkpoint import read_checkpoint
-from lvdm.conditioning import check_image_token_policy
 from lvdm.model_card import MODES, ModelCard
-from lvdm.plugins.bidirectional import check_between
-from lvdm.plugins.latent_statistics import read_statistics
-from lvdm.plugins.settings import check_plugins
-from lvdm.plugins.weak_guidance import parse_weak
+from lvdm.plugins.all_parameters import MethodParameters
+from lvdm.plugins.conflicts import check_alone, check_methods
+from lvdm.plugins.registry import active_methods
 from lvdm.request.declaration import Parameter, declared, known_name, parameters_of
 from lvdm.request.layers import SPEED
-from lvdm.request.method_parameters import MethodParameters
+from lvdm.request.options import as_text
 from lvdm.request.parameters import (
     MAX_FRAMES,
     MemoryParameters,
     SamplingParameters,
     SizeParameters,
 )
+from lvdm.token_policy import check_image_token_policy
 
 logger = logging.getLogger(__name__)
 
@@ -43,20 +41,13 @@ class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, M
 
     def __post_init__(self) -> None:
         self._check_length()
-        if self.long_video == "ring" and self.mode == "interpolate":
-            raise ValueError("long_video ring goes back to where it began; leave it out to interpolate")
-        if self.long_video == "freelong" and self.chunk_frames is not None:
-            raise ValueError("long_video freelong looks at frames, rows and columns together; leave out chunk_frames")
         if self.mode == "text-to-video" and self.image_guidance_scale is not None:
             raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance-scale)")
         if self.sampler != "ddim" and self.eta != 0:
             raise ValueError(f"sampler {self.sampler!r} adds no noise: use eta 0, or sampler 'ddim' for eta {self.eta}")
         self._check_speed()
-        check_plugins(self, self.mode)
-        if self.between is not None:
-            check_between(self.between, self.mode, self.sampler)
-            if self.long_video == "ring":
-                raise ValueError("a ring has no way back; leave out between, or use another long_video")
+        check_alone(self)
+        check_methods(self, self.mode)
 
     def _check_length(self) -> None:
         fewest = 2 if MODES[self.mode] == "interpolation" else 1
@@ -66,29 +57,6 @@ class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, M
             raise ValueError(
                 f"num_frames {self.num_frames} is not possible; use a whole number from {fewest} to {most:.0f}"
                 + (", or long_video fifo (--long-video fifo) for more" if longer else "")
-            )
-        if self.long_video == "fifo":
-            self._check_fifo()
-
-    def _check_fifo(self) -> None:
-        """What works on the whole clip, or on all frames at one time step, cannot be with frames that come and go."""
-        if MODES[self.mode] == "interpolation":
-            raise ValueError(f"long_video fifo has no end to go to; leave it out to {self.mode}")
-        if self.sampler != "ddim":
-            raise ValueError(f"long_video fifo takes its steps with sampler 'ddim', not {self.sampler!r}")
-        neutral: dict[str, Any] = {"camera": None, "low_pass": 0.0, "start_time": 1.0, "free_init": None}
-        neutral["late_weights"] = None  # frames are at different steps
-        given = [name for name, value in neutral.items() if getattr(self, name) != value]
-        if self.anchor == "soft":
-            given.append("anchor soft")
-        if self.weak is not None and not parse_weak(self.weak).every_step:
-            given.append("after and until of weak")
-        if self.scale not in ("auto", "off"):
-            given.append("scale")
-        if given:
-            raise ValueError(
-                f"{' and '.join(given)} work on a whole clip and long_video fifo has none; leave out {given[0]}, or "
-                "use long_video freenoise"
             )
 
     def _check_speed(self) -> None:
@@ -117,10 +85,9 @@ class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, M
         if problem:
             logger.warning("%s", problem)
         check_image_token_policy(settings.image_token_policy, card.num_frames, settings.num_frames)
-        if settings.start_statistics is not None:
-            read_statistics(settings.start_statistics)
-        if settings.late_weights is not None:
-            read_checkpoint(settings.late_weights)  # opens it: whether it is one shows before others are loaded
+        for method in active_methods(settings):
+            if method.check_files is not None:
+                method.check_files(settings)
         return settings
 
     @property
@@ -137,7 +104,7 @@ class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, M
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
-        return {name: getattr(self, name) for name in parameters_of(type(self))}
+        return {name: as_text(getattr(self, name)) for name in parameters_of(type(self))}
 
 
 def from_card() -> list[str]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lvdm.generation import GenerationSettings
+from lvdm.plugins.method import Idle
+from lvdm.plugins.registry import methods
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,11 @@ class Circumstances:
     reads_images: bool = True
 
 
-@dataclass(frozen=True)
-class Idle:
-    """A setting that is as good as `neutral` while `when` holds, and why."""
-
-    name: str
-    neutral: Any
-    when: Callable[[GenerationSettings, Circumstances], bool]
-    because: str
-
-
 def _unguided(settings: GenerationSettings, around: Circumstances) -> bool:
     return settings.num_branches == 1
 
 
-RULES: tuple[Idle, ...] = (
+OWN_RULES: tuple[Idle, ...] = (
     Idle("guidance_rescale", 0.0, _unguided, "there is no guidance at guidance_scale 1"),
     Idle("image_guidance_scale", None, _unguided, "there is no guidance at guidance_scale 1"),
     Idle(
@@ -52,10 +43,6 @@ RULES: tuple[Idle, ...] = (
         lambda s, _: s.image_guidance_scale == s.guidance_scale,
         "it equals guidance_scale, which guides text and image together",
     ),
-    Idle("low_pass_until", 0.1, lambda s, _: s.low_pass == 0, "low_pass is 0"),
-    Idle("low_pass", 0.0, lambda s, _: s.low_pass_until == 0, "low_pass_until is 0"),
-    Idle("late_below", 0.5, lambda s, _: s.late_weights is None, "there are no late_weights"),
-    Idle("late_weights", None, lambda s, _: s.late_below == 0, "late_below is 0"),
     Idle("fix_final_step", False, lambda s, _: s.sampler != "ddim", "other samplers than ddim do so anyway"),
     Idle(
         "long_video",
@@ -70,14 +57,18 @@ RULES: tuple[Idle, ...] = (
         "the network sees as many frames as in the training, or shares its image tokens among all",
     ),
     Idle("fit", "crop", lambda s, a: a.same_shape, "the image has the shape of the video"),
-    Idle("between_prompt", None, lambda s, a: s.between_prompt == a.prompt, "it is the prompt"),
 )
+
+
+def rules() -> list[Idle]:
+    """Those of plain sampling and of all methods."""
+    return [*OWN_RULES, *(rule for method in methods().values() for rule in method.idle)]
 
 
 def effective(settings: GenerationSettings, around: Circumstances) -> tuple[GenerationSettings, dict[str, str]]:
     """`settings` with neutral values for what has no effect, and by name why it has none."""
     idle: dict[str, str] = {}
-    for rule in RULES:
+    for rule in rules():
         if getattr(settings, rule.name) != rule.neutral and rule.when(settings, around):
             settings = dataclasses.replace(settings, **{rule.name: rule.neutral})
             idle[rule.name] = rule.because

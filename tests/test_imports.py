@@ -22,8 +22,16 @@ ROOMS = (
     "lvdm.progress",
     "lvdm.versions",
     "lvdm.psnr",
-    "lvdm.request",
     "lvdm.config",
+    "lvdm.request.options",
+    "lvdm.request.declaration",
+    "lvdm.request.parameters",
+    "lvdm.plugins.method",
+    "lvdm.plugins.methods",
+    "lvdm.plugins.registry",
+    "lvdm.plugins.all_parameters",
+    "lvdm.request",
+    "lvdm.token_policy",
     "lvdm.device",
     "lvdm.diffusion",
     "lvdm.modules",
@@ -59,6 +67,10 @@ LEAVES = {
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
 }
 """Parts that only some others may import."""
+DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
+"""Where imports of functions do not count: a method is declared where requests are, and made where the pipeline is."""
+TYPED = ("lvdm.plugins.conflicts", "lvdm.plugins.assembly", "lvdm.plugins.context", *DECLARATIONS)
+"""Where imports for types alone do not count: what methods are told is the settings, which are made of their own."""
 SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""
 
@@ -80,9 +92,20 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+def counted(node: ast.AST, here: str) -> Iterator[ast.AST]:
+    """The nodes below `node`, without those whose imports do not count in `here`."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and here.startswith(TYPED):
+        return
+    if isinstance(node, ast.FunctionDef) and here.startswith(DECLARATIONS):
+        return
+    yield node
+    for child in ast.iter_child_nodes(node):
+        yield from counted(child, here)
+
+
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:
     """Dotted names that the file imports, with line numbers; `from a import b` gives a.b."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in counted(ast.parse(path.read_text(encoding="utf-8")), module_name(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,8 +116,12 @@ def imports_of(path: Path) -> Iterator[tuple[str, int]]:
 def part_of(name: str) -> str | None:
     """The entry of `LAYERS` that a dotted name of ours belongs to; None for other packages.
 
-    `lvdm.pipeline_batch` and `lvdm.checkpoint_convert` belong to `lvdm.pipeline` and `lvdm.checkpoint`.
+    `lvdm.pipeline_batch` and `lvdm.checkpoint_convert` belong to `lvdm.pipeline` and `lvdm.checkpoint`. What a package
+    holds may be a layer of its own, which is named then.
     """
+    third = ".".join(name.split(".")[:3])
+    if third in LAYERS:
+        return third
     first, _, rest = name.partition(".")
     if first in LAYERS:
         return first

@@ -12,6 +12,7 @@ from lvdm.jobs.record import Record
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.request.digest import InputFile
 from lvdm.request.layers import Values, all_parameters
+from lvdm.request.options import as_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def changed_values(record: Record, values: Values, request: ResolvedRequest) -> 
     for name in names:
         if all_parameters()[name].parameter.changes == "nothing":
             continue
-        old, new = before.get(name), now.get(name)
+        old, new = as_text(before.get(name)), as_text(now.get(name))
         if old != new:
             changes.append(f"{name} {_shown(old)} to {_shown(new)}")
     return changes

@@ -127,7 +127,7 @@ class Resolver:
         self._check_inputs(inputs, settings)
         plan = plan_scale(settings.scale, (size.height, size.width), trained)
         scale = "off" if plan is None else plan.text
-        if plan is None and settings.scale not in ("auto", "off"):
+        if plan is None and settings.scale.name not in ("auto", "off"):
             idle["scale"] = "the video is not larger than those of the training"
         return ResolvedRequest(
             *(inputs, settings, size, choose_fs(card, settings), scale, values.make(SeedParameters).seed, index),

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import ModelCard
+from lvdm.plugins.conflicts import check_methods
 from lvdm.plugins.prompt_travel import check_starts
 
 MAX_PROMPT = 2000
@@ -33,10 +34,7 @@ def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: Generation
     """Raise `ValueError` unless the sentences of later frames can be used in a video of `settings`."""
     if prompts_at:
         check_starts([0, *(frame for frame, _ in prompts_at)], settings.num_frames)
-        if settings.long_video == "fifo":
-            raise ValueError("long_video fifo has one sentence for all frames; leave out the others, or use freenoise")
-        if settings.between is not None:
-            raise ValueError("between takes one sentence for each way; leave out the prompts of later frames")
+        check_methods(settings, settings.mode, {"prompts_at"})
     for frame, prompt in prompts_at:
         check_prompt(prompt, f"prompt at frame {frame}")
 
@@ -66,12 +64,9 @@ def check_keep_mask(
         return
     if image is None:
         raise ValueError("there is no image of which a region could be kept; leave out the mask")
-    if settings.long_video == "fifo":
-        raise ValueError("long_video fifo keeps no region; leave out the mask, or use long_video freenoise")
+    check_methods(settings, settings.mode, {"keep_mask"})
     if not card.keeps_image:
         raise ValueError(f"checkpoint {card.name} does not show the image itself; leave out the mask, or use another")
-    if settings.mode in ("interpolate", "keyframes"):
-        raise ValueError("a kept region stays as in one image; leave out the mask, or the other images")
     if len(masks) not in (1, settings.num_frames):
         raise ValueError(f"there are {len(masks)} masks for {settings.num_frames} frames; give one, or one for each")
     for mask in masks:

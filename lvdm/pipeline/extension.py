@@ -24,10 +24,9 @@ from lvdm.media.images import fit_image
 from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
-from lvdm.plugins.camera import parse_camera
-from lvdm.plugins.color_lock import ColorStatistics, lock_colors
-from lvdm.plugins.freescale import FreeScaleOptions
-from lvdm.plugins.scaling import parse_scale
+from lvdm.plugins.conflicts import claims_of
+from lvdm.plugins.method import Hold
+from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 from lvdm.progress import ProgressCallback
 
 LEVELS = 127.5
@@ -58,15 +57,9 @@ class Extension:
             )
         if not 0 <= self.color_lock <= 1:
             raise ValueError(f"color lock {self.color_lock} is not possible; use a number from 0 to 1")
-        if settings.start_time != 1 or settings.free_init is not None:
-            raise ValueError("known frames are shown at the usual steps only; leave out start_time and free_init")
-        if settings.camera is not None and parse_camera(settings.camera)[1].begin:
-            raise ValueError("known frames are shown at the usual steps only; leave out begin=yes of camera")
-        scale = parse_scale(settings.scale)
-        if isinstance(scale, FreeScaleOptions) and scale.level < 1:
-            raise ValueError(
-                "known frames are shown at the usual steps and size only; use scale freescale:level=1, or scalecrafter"
-            )
+        for claim in claims_of(settings):
+            if claim.what is Hold.START:
+                raise ValueError(f"known frames are shown at the usual steps and size only; leave out {claim.label}")
         if settings.mode != "animate":
             raise ValueError(f"a video goes on from its end: mode {settings.mode!r} is not possible, use 'animate'")
 

@@ -23,13 +23,10 @@ from lvdm.models.training_inputs import LeftOut
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
-from lvdm.plugins.assembly import sampling_plugins
-from lvdm.plugins.bidirectional import Bidirectional, Leg, make_legs, parse_between
-from lvdm.plugins.choosing import choose_shelf, long_video_plugins
+from lvdm.plugins.choosing import choose_shelf
+from lvdm.plugins.context import MethodContext
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
-from lvdm.plugins.late_weights import LateWeights
-from lvdm.plugins.low_pass import without_details
-from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
+from lvdm.plugins.registry import GENERATION, SAMPLING, make_methods
 from lvdm.plugins.scaling import Plan
 from lvdm.progress import ProgressCallback, report_progress
 
@@ -129,30 +126,8 @@ class Runtime(Residence):
             )
 
     def settings_plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
-        """The methods that requests and settings ask for."""
-        shelf = choose_shelf(
-            settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu=self.device.type == "cpu"
-        )
-        plugins = long_video_plugins(settings.long_video, self.model.trained_frames, settings.chunk_frames, shelf)
-        if any(request.prompts_at for request in requests):
-            tokens = []
-            for request in requests:
-                frames, prompts = zip((0, request.prompt), *request.prompts_at, strict=True)
-                tokens.append(travel_tokens(self._embed_texts(prompts), frames, settings.num_frames))
-            mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
-            plugins.append(PromptTravel(self.model, mixed, target))
-        return [*plugins, *self._late_weights(settings)]
-
-    def _late_weights(self, settings: GenerationSettings) -> list[Plugin]:
-        """Those of the settings' file are read once."""
-        if settings.late_weights is None or settings.late_below == 0:
-            return []
-        with self.shared.filling:
-            if settings.late_weights not in self._late:
-                self._late = {settings.late_weights: read_unet(settings.late_weights, self.model.unet)}
-            weights = self._late[settings.late_weights]
-        below = settings.late_below * self.model.schedule.num_train_timesteps
-        return [LateWeights(weights, below, alone=self.moves)]
+        """The methods that are made anew for each sampling."""
+        return make_methods(self._context(requests, settings), SAMPLING)
 
     def plugins(
         self,
@@ -167,35 +142,37 @@ class Runtime(Residence):
 
         conditions: those of the whole video, see `conditions`, in the place of which a method may use others.
         """
+        context = self._context(requests, settings, fs)
+        return make_methods(replace(context, pictures=pictures, scale=scale, conditions=conditions), GENERATION)
 
-        def encode_concat(strength: float) -> Tensor:
-            soft = {frame: without_details(picture, strength) for frame, picture in pictures.items()}
-            return self._concat(requests, settings, soft, fs).to(self.precision.weights)
+    def _context(
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, fs: int = 0
+    ) -> MethodContext:
+        """What methods are made of; without `fs`, of those that read no image."""
 
-        plugins = sampling_plugins(settings, scale, pictures[0], conditions[0], self.encode_video, encode_concat)
-        if settings.between is None:
-            return plugins
-        legs = self._legs(requests, settings, pictures, fs)
-        return [Bidirectional(parse_between(settings.between), legs, conditions), *plugins]
+        def image_latents(pictures: Mapping[int, Tensor]) -> Tensor:
+            return self._concat(requests, settings, pictures, fs).to(self.precision.weights)
 
-    def _legs(
-        self,
-        requests: Sequence[GenerationRequest],
-        settings: GenerationSettings,
-        pictures: Mapping[int, Tensor],
-        fs: int,
-    ) -> list[Leg]:
-        """The stretches between pictures, under the conditions of clips that animate one of them."""
-        frames = sorted(pictures)
-        clip = replace(settings, mode="animate", between=None, between_prompt=None)
-        back = settings.between_prompt
-        reversed_requests = requests if back is None else [replace(request, prompt=back) for request in requests]
+        on_cpu = self.device.type == "cpu"
+        return MethodContext(
+            settings,
+            requests,
+            self.model,
+            self._embed_texts,
+            self._unet_weights,
+            self.encode_video,
+            image_latents,
+            partial(self.conditions, fs=fs),
+            choose_shelf(settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu),
+            self.moves,
+        )
 
-        def conditions(number: int, length: int, backwards: bool) -> tuple[Conditioning, ...]:
-            asked = reversed_requests if backwards else requests
-            return self.conditions(asked, replace(clip, num_frames=length), {0: pictures[frames[number]]}, fs)
-
-        return make_legs(frames, settings.num_frames, conditions)
+    def _unet_weights(self, path: str) -> Mapping[str, Tensor]:
+        """The network's weights in a file; those of the last one are kept."""
+        with self.shared.filling:
+            if path not in self._late:
+                self._late = {path: read_unet(path, self.model.unet)}
+            return self._late[path]
 
     def _inpainting(
         self, kept: Tensor | None, anchor: str, conditioning: Conditioning, noise: Tensor

@@ -20,7 +20,7 @@ More than two pictures cut the video into stretches, each of which is a clip of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -37,68 +37,7 @@ from lvdm.diffusion.samplers.types import Inpainting, StepCallback
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.hooks import Hooks, Samples
-from lvdm.plugins.specs import parse_spec
-
-MAX_REPEATS = 10
-
-
-@dataclass(frozen=True)
-class Fusion:
-    """trf. `repeats`: how often each of the first steps is taken, which are the share `until` (0 to 1) of all."""
-
-    repeats: int = 1
-    until: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.repeats <= MAX_REPEATS:
-            raise ValueError(f"repeats {self.repeats} is not possible; use a whole number from 1 to {MAX_REPEATS}")
-        if not 0 <= self.until <= 1:
-            raise ValueError(f"until {self.until:g} is not possible; use a number from 0 to 1")
-
-    def passes(self, step: int, total: int) -> list[str]:
-        """What is done in a step: each pass is a view that `Views` knows, with new noise between two."""
-        return ["both"] * (self.repeats if step < round(self.until * total) else 1)
-
-
-@dataclass(frozen=True)
-class ThereAndBack:
-    """vibid. `first`: the way that is taken first in a step, there or back; the other one has the last word."""
-
-    first: str = "there"
-
-    def __post_init__(self) -> None:
-        if self.first not in ("there", "back"):
-            raise ValueError(f"first {self.first!r} is not known; use there or back")
-
-    def passes(self, step: int, total: int) -> list[str]:
-        """As of `Fusion`."""
-        return ["there", "back"] if self.first == "there" else ["back", "there"]
-
-
-Between = Fusion | ThereAndBack
-BETWEEN: Mapping[str, type] = {"vibid": ThereAndBack, "trf": Fusion}
-
-
-def parse_between(text: str) -> Between:
-    """The setting `between`: trf or vibid, alone or with options as in trf:repeats=3. Raises `ValueError`."""
-    method: Between = parse_spec(text, BETWEEN, "between")
-    return method
-
-
-def takes_steps_once(method: Between) -> bool:
-    """Whether no noise is added again: any sampler can do that."""
-    return isinstance(method, Fusion) and method.repeats == 1
-
-
-def check_between(text: str, mode: str, sampler: str) -> None:
-    """Raise `ValueError` unless the setting can be used in `mode` with `sampler`."""
-    method = parse_between(text)
-    if mode not in ("interpolate", "loop", "keyframes"):
-        raise ValueError(
-            "between is for a video from picture to picture; give a last image or key frames, or leave it out"
-        )
-    if sampler != "ddim" and not takes_steps_once(method):
-        raise ValueError(f"between {text} adds noise again, which sampler {sampler!r} cannot; use ddim")
+from lvdm.plugins.methods.between import Between, takes_steps_once
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,6 @@ left to the network.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,96 +20,7 @@ from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
-from lvdm.plugins.specs import parse_spec
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How much of what a camera sees goes into the noise.
-
-    level     noise of the latents that the layout is taken from, 0 (none) to 1 (nothing but noise)
-    spatial, temporal  how much of the frequencies is taken, 0 (none: the plain noise) to 1
-    begin     start sampling at that level, where the layout is as strong as it should be, instead of at the last step
-    """
-
-    level: float = 0.85
-    spatial: float = 0.25
-    temporal: float = 0.25
-    begin: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("level", "spatial", "temporal"):
-            _check_within(name, getattr(self, name), 0, 1)
-
-
-@dataclass(frozen=True)
-class Camera(Layout):
-    """A move in one direction, from the first frame to the last.
-
-    amount    how far: share of the picture's width or height for pans and tilts, growth of the picture for zooms
-    """
-
-    amount: float = 0.25
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_within("amount", self.amount, 0, 2)
-
-
-@dataclass(frozen=True)
-class CameraPath(Layout):
-    """A way from point to point, in equal times and straight between them.
-
-    points    `x y zoom; x y zoom; ...` after the beginning, which is 0 0 1: where the camera has gone, as shares of
-              width (to the right) and height (downwards), and how many times larger it sees the picture
-    """
-
-    points: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.way_points()
-
-    def way_points(self) -> tuple[tuple[float, float, float], ...]:
-        """The points with the beginning. Raises `ValueError` for what is no point and for a way out of the picture."""
-        found = [(0.0, 0.0, 1.0)]
-        for text in filter(None, (part.strip() for part in self.points.split(";"))):
-            try:
-                x, y, zoom = (float(number) for number in text.split())
-            except ValueError as error:
-                raise ValueError(f"point {text!r} should be three numbers, x y zoom, such as 0.2 0 1.5") from error
-            _check_within(f"zoom of point {text!r}", zoom, 0.1, 10)
-            if not max(abs(x), abs(y)) <= 0.5:
-                raise ValueError(
-                    f"point {text!r} is outside the picture, whose borders are 0.5 from its middle; bring it nearer"
-                )
-            found.append((x, y, zoom))
-        if len(found) == 1:
-            raise ValueError("a path needs points, such as path:points=0.2 0 1; 0.2 0.1 1.5")
-        return tuple(found)
-
-
-DIRECTIONS = {
-    "hold": (0, 0, 0),
-    "pan_left": (-1, 0, 0),
-    "pan_right": (1, 0, 0),
-    "tilt_up": (0, -1, 0),
-    "tilt_down": (0, 1, 0),
-    "zoom_in": (0, 0, 1),
-    "zoom_out": (0, 0, -1),
-}
-"""Moves by name: where the camera goes (x to the right, y downwards) and whether it comes nearer."""
-
-
-def parse_camera(text: str) -> tuple[str, Camera | CameraPath]:
-    """A name in `DIRECTIONS` or `path`, with options of `Camera` or `CameraPath` as in zoom_in:amount=0.5.
-
-    Raises `ValueError`.
-    """
-    kinds = {**dict.fromkeys(DIRECTIONS, Camera), "path": CameraPath}
-    camera: Camera | CameraPath = parse_spec(text, kinds, "camera")
-    return text.strip().partition(":")[0], camera
-
+from lvdm.plugins.methods.camera import DIRECTIONS, Camera, CameraPath, Layout
 
 View = tuple[float, float, float]
 """Where a camera has gone (x, y) as shares of width and height, and the share of the sides that it sees."""
@@ -174,8 +84,3 @@ class FrameInit:
         noisy = q_sample(scale_x0(layout, t, schedule), noise, t, schedule)
         weights = low_pass_filter(tuple(noise.shape[2:]), self.camera.spatial, self.camera.temporal)  # type: ignore[arg-type]
         return mix_frequencies(noisy, noise, weights)
-
-
-def _check_within(name: str, value: float, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(f"{name} {value:g} is not possible; use a number from {low:g} to {high:g}")

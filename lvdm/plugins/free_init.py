@@ -19,40 +19,7 @@ from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
-from lvdm.plugins.specs import parse_options
-
-
-@dataclass(frozen=True)
-class FreeInitOptions:
-    """How often, and from where.
-
-    iterations         samplings in all; 1 is the plain one
-    level              where later samplings begin, as a share of the time steps: above 0 and below 1
-    spatial, temporal  how much of the frequencies is taken over, 0 (none) to 1
-    """
-
-    iterations: int = 2
-    level: float = 0.9
-    spatial: float = 0.25
-    temporal: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.iterations <= 10:
-            raise ValueError(f"iterations {self.iterations} is not possible; use 1 to 10")
-        if not 0 < self.level < 1:
-            raise ValueError(
-                f"level {self.level:g} is not possible; use a number between 0 and 1: at the last time step nothing "
-                "of the first sampling is left"
-            )
-        for name in ("spatial", "temporal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 1")
-
-
-def parse_free_init(text: str) -> FreeInitOptions:
-    """The setting `free_init`, such as iterations=3,level=0.9. Raises `ValueError`."""
-    options: FreeInitOptions = parse_options(text, FreeInitOptions, "free_init")
-    return options
+from lvdm.plugins.methods.free_init import FreeInitOptions
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,26 +18,12 @@ from lvdm.modules.hooks import LayerFunction
 from lvdm.modules.layers import ResBlock, Upsample
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.hooks import Hooks, Samples
-from lvdm.plugins.specs import parse_options
+from lvdm.plugins.methods.free_u import FreeUOptions
 
 
 @dataclass(frozen=True)
-class FreeU:
-    """The method as a plug-in; with every factor 1 nothing changes.
-
-    b1, b2  strength of the features from below, in the deepest level and in the one above it
-    s1, s2  what is left of the lowest frequencies of the skips there
-    """
-
-    b1: float = 1.1
-    b2: float = 1.2
-    s1: float = 0.9
-    s2: float = 0.9
-
-    def __post_init__(self) -> None:
-        for name in ("b1", "b2", "s1", "s2"):
-            if not 0 <= getattr(self, name) <= 2:
-                raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 2")
+class FreeU(FreeUOptions):
+    """The method as a plug-in; with every factor 1 nothing changes."""
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Weigh what the decoder's blocks are given; see `Plugin`."""
@@ -48,12 +34,6 @@ class FreeU:
             if (backbone, skip) != (1, 1):
                 weighing |= {block: partial(_weighed, width, backbone, skip) for block, width in blocks}
         return hooks.with_functions("forward", weighing)
-
-
-def parse_free_u(text: str) -> FreeU:
-    """The setting `free_u`, such as b1=1.1,s1=0.9. Raises `ValueError`."""
-    options: FreeU = parse_options(text, FreeU, "free_u")
-    return options
 
 
 def decoder_levels(unet: UNetModel) -> list[list[tuple[ResBlock, int]]]:

@@ -32,70 +32,11 @@ from lvdm.plugins.early_start import start_step
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
-from lvdm.plugins.specs import write_options
+from lvdm.plugins.scaling import FreeScalePlan
 from lvdm.plugins.windows import attend_in_windows, window_starts
 
-MAX_FACTOR = 8.0
 SIGMA = 1.0
 """Of the blur, in places of the attention's own grid."""
-
-
-@dataclass(frozen=True)
-class FreeScaleOptions:
-    """What a user says of FreeScale; None follows the size of the video.
-
-    factor  how much longer the sides are than in training, 1 to `MAX_FACTOR`; 1 changes nothing
-    level   where sampling begins on the enlarged video, as a share of the time steps; 1 begins with noise, no cascade
-    until   share of the steps that are re-dilated, 0 to 1
-    fuse    fuse attention over two scales
-    """
-
-    factor: float | None = None
-    level: float = 0.7
-    until: float = 0.5
-    fuse: bool = True
-
-    def __post_init__(self) -> None:
-        if self.factor is not None and not 1 <= self.factor <= MAX_FACTOR:
-            raise ValueError(f"factor {self.factor:g} is not possible; use a number from 1 to {MAX_FACTOR:g}")
-        if not 0 < self.level <= 1:
-            raise ValueError(f"level {self.level:g} is not possible; use a share of the time steps above 0, up to 1")
-        if not 0 <= self.until <= 1:
-            raise ValueError(f"until {self.until:g} is not possible; use a share of the steps from 0 to 1")
-
-
-@dataclass(frozen=True)
-class FreeScalePlan:
-    """`FreeScaleOptions` with every value chosen.
-
-    window  height and width of the training as shares of those of the video, at most 1; None: 1 / factor, both
-    """
-
-    factor: float
-    level: float
-    until: float
-    fuse: bool
-    window: tuple[float, float] | None = None
-
-    @property
-    def text(self) -> str:
-        """The setting that gives this plan at the same size."""
-        return f"freescale:{write_options(FreeScaleOptions(self.factor, self.level, self.until, self.fuse))}"
-
-    @property
-    def cascades(self) -> bool:
-        """Whether a smaller video comes first."""
-        return self.level < 1
-
-    def before(self, size: tuple[int, int]) -> tuple[tuple[int, int], str]:
-        """Height and width of the smaller video that comes before one of `size`, and its setting `scale`.
-
-        The sides grow to no more than twice in one go, and the area of the first is that of the training.
-        """
-        ratio = self.factor if self.window is None else 1 / math.sqrt(self.window[0] * self.window[1])
-        times = min(ratio, 2.0)
-        options = write_options(FreeScaleOptions(None, self.level, self.until, self.fuse))
-        return (round(size[0] / times), round(size[1] / times)), f"freescale:{options}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,59 +29,7 @@ from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.dispersion import DispersedKernels
 from lvdm.plugins.hooks import Hooks, Samples, StepClock
 from lvdm.plugins.redilation import progressive_factor, redilated
-from lvdm.plugins.specs import write_options
-
-MAX_FACTOR = 8.0
-"""No published setting goes beyond 4; taps that are farther apart than this leave the picture (trained sides)."""
-
-
-@dataclass(frozen=True)
-class ScaleOptions:
-    """What a user says of ScaleCrafter; None follows the size of the video.
-
-    factor       how much longer the sides are than in training, 1 to `MAX_FACTOR`; 1 changes nothing
-    until        share of the steps that are re-dilated, 0 to 1
-    progressive  the factor falls to 2 over these steps; fractional factors become whole
-    damped       noise-damped guidance: the unconditional part comes from a network that is re-dilated less
-    dispersed    5x5 kernels made from the 3x3 ones, at half the factor
-    attention    sharpen the attention between pixels by the logarithm of their number
-    """
-
-    factor: float | None = None
-    until: float | None = None
-    progressive: bool | None = None
-    damped: bool | None = None
-    dispersed: bool | None = None
-    attention: bool | None = None
-
-    def __post_init__(self) -> None:
-        if self.factor is not None and not 1 <= self.factor <= MAX_FACTOR:
-            raise ValueError(f"factor {self.factor:g} is not possible; use a number from 1 to {MAX_FACTOR:g}")
-        if self.until is not None and not 0 <= self.until <= 1:
-            raise ValueError(f"until {self.until:g} is not possible; use a share of the steps from 0 to 1")
-
-
-@dataclass(frozen=True)
-class ScalePlan:
-    """`ScaleOptions` with every value chosen."""
-
-    factor: float
-    until: float
-    progressive: bool
-    damped: bool
-    dispersed: bool
-    attention: bool
-
-    @property
-    def text(self) -> str:
-        """The setting that gives this plan at any size."""
-        return f"scalecrafter:{write_options(self)}"
-
-
-def recommended(factor: float) -> ScalePlan:
-    """The published settings for sides `factor` times those of the training."""
-    until = 0.4 if factor <= 2 else 0.6 if factor <= 2.5 else 0.74
-    return ScalePlan(factor, until, factor > 2.5, factor > 2.5, False, False)
+from lvdm.plugins.scaling import ScalePlan
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,50 +1,88 @@
-"""What is done for videos larger than those of the training: the setting `scale`, and the methods behind it."""
+"""What is done for videos larger than those of the training: what the parameter `scale` comes to for a size."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from lvdm.plugins.freescale import FreeScale, FreeScaleOptions, FreeScalePlan
-from lvdm.plugins.hooks import Plugin
-from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, ScaleOptions, ScalePlan, recommended
-from lvdm.plugins.scaled_attention import ScaledAttention
-from lvdm.plugins.specs import parse_spec
+from lvdm.plugins.methods.scale import MAX_FACTOR, Auto, FreeScaleOptions, Off, Options, ScaleOptions, parse_scale
+from lvdm.request.options import Spec, write_options
+
+if TYPE_CHECKING:
+    from lvdm.plugins.hooks import Plugin
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Off:
-    """No options: the network runs as it was trained."""
+class ScalePlan:
+    """`ScaleOptions` with every value chosen."""
+
+    factor: float
+    until: float
+    progressive: bool
+    damped: bool
+    dispersed: bool
+    attention: bool
+
+    @property
+    def text(self) -> str:
+        """The setting that gives this plan at any size."""
+        return f"scalecrafter:{write_options(self)}"
 
 
 @dataclass(frozen=True)
-class Auto:
-    """No options: ScaleCrafter with the settings recommended for the size."""
+class FreeScalePlan:
+    """`FreeScaleOptions` with every value chosen.
 
-
-Options = ScaleOptions | FreeScaleOptions | Off | Auto
-Plan = ScalePlan | FreeScalePlan
-KINDS = {"auto": Auto, "off": Off, "scalecrafter": ScaleOptions, "freescale": FreeScaleOptions}
-
-
-def parse_scale(text: str) -> Options:
-    """The setting `scale`: auto, off, or a method, alone or with options as in scalecrafter:factor=2,until=0.4.
-
-    Raises `ValueError`.
+    window  height and width of the training as shares of those of the video, at most 1; None: 1 / factor, both
     """
-    options: Options = parse_spec(text, KINDS, "scale")
-    return options
+
+    factor: float
+    level: float
+    until: float
+    fuse: bool
+    window: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """The setting that gives this plan at the same size."""
+        return str(Spec("freescale", FreeScaleOptions(self.factor, self.level, self.until, self.fuse)))
+
+    @property
+    def cascades(self) -> bool:
+        """Whether a smaller video comes first."""
+        return self.level < 1
+
+    def before(self, size: tuple[int, int]) -> tuple[tuple[int, int], Spec[Options]]:
+        """Height and width of the smaller video that comes before one of `size`, and its setting `scale`.
+
+        The sides grow to no more than twice in one go, and the area of the first is that of the training.
+        """
+        ratio = self.factor if self.window is None else 1 / math.sqrt(self.window[0] * self.window[1])
+        times = min(ratio, 2.0)
+        again = Spec("freescale", FreeScaleOptions(None, self.level, self.until, self.fuse))
+        return (round(size[0] / times), round(size[1] / times)), again
 
 
-def plan_scale(text: str, size: tuple[int, int], trained_size: tuple[int, int]) -> Plan | None:
-    """What the setting `text` means for a video of `size` from a checkpoint of `trained_size`; None: nothing to do.
+Plan = ScalePlan | FreeScalePlan
+
+
+def recommended(factor: float) -> ScalePlan:
+    """The settings of ScaleCrafter that were published for sides `factor` times those of the training."""
+    until = 0.4 if factor <= 2 else 0.6 if factor <= 2.5 else 0.74
+    return ScalePlan(factor, until, factor > 2.5, factor > 2.5, False, False)
+
+
+def plan_scale(scale: Spec[Options] | str, size: tuple[int, int], trained_size: tuple[int, int]) -> Plan | None:
+    """What `scale` means for a video of `size` from a checkpoint of `trained_size`; None: nothing to do.
 
     Sizes are (height, width). The factor is the root of the ratio of the areas in steps of 1/2.
     """
-    options = parse_scale(text)
+    options = (parse_scale(scale) if isinstance(scale, str) else scale).options
     if isinstance(options, Off):
         return None
     ratio = math.sqrt(size[0] * size[1] / (trained_size[0] * trained_size[1]))
@@ -65,13 +103,17 @@ def plan_scale(text: str, size: tuple[int, int], trained_size: tuple[int, int]) 
         plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
         nothing = plan.factor == 1 and not plan.dispersed and not plan.attention
     if nothing:
-        logger.info("the video is not larger than in the training: scale %s changes nothing", text)
+        logger.info("the video is not larger than in the training: scale %s changes nothing", scale)
         return None
     return plan
 
 
-def scale_plugins(plan: Plan | None, latent_size: tuple[int, int]) -> list[Plugin]:
+def scale_plugins(plan: Plan | None, latent_size: tuple[int, int]) -> Sequence[Plugin]:
     """The methods of a plan for latents of that height and width; none without a plan."""
+    from lvdm.plugins.freescale import FreeScale
+    from lvdm.plugins.scalecrafter import ScaleCrafter
+    from lvdm.plugins.scaled_attention import ScaledAttention
+
     if plan is None:
         return []
     if isinstance(plan, FreeScalePlan):

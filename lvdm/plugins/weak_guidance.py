@@ -14,10 +14,9 @@ One more evaluation for each step. Steps outside the range have none and are the
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -29,90 +28,41 @@ from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.hooks import LayerHooks, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
 from lvdm.plugins.hooks import Hooks, Samples, attention_layers
-from lvdm.plugins.specs import parse_spec
-
-MAX_SCALE = 20.0
-"""The papers use 1 to 3."""
-BLOCK = re.compile(r"init|middle|(input|output)(\.\d+)?")
+from lvdm.plugins.methods.weak import WeakOptions, parse_weak
+from lvdm.request.options import Spec
 
 
 @dataclass(frozen=True)
-class WeakOptions:
-    """What the two ways have in common.
+class Weakening:
+    """A way to switch layers off.
 
-    scale    s, 0 (off) to `MAX_SCALE`
-    blocks   the blocks that are weakened, joined by +: init (the attention over frames before all others), input.3,
-             middle, output.4 and so on, as numbered in the checkpoint; input and output are all of one side
-    after    share of the steps before it sets in, 0 to 1
-    until    share of the steps after which it ends, 0 to 1
-    rescale  0 to 1: how much of the conditional output's deviation the result gets back (arXiv 2305.08891, eq. 15-16)
+    layers  the kind of layers
+    what    they are called in messages
+    weaken  (block, hooks) -> hooks with these layers of the block switched off
     """
 
-    scale: float = 1.0
-    blocks: str = "middle"
-    after: float = 0.0
-    until: float = 1.0
-    rescale: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.scale) and 0 <= self.scale <= MAX_SCALE):
-            raise ValueError(f"scale {self.scale:g} is not possible; use a number from 0 to {MAX_SCALE:g}")
-        for name in ("after", "until", "rescale"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} {getattr(self, name):g} is not possible; use a number from 0 to 1")
-        if self.after >= self.until:
-            raise ValueError(f"no step is after {self.after:g} and before {self.until:g}; use after below until")
-        if not self.names:
-            raise ValueError("no block is chosen; use blocks=middle, or several as in middle+output.3")
-        for name in self.names:
-            if not BLOCK.fullmatch(name):
-                raise ValueError(f"block {name!r} is not known; use init, middle, input.N, output.N, input or output")
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The chosen blocks, as they were written."""
-        return tuple(filter(None, (name.strip() for name in self.blocks.split("+"))))
-
-    @property
-    def every_step(self) -> bool:
-        """Whether it is at work from the first step to the last."""
-        return self.after == 0 and self.until == 1
+    layers: type[nn.Module]
+    what: str
+    weaken: Callable[[nn.Module, LayerHooks], LayerHooks]
 
 
-@dataclass(frozen=True)
-class SkipFrames(WeakOptions):
-    """stg."""
-
-    layers = TemporalTransformer
-
-    def weakened(self, block: nn.Module, hooks: LayerHooks) -> LayerHooks:
-        """With these transformers over frames of `block` add nothing to their input, in networks in pieces as well."""
-        layers = [layer for layer in block.modules() if isinstance(layer, TemporalTransformer)]
-        return hooks.with_functions("transform", dict.fromkeys(layers, nothing))
+def skip_frames(block: nn.Module, hooks: LayerHooks) -> LayerHooks:
+    """Transformers over frames of `block` add nothing to their input, in networks in pieces as well."""
+    layers = [layer for layer in block.modules() if isinstance(layer, TemporalTransformer)]
+    return hooks.with_functions("transform", dict.fromkeys(layers, nothing))
 
 
-@dataclass(frozen=True)
-class PerturbAttention(WeakOptions):
-    """pag."""
-
-    layers = SpatialTransformer
-
-    def weakened(self, block: nn.Module, hooks: LayerHooks) -> LayerHooks:
-        """With these every pixel of `block` attends to itself."""
-        return hooks.with_attention(attention_layers(block), "self", attend_to_itself)
+def perturb_attention(block: nn.Module, hooks: LayerHooks) -> LayerHooks:
+    """Every pixel of `block` attends to itself."""
+    return hooks.with_attention(attention_layers(block), "self", attend_to_itself)
 
 
-WEAK: Mapping[str, type[WeakOptions]] = {"stg": SkipFrames, "pag": PerturbAttention}
-Weak = SkipFrames | PerturbAttention
-
-
-def parse_weak(text: str) -> Weak:
-    """The setting `weak`: stg or pag, alone or with `WeakOptions` as in pag:scale=2,blocks=middle+output.3.
-
-    Raises `ValueError`.
-    """
-    options: Weak = parse_spec(text, WEAK, "weak")
-    return options
+WEAKENINGS: Mapping[str, Weakening] = MappingProxyType(
+    {
+        "stg": Weakening(TemporalTransformer, "attention over frames", skip_frames),
+        "pag": Weakening(SpatialTransformer, "attention between pixels", perturb_attention),
+    }
+)
 
 
 def nothing(layer: nn.Module, inner: object, h: Tensor) -> Tensor:
@@ -136,41 +86,41 @@ def blocks_with(unet: UNetModel, kind: type[nn.Module]) -> dict[str, nn.Module]:
     return {name: block for name, block in named.items() if any(isinstance(m, kind) for m in block.modules())}
 
 
-def chosen_blocks(options: Weak, unet: UNetModel) -> list[nn.Module]:
+def chosen_blocks(weak: Spec[WeakOptions], unet: UNetModel) -> list[nn.Module]:
     """The blocks that are weakened, each once. Raises `ValueError`, with those that could be, for any other."""
-    there = blocks_with(unet, options.layers)
+    way = WEAKENINGS[weak.name]
+    there = blocks_with(unet, way.layers)
     chosen: dict[str, nn.Module] = {}
-    for name in options.names:
+    for name in weak.options.names:
         found = {own: block for own, block in there.items() if name in (own, own.partition(".")[0])}
         if not found:
-            what = "attention over frames" if options.layers is TemporalTransformer else "attention between pixels"
             raise ValueError(
-                f"weak: the network has no block {name!r} with {what}; "
+                f"weak: the network has no block {name!r} with {way.what}; "
                 + (f"use some of {', '.join(there)}" if there else "it has none at all: leave out weak")
             )
         chosen |= found
     return list(chosen.values())
 
 
-def check_blocks(text: str | None, network: UNetModel | UNetConfig) -> None:
+def check_blocks(weak: Spec[WeakOptions] | str | None, network: UNetModel | UNetConfig) -> None:
     """Raise `ValueError` unless `network` has the blocks that the setting names; its configuration is enough."""
-    if text is None:
+    if weak is None:
         return
     if isinstance(network, UNetConfig):
         with torch.device("meta"):
             network = UNetModel(network)
-    chosen_blocks(parse_weak(text), network)
+    chosen_blocks(parse_weak(weak) if isinstance(weak, str) else weak, network)
 
 
 @dataclass(frozen=True, eq=False)
 class WeakGuidance:
     """The method as a plug-in.
 
-    options  how the network is weakened, and how much that counts; scale 0 changes nothing
+    weak     how the network is weakened, and how much that counts; scale 0 changes nothing
     full     the full condition: branches made for others alone, as noise-damped guidance asks for, stay as they are
     """
 
-    options: Weak
+    weak: Spec[WeakOptions]
     full: Conditioning
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
@@ -178,10 +128,10 @@ class WeakGuidance:
 
         It comes after the others, so that what shifts all branches shifts it as well and leaves the difference.
         """
-        options = self.options
+        options, weaken = self.weak.options, WEAKENINGS[self.weak.name].weaken
         if options.scale == 0:
             return hooks
-        blocks = chosen_blocks(options, unet)
+        blocks = chosen_blocks(self.weak, unet)
 
         def active() -> bool:
             return hooks.clock.before(options.until) and not hooks.clock.before(options.after)
@@ -198,7 +148,7 @@ class WeakGuidance:
                     return outputs
                 weak = active_hooks()
                 for block in blocks:
-                    weak = options.weakened(block, weak)
+                    weak = weaken(block, weak)
                 with weak.active():
                     return *outputs, full(x_t, t)[0]
 

@@ -21,6 +21,7 @@ import annotated_types
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from lvdm.request.options import FromText
 from lvdm.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -103,8 +104,10 @@ class Declared:
 
     @property
     def kind(self) -> Any:
-        """The type without None and without what is annotated, such as int."""
-        return _bare(_without_none(_bare(self.annotation)))
+        """The type without None and without what is annotated, such as int; of options that are typed as text, str."""
+        inner = _without_none(_bare(self.annotation))
+        typed = (*_metadata(self.annotation), *_metadata(inner))
+        return str if any(isinstance(item, FromText) for item in typed) else _bare(inner)
 
     @property
     def choices(self) -> tuple[str, ...]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.plugins.registry import method_files
 from lvdm.request.declaration import parameters_of
 from lvdm.request.layers import SPEED
+from lvdm.request.options import as_text
 
-RESOLVED_ELSEWHERE = (*SPEED, "height", "width", "scale", "start_statistics", "late_weights")
+RESOLVED_ELSEWHERE = (*SPEED, "height", "width", "scale", *method_files())
 """Settings that facts have in another form: as `fs`, as a size, as a plan, as hashes of files."""
 
 
@@ -53,7 +55,7 @@ class FileSpec:
 def setting_facts(settings: Any) -> dict[str, Any]:
     """The settings that change pixels, by name; those in `RESOLVED_ELSEWHERE` are left out."""
     return {
-        name: getattr(settings, name)
+        name: as_text(getattr(settings, name))
         for name, declared in parameters_of(type(settings)).items()
         if declared.parameter.changes != "nothing" and name not in RESOLVED_ELSEWHERE
     }

@@ -49,22 +49,18 @@ class GenerationKeywords(TypedDict, total=False):
     """Which time steps are visited: uniform, uniform_trailing or quad."""
     fix_final_step: bool | None
     """End at the clean latents: mends a loss of contrast at few steps."""
-    scale: str | None
-    """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
     anchor: Literal["free", "soft", "exact"] | None
     """Is frame 0 the image? free, soft (its latents) or exact (its pixels)."""
-    color_lock: float | None
-    """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
-    keep_feather: int | None
-    """What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on. [0 to 256 pixels]"""
+    between: str | None
+    """From image to image with a model for one: vibid or trf."""
+    between_prompt: str | None
+    """The prompt for --between on its way back, seen in reverse."""
     camera: str | None
     """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
     'path:points=0.2 0 1; 0.2 0.1 1.5'.
     """
-    low_pass: float | None
-    """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
-    low_pass_until: float | None
-    """The share of the steps that see it blurred. [0 to 1]"""
+    color_lock: float | None
+    """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
     start_time: float | None
     """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
     start_statistics: str | Path | None
@@ -73,16 +69,20 @@ class GenerationKeywords(TypedDict, total=False):
     """Sample again from the low frequencies: iterations=2,level=0.9."""
     free_u: str | None
     """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
+    keep_feather: int | None
+    """What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on. [0 to 256 pixels]"""
     late_weights: str | Path | None
     """A checkpoint of the same architecture whose network takes the late steps."""
     late_below: float | None
     """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
+    low_pass: float | None
+    """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
+    low_pass_until: float | None
+    """The share of the steps that see it blurred. [0 to 1]"""
+    scale: str | None
+    """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
     weak: str | None
     """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
-    between: str | None
-    """From image to image with a model for one: vibid or trf."""
-    between_prompt: str | None
-    """The prompt for --between on its way back, seen in reverse."""
     chunk_frames: int | None
     """Frames of a long video that the network works on at once; left out, all of them. [1 to 1024 frames]"""
     decode_chunk_size: int | None
@@ -213,20 +213,14 @@ class ExtensionKeywords(TypedDict, total=False):
     """End at the clean latents: mends a loss of contrast at few steps."""
     seed: int | None
     """The same seed gives the same video. [0 to 9223372036854775807]"""
-    scale: str | None
-    """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
     anchor: Literal["free", "soft", "exact"] | None
     """Is frame 0 the image? free, soft (its latents) or exact (its pixels)."""
-    color_lock: float | None
-    """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
     camera: str | None
     """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
     'path:points=0.2 0 1; 0.2 0.1 1.5'.
     """
-    low_pass: float | None
-    """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
-    low_pass_until: float | None
-    """The share of the steps that see it blurred. [0 to 1]"""
+    color_lock: float | None
+    """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
     start_time: float | None
     """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
     start_statistics: str | Path | None
@@ -239,6 +233,12 @@ class ExtensionKeywords(TypedDict, total=False):
     """A checkpoint of the same architecture whose network takes the late steps."""
     late_below: float | None
     """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
+    low_pass: float | None
+    """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
+    low_pass_until: float | None
+    """The share of the steps that see it blurred. [0 to 1]"""
+    scale: str | None
+    """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
     weak: str | None
     """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
     output: str | Path | None

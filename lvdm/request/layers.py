@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lvdm.plugins.all_parameters import MethodParameters
 from lvdm.request.declaration import Declared, known_name, parameters_of
-from lvdm.request.method_parameters import MethodParameters
 from lvdm.request.parameters import (
     ExtendParameters,
     InputParameters,

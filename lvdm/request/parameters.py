@@ -1,7 +1,7 @@
 """Every parameter of a generation, declared once; see `lvdm.request.declaration` for what is made from it.
 
 A parameter that reaches the sampler is a field here and the line that reads it there. The parameters of methods
-(plug-ins) are in `lvdm.request.method_parameters`, those that the pipeline is called with in `lvdm.generation`.
+(plug-ins) are in `lvdm/plugins/methods/`, those that the pipeline is called with in `lvdm.generation`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 from lvdm.request.declaration import ALL_MODES, GROUPS, Declared, known_name
 from lvdm.request.layers import all_parameters
+from lvdm.request.options import as_text
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -56,7 +57,7 @@ def _property(declared: Declared, defaults: Mapping[str, Any]) -> dict[str, Any]
         schema["x-flag"] = declared.flag
     default = defaults.get(declared.name, None if parameter.card else declared.default)
     if default is not None:
-        schema["default"] = list(default) if isinstance(default, tuple) else default
+        schema["default"] = list(default) if isinstance(default, tuple) else as_text(default)
     return schema
 
 

@@ -92,7 +92,7 @@ def test_a_record_is_read_with_all_that_it_says(there: Path, run: str) -> None:
     assert recipe.given["keyframes"] == tuple((key["frame"], path(key["image"])) for key in given["keyframes"])
     for key in given["keyframes"]:
         assert hashes["keyframes", key["frame"]] == key["sha256"]
-    settings = asdict(recipe.settings)
+    settings = recipe.settings.as_dict()
     for name, value in record["settings"].items():
         found = path(value) if isinstance(value, str) and "{FOLDER}" in value else value
         assert settings[name] == (str(found) if isinstance(found, Path) else found), name
@@ -114,7 +114,7 @@ def test_the_record_of_an_extension_is_read(there: Path) -> None:
     assert job.source == there.resolve() / "ball.mp4"
     assert asdict(job.extension) == record["extension"]
     assert (job.inputs.prompt, job.inputs.negative_prompt, job.seed) == ("it goes on", "", 4)
-    assert {name: value for name, value in asdict(job.settings).items() if name in record["settings"]} == (
+    assert {name: value for name, value in job.settings.as_dict().items() if name in record["settings"]} == (
         record["settings"]
     )
     machine, added = job.model.machine, job.model.added

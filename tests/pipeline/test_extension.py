@@ -21,7 +21,7 @@ from lvdm.pipeline.extension import (
     show_known_frames,
 )
 from lvdm.pipeline.results import GenerationRequest
-from lvdm.plugins.color_lock import ColorStatistics, lock_colors
+from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tm
     settings = plan_extension(tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4").settings
     assert (settings.motion, settings.start_time) == (1.0, 1.0), "the level of the card begins elsewhere"
     for given in ({"start_time": 0.9}, {"camera": "hold:begin=yes"}):
-        with pytest.raises(ValueError, match="at the usual steps only"):
+        with pytest.raises(ValueError, match="at the usual steps and size only"):
             Extension(4, 1).check(GenerationSettings(**given))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lvdm.generation import GenerationSettings
 from lvdm.model_card import MODES as ALL_MODES
-from lvdm.plugins.settings import PluginSettings
+from lvdm.plugins.all_parameters import MethodParameters
 
 
 @pytest.fixture(scope="module")
@@ -60,5 +60,5 @@ def test_every_mode_and_every_setting_of_a_method_has_a_case() -> None:
     unused = {f.name for f in fields(GenerationSettings)} - given - {"fs"}  # younger; it is fps or frame_stride
     assert unused == set(), f"add cases for {', '.join(sorted(unused))}"
     methods = {key for case in {**METHODS, **BETWEEN, **LONG_VIDEOS}.values() for key in case.asked}
-    assert {f.name for f in fields(PluginSettings)} <= methods
+    assert {f.name for f in fields(MethodParameters)} <= methods
     assert {name for name in ALL_MODES if name not in MODES} == set()

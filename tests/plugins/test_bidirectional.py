@@ -21,15 +21,14 @@ from lvdm.generation import GenerationSettings
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.bidirectional import (
-    Fusion,
     Leg,
-    ThereAndBack,
     Views,
     look,
     make_legs,
     noise_again,
     sample_in_passes,
 )
+from lvdm.plugins.methods.between import Fusion, ThereAndBack
 
 PROMPT = "a red ball moves to the right"
 SCHEDULE = NoiseSchedule.from_config(
@@ -182,7 +181,7 @@ def test_the_last_picture_and_the_sentence_back_have_their_effect_and_nothing_is
         ({"between": "vibid:first=x"}, "first 'x' is not known"),
         ({"between": "vibid", "mode": "animate"}, "give a last image or key frames"),
         ({"between": "vibid", "sampler": "dpm++", "eta": 0.0}, "which sampler 'dpm\\+\\+' cannot"),
-        ({"between": "vibid", "low_pass": 0.5}, "low_pass blurs one picture"),
+        ({"between": "vibid", "low_pass": 0.5}, "between and low_pass both decide on the image latents"),
         ({"between_prompt": "it goes back"}, "between_prompt is for the way back of between"),
     ],
 )
@@ -195,7 +194,7 @@ def test_what_does_not_suit_the_checkpoint_or_the_request_is_refused(pipe):
     end = {"end_image": picture(seed=1)}
     with pytest.raises(ValueError, match=r"cannot interpolate.*--between vibid"):
         pipe(picture(), PROMPT, **end)
-    with pytest.raises(ValueError, match="leave out the prompts of later frames"):
+    with pytest.raises(ValueError, match="prompts_at and between both decide on the prompt"):
         pipe(picture(), PROMPT, **end, between="vibid", prompts_at={2: "it stops"})
     only_two = DynamiCrafterPipeline(pipe.runtime, replace(pipe.card, capabilities=("interpolation",)), pipe.files)
     with pytest.raises(ValueError, match="which it does by itself"):

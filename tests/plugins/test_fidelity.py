@@ -11,7 +11,7 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.anchor import DECAY, correct_pixels, hold_first_frame, unchanged
-from lvdm.plugins.color_lock import ColorStatistics, lock_colors
+from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 
 PROMPT = "a red ball moves to the right"
 

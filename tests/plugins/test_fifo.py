@@ -173,9 +173,15 @@ def test_memory_is_announced_for_windows(pipe, tmp_path) -> None:
         ({"num_frames": 2000, "long_video": "fifo"}, "2000 frames are too many to hold; give frames_to"),
         ({"num_frames": 9, "long_video": "fifo", "sampler": "dpm++"}, "takes its steps with sampler 'ddim'"),
         ({"num_frames": 9, "long_video": "fifo", "anchor": "soft"}, "anchor soft work on a whole clip"),
-        ({"num_frames": 9, "long_video": "fifo", "loop": True}, "long_video fifo has no end to go to"),
-        ({"num_frames": 9, "long_video": "fifo", "prompts_at": {5: "it stops"}}, "one sentence for all frames"),
-        ({"num_frames": 9, "long_video": "fifo", "keep_mask": torch.ones(32, 32)}, "keeps no region"),
+        (
+            {"num_frames": 9, "long_video": "fifo", "loop": True},
+            "long_video fifo has no image to end at, as loop asks for",
+        ),
+        (
+            {"num_frames": 9, "long_video": "fifo", "prompts_at": {5: "it stops"}},
+            "prompts_at work on a whole clip and long_video fifo has none",
+        ),
+        ({"num_frames": 9, "long_video": "fifo", "keep_mask": torch.ones(32, 32)}, "keep_mask work on a whole clip"),
         ({"num_frames": 9, "long_video": "fifo", "low_pass": 0.5}, "low_pass work on a whole clip"),
     ],
     ids=str,

@@ -14,10 +14,11 @@ from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Extension
-from lvdm.plugins.freescale import Cascade, FreeScale, FreeScalePlan, blur, enlarge, grid_of, window_places
+from lvdm.plugins.freescale import Cascade, FreeScale, blur, enlarge, grid_of, window_places
 from lvdm.plugins.hooks import Samples, plain_hooks
+from lvdm.plugins.methods.scale import parse_scale
 from lvdm.plugins.scalecrafter import layers_of
-from lvdm.plugins.scaling import plan_scale
+from lvdm.plugins.scaling import FreeScalePlan, plan_scale
 
 PROMPT = "a red ball moves to the right"
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}
@@ -201,7 +202,7 @@ def test_the_network_is_as_it_was_after_a_run_that_breaks(pipe) -> None:
 
 
 def test_a_video_that_goes_on_shows_its_frames_at_one_size_only() -> None:
-    with pytest.raises(ValueError, match="use scale freescale:level=1"):
+    with pytest.raises(ValueError, match="leave out level below 1 of scale freescale"):
         Extension(4, 1).check(GenerationSettings(scale="freescale"))
     Extension(4, 1).check(GenerationSettings(scale="freescale:level=1"))
 
@@ -218,7 +219,7 @@ def test_only_encoder_and_middle_reach_farther(pipe) -> None:
 def test_sides_grow_to_twice_in_one_go_and_sizes_choose_the_factor() -> None:
     plan = plan_scale("freescale", (256, 256), (64, 64))
     assert plan.factor == 4
-    assert plan.before((256, 256)) == ((128, 128), "freescale:level=0.7,until=0.5,fuse=yes")
+    assert plan.before((256, 256)) == ((128, 128), parse_scale("freescale:level=0.7,until=0.5,fuse=yes"))
     last = plan_scale(plan.before((256, 256))[1], (128, 128), (64, 64))
     assert last.before((128, 128))[0] == (64, 64)
     half = plan_scale("freescale", (160, 160), (64, 64)).before((160, 160))  # 2.5 times the side

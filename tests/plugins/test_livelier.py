@@ -12,13 +12,15 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.generation import GenerationSettings
 from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.camera import DIRECTIONS, Camera, FrameInit, parse_camera, seen_by_camera, views
+from lvdm.plugins.camera import FrameInit, seen_by_camera, views
 from lvdm.plugins.early_start import EarlyStart, LatentStatistics, RunningStatistics, analytic_noise, start_step
-from lvdm.plugins.free_init import FreeInit, FreeInitOptions
+from lvdm.plugins.free_init import FreeInit
 from lvdm.plugins.free_u import FreeU, damp_low_frequencies, decoder_levels, strengthen
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.latent_statistics import read_statistics, write_statistics
 from lvdm.plugins.low_pass import without_details
+from lvdm.plugins.methods.camera import DIRECTIONS, Camera, parse_camera
+from lvdm.plugins.methods.free_init import FreeInitOptions
 
 PROMPT = "a red ball moves to the right"
 ZERO_SNR = NoiseSchedule.from_config(
@@ -29,6 +31,12 @@ SHAPE = (4, 16, 20, 20)
 
 def noise(seed: int, count: int = 1) -> torch.Tensor:
     return torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def views_of(text: str, num_frames: int) -> list[tuple[float, float, float]]:
+    """What the camera of a setting sees."""
+    camera = parse_camera(text)
+    return views(camera.name, camera.options, num_frames)
 
 
 @pytest.fixture(scope="module")
@@ -187,12 +195,12 @@ def test_a_camera_begins_at_the_picture_and_goes_where_it_should(move: str) -> N
     [("0.25 0 1", "pan_right"), ("0 -0.25 1", "tilt_up"), ("0 0 1.25", "zoom_in"), ("0 0 1; 0 0 1", "hold")],
 )
 def test_a_straight_path_is_the_move_of_that_name(path: str, move: str) -> None:
-    for ours, other in zip(views(*parse_camera(f"path:points={path}"), 7), views(move, Camera(), 7), strict=True):
+    for ours, other in zip(views_of(f"path:points={path}", 7), views(move, Camera(), 7), strict=True):
         assert ours == pytest.approx(other)
 
 
 def test_a_path_passes_its_points_in_equal_times() -> None:
-    seen = views(*parse_camera("path:points=0.2 0 1; 0.2 0.1 2"), 5)
+    seen = views_of("path:points=0.2 0 1; 0.2 0.1 2", 5)
     assert seen == [
         pytest.approx(view) for view in [(0, 0, 1), (0.1, 0, 1), (0.2, 0, 1), (0.2, 0.05, 1 / 1.5), (0.2, 0.1, 0.5)]
     ]

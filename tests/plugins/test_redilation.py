@@ -15,7 +15,8 @@ from torch import nn
 from lvdm.plugins.dispersion import disperse, dispersion_transform
 from lvdm.plugins.hooks import StepClock
 from lvdm.plugins.redilation import progressive_factor, redilated, redilated_conv2d
-from lvdm.plugins.scalecrafter import ScaleCrafter, layers_of, recommended
+from lvdm.plugins.scalecrafter import ScaleCrafter, layers_of
+from lvdm.plugins.scaling import recommended
 
 GOLDEN = case("sc_redilate")
 CASES = [name for name in GOLDEN.outputs if "_pf" in name]

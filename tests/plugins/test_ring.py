@@ -79,7 +79,7 @@ def test_a_model_for_one_image_makes_a_loop(pipe, num_frames) -> None:
     assert torch.equal(unasked.latents, result.latents), "a model that animates one image does not loop by itself"
     with pytest.raises(ValueError, match="or --long ring"):
         pipe(picture(), "a ball", loop=True, long_video="plain")
-    with pytest.raises(ValueError, match="leave it out to interpolate"):
+    with pytest.raises(ValueError, match="goes back to where it began; leave out long_video ring to interpolate"):
         pipe(picture(), "a ball", end_image=picture(), long_video="ring")
 
 

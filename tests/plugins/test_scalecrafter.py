@@ -16,9 +16,10 @@ from lvdm.modules.attention_processors import attend
 from lvdm.modules.hooks import attention_of
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.hooks import Samples, StepClock, attention_layers, plain_hooks
-from lvdm.plugins.scalecrafter import MAX_FACTOR, ScaleCrafter, layers_of, recommended
+from lvdm.plugins.methods.scale import MAX_FACTOR, parse_scale
+from lvdm.plugins.scalecrafter import ScaleCrafter, layers_of
 from lvdm.plugins.scaled_attention import ScaledAttention, attention_scale
-from lvdm.plugins.scaling import parse_scale, plan_scale
+from lvdm.plugins.scaling import plan_scale, recommended
 
 PROMPT = "a red ball moves to the right"
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}

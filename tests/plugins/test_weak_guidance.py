@@ -27,8 +27,10 @@ from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks, unguided
-from lvdm.plugins.scalecrafter import ScaleCrafter, ScalePlan
-from lvdm.plugins.weak_guidance import WeakGuidance, blocks_with, check_blocks, parse_weak
+from lvdm.plugins.methods.weak import parse_weak
+from lvdm.plugins.scalecrafter import ScaleCrafter
+from lvdm.plugins.scaling import ScalePlan
+from lvdm.plugins.weak_guidance import WeakGuidance, blocks_with, check_blocks
 
 PROMPT = "a red ball moves to the right"
 CFG = partial(classifier_free_guidance, guidance_scale=3.0, guidance_rescale=0.7)
@@ -132,7 +134,7 @@ def test_the_sum_is_that_of_the_papers() -> None:
 def test_the_step_moves_away_from_a_network_weakened_by_hand(
     pipe, text: str, by_hand: Callable[..., UNetModel], conditions, guidance
 ) -> None:
-    model, options = pipe.runtime.model, parse_weak(text)
+    model, options = pipe.runtime.model, parse_weak(text).options
     difference = output_of(model.unet) - output_of(by_hand(model.unet, *options.names))
     assert difference.abs().max() > 1e-3, "weakening does nothing: the test shows nothing"
     plain = guided(model, (), conditions, guidance)

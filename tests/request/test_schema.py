@@ -17,7 +17,7 @@ TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool,
 KEYWORDS = {
     *("type", "format", "pattern", "title", "description", "default", "enum", "anyOf", "items", "prefixItems"),
     *("minimum", "maximum", "exclusiveMinimum", "minItems", "maxItems", "maxLength", "contentEncoding"),
-    *("x-group", "x-unit", "x-changes", "x-modes", "x-row", "x-card", "x-flag"),
+    *("examples", "x-group", "x-unit", "x-changes", "x-modes", "x-row", "x-card", "x-flag"),
 }
 
 

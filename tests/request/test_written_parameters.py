@@ -17,6 +17,7 @@ from lvdm.jobs.run import make_videos
 from lvdm.request.declaration import GENERATED, parameters_of
 from lvdm.request.keywords import ExtensionKeywords, GenerationKeywords, RequestKeywords
 from lvdm.request.layers import all_parameters
+from lvdm.request.options import as_text
 from scripts.write_parameters import KEYWORDS, PAGE, keywords_source, reference_page, settings_of_a_generation
 
 REMEDY = "run `python -m scripts.write_parameters` and commit what it wrote"
@@ -41,7 +42,7 @@ def test_the_keywords_are_all_that_is_read() -> None:
 def test_the_types_are_those_of_python(keywords: type) -> None:
     for name, kind in typing.get_type_hints(keywords).items():
         assert type(None) in typing.get_args(kind), f"{name}: None is as good as left out"
-        default = all_parameters()[name].default
+        default = as_text(all_parameters()[name].default)
         bare = [typing.get_origin(part) or part for part in typing.get_args(kind)]
         if default not in (None, ()) and typing.Literal not in bare:
             assert type(default) in bare, f"{name}: its default {default!r} is none of {kind}"

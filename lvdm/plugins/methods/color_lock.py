@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-from torch import Tensor
+from pydantic import Field
+
+from lvdm.plugins.method import GROUP, Hold, Method, Need, Place
+from lvdm.request.declaration import WITH_IMAGE, Parameter, declared
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lvdm.plugins.context import Finishing
 
 MAX_CONTRAST_CHANGE = 2.0
 """A frame without contrast is not blown up to noise."""
+
+
+@declared
+class ColorLockParameters:
+    """How far colours are held."""
+
+    color_lock: Annotated[
+        float,
+        Field(ge=0, le=1, allow_inf_nan=False),
+        Parameter("0 to 1: hold all frames to the colours of the image.", GROUP, modes=WITH_IMAGE),
+    ] = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,4 +56,21 @@ def lock_colors(video: Tensor, statistics: ColorStatistics, strength: float) -> 
     limit = MAX_CONTRAST_CHANGE
     factor = (statistics.deviation / deviation.clamp(min=1e-6)).clamp(1 / limit, limit)
     locked = (video - mean) * factor + statistics.mean
-    return torch.lerp(video, locked, strength).clamp(-1, 1)
+    return video.lerp(locked, strength).clamp(-1, 1)
+
+
+def _finish(context: Finishing, parts: Iterator[Tensor]) -> Iterator[Tensor]:
+    statistics = ColorStatistics.of(context.pictures[0][:, :, None])
+    return (lock_colors(part, statistics, context.settings.color_lock) for part in parts)
+
+
+METHOD = Method(
+    name="color_lock",
+    label="color_lock",
+    place=Place.COLORS,
+    parameters=ColorLockParameters,
+    active=lambda settings: settings.color_lock > 0,
+    needs=(Need.IMAGE,),
+    holds=(Hold.FRAMES,),
+    finish=_finish,
+)

@@ -1,0 +1,36 @@
+"""Several prompts over time: see `lvdm.plugins.prompt_travel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lvdm.plugins.method import Hold, Method, Need, Place
+
+if TYPE_CHECKING:
+    from lvdm.plugins.context import MethodContext
+    from lvdm.plugins.hooks import Plugin
+
+
+def _make(context: MethodContext) -> Sequence[Plugin]:
+    import torch
+
+    from lvdm.plugins.prompt_travel import PromptTravel, travel_tokens
+
+    tokens = []
+    for request in context.requests:
+        frames, prompts = zip((0, request.prompt), *request.prompts_at, strict=True)
+        tokens.append(travel_tokens(context.embed_texts(prompts), frames, context.settings.num_frames))
+    mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
+    return [PromptTravel(context.model, mixed, target)]
+
+
+METHOD = Method(
+    name="prompt_travel",
+    label="prompts_at",
+    place=Place.TEXT,
+    inputs="prompts_at",
+    needs=(Need.WHOLE_CLIP,),
+    holds=(Hold.PROMPT, Hold.BRANCHES),
+    make=_make,
+)
