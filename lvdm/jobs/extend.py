@@ -15,6 +15,8 @@ from torch import Tensor
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
+from lvdm.data.clips import ClipSize
+from lvdm.data.video_header import probe_size
 from lvdm.documents import read_json
 from lvdm.generation import GenerationSettings
 from lvdm.generation_effects import Circumstances, effective
@@ -28,6 +30,7 @@ from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
+from lvdm.plugins.scaling import plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.request.declaration import current_names
 from lvdm.request.keywords import ExtensionKeywords
@@ -40,6 +43,7 @@ from lvdm.request.parameters import (
     OutputParameters,
     SeedParameters,
 )
+from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +129,7 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
     )
     if record is not None:
         record.check_files(source, values)
-    settings, inputs = _segments(values, inputs, model, typed)
+    settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
     extension = _extension(values, settings)
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
@@ -143,13 +147,22 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
 
 
 def _segments(
-    values: Values, inputs: InputParameters, model: ChosenModel, typed: Mapping[str, Any]
+    values: Values, inputs: InputParameters, model: ChosenModel, typed: Mapping[str, Any], video: ClipSize | None
 ) -> tuple[GenerationSettings, InputParameters]:
-    """The settings of segments, and the inputs; says which of those `typed` have no effect."""
+    """The settings of segments, and the inputs; says which of those `typed` have no effect.
+
+    video: the size of the one that goes on; None where it cannot be read, which is said when it is made.
+    """
     given = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
     given.setdefault("start_time", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
     settings = GenerationSettings.from_card(model.card, mode="animate", **given)
-    settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt))
+    trained = model.card.height, model.card.width
+    shape = trained if video is None else (video.height, video.width)
+    size = choose_size(settings.height, settings.width, shape, trained, model.size_multiple)
+    same_shape = shape[0] * size.inner.width == shape[1] * size.inner.height
+    settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt, same_shape))
+    if settings.scale not in ("auto", "off") and plan_scale(settings.scale, (size.height, size.width), trained) is None:
+        idle["scale"] = "the video is not larger than those of the training"
     if settings.num_branches == 1 and inputs.negative_prompt:
         inputs = InputParameters(**{**values.of(InputParameters), "negative_prompt": ""})
         idle["negative_prompt"] = "there is no guidance at guidance_scale 1"
