@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import yaml
@@ -35,6 +36,7 @@ from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
+from lvdm.request.parameters import LongVideo
 
 LENGTHS = (16, 64, 256)
 MID = {"model_channels": 64, "num_head_channels": 64}
@@ -73,7 +75,7 @@ def measure(folder: Path, num_frames: int, method: str, device: str, side: int |
             image,
             "a red disc moves to the left",
             num_frames=num_frames,
-            long_video=method,
+            long_video=cast(LongVideo, method),
             num_inference_steps=steps,
             height=side,
             width=side,

@@ -12,7 +12,7 @@ import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lvdm.request.declaration import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
 from lvdm.request.layers import CLASSES, all_parameters
@@ -115,7 +115,7 @@ def python_type(declared: Declared) -> str:
     return _type_text(declared.kind, declared)
 
 
-def _type_text(kind: object, declared: Declared) -> str:
+def _type_text(kind: Any, declared: Declared) -> str:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return _type_text(args[0], declared)
@@ -129,8 +129,7 @@ def _type_text(kind: object, declared: Declared) -> str:
         return f"Mapping[{first}, {second}] | {items}"
     if kind is Path or (kind is declared.kind is str and _takes_paths(declared)):
         return "str | Path"
-    assert isinstance(kind, type), f"{declared.name}: no text for the type {kind}"
-    return kind.__name__
+    return kind.__name__ if kind in (int, float, bool, str) else "str"  # options of a method are given as text
 
 
 def _takes_paths(declared: Declared) -> bool:
@@ -174,7 +173,7 @@ def _values(declared: Declared) -> str:
     if typing.get_origin(declared.kind) is tuple:
         return "several"
     words: Mapping[object, str] = {int: "whole number", float: "number", bool: "yes or no", str: "text", Path: "file"}
-    return words[declared.kind]
+    return words.get(declared.kind, "text")
 
 
 def _default(declared: Declared) -> str:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import numpy as np
 import torch
@@ -50,6 +50,7 @@ from lvdm.pipeline.stages import (
     smaller_request,
 )
 from lvdm.progress import ProgressCallback
+from lvdm.request.keywords import GenerationKeywords
 from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)
@@ -159,7 +160,7 @@ class DynamiCrafterPipeline:
         callback_on_step_end: StepCallback | None = None,
         on_progress: ProgressCallback | None = None,
         frames_to: FrameConsumer | None = None,
-        **settings: Any,
+        **settings: Unpack[GenerationKeywords],
     ) -> GenerationResult:
         """Animate one image, or each of several, by its prompt; or make a video of each prompt alone.
 
@@ -175,8 +176,9 @@ class DynamiCrafterPipeline:
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`; with
                           scale freescale it is called in each of the passes, whose sizes x_t tells
         frames_to         takes the frames of a single video as they are decoded, see `generate`
-        settings          fields of `GenerationSettings` (height, width, num_frames, fps, frame_stride, motion,
-                          num_inference_steps, guidance_scale, ...); what is left out takes the value of the card
+        settings          those of `lvdm.request.keywords.GenerationKeywords` (height, width, num_frames, motion,
+                          num_inference_steps, guidance_scale, ...), each of which docs/parameters.md explains; what is
+                          left out takes the value of the card
 
         Images of a batch whose sizes lead to different videos need `height` and `width`. Raises `ValueError`.
         """

@@ -14,6 +14,7 @@ from lvdm.generation import GenerationSettings
 from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.plan import plan_videos
 from lvdm.jobs.run import make_videos
+from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.request.declaration import GENERATED, parameters_of
 from lvdm.request.keywords import ExtensionKeywords, GenerationKeywords, RequestKeywords
 from lvdm.request.layers import all_parameters
@@ -50,7 +51,12 @@ def test_the_types_are_those_of_python(keywords: type) -> None:
 
 @pytest.mark.parametrize(
     ("function", "keywords"),
-    [(plan_videos, "RequestKeywords"), (make_videos, "RequestKeywords"), (plan_extension, "ExtensionKeywords")],
+    [
+        (DynamiCrafterPipeline.__call__, "GenerationKeywords"),
+        (plan_videos, "RequestKeywords"),
+        (make_videos, "RequestKeywords"),
+        (plan_extension, "ExtensionKeywords"),
+    ],
 )
 def test_functions_show_editors_their_keywords(function: Callable[..., Any], keywords: str) -> None:
     parameters = inspect.signature(function).parameters.values()
