@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
 ROOMS = (
+    "lvdm.moved",
     "lvdm.errors",
     "lvdm.documents",
     "lvdm.suggestions",
