@@ -16,7 +16,6 @@ from small_model import picture
 from test_commands import PROMPT, succeed
 
 from lvdm.generation import GenerationSettings
-from lvdm.jobs.plan import plan_videos
 
 METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "weak": "stg:scale=0.7"}
 
@@ -69,7 +68,8 @@ def test_images_are_decoded_once_and_settings_are_checked_once(here: Path, monke
     assert opened == {"cat.png": 1, "dog.png": 1}
 
 
-def test_the_text_of_a_method_is_parsed_once_for_a_plan(here: Path) -> None:
+def test_the_text_of_a_method_is_parsed_once(here: Path) -> None:
+    options = [word for name, text in METHODS.items() for word in (f"--{name.replace('_', '-')}", text)]
     with counted_parses(set(METHODS.values())) as counts:
-        plan_videos("animate", image="cat.png", prompt=PROMPT, num_videos_per_prompt=3, output="a.mp4", **METHODS)
+        succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", *options)
     assert counts == dict.fromkeys(METHODS.values(), 1)
