@@ -47,7 +47,11 @@ OWN_RULES: tuple[Idle, ...] = (
     Idle(
         "long_video",
         "plain",
-        lambda s, a: s.long_video in ("fifo", "freenoise", "freelong") and s.num_frames <= a.trained_frames,
+        lambda s, a: (
+            s.long_video in ("fifo", "freenoise", "freelong")
+            and s.num_frames <= a.trained_frames
+            and s.mode != "loop"  # where any of them leaves the ring
+        ),
         "the video is no longer than those of the training",
     ),
     Idle(

@@ -215,8 +215,7 @@ def problem_of(
     if len(said) > 1:
         return f"said {len(said)} times to have no effect"
     if said:
-        leaves_ring = name == "long_video" and mode == "loop"  # and is then as good as plain
-        return "said to have no effect, and changes the digest" if changed and not leaves_ring else None
+        return "said to have no effect, and changes the digest" if changed else None
     if name in BY_THE_COMMAND or f"{name}={value}" in EQUAL:
         return None
     if contents(plan) == contents(plain):
