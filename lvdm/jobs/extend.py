@@ -126,6 +126,7 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
     if record is not None:
         record.check_files(source, values)
     settings, inputs = _segments(values, inputs, model, typed)
+    model.check()
     extension = _extension(values, settings)
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
