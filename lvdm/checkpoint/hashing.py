@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from lvdm.content_hash import content_hash
 from lvdm.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def checkpoint_hash(path: str | Path) -> str:
@@ -29,6 +30,8 @@ def hash_of_tensors(tensors: Iterable[tuple[str, Tensor]], options: str = "") ->
 
     Tensors are taken one at a time, so that they may be read while they are hashed. Give them in the order of the keys.
     """
+    import torch
+
     digest = hashlib.sha256(options.encode())
     for key, tensor in tensors:
         value = tensor.detach().cpu().contiguous()

@@ -43,14 +43,15 @@ def text_to_video(text: Text = None, *, given: Mapping[str, Any]) -> None:
 
 
 def _generate(mode: str, given: Mapping[str, Any]) -> None:
-    # torch and the library take seconds to import: not for --help
-    from lvdm.cli.dry_run import show_plan
     from lvdm.cli.progress import library_messages, print_lines, progress_bar
     from lvdm.jobs.plan import plan_videos
-    from lvdm.jobs.run import run
 
     with library_messages():
         plan = plan_videos(mode, **given)
+        # torch takes seconds to import: not for --help, nor for what the plan refuses
+        from lvdm.cli.dry_run import show_plan
+        from lvdm.jobs.run import run
+
         if given.get("dry_run"):
             print_lines(show_plan(plan))
             return

@@ -7,6 +7,10 @@ import typer
 
 def train(context: typer.Context) -> None:
     """Train or fine-tune from YAML files; `train --help` lists the flags, the same as of `main/trainer.py`."""
+    from lvdm.fit.arguments import build_parser
+
+    if {"-h", "--help"} & set(context.args):
+        build_parser().parse_args(["--help"])  # ends here: torch takes seconds to import
     from lvdm.fit.trainer import main
 
     raise typer.Exit(main(context.args))

@@ -21,17 +21,11 @@ from torch import distributed, nn
 
 from lvdm.checkpoint.parts import TEXT_TOWER
 from lvdm.config import ConfigError
+from lvdm.fit.arguments import OURS
 from lvdm.media.file_names import check_name
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
 from lvdm.suggestions import suggest
-
-OURS = ("auto", "ddp", "fsdp", "fsdp_sharded", "deepspeed")
-"""auto         one process, or ddp over several
-ddp          the whole model on every device
-fsdp         weights, gradients and optimizer split over the devices; checkpoints are one file
-fsdp_sharded the same, with a folder of shards for each checkpoint: `dynamicrafter convert` makes one file of it
-deepspeed    ZeRO stage 2: gradients and optimizer split over the devices"""
 
 REMOVED = {"ddp_sharded": "fsdp", "ddp_sharded_spawn": "fsdp", "dp": "ddp", "ddp2": "ddp", "fairscale": "fsdp"}
 """Strategies of the Lightning that the original used, and what took their place."""

@@ -16,6 +16,7 @@ from lvdm.config import ConfigError
 from lvdm.data.clip_frames import ClipError
 from lvdm.documents import cut_line, shown
 from lvdm.errors import UserError
+from lvdm.fit.arguments import build_parser as build_parser
 from lvdm.fit.assembly import (
     build_trainer,
     prepare_optimizer,
@@ -31,32 +32,11 @@ from lvdm.fit.dry_run import dry_run
 from lvdm.fit.preemption import Preempted, exit_code_of
 from lvdm.fit.resume import TrainingCheckpoint
 from lvdm.fit.run_record import check_run_folder, record_start
-from lvdm.fit.strategies import OURS, build_strategy, check_strategy, find_machines, launch, run_name
+from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, launch, run_name
 from lvdm.fit.training_setup import TrainingSetup, load_training_setup
 from lvdm.media.atomic import atomic_path
 
 log = logging.getLogger(__name__)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The original's flags and defaults, and a few of ours."""
-    parser = argparse.ArgumentParser(prog="python -m lvdm.fit.trainer", description=__doc__)
-    parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
-    parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
-    parser.add_argument("--base", "-b", nargs="*", default=[], metavar="YAML", help="configurations, later ones win")
-    parser.add_argument("--train", "-t", action="store_true", help="train")
-    parser.add_argument("--val", "-v", action="store_true", help="validate")
-    parser.add_argument("--test", action="store_true", help="the same as --val")
-    parser.add_argument("--logdir", "-l", default="logs", help="folder of all runs")
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
-    parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
-    parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
-    parser.add_argument("--dry-run", action="store_true", help="tell memory and steps and show the first clips instead")
-    parser.add_argument("--overwrite", action="store_true", help="also into a folder that no training here made")
-    parser.add_argument("--debug", "-d", action="store_true", help="log more")
-    parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
-    parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

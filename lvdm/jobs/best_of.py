@@ -7,12 +7,15 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lvdm.documents import read_json
 from lvdm.jobs.record import read_record
 from lvdm.media.atomic import OutputError, output_error, write_json
 from lvdm.media.ownership import check_video_replaceable, own_frames, record_path, sheet_path
-from lvdm.quality.ranking import Ranking, rank
+
+if TYPE_CHECKING:
+    from lvdm.quality.ranking import Ranking
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Candidates:
 
         Nothing is ranked where a record of keep all has no measures. Raises `OutputError`, `ValueError`.
         """
+        from lvdm.quality.ranking import rank
+
         found = [read_record(record_path(entry)).quality for entry in self.entries]
         reports = [report for report in found if report is not None]
         if len(reports) < len(found):

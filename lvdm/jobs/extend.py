@@ -130,6 +130,7 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
     if record is not None:
         record.check_files(source, values)
     settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
+    model.check()
     extension = _extension(values, settings)
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed

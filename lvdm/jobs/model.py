@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from lvdm.checkpoint import check_same_unet, read_checkpoint
-from lvdm.checkpoint.lora import read_lora
 from lvdm.checkpoint.parts import TEXT_TOWER, TOWERS, Part, part_of
 from lvdm.config import load_model_config
-from lvdm.device import Precision, choose_device, choose_precision
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, ModelIdentity, card_for, find_model, find_preset, identify
-from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
-from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.request.parameters import MachineParameters, ModelParameters
+
+if TYPE_CHECKING:
+    import torch
+
+    from lvdm.device import Precision
+    from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+    from lvdm.pipeline import DynamiCrafterPipeline
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,39 @@ class ChosenModel:
 
     added      LoRAs, supplied encoders and the schedule
     machine    device, dtype and low memory mode as given; `device` and `precision` are what they come to
-    config     the checked configuration of the network
+
+    The last two and the configuration need torch, and are made when they are first asked for: what the card, a list or
+    an image decides is refused before. They raise `ValueError`, see `check`.
     """
 
     files: ModelFiles
     card: ModelCard
     added: ModelParameters
     machine: MachineParameters
-    device: torch.device
-    precision: Precision
-    config: LatentVisualDiffusionConfig
+
+    @cached_property
+    def config(self) -> LatentVisualDiffusionConfig:
+        """The checked configuration of the network."""
+        found: LatentVisualDiffusionConfig = load_model_config(self.files.config).params
+        return found
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where it is at work."""
+        from lvdm.device import choose_device
+
+        return choose_device(self.machine.device)
+
+    @cached_property
+    def precision(self) -> Precision:
+        """What it computes in."""
+        from lvdm.device import choose_precision
+
+        return choose_precision(self.machine.dtype, self.device, self.machine.low_memory)
+
+    def check(self) -> None:
+        """Raise `ValueError` for a configuration, a device or a precision that is not possible."""
+        _ = self.config, self.precision
 
     @property
     def size_multiple(self) -> int:
@@ -50,6 +75,8 @@ class ChosenModel:
 
     def load(self) -> DynamiCrafterPipeline:
         """The pipeline. Raises `ValueError`."""
+        from lvdm.pipeline import DynamiCrafterPipeline
+
         pipeline = DynamiCrafterPipeline.from_pretrained(
             self.files.config,
             self.files.checkpoint,
@@ -77,24 +104,35 @@ def choose_model(added: ModelParameters, machine: MachineParameters, late_weight
     else:
         source = added.config or added.preset or added.checkpoint or EMBEDDED
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
-    config = load_model_config(files.config).params
-    card = card_for(files)
-    device = choose_device(machine.device)
-    precision = choose_precision(machine.dtype, device, machine.low_memory)
+    model = ChosenModel(files, card_for(files), added, machine)
     if added.towers is not None:
-        _check_towers(files.checkpoint, added.towers, TOWERS if config.reads_images else (TEXT_TOWER,))
-    for path, _ in added.loras:
-        weights = read_checkpoint(files.checkpoint)
-        read_lora(path).check_fits({key: weights.shape(key) for key in weights}, f"{card.name} ({files.checkpoint})")
+        _check_towers(files.checkpoint, added.towers, TOWERS if model.config.reads_images else (TEXT_TOWER,))
+    if added.loras:
+        _check_loras(model)
     if late_weights is not None:
         if added.loras:
             raise ValueError("a LoRA would change the early weights alone; leave out --late-weights, or --lora")
+        from lvdm.checkpoint import check_same_unet
+
         check_same_unet(files.checkpoint, late_weights)
-    return ChosenModel(files, card, added, machine, device, precision, config)
+    return model
+
+
+def _check_loras(model: ChosenModel) -> None:
+    """Raise `ValueError` for a LoRA that does not fit the network."""
+    from lvdm.checkpoint import read_checkpoint
+    from lvdm.checkpoint.lora import read_lora
+
+    weights = read_checkpoint(model.files.checkpoint)
+    shapes = {key: weights.shape(key) for key in weights}
+    for path, _ in model.added.loras:
+        read_lora(path).check_fits(shapes, f"{model.card.name} ({model.files.checkpoint})")
 
 
 def _check_towers(checkpoint: Path, towers: Path, needed: Sequence[Part]) -> None:
     """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `towers` then is to supply."""
+    from lvdm.checkpoint import read_checkpoint
+
     read_checkpoint(towers)
     held = {part_of(key) for key in read_checkpoint(checkpoint)}
     if held.issuperset(needed):

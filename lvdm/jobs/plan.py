@@ -179,13 +179,13 @@ class _Job:
         path = output.output or self._usual_output(values)
         if output.output and output.format and not path.name.endswith(suffix_of(output)):
             raise ValueError(f"--output {path} is not a {output.format} file; leave out --format")
+        check_output(path)
         resolver = Resolver(self.model, self.store)
         first = 0 if record is None else record.index
         request = resolver.resolve(values, self.mode, first)
         for given in request.files:
             if given.path is not None and given.path.resolve() == path.resolve():
                 raise ValueError(f"--output {path} would replace the image; choose another name")
-        check_output(path)
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self._videos(request, path, numbered, range(first, first + self.copies))
         _say_what_changed(record, values, request)

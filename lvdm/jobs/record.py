@@ -9,12 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.device import device_name
 from lvdm.documents import read_json, shown
 from lvdm.generation import GenerationSettings
 from lvdm.media.atomic import Together, together, write_json
@@ -22,13 +19,15 @@ from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
 from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
-from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest, GenerationResult
-from lvdm.quality.report import QualityReport
 from lvdm.request.declaration import current_names
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
 from lvdm.request.layers import DERIVED, Values, checked
 from lvdm.versions import versions
+
+if TYPE_CHECKING:
+    from lvdm.pipeline import DynamiCrafterPipeline
+    from lvdm.pipeline.results import GenerationRequest, GenerationResult
+    from lvdm.quality.report import QualityReport
 
 MAX_INDEX = 1_000_000_000
 """Videos of a list are counted; more is taken for a mistake."""
@@ -153,6 +152,10 @@ def describe_video(
     drop_last_frame: bool,
 ) -> dict[str, Any]:
     """The record of video `number` of `result`, ready for JSON."""
+    import torch  # records are read without
+
+    from lvdm.device import device_name
+
     request, runtime, size = result.requests[number], pipeline.runtime, result.size
     psnr, identity, settings = result.first_frame_psnr[number], pipeline.identity(), result.settings
     files = request.files(settings)
@@ -326,6 +329,8 @@ def _whole(value: Any, name: str, low: int, high: int) -> int:
 
 def _quality(record: Mapping[str, Any]) -> QualityReport | None:
     """The measures of a record; None where there are none, or those of another version."""
+    from lvdm.quality.report import QualityReport
+
     try:
         return QualityReport.from_dict(record["quality"])
     except (KeyError, TypeError, ValueError, AttributeError):

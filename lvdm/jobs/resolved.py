@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lvdm.content_hash import content_hash
 from lvdm.generation import GenerationSettings, choose_fs
@@ -16,12 +16,14 @@ from lvdm.jobs.record import request_facts
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at
-from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
 from lvdm.request.layers import Values
 from lvdm.request.parameters import InputParameters, SeedParameters
 from lvdm.sizes import choose_size
+
+if TYPE_CHECKING:
+    from lvdm.pipeline.results import GenerationRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,8 @@ class ResolvedRequest:
 
     def load(self, store: ImageStore) -> GenerationRequest:
         """What the pipeline takes: the images in memory."""
+        from lvdm.pipeline.results import GenerationRequest
+
         inputs = self.inputs
         return GenerationRequest(
             None if inputs.image is None else store.image(inputs.image),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
-import torch.nn.functional as functional
-from torch import Tensor
 
 from lvdm.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FitMode = Literal["crop", "pad", "stretch"]
 FIT_MODES: tuple[FitMode, ...] = ("crop", "pad", "stretch")
@@ -17,7 +18,7 @@ FIT_MODES: tuple[FitMode, ...] = ("crop", "pad", "stretch")
 MAX_SIDE = 8192
 """Sizes beyond this are taken for mistakes (pixels)."""
 
-Pixels = TypeVar("Pixels", Tensor, np.ndarray)
+Pixels = TypeVar("Pixels", "Tensor", np.ndarray)
 
 
 class SizeError(UserError):
@@ -57,6 +58,8 @@ class PaddedSize:
             raise SizeError(f"expected {self.inner.height}x{self.inner.width} pixels, got {tuple(image.shape[-2:])}")
         if self.is_exact:
             return image
+        from torch.nn import functional  # sizes are known before anything is loaded
+
         bottom = self.height - self.inner.top - self.inner.height
         right = self.width - self.inner.left - self.inner.width
         return functional.pad(image, (self.inner.left, right, self.inner.top, bottom), mode="replicate")

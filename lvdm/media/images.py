@@ -3,6 +3,8 @@
 Transparency is laid over white; images in other colour spaces with a profile (wide-gamut phones, CMYK print files)
 are brought to sRGB; 16-bit values are scaled, not cut; the rotation that cameras store is applied; of an animation the
 first frame is taken. Whatever cannot be used is an `ImageError` of one line.
+
+torch is imported where tensors are made or given: images are decoded and refused without it.
 """
 
 from __future__ import annotations
@@ -10,18 +12,21 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from lvdm.errors import UserError
 from lvdm.media.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
 from lvdm.suggestions import suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +86,7 @@ def to_image(source: str | Path | Image.Image | np.ndarray | Tensor, max_pixels:
     """
     if isinstance(source, (str, Path)):
         return load_image(source, max_pixels)
-    if isinstance(source, Tensor):
+    if is_tensor(source):
         source = _array_from_tensor(source)
     if isinstance(source, np.ndarray):
         source = _image_from_array(source)
@@ -108,6 +113,8 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
         return _to_tensor(picture.crop((left, top, left + width, top + height)))
     if mode == "stretch":
         return _to_tensor(_resize(image, height, width))
+    import torch
+
     box = fit_box(source, target, mode)
     fitted = torch.zeros(3, height, width)
     box.crop(fitted).copy_(_to_tensor(_resize(image, *contained_size(source, target))))
@@ -173,6 +180,12 @@ def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Imag
     return image.convert("RGB")
 
 
+def is_tensor(value: object) -> TypeGuard[Tensor]:
+    """Whether `value` is a tensor; nobody has one who has not imported torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
 def _array_from_tensor(tensor: Tensor) -> np.ndarray:
     tensor = tensor.detach().cpu()
     if tensor.ndim == 4 and tensor.shape[0] == 1:
@@ -209,6 +222,8 @@ def _resize(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
+    import torch
+
     pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
     return pixels.permute(2, 0, 1).contiguous().float() / 127.5 - 1  # (3, H, W)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from lvdm.media.geometry import FitMode, fit_box
-from lvdm.media.images import ImageError, fit_image, to_image
+from lvdm.media.images import ImageError, fit_image, is_tensor, to_image
 
-MaskSource = str | Path | Image.Image | np.ndarray | Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MaskSource: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 
 
 def to_masks(source: MaskSource) -> tuple[Image.Image, ...]:
@@ -22,7 +24,7 @@ def to_masks(source: MaskSource) -> tuple[Image.Image, ...]:
     A file or PIL image counts by its brightness. Arrays and tensors are (H, W), or (t, H, W) for a mask per frame:
     bool, whole numbers from 0 to 1 or 0 to 255, or float in [0, 1].
     """
-    if isinstance(source, Tensor):
+    if is_tensor(source):
         source = source.detach().cpu()
         source = source.float().numpy() if source.is_floating_point() else source.numpy()
     if not isinstance(source, np.ndarray):
@@ -40,6 +42,8 @@ def fit_masks(masks: Sequence[Image.Image], height: int, width: int, mode: FitMo
 
     What `pad` adds around the picture is outside the region.
     """
+    import torch
+
     fitted = torch.zeros(len(masks), height, width)
     for inside, mask in zip(fitted, masks, strict=True):
         box = fit_box((mask.height, mask.width), (height, width), mode)

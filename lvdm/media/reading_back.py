@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from lvdm.media.atomic import OutputError
-from lvdm.psnr import psnr
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MIN_PSNR = 15.0
 """Below this (dB, means of 8x8 blocks) a file read back does not show what was written."""
@@ -31,10 +33,14 @@ def check_pictures(path: Path, back: np.ndarray, wanted: np.ndarray, lossless: b
 
 def _likeness(back: np.ndarray, wanted: np.ndarray) -> float:
     """PSNR of the means of 8x8 blocks: fine noise, which codecs may drop, does not count."""
+    from lvdm.psnr import psnr
+
     return psnr(_block_means(back), _block_means(wanted))
 
 
-def _block_means(frames: np.ndarray) -> torch.Tensor:
+def _block_means(frames: np.ndarray) -> Tensor:
     """uint8 (t, H, W, 3) -> (t, 3, H / 8, W / 8) in [-1, 1]."""
+    import torch
+
     pixels = torch.from_numpy(frames.astype(np.float32)).movedim(-1, 1) / 127.5 - 1
     return torch.nn.functional.avg_pool2d(pixels, 8, ceil_mode=True, count_include_pad=False)

@@ -11,15 +11,16 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import av
 import numpy as np
-import torch
-from torch import Tensor
 
 from lvdm.errors import UserError
 from lvdm.media.containers import ContainerError, open_container, reason_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SEEK_GAP = 16
 """Decoding on is cheaper than seeking when the next key frame is this close (frames)."""
@@ -104,6 +105,8 @@ class VideoReader:
 
         Raises `VideoError` if a frame cannot be decoded, IndexError if there is no such frame.
         """
+        import torch  # places and formats of videos are checked without
+
         if (height is None) != (width is None):
             raise ValueError(f"give both height and width or neither, got height={height}, width={width}")
         for index in indices:

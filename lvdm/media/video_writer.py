@@ -14,18 +14,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
+from lvdm.media.images import is_tensor
 from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
 from lvdm.media.reading_back import check_count, check_pictures
 from lvdm.media.video_reader import VideoError, VideoReader
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +97,7 @@ def write_video(
     path = Path(path)
     encode = _encoder_of(path)
     check_fps(fps)
-    parts = [video] if isinstance(video, Tensor) else video
+    parts = [video] if is_tensor(video) else video
     job = _Job(_pictures(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     if files is None:
         with together() as alone:
@@ -147,6 +150,8 @@ def to_uint8(video: Tensor) -> Tensor:
 
     Values outside are clipped; uint8 (t, H, W, 3) passes unchanged. Raises `OutputError` for other shapes and for NaN.
     """
+    import torch  # places and formats are checked without
+
     if video.dtype == torch.uint8:
         if video.ndim != 4 or video.shape[-1] != 3 or 0 in video.shape:
             raise OutputError(f"a uint8 video should be (t, H, W, 3), it is {tuple(video.shape)}")

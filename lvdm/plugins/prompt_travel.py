@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from lvdm.diffusion.guidance import Branches
 from lvdm.modules.attention import Context, SpatialTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.hooks import Hooks, Samples
+from lvdm.plugins.methods.prompt_travel import check_starts
 
 BLEND_SHARE = 0.25
 """Part of a video in which one sentence turns into the next."""
@@ -108,15 +108,6 @@ def prompt_targets(num_frames: int, starts: Sequence[int]) -> list[int]:
     check_starts(starts, num_frames)
     last = len(starts) - 1
     return [min(sum(start <= frame for start in starts), last) for frame in range(num_frames)]
-
-
-def check_starts(starts: Sequence[int], num_frames: int) -> None:
-    """Raise `ValueError` unless sentences start at 0 and then one after the other within the video."""
-    ascending = all(before < after for before, after in pairwise(starts))
-    if not starts or starts[0] != 0 or not ascending or starts[-1] >= num_frames:
-        raise ValueError(
-            f"sentences should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
-        )
 
 
 def travel_tokens(embedded: Tensor, starts: Sequence[int], num_frames: int) -> tuple[Tensor, Tensor]:

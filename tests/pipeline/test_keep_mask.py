@@ -119,7 +119,7 @@ def test_padding_around_the_picture_is_not_kept():
     [
         ({"keep_mask": np.ones((SIDE, SIDE + 1))}, "the mask is 33x32 and its image 32x32; make the mask as large"),
         ({"keep_mask": np.ones((3, SIDE, SIDE))}, "3 masks for 4 frames; give one, or one for each"),
-        ({"keep_mask": LEFT, "end_image": picture()}, "leave out the mask, or the other images"),
+        ({"keep_mask": LEFT, "end_image": picture()}, "leave out keep_mask, or the other images"),
         ({"keep_feather": 4}, "give a mask too"),
         ({"keep_mask": LEFT, "keep_feather": 1000}, "keep_feather 1000 is not possible"),
         ({"keep_mask": [LEFT, LEFT]}, "1 images and 2 of keep_mask"),

@@ -59,7 +59,10 @@ def test_every_key_frame_is_exact_if_asked(pipe) -> None:
         ({"keyframes": {1: picture()}, "loop": True}, "give these alone"),
         ({"keyframes": {1: picture()}, "end_image": picture()}, "give these alone"),
         ({"keyframes": {1: picture()}, "camera": "hold"}, "leave out camera"),
-        ({"keyframes": {1: picture()}, "keep_mask": torch.ones(SIDE, SIDE)}, "leave out the mask"),
+        (
+            {"keyframes": {1: picture()}, "keep_mask": torch.ones(SIDE, SIDE)},
+            "leave out keep_mask, or the other",
+        ),
     ],
 )
 def test_key_frames_that_make_no_sense_are_refused(pipe, given, message) -> None:

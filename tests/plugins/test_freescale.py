@@ -150,7 +150,7 @@ def test_one_window_is_the_whole_picture() -> None:
 
 def test_the_first_pass_is_the_plain_video_to_the_bit(pipe, monkeypatch) -> None:
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr("lvdm.pipeline.enlarge", lambda video, size: seen.append(video) or enlarge(video, size))
+    monkeypatch.setattr("lvdm.pipeline.stages.enlarge", lambda video, size: seen.append(video) or enlarge(video, size))
     given = {"num_inference_steps": 3, "fix_final_step": False}
     pipe(picture(), PROMPT, scale="freescale", **given, **LARGE)
     plain = pipe(picture(), PROMPT, **{**given, "fix_final_step": True}).video

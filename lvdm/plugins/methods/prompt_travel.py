@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lvdm.plugins.method import Hold, Method, Need, Place
@@ -10,6 +11,15 @@ from lvdm.plugins.method import Hold, Method, Need, Place
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+
+
+def check_starts(starts: Sequence[int], num_frames: int) -> None:
+    """Raise `ValueError` unless sentences start at 0 and then one after the other within the video."""
+    ascending = all(before < after for before, after in pairwise(starts))
+    if not starts or starts[0] != 0 or not ascending or starts[-1] >= num_frames:
+        raise ValueError(
+            f"sentences should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
+        )
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:

@@ -1,0 +1,35 @@
+"""The trainer's flags, which are shown without importing torch."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+DESCRIPTION = "Train from YAML files: `python -m lvdm.fit.trainer --base config.yaml --train [key.sub=value ...]`."
+OURS = ("auto", "ddp", "fsdp", "fsdp_sharded", "deepspeed")
+"""auto         one process, or ddp over several
+ddp          the whole model on every device
+fsdp         weights, gradients and optimizer split over the devices; checkpoints are one file
+fsdp_sharded the same, with a folder of shards for each checkpoint: `dynamicrafter convert` makes one file of it
+deepspeed    ZeRO stage 2: gradients and optimizer split over the devices"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The original's flags and defaults, and a few of ours."""
+    parser = argparse.ArgumentParser(prog="python -m lvdm.fit.trainer", description=DESCRIPTION)
+    parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
+    parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
+    parser.add_argument("--base", "-b", nargs="*", default=[], metavar="YAML", help="configurations, later ones win")
+    parser.add_argument("--train", "-t", action="store_true", help="train")
+    parser.add_argument("--val", "-v", action="store_true", help="validate")
+    parser.add_argument("--test", action="store_true", help="the same as --val")
+    parser.add_argument("--logdir", "-l", default="logs", help="folder of all runs")
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
+    parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
+    parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
+    parser.add_argument("--dry-run", action="store_true", help="tell memory and steps and show the first clips instead")
+    parser.add_argument("--overwrite", action="store_true", help="also into a folder that no training here made")
+    parser.add_argument("--debug", "-d", action="store_true", help="log more")
+    parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")
+    parser.add_argument("--strategy", default=None, help=f"{', '.join(OURS)}: see docs/cluster.md")
+    return parser
