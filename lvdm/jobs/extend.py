@@ -29,7 +29,8 @@ from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.request.declaration import current_names
+from lvdm.request.declaration import current_names, parameters_of
+from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (
@@ -38,6 +39,7 @@ from lvdm.request.parameters import (
     MachineParameters,
     ModelParameters,
     OutputParameters,
+    RunParameters,
     SeedParameters,
 )
 
@@ -109,11 +111,14 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
     """
     typed = checked(given)
     check_mode(typed, "extend")
-    replay, typed = typed.get("replay"), {name: value for name, value in typed.items() if name != "replay"}
+    run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
+    replay = run.replay
+    if run.effort is not None and replay is not None:
+        raise ValueError("a record has the values that --effort stands for; leave out --effort, or --replay")
     if (video is None) == (replay is None):
         raise ValueError("give a video to go on with, or --replay and the record of one; not both")
     record = None if replay is None else read_extension_record(replay)
-    base = Values() if record is None else record.values
+    base = Values().under(effort_values(run.effort, "extend"), "preset") if record is None else record.values
     values = base.under(typed, "typed")
     source = video if record is None else record.source
     assert source is not None
