@@ -22,7 +22,7 @@ from lvdm.generation import GenerationSettings
 from lvdm.generation_effects import Circumstances, effective
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import suffix_of
-from lvdm.jobs.run import ProgressOf, also_kept
+from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
@@ -32,7 +32,8 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.scaling import plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.request.declaration import current_names
+from lvdm.request.declaration import current_names, parameters_of
+from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (
@@ -41,6 +42,7 @@ from lvdm.request.parameters import (
     MachineParameters,
     ModelParameters,
     OutputParameters,
+    RunParameters,
     SeedParameters,
 )
 from lvdm.sizes import choose_size
@@ -113,11 +115,14 @@ def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]
     """
     typed = checked(given)
     check_mode(typed, "extend")
-    replay, typed = typed.get("replay"), {name: value for name, value in typed.items() if name != "replay"}
+    run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
+    replay = run.replay
+    if run.effort is not None and replay is not None:
+        raise ValueError("a record has the values that --effort stands for; leave out --effort, or --replay")
     if (video is None) == (replay is None):
         raise ValueError("give a video to go on with, or --replay and the record of one; not both")
     record = None if replay is None else read_extension_record(replay)
-    base = Values() if record is None else record.values
+    base = Values().under(effort_values(run.effort, "extend"), "preset") if record is None else record.values
     values = base.under(typed, "typed")
     source = video if record is None else record.source
     assert source is not None
@@ -234,8 +239,10 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     return ExtensionRecord(path, str(record["video"]), Path(given["video"]), layer, threads, hashes)
 
 
-def run_extension(plan: ExtensionPlan, progress: ProgressOf | None = None) -> ExtendedVideo:
-    """Write the longer video and its record, segment by segment. Raises `ValueError`.
+def run_extension(
+    plan: ExtensionPlan, progress: ProgressOf | None = None, load: Load = ChosenModel.load
+) -> ExtendedVideo:
+    """Write the longer video and its record, segment by segment; `load` makes the pipeline. Raises `ValueError`.
 
     A replay sets torch's number of threads, which all threads of the process share.
     """
@@ -244,7 +251,7 @@ def run_extension(plan: ExtensionPlan, progress: ProgressOf | None = None) -> Ex
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    pipe = plan.model.load()
+    pipe = load(plan.model)
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)
     known = fitted_video(frames, size.height, size.width, settings.fit)

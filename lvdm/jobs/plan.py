@@ -18,7 +18,9 @@ from lvdm.jobs.replay import changed_values, check_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
 from lvdm.media.ownership import check_video_replaceable, record_stem
 from lvdm.media.video_writer import check_fps, check_output
+from lvdm.request.declaration import parameters_of
 from lvdm.request.digest import FileSpec
+from lvdm.request.effort import effort_values
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 from lvdm.request.parameters import (
@@ -109,13 +111,15 @@ def plan_videos(
     typed = checked(given)
     if typed.get("keyframes"):
         mode, typed = with_keyframes(mode, typed)
-    run = RunParameters(**{name: typed.pop(name) for name in ("prompts", "replay", "dry_run") if name in typed})
+    run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
     if mode != "keyframes" or run.prompts is None:
         check_mode(typed, mode)
+    if run.effort is not None and run.replay is not None:
+        raise ValueError("a record has the values that --effort stands for; leave out --effort, or --replay")
     record = None if run.replay is None else read_record(run.replay)
     if record is not None:
         mode = _mode_of_replay(mode, typed, record)
-    base = Values().under(checked(usual or {}), "preset")
+    base = Values().under(checked({**(usual or {}), **effort_values(run.effort, mode, typed)}), "preset")
     if record is not None:
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")

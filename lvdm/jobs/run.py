@@ -13,8 +13,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from lvdm.diffusion.samplers import StepCallback
+from lvdm.generation import GenerationSettings
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.memory import announce_memory
+from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.media.atomic import together
@@ -34,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 ProgressOf = Callable[[str], AbstractContextManager[ProgressCallback | None]]
 """From the title of a batch to a block in which its progress is reported."""
+Load = Callable[[ChosenModel], DynamiCrafterPipeline]
+"""From a model to its pipeline; one that makes many videos may keep it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,17 @@ def make_videos(
     return list(run(plan_videos(mode, **given), batch_size, progress))
 
 
-def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> Iterator[Event]:
+def run(
+    plan: Plan,
+    batch_size: int = 1,
+    progress: ProgressOf | None = None,
+    load: Load = ChosenModel.load,
+    on_step: StepCallback | None = None,
+) -> Iterator[Event]:
     """Load the model and make the videos, `batch_size` at a time; each is given when it lies at its place.
+
+    load     makes the pipeline, where it is not to be loaded anew, see `lvdm.jobs.loaded`
+    on_step  sees the latents after each step, see `StepCallback`; not those of a video that is made frame by frame
 
     In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. A replay sets torch's
     number of threads, which all threads of the process share. Raises `ValueError`.
@@ -102,7 +116,7 @@ def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> 
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = _Work(plan, plan.model.load(), waiting, len(todo), progress or (lambda title: nullcontext()))
+    work = _Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in _batches(todo, batch_size):
         yield from work.make(batch)
 
@@ -127,6 +141,7 @@ class _Work:
     waiting: dict[Candidates, set[Path]]
     total: int
     progress: ProgressOf
+    on_step: StepCallback | None = None
     done: int = 0
 
     def make(self, videos: Sequence[PlannedVideo]) -> Iterator[Event]:
@@ -141,6 +156,10 @@ class _Work:
             yield event
             yield from _select(self.waiting, video)
 
+    def _heard(self, settings: GenerationSettings) -> StepCallback | None:
+        """Who sees the latents; nobody where each frame is at a step of its own."""
+        return None if settings.long_video == "fifo" else self.on_step
+
     def _is_streamed(self, videos: Sequence[PlannedVideo]) -> bool:
         """Whether frames go to the file as they are decoded: those of one video longer than the trained ones."""
         return len(videos) == 1 and videos[0].request.settings.num_frames > self.plan.model.card.num_frames
@@ -149,7 +168,10 @@ class _Work:
         self, videos: Sequence[PlannedVideo], requests: Sequence[GenerationRequest], show: ProgressCallback | None
     ) -> list[FinishedVideo]:
         plan = self.plan
-        result = self.pipeline.generate(requests, videos[0].request.settings, on_progress=show)
+        settings = videos[0].request.settings
+        result = self.pipeline.generate(
+            requests, settings, callback_on_step_end=self._heard(settings), on_progress=show
+        )
         reports = assess_videos(self.pipeline, result, plan.playback_fps)
         finished = []
         for number, (video, report) in enumerate(zip(videos, reports, strict=True)):
@@ -177,7 +199,11 @@ class _Work:
             written.append(write_video(shown, video.output, plan.playback_fps, files=files))
 
         with together() as files:
-            result = self.pipeline.generate(requests, video.request.settings, on_progress=show, frames_to=write)
+            settings = video.request.settings
+            heard = self._heard(settings)
+            result = self.pipeline.generate(
+                requests, settings, callback_on_step_end=heard, on_progress=show, frames_to=write
+            )
             report = assessment.report(result.first_frame_psnr[0])
             record = save_record(
                 self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files

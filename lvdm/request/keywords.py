@@ -118,6 +118,10 @@ class RequestKeywords(GenerationKeywords, total=False):
     """
     replay: str | Path | None
     """Make a video again from the .json beside it; further options change it."""
+    effort: Literal["draft", "normal", "best"] | None
+    """draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other options
+    go before it.
+    """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
     preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"] | None
@@ -163,6 +167,10 @@ class ExtensionKeywords(TypedDict, total=False):
     """What to move away from."""
     replay: str | Path | None
     """Make a video again from the .json beside it; further options change it."""
+    effort: Literal["draft", "normal", "best"] | None
+    """draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other options
+    go before it.
+    """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
     preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"] | None

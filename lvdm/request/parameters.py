@@ -39,6 +39,7 @@ TokenPolicy = Literal["exact16", "nearest", "linear", "broadcast"]
 LongVideo = Literal["plain", "freenoise", "freelong", "ring", "fifo"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
+Effort = Literal["draft", "normal", "best"]
 Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"]
 
 
@@ -479,6 +480,16 @@ class RunParameters:
         Parameter(
             "Make a video again from the .json beside it; further options change it.",
             INPUT,
+            changes="nothing",
+            row=False,
+        ),
+    ] = None
+    effort: Annotated[
+        Effort | None,
+        Parameter(
+            "draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other "
+            "options go before it.",
+            SAMPLING,
             changes="nothing",
             row=False,
         ),
