@@ -19,6 +19,7 @@ from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
 from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
+from lvdm.plugins.registry import method_files
 from lvdm.request.declaration import current_names
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
 from lvdm.request.layers import DERIVED, Values, checked
@@ -226,8 +227,7 @@ def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> d
         "end_image_sha256": hashes.get("end_image"),
         "keep_mask": _absolute(request.keep_mask_path),
         "keep_mask_sha256": hashes.get("keep_mask"),
-        "start_statistics_sha256": hashes.get("start_statistics"),
-        "late_weights_sha256": hashes.get("late_weights"),
+        **{f"{name}_sha256": hashes.get(name) for name in method_files()},
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "prompts_at": request.prompts_at,
@@ -299,8 +299,7 @@ def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[Inpu
     """All files that the record names with a hash."""
     given, model = record["input"], record["model"]
     places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
-    places["start_statistics"] = settings.start_statistics, given.get("start_statistics_sha256")
-    places["late_weights"] = settings.late_weights, given.get("late_weights_sha256")
+    places |= {name: (getattr(settings, name), given.get(f"{name}_sha256")) for name in method_files()}
     for name in ("config", "checkpoint", "towers"):
         places[name] = model.get(name), model.get(f"{name}_sha256")
     found = [

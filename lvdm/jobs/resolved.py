@@ -16,6 +16,7 @@ from lvdm.jobs.record import request_facts
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at
+from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
 from lvdm.request.layers import Values
@@ -172,10 +173,6 @@ def _files(inputs: InputParameters, settings: GenerationSettings) -> tuple[Input
     single = {name: getattr(inputs, name) for name in ("image", "end_image", "keep_mask")}
     files = [InputFile(name, content_hash(path), path) for name, path in single.items() if path is not None]
     files += [InputFile("keyframes", content_hash(path), path, frame) for frame, path in inputs.keyframes]
-    if settings.start_statistics is not None:
-        path = Path(settings.start_statistics)
-        files.append(InputFile("start_statistics", content_hash(path), path))
-    if settings.late_weights is not None:
-        path = Path(settings.late_weights)
-        files.append(InputFile("late_weights", content_hash(path), path))
+    of_methods = {name: getattr(settings, name) for name in method_files()}
+    files += [InputFile(name, content_hash(path), Path(path)) for name, path in of_methods.items() if path is not None]
     return tuple(files)

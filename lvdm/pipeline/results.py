@@ -21,6 +21,7 @@ from lvdm.generation import GenerationSettings
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.video_writer import to_uint8
 from lvdm.modules.encoders.condition import PromptReading
+from lvdm.plugins.registry import method_files
 from lvdm.request.digest import InputFile
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
@@ -72,7 +73,7 @@ class GenerationRequest:
             for name, image, path, frame in named
             if image is not None
         ]
-        for name in ("start_statistics", "late_weights"):
+        for name in method_files():
             file = getattr(settings, name)
             if file is not None:
                 found.append(InputFile(name, content_hash(file), Path(file)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from small_model import FRAMES, SIDE, picture, write_small_model
@@ -12,6 +10,7 @@ from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.anchor import DECAY, correct_pixels, hold_first_frame, unchanged
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
+from lvdm.psnr import MAX_PSNR
 
 PROMPT = "a red ball moves to the right"
 
@@ -25,7 +24,7 @@ def pipe(tmp_path_factory):
 @pytest.mark.parametrize("mode", [{}, {"loop": True}, {"height": 30, "width": 44}], ids=str)
 def test_an_exact_anchor_makes_frame_0_the_image(pipe, mode) -> None:
     result = pipe(picture(), PROMPT, anchor="exact", **mode)
-    assert result.first_frame_psnr[0] == math.inf
+    assert result.first_frame_psnr[0] == MAX_PSNR
     assert torch.isfinite(result.video).all()
 
 

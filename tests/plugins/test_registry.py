@@ -6,10 +6,14 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from small_model import picture, write_small_model
 
+from lvdm.documents import read_json
 from lvdm.generation import GenerationSettings
+from lvdm.jobs.run import make_videos
 from lvdm.plugins import all_parameters, conflicts, registry
 from lvdm.plugins.method import Hold, Need, Place
+from lvdm.request import options
 from lvdm.request.declaration import parameters_of
 
 ROOT = Path(__file__).parents[2]
@@ -84,3 +88,18 @@ def test_options_are_typed_once_and_keep_the_text_that_reads_back_equal(name: st
     written = dataclasses.replace(typed, text=None)
     assert getattr(GenerationSettings(mode=mode, **{name: str(written)}), name) == typed, "written out, it is another"
     assert getattr(dataclasses.replace(settings, num_inference_steps=3), name) is typed, "it was read again"
+
+
+def test_options_are_read_once_on_the_way_to_a_video_and_its_record(tmp_path: Path, monkeypatch) -> None:
+    """From what was typed: by the plan, the pipeline and the record, and by settings for other sizes and clips."""
+    read = []
+    parse = options._parse
+    monkeypatch.setattr(options, "_parse", lambda text, *more: read.append(text) or parse(text, *more))
+    model = write_small_model(tmp_path / "small")
+    picture().save(tmp_path / "cat.png")
+    given = {"image": tmp_path / "cat.png", "prompt": "a ball", "checkpoint": model / "model.safetensors"}
+    given |= {"camera": "pan_left:amount=0.2", "weak": "stg:scale=1", "free_u": "b1=1.2", "device": "cpu"}
+    (made,) = make_videos("animate", **given, config=model / "config.yaml", output=tmp_path / "a.mp4")
+    assert sorted(read) == ["amount=0.2", "b1=1.2", "scale=1"], "options are typed when they are checked, and no later"
+    settings = read_json(made.record)["settings"]
+    assert (settings["camera"], settings["weak"]) == ("pan_left:amount=0.2", "stg:scale=1")
