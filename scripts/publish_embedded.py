@@ -43,7 +43,9 @@ CARD: dict[str, Any] = {
         {"fs": 3, "start_time": 0.9, "at": 0.98},
         {"fs": 3, "start_time": 0.86, "at": 1.0},
     ],
-    "notes": "Trained from scratch on generated clips of moving sprites; Apache-2.0 like the code; no watermark.",
+    "notes": "Trained from scratch on generated clips of moving sprites and emoji, some of them on photographs under "
+    "CC BY 4.0 and CC0 (attribution: lvdm/data/picture_files/NOTICE); Apache-2.0 like the code; no watermark. Carries "
+    "the image's latents along (frame carrier), which the paper does not.",
 }
 TRAINING_ONLY = (
     "interpolation_probability",

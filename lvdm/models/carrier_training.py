@@ -125,20 +125,21 @@ def full_text(model: Any, batch: Mapping[str, Any]) -> Tensor:
 def training_concat(model: Any, latents: Tensor, draws: TrainingDraws, batch: Mapping[str, Any], fs: Tensor) -> Tensor:
     """What stands beside the noisy latents (b, c, t, h, w) in a training of the UNet, as in sampling.
 
-    The conditioning frame at every frame, or carried along by a carrier; of some clips both of their ends.
+    The conditioning frame at every frame, of some clips both of their ends alone; with a carrier frame 0 carried along,
+    of those clips with their last frame as it is.
     """
-    num_frames, carrier, given = latents.shape[2], model.frame_carrier, latents
+    num_frames, carrier = latents.shape[2], model.frame_carrier
     if carrier is None:
         concat = repeat_frame(pick_frames(latents, draws.cond_frame), num_frames)
+        ends = interpolation(latents[:, :, 0], latents[:, :, -1], num_frames) if num_frames > 1 else concat
     else:
         text = full_text(model, batch).to(latents.dtype)
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):  # as precise as it was trained
             concat = carrier.concat(latents[:, :, 0], text, fs, num_frames)
-        given = carrier.given(latents)
-    if draws.interpolate.any() and num_frames > 1:  # a still has no second end
-        ends = interpolation(given[:, :, 0], given[:, :, -1], num_frames)
-        concat = torch.where(draws.interpolate[:, None, None, None, None], ends, concat)
-    return concat
+        ends = torch.cat([concat[:, :, :-1], carrier.given(latents[:, :, -1:])], dim=2)
+    if not draws.interpolate.any() or num_frames == 1:  # a still has no second end
+        return concat
+    return torch.where(draws.interpolate[:, None, None, None, None], ends, concat)
 
 
 def choose_frames(num_frames: int, count: int, numbers: Sequence[int], seed: int, stream: str) -> Tensor:

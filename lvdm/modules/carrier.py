@@ -118,13 +118,13 @@ class FrameCarrier(nn.Module):
         latents = torch.where(first, latent[:, :, None], latents)  # to the bit, which sampling a grid is not
         return Carried(latents, torch.where(first, 1.0, visible), mask, camera, thing)
 
-    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, cyclic: bool = False) -> Tensor:
+    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, period: int | None = None) -> Tensor:
         """What stands beside the noisy latents, (b, c or c + 1, t, h, w).
 
-        A cyclic clip, whose first frame follows its last, goes half of the way and back.
+        With `period` the clip goes half of the way and back, so that frame `period` would be frame 0 again.
         """
         time = torch.arange(num_frames, device=latent.device)
-        frames = torch.minimum(time, num_frames - time) if cyclic else time
+        frames = time if period is None else torch.minimum(time, period - time)
         carried = self(latent, text, fs, num_frames, frames.expand(len(latent), -1))
         return torch.cat([carried.latents, carried.visible], dim=1) if self.config.visibility else carried.latents
 

@@ -303,23 +303,36 @@ class Runtime(Residence):
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)
-        first, carrier = self._latents(requests, images, "image"), self.model.frame_carrier
-        if settings.mode == "animate" and carrier is not None:
-            text = self._embed_texts([request.prompt for request in requests])
-            strides = torch.full((len(requests),), fs, device=self.device)
-            with self.resident(carrier):
-                return carrier.concat(first, text, strides, settings.num_frames, settings.long_video == "ring")
-        given = carrier.given if carrier is not None else torch.clone
-        first = given(first)
+        first = self._latents(requests, images, "image")
+        latents = {0: first}
+        for frame in sorted(pictures)[1:] if settings.mode in ("interpolate", "keyframes") else ():
+            stream = "end_image" if frame == last else f"keyframe {frame}"
+            latents[frame] = self._latents(requests, pictures[frame], stream)
+        if settings.mode == "loop":
+            latents[last] = first
+        if self.model.frame_carrier is not None:
+            return self._carried(requests, settings, latents, fs)
         if settings.mode == "animate":
             return build.repeat_frame(first, settings.num_frames)
-        if settings.mode == "loop":
-            return build.loop(first, settings.num_frames)
-        latents = {0: first}
-        for frame in sorted(pictures)[1:]:
-            stream = "end_image" if frame == last else f"keyframe {frame}"
-            latents[frame] = given(self._latents(requests, pictures[frame], stream))
         return build.place_keyframes(latents, settings.num_frames)
+
+    def _carried(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        latents: Mapping[int, Tensor],
+        fs: int,
+    ) -> Tensor:
+        """Frame 0 carried along, to and fro in loops, and the other given frames as they are."""
+        carrier, count = self.model.frame_carrier, settings.num_frames
+        period = count if settings.long_video == "ring" else count - 1 if settings.mode == "loop" else None
+        text = self._embed_texts([request.prompt for request in requests])
+        strides = torch.full((len(requests),), fs, device=self.device)
+        with self.resident(carrier):
+            concat = carrier.concat(latents[0], text, strides, count, period)
+        for frame in sorted(latents)[1:]:
+            concat[:, :, frame] = carrier.given(latents[frame])
+        return concat
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:
         """Posterior samples (b, 4, h, w) of images (b, 3, H, W): each distinct image meets the encoder once."""
