@@ -20,7 +20,7 @@ from lvdm.generation import GenerationSettings
 from lvdm.generation_effects import Circumstances, effective
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import suffix_of
-from lvdm.jobs.run import ProgressOf, also_kept
+from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
@@ -220,7 +220,9 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     return ExtensionRecord(path, str(record["video"]), Path(given["video"]), layer, threads, hashes)
 
 
-def run_extension(plan: ExtensionPlan, progress: ProgressOf | None = None) -> ExtendedVideo:
+def run_extension(
+    plan: ExtensionPlan, progress: ProgressOf | None = None, load: Load = ChosenModel.load
+) -> ExtendedVideo:
     """Write the longer video and its record, segment by segment. Raises `ValueError`.
 
     A replay sets torch's number of threads, which all threads of the process share.
@@ -230,7 +232,7 @@ def run_extension(plan: ExtensionPlan, progress: ProgressOf | None = None) -> Ex
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    pipe = plan.model.load()
+    pipe = load(plan.model)
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)
     known = fitted_video(frames, size.height, size.width, settings.fit)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.memory import announce_memory
+from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
 from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.media.atomic import together
@@ -35,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 ProgressOf = Callable[[str], AbstractContextManager[ProgressCallback | None]]
 """From the title of a batch to a block in which its progress is reported."""
+Load = Callable[[ChosenModel], DynamiCrafterPipeline]
+"""From a model to its pipeline; one that makes many videos may keep it."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def make_videos(
     return list(run(plan_videos(mode, **given), batch_size, progress))
 
 
-def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> Iterator[Event]:
+def run(
+    plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None, load: Load = ChosenModel.load
+) -> Iterator[Event]:
     """Load the model and make the videos, `batch_size` at a time; each is given when it lies at its place.
 
     In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. A replay sets torch's
@@ -103,7 +108,7 @@ def run(plan: Plan, batch_size: int = 1, progress: ProgressOf | None = None) -> 
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = _Work(plan, plan.model.load(), waiting, len(todo), progress or (lambda title: nullcontext()))
+    work = _Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()))
     for batch in _batches(todo, batch_size):
         yield from work.make(batch)
 
