@@ -35,12 +35,29 @@ def start_trainer(arguments: Sequence[str], log: Path) -> ForkServerProcess:
     return process
 
 
+def start_command(arguments: Sequence[str], log: Path) -> ForkServerProcess:
+    """`dynamicrafter ...` in a process of its own, as `start_trainer` does it; for the command `serve`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lvdm.cli.app", "lvdm.serving.app", "uvicorn"])
+    process = context.Process(target=_run_command, args=(list(arguments), str(log), fresh_environment()))
+    process.start()
+    return process
+
+
 def _run_trainer(arguments: Sequence[str], log: str, environment: Mapping[str, str]) -> None:
+    _run(["main/trainer.py", *arguments], "lvdm.fit.trainer", log, environment)
+
+
+def _run_command(arguments: Sequence[str], log: str, environment: Mapping[str, str]) -> None:
+    _run(["dynamicrafter", *arguments], "lvdm.cli.launch", log, environment)
+
+
+def _run(words: list[str], module: str, log: str, environment: Mapping[str, str]) -> None:
     with open(log, "ab", buffering=0) as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     multiprocessing.set_start_method("fork", force=True)  # as in a process that nobody forked, for loader workers
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = ["main/trainer.py", *arguments]
-    runpy.run_module("lvdm.fit.trainer", run_name="__main__", alter_sys=True)
+    sys.argv = words
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -54,6 +54,7 @@ ROOMS = (
     "lvdm.training_memory",
     "lvdm.quality",
     "lvdm.jobs",
+    "lvdm.serving",
     "lvdm.evaluation",
     "lvdm.fit",
     "lvdm.cli",
@@ -66,6 +67,7 @@ LEAVES = {
     "lvdm.evaluation": ("lvdm.cli", "scripts"),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
+    "lvdm.serving": ("lvdm.cli",),
 }
 """Parts that only some others may import."""
 DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
@@ -81,6 +83,10 @@ EXTERNAL = {
     "kornia": ("lvdm.modules.encoders.",),
     "av": ("lvdm.media.", "lvdm.data.", "lvdm.cli.inspection."),  # `doctor` tells which codecs there are
     "imageio": ("lvdm.media.", "lvdm.data."),
+    "fastapi": ("lvdm.serving.",),
+    "starlette": ("lvdm.serving.",),
+    "uvicorn": ("lvdm.cli.serve.",),
+    "prometheus_client": ("lvdm.serving.",),
     "typer": ("lvdm.cli.",),
     "rich": ("lvdm.cli.", "lvdm.fit."),
     "argparse": ("lvdm.cli.", "lvdm.fit.", "scripts."),

@@ -20,6 +20,7 @@ from lvdm.cli.inspection import doctor, info
 from lvdm.cli.merge import merge
 from lvdm.cli.motion_statistics import motion_levels
 from lvdm.cli.options import GeneratingCommand
+from lvdm.cli.serve import serve
 from lvdm.cli.statistics import analytic_init
 from lvdm.cli.train import TRAIN_SETTINGS, train
 from lvdm.versions import installed_version
@@ -27,7 +28,7 @@ from lvdm.versions import installed_version
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, text_to_video, extend):
     app.command(cls=GeneratingCommand)(command)
-for command in (info, convert, merge, doctor):
+for command in (info, convert, merge, doctor, serve):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
 

@@ -1,0 +1,279 @@
+"""What a request asks for, from JSON or a form, before anything of it is believed: parameters and images.
+
+Names are those of `lvdm.request`, and the few that video APIs share: `model`, `input_reference`, `seconds`, `size`.
+Images and videos come with the request. Text that names a file or an address is refused and never looked up, and
+what a client calls its file is not read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lvdm.documents import DocumentError, parse_json
+from lvdm.jobs.plan import suffix_of
+from lvdm.media.images import load_image
+from lvdm.request.declaration import ALL_MODES, known_name
+from lvdm.request.layers import all_parameters, check_mode, checked
+from lvdm.request.parameters import OutputParameters
+from lvdm.serving.models import ListedModel
+from lvdm.serving.settings import Limits
+
+IMAGES = ("image", "end_image", "keep_mask")
+UPLOADS = (*IMAGES, "keyframes", "video")
+"""Parameters whose value is a file, which comes with the request."""
+SERVER_FILES = (
+    *("checkpoint", "config", "towers", "loras", "late_weights", "start_statistics"),
+    *("prompts", "replay", "output"),
+)
+"""Parameters that name a file where the videos are made."""
+SERVER_CHOICES = {"device": "", "overwrite": "", "preset": "; give model, the name of one of its models"}
+"""Parameters that are for whoever runs the server, and what to do instead."""
+SHARED = ("mode", "model", "input_reference", "seconds", "size")
+"""Fields that are no parameters: those that choose, and those of other video APIs."""
+
+MADE = "out"
+"""The folder, in that of a job, of what is made."""
+_DATA_URL = re.compile(r"data:(?:image|video)/[\w.+-]+(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
+_SHORTEST = 64
+"""Characters; shorter text is a name and no image."""
+_KEYFRAME = re.compile(r"keyframes\[(\d{1,7})\]")
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came with a request: the parameter whose value it is, and of a key frame its number."""
+
+    parameter: str
+    content: bytes
+    frame: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called here, whatever the client calls it."""
+        return self.parameter if self.frame is None else f"keyframe_{self.frame}"
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a request by name: values as they came, and files. Nothing is checked."""
+
+    values: Mapping[str, Any]
+    uploads: tuple[Upload, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request in the words of `lvdm.request`.
+
+    values   parameters by name, as JSON can hold them; without files
+    uploads  parameter, number of the key frame and name of each file
+    """
+
+    mode: str
+    model: str
+    values: Mapping[str, Any]
+    uploads: tuple[tuple[str, int | None, str], ...]
+    dry_run: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """For the store."""
+        uploads = [list(upload) for upload in self.uploads]
+        return {"mode": self.mode, "model": self.model, "values": dict(self.values), "uploads": uploads}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Asked:
+        """From the store."""
+        uploads = tuple((parameter, frame, name) for parameter, frame, name in tree["uploads"])
+        return cls(tree["mode"], tree["model"], tree["values"], uploads)
+
+    def given(self, folder: Path) -> dict[str, Any]:
+        """The parameters with the files of `folder`, and a name for the output in it."""
+        given = dict(self.values)
+        keyframes = []
+        for parameter, frame, name in self.uploads:
+            if frame is None:
+                given[parameter] = folder / name
+            else:
+                keyframes.append((frame, folder / name))
+        if keyframes:
+            given["keyframes"] = keyframes
+        suffix = suffix_of(OutputParameters(format=given.get("format")))
+        return given | {"output": folder / MADE / f"video{suffix}"}
+
+
+def fields_of_json(text: bytes) -> Fields:
+    """The fields of a JSON object. Raises `ValueError`."""
+    tree = parse_json(text, "the body")
+    if not isinstance(tree, dict):
+        raise DocumentError('the body is not a JSON object; give one, such as {"prompt": "the ball rolls"}')
+    values, uploads = dict(tree), list[Upload]()
+    reference = values.get("input_reference")
+    if isinstance(reference, dict) and set(reference) == {"image_url"}:
+        values["input_reference"] = reference["image_url"]
+    for name in ("input_reference", *UPLOADS):
+        value = values.pop(name, None)
+        if name == "keyframes" and value is not None:
+            uploads += [Upload(name, _decoded(f"{name}[{frame}]", item), frame) for frame, item in _pairs(value)]
+        elif value is not None:
+            uploads.append(Upload(name, _decoded(name, value)))
+    return Fields(values, tuple(uploads))
+
+
+def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
+    """The fields of a form, text or the content of files, in their order. Raises `ValueError`."""
+    values, uploads, declared = dict[str, Any](), list[Upload](), all_parameters()
+    for name, content in items:
+        keyframe = _KEYFRAME.fullmatch(name)
+        if keyframe or name in ("input_reference", *UPLOADS):
+            if name == "keyframes":
+                raise ValueError("of a form, the image of frame 15 is the field keyframes[15]; keyframes is none")
+            content = _decoded(name, content) if isinstance(content, str) else content
+            uploads.append(Upload("keyframes" if keyframe else name, content, int(keyframe[1]) if keyframe else None))
+            continue
+        known_name(name, (*SHARED, *declared), "parameter")
+        if not isinstance(content, str):
+            raise ValueError(f"{name} is not a file; give its value as text")
+        if name in declared and typing.get_origin(declared[name].kind) is tuple:
+            values.setdefault(name, []).append(content)
+            continue
+        if name in values:
+            raise ValueError(f"{name} was given twice; leave out one")
+        values[name] = content if name in SHARED or name in SERVER_FILES else declared[name].read(content)
+    return Fields(values, tuple(uploads))
+
+
+def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked, tuple[Upload, ...]]:
+    """The request, checked by the declaration, and its files under the names that they get. Raises `ValueError`."""
+    values = {name: value for name, value in fields.values.items() if value is not None}
+    name = _text(values.pop("model", next(iter(models))), "model")
+    model = models[known_name(name, models, "model")]
+    uploads = _own_names(fields.uploads, values.get("mode"))
+    there = {upload.parameter for upload in uploads}
+    usual = "keyframes" if "keyframes" in there else "animate" if there else "text-to-video"
+    mode = known_name(_text(values.pop("mode", usual), "mode"), ALL_MODES, "mode")
+    if mode == "animate" and "keyframes" in there:
+        mode = "keyframes"  # as on the command line
+    _refuse(values)
+    values = _sized(values)
+    seconds = values.pop("seconds", None)
+    typed = checked(values)
+    dry_run = bool(typed.pop("dry_run", False))
+    check_mode([*typed, *there], mode)
+    if seconds is not None:
+        fps = typed.get("playback_fps", float(model.card.playback_fps))
+        typed["num_frames"] = checked({"num_frames": _frames(seconds, fps, mode, typed)})["num_frames"]
+    names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads)
+    return Asked(mode, name, typed, names, dry_run), uploads
+
+
+def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
+    """Write the files into `folder` and read each once. Raises `ValueError` for what is no image or video of ours."""
+    for upload in uploads:
+        path = folder / upload.name
+        path.write_bytes(upload.content)
+        if upload.parameter == "video":
+            limits.check_video(path)
+        else:
+            load_image(path, limits.image_pixels)
+
+
+def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:
+    """The uploads by the names of parameters, each of which is there once."""
+    first = "video" if mode == "extend" else "image"
+    renamed = [Upload(first if u.parameter == "input_reference" else u.parameter, u.content, u.frame) for u in uploads]
+    both = {first, "input_reference"} <= {upload.parameter for upload in uploads}
+    seen = set[tuple[str, int | None]]()
+    for upload in renamed:
+        key = upload.parameter, upload.frame
+        if key in seen:
+            also = " (as input_reference too)" if both and upload.parameter == first else ""
+            raise ValueError(f"{upload.name} was given twice{also}; leave out one")
+        seen.add(key)
+    return tuple(renamed)
+
+
+def _refuse(values: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for what no request decides."""
+    for name in values:
+        known_name(name, (*SHARED, *all_parameters()), "parameter")
+        if name in SERVER_FILES:
+            raise ValueError(f"{name} names a file of the server, which no request does; leave it out")
+        if name in SERVER_CHOICES:
+            raise ValueError(f"{name} is what the server decides; leave it out{SERVER_CHOICES[name]}")
+
+
+def _sized(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with width and height in the place of size."""
+    found = dict(values)
+    size = found.pop("size", None)
+    if size is None:
+        return found
+    match = _SIZE.fullmatch(_text(size, "size"))
+    if match is None:
+        raise ValueError(f"size {size[:40]!r} is not possible; use WIDTHxHEIGHT, such as 512x320")
+    if "width" in found or "height" in found:
+        raise ValueError("size and width or height were given; leave out one")
+    return found | {"width": int(match[1]), "height": int(match[2])}
+
+
+def _frames(seconds: object, fps: float, mode: str, typed: Mapping[str, Any]) -> int:
+    """The length of a video of so many seconds."""
+    if "num_frames" in typed:
+        raise ValueError("seconds and num_frames were given; leave out one")
+    if mode == "extend":
+        raise ValueError("extend does not read seconds; give num_frames, the number of new ones")
+    try:
+        number = float(seconds) if isinstance(seconds, str | int | float) and not isinstance(seconds, bool) else 0.0
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 3600:
+        raise ValueError(f"seconds {str(seconds)[:40]!r} is not possible; use a number above 0, up to 3600")
+    return max(1, round(number * fps)) + (mode == "loop")  # of a loop the file is without the last frame
+
+
+def _pairs(value: Any) -> list[tuple[int, Any]]:
+    """Key frames as pairs of a number and what should be an image."""
+    items = value.items() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    found = []
+    for item in items:
+        pair = item if isinstance(item, list | tuple) else ()
+        frame = pair[0] if len(pair) == 2 else None
+        if isinstance(frame, str) and frame.isdecimal() and frame.isascii() and len(frame) <= 7:
+            frame = int(frame)
+        if isinstance(frame, bool) or not isinstance(frame, int) or not 0 <= frame < 10**7:
+            raise ValueError(
+                'keyframes should be pairs of a frame and an image, such as [[15, "data:image/png;base64,..."]]'
+            )
+        found.append((frame, pair[1]))
+    return found
+
+
+def _decoded(name: str, value: Any) -> bytes:
+    """The bytes of a data URL or of base64. Raises `ValueError` for anything else, such as a name or an address."""
+    if isinstance(value, str):
+        start = _DATA_URL.match(value)
+        text = value[start.end() :] if start else value
+        if start or (len(text) >= _SHORTEST and _BASE64.fullmatch(text)):
+            try:
+                return base64.b64decode("".join(text.split()), validate=True)
+            except binascii.Error:
+                raise ValueError(f"{name} is not valid base64; encode the file again") from None
+    raise ValueError(
+        f"{name} is not a file in base64; give a data URL (data:image/png;base64,...) or upload it: names of files and "
+        "addresses are not read"
+    )
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} {str(value)[:40]} is not possible; use text")
+    return value

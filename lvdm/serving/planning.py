@@ -1,0 +1,106 @@
+"""From a request to the plan of `lvdm.jobs`, with the models of the server and within its limits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lvdm.documents import cut_line
+from lvdm.jobs.extend import ExtensionPlan, plan_extension
+from lvdm.jobs.memory import plan_for
+from lvdm.jobs.plan import Plan, plan_videos
+from lvdm.request.declaration import known_name
+from lvdm.serving.asking import Asked
+from lvdm.serving.settings import Settings
+
+PATHS = (
+    *("video", "image", "end_image", "keep_mask", "start_statistics"),
+    *("config", "checkpoint", "towers", "late_weights", "file"),
+)
+"""Keys of a record whose values are names of files."""
+
+
+def plan_job(asked: Asked, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
+    """The plan of a request whose files are in `folder`; what is made goes into a folder in it. Raises `ValueError`."""
+    known_name(asked.model, settings.models, "model")  # a job may be older than the server
+    given = dict(settings.machine) | asked.given(folder) | settings.models[asked.model].values()
+    if asked.mode != "extend":
+        plan = plan_videos(asked.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
+        settings.limits.check_plan(plan)
+        return plan
+    video = given.pop("video", None)
+    if video is None:
+        raise ValueError("extend needs a video, and none was given")
+    extension = plan_extension(video, **given)
+    settings.limits.check_extension(extension, settings.limits.check_video(video))
+    return extension
+
+
+def about(plan: Plan | ExtensionPlan, dry_run: bool = False) -> dict[str, Any]:
+    """What a plan came to, for people and for JSON; on a dry run also the memory that it needs."""
+    if isinstance(plan, ExtensionPlan):
+        told = {"prompt": plan.inputs.prompt, "seed": plan.seed, "num_frames": plan.extension.num_frames}
+        return told | {"num_inference_steps": plan.settings.num_inference_steps, "videos": 1}
+    request = plan.videos[0].request
+    told = {
+        "prompt": request.inputs.prompt,
+        "seed": request.seed,
+        "width": request.size.inner.width,
+        "height": request.size.inner.height,
+        "num_frames": request.settings.num_frames - plan.drop_last_frame,
+        "playback_fps": plan.playback_fps,
+        "num_inference_steps": request.settings.num_inference_steps,
+        "videos": len(plan.videos),
+        "digest": plan.videos[0].digest,
+    }
+    return told | {"memory_bytes": plan_for(plan.model, request).total} if dry_run else told
+
+
+class _Heard(logging.Handler):
+    """The warnings of one thread."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._thread = threading.get_ident()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message of `record`, once."""
+        if record.thread == self._thread and (line := record.getMessage()) not in self.lines:
+            self.lines.append(line)
+
+
+@contextmanager
+def heard_warnings() -> Iterator[list[str]]:
+    """The warnings that the library logs in this thread, as they come."""
+    handler, logger = _Heard(), logging.getLogger("lvdm")
+    logger.addHandler(handler)
+    try:
+        yield handler.lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def public(text: str, folder: Path, settings: Settings) -> str:
+    """A message without the places of this machine: one line, uploads and models by their names."""
+    for model in settings.models.values():
+        for path in (model.files.checkpoint, model.files.config):
+            text = text.replace(str(path), f"the {path.suffix.lstrip('.')} file of model {model.name}")
+    for place in (folder, settings.jobs):
+        text = text.replace(f"{place}/", "").replace(f"{place}\\", "").replace(str(place), "the folder of the job")
+    return cut_line("; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip()))
+
+
+def public_record(record: Any) -> Any:
+    """A record without the places of files: their names alone."""
+    if isinstance(record, dict):
+        return {key: _name(value) if key in PATHS else public_record(value) for key, value in record.items()}
+    return [public_record(item) for item in record] if isinstance(record, list) else record
+
+
+def _name(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) else public_record(value)

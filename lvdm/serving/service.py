@@ -1,0 +1,143 @@
+"""What the routes do: take requests, tell of jobs, cancel them. Files of a job are whole, or not there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lvdm.errors import UserError
+from lvdm.media.atomic import OutputError
+from lvdm.serving.asking import MADE, Asked, Fields, store_uploads, understand
+from lvdm.serving.metrics import Metrics
+from lvdm.serving.planning import about, heard_warnings, plan_job, public
+from lvdm.serving.settings import Settings, SettingsError
+from lvdm.serving.store import FINAL, Job, JobStore
+from lvdm.serving.worker import Live, Worker
+
+logger = logging.getLogger(__name__)
+
+INCOMING = ".incoming"
+"""Folder, in that of the jobs, of requests that are not taken yet."""
+LONGEST_WAIT = 600
+"""Seconds after which a client that found the queue full is told to ask again, at most."""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a request would come to."""
+
+    asked: Asked
+    about: dict[str, Any]
+    warnings: tuple[str, ...]
+
+
+class RequestRefusedError(UserError):
+    """A request that cannot be carried out; the message is for the client."""
+
+
+class Service:
+    """One server at work; several threads may use it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the folder of jobs. Raises `SettingsError` and `StoreError`."""
+        jobs = settings.jobs
+        try:
+            jobs.mkdir(parents=True, exist_ok=True)
+            self.store = JobStore(jobs / "jobs.sqlite3")
+            shutil.rmtree(jobs / INCOMING, ignore_errors=True)
+            (jobs / INCOMING).mkdir()
+        except OSError as error:
+            raise SettingsError(f"{jobs}: cannot be used ({error.strerror or error}); give --jobs another") from error
+        self.settings, self.metrics = settings, Metrics()
+        self.worker = Worker(settings, self.store, self.metrics)
+        self._planning = threading.Lock()
+        self._remove_strangers()
+
+    def check_room(self) -> None:
+        """Raise `QueueFullError` if no further job may wait."""
+        self.store.check_room(self.settings.limits.queue)
+
+    def add(self, fields: Fields) -> Job | DryRun:
+        """A job for a request, or with `dry_run` what it would come to. Raises `ValueError`; then nothing is left."""
+        job = f"video_{secrets.token_hex(12)}"
+        folder = self.settings.jobs / INCOMING / job
+        try:
+            with heard_warnings() as heard, self._planning:  # one at a time, so that few images are in memory
+                try:
+                    asked, uploads = understand(fields, self.settings.models)
+                    folder.mkdir()
+                    store_uploads(uploads, folder, self.settings.limits)
+                    told = about(plan_job(asked, folder, self.settings), asked.dry_run)
+                except OutputError:  # the disk's affair, not the client's
+                    raise
+                except ValueError as error:
+                    raise RequestRefusedError(public(str(error), folder, self.settings)) from error
+            warnings = tuple(public(line, folder, self.settings) for line in heard)
+            if asked.dry_run:
+                return DryRun(asked, told, warnings)
+            shutil.rmtree(folder / MADE, ignore_errors=True)  # what planning looked at
+            return self._take(job, folder, asked, told, warnings)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def cancel(self, job: Job) -> None:
+        """End a job that waits or is running, within one step."""
+        if self.store.cancel(job.id) == "queued":  # else the worker ends it
+            shutil.rmtree(self.settings.jobs / job.id, ignore_errors=True)
+            self.metrics.videos.labels("cancelled").inc()
+
+    def remove(self, job: Job) -> bool:
+        """Forget a job that is at its end, and its files."""
+        removed = self.store.remove(job.id)
+        if removed:
+            shutil.rmtree(self.settings.jobs / job.id, ignore_errors=True)
+        return removed
+
+    def live(self, job: Job) -> Live | None:
+        """How far a job is that is running."""
+        return self.worker.live(job.id) if job.status == "running" else None
+
+    def file(self, job: Job, number: int, variant: str) -> Path | None:
+        """A file that a completed job made; None if it made no such one."""
+        if job.status != "completed" or not 1 <= number <= len(job.files):
+            return None
+        name = job.files[number - 1].get(variant)
+        path = None if name is None else self.settings.jobs / job.id / MADE / name
+        return path if path is not None and path.is_file() else None
+
+    def expires(self, job: Job) -> float | None:
+        """When the job is forgotten, in seconds since 1970; None while it is not at its end."""
+        return None if job.finished is None else job.finished + self.settings.keep_days * 86400
+
+    def retry_after(self) -> int:
+        """In how many seconds a place in the queue is free, as a rule."""
+        return max(1, min(LONGEST_WAIT, round(self.store.usual_seconds() or 10)))
+
+    def _take(self, job: str, folder: Path, asked: Asked, told: dict[str, Any], warnings: tuple[str, ...]) -> Job:
+        """Make it a job: its files first, so that no job is without them."""
+        place = self.settings.jobs / job
+        os.replace(folder, place)
+        try:
+            taken = self.store.add(job, asked.as_json(), told, warnings, self.settings.limits.queue)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        self.worker.wake()
+        return taken
+
+    def _remove_strangers(self) -> None:
+        """Remove the folders of requests that were never taken, and of jobs that are forgotten."""
+        known = self.store.ids()
+        for path in self.settings.jobs.glob("video_*"):
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+        for name in known:
+            job = self.store.get(name)
+            if job is not None and job.status in FINAL and job.status != "completed":
+                shutil.rmtree(self.settings.jobs / name, ignore_errors=True)

@@ -1,0 +1,40 @@
+"""Where the server is tested: the small model, a folder of jobs, and a client in the same process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving_client import Server, running
+from small_model import write_small_model
+
+from lvdm.serving.models import ListedModel, list_models
+from lvdm.serving.settings import Limits, Settings
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ListedModel]:
+    """The small model, which can do every mode but text-to-video, under the name tiny."""
+    folder = write_small_model(tmp_path_factory.mktemp("models") / "tiny")
+    return list_models([f"tiny={folder}"])
+
+
+@pytest.fixture
+def start(tmp_path: Path, models: Mapping[str, ListedModel]) -> Iterator[Callable[..., Server]]:
+    """Start a server with other settings than the usual ones; it ends with the test."""
+    with ExitStack() as stack:
+
+        def started(jobs: Path = tmp_path / "jobs", limits: Limits | None = None, **changes: Any) -> Server:
+            settings = Settings(jobs, changes.pop("models", models), limits=limits or Limits(), **changes)
+            return stack.enter_context(running(settings))
+
+        yield started
+
+
+@pytest.fixture
+def server(start: Callable[..., Server]) -> Server:
+    """A server with the usual settings."""
+    return start()

@@ -1,0 +1,111 @@
+"""Who may ask: this machine alone, or whoever has the key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import uvicorn
+from serving_client import Server
+from typer.testing import CliRunner
+
+from lvdm.cli.app import app
+from lvdm.serving.models import ListedModel, list_models
+from lvdm.serving.settings import Settings, SettingsError
+
+KEY = "a key of 24 characters.."
+
+
+def test_with_a_key_nothing_is_answered_without_it(start: Callable[..., Server]) -> None:
+    server = start(api_key=KEY, host="0.0.0.0")
+    client = server.client
+    for method, path in (("GET", "/v1/videos"), ("POST", "/v1/videos"), ("GET", "/v1/models"), ("GET", "/metrics")):
+        for shown in (None, f"Bearer {KEY}x", "Bearer ", f"Basic {KEY}", f"Bearer {KEY[:-1]}", "Bearer \u00e9"):
+            headers = {} if shown is None else {"Authorization": shown.encode("utf-8")}
+            answer = client.request(method, path, headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), (method, path, shown)
+            assert KEY not in answer.text
+    assert client.get("/openapi.json").status_code == 401
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/v1/videos", headers={"Authorization": f"Bearer {KEY}", "Host": "videos.org"}).status_code == 200
+
+
+def test_without_a_key_other_names_and_pages_of_other_sites_are_refused(server: Server) -> None:
+    for host in ("videos.org", "127.0.0.1.videos.org", "", "[::1", "0.0.0.0"):
+        assert server.client.get("/v1/videos", headers={"Host": host}).status_code == 403, host
+    for host in ("127.0.0.1:8000", "localhost", "[::1]:8000", "127.0.0.2"):
+        assert server.client.get("/v1/videos", headers={"Host": host}).status_code == 200, host
+    for origin in ("https://videos.org", "null", "http://localhost.videos.org"):
+        answer = server.client.post("/v1/videos", headers={"Origin": origin}, data={"prompt": "a"})
+        assert answer.status_code == 403, origin
+        assert answer.json()["error"]["message"] == "pages of other sites may not use this server"
+    assert server.client.post("/v1/videos", headers={"Origin": "http://localhost:7860"}, json={}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "videos.org", ""])
+def test_elsewhere_only_with_a_key(host: str, models: Mapping[str, ListedModel], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="give --api-key too, or set DYNAMICRAFTER_API_KEY"):
+        Settings(tmp_path, models, host=host)
+    assert Settings(tmp_path, models, host=host, api_key=KEY).host == host
+    assert KEY not in repr(Settings(tmp_path, models, host=host, api_key=KEY))
+
+
+@pytest.mark.parametrize("key", ["", "short", "schlüssel-und-mehr"])
+def test_keys_that_are_none(key: str, models: Mapping[str, ListedModel], tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--api-key is too short or not ASCII"):
+        Settings(tmp_path, models, api_key=key)
+
+
+@pytest.fixture
+def never_listens(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    told: dict[str, object] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: told.update(options, app=app))
+    return told
+
+
+def test_the_command(never_listens: dict[str, object], tmp_path: Path, models: Mapping[str, ListedModel]) -> None:
+    small = models["tiny"].files.config.parent
+    words = [
+        "serve",
+        "--jobs",
+        str(tmp_path / "jobs"),
+        "--model",
+        f"small={small}",
+        "--max-frames",
+        "9",
+        "--port",
+        "81",
+    ]
+    run = CliRunner().invoke(app, words)
+    assert run.exit_code == 0, run.output
+    assert run.output.startswith("http://127.0.0.1:81  (models: small; jobs: ")
+    assert (never_listens["host"], never_listens["port"]) == ("127.0.0.1", 81)
+    settings = never_listens["app"].state.service.settings  # type: ignore[attr-defined]
+    assert (settings.limits.frames, settings.limits.upload_bytes, settings.keep_days) == (9, 32_000_000, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--host", "0.0.0.0"], "lets other machines in"),
+        (["--model", "tony"], "model 'tony' is not known; did you mean 'tiny'?"),
+        (["--model", "a=nowhere"], "nowhere is neither a file, a folder nor a preset"),
+        (["--model", "../a=tiny"], "is a name and not a path"),
+        (["--model", "tiny", "--model", "tiny"], "--model gives tiny twice"),
+        (["--dtype", "fp8"], "dtype 'fp8' is not known"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_commands_that_do_not_start(
+    words: list[str], message: str, never_listens: dict[str, object], tmp_path: Path
+) -> None:
+    run = CliRunner().invoke(app, ["serve", "--jobs", str(tmp_path / "jobs"), *words])
+    assert run.exit_code == 2
+    assert message in run.output
+    assert not never_listens
+
+
+def test_the_embedded_model_is_the_usual_one() -> None:
+    (model,) = list_models(()).values()
+    assert (model.name, model.card.name) == ("tiny", "tiny")
