@@ -24,7 +24,7 @@ from lvdm.cli.evaluate_extract import extract_missing, show_report
 from lvdm.evaluation.building import Extractors, build_extractors
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_sets import Evaluation
-from lvdm.evaluation.comparison import Contest, compare
+from lvdm.evaluation.comparison import EvaluationPair, compare
 from lvdm.evaluation.manifest import Manifest, read_manifest, relative_path, write_manifest
 from lvdm.evaluation.manifest_making import make_procedural
 from lvdm.evaluation.protocols import Protocol, load_protocol
@@ -100,8 +100,8 @@ def measure(
         write_results(found, folder / variant.folder)
         comparison = None
         if variant != FULL:
-            contest = Contest.of(protocol, sets[FULL], sets[variant], real)
-            comparison = comparisons[variant.name] = compare(store, contest, extractors.common, extractors.pairs)
+            pair = EvaluationPair.of(protocol, sets[FULL], sets[variant], real)
+            comparison = comparisons[variant.name] = compare(store, pair, extractors.common, extractors.pairs)
             write_comparison(comparison, folder / variant.folder)
         write_report(Findings(found, comparison), folder / variant.folder, (folder / variant.folder, real.folder))
     return results, comparisons

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Difference, MetricRow, Results
+from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, MetricDifference, MetricRow, Results
 from lvdm.generation import GenerationSettings
 
 INTRODUCTION = """\
 # What the two ways in for the image are worth
 
-DynamiCrafter shows the image to its network twice: as *context tokens* beside those of the sentence (a query
+DynamiCrafter shows the image to its network twice: as *context tokens* beside those of the prompt (a query
 transformer over CLIP's image tokens), and as its *latent*, concatenated to the noise. Here the embedded model animates
 the same held-out clips with one of them taken away, or both, in every branch of the guidance: tokens become those of a
 grey image, latents become zeros.
@@ -26,7 +26,7 @@ LIMITS = """\
 - The clips are generated ones of 64x64 pixels. Nothing here carries over to photographs or to the released models.
 - `FD[stpyr-v1]` is a distance of hand-made statistics, not FVD, and has no scale that compares with published numbers.
 - Similarities by `tiny-clip` are as good as that small CLIP: read its card before reading anything into them.
-- A video that stands still has a perfect similarity to its image: read fidelity together with motion.
+- A static video has a perfect similarity to its image: read fidelity together with motion.
 - At 95 % about one difference in twenty is separated by chance alone, and there are eighteen in each column: look at
   its size before its verdict.
 """
@@ -83,11 +83,11 @@ def _differences(name: str, comparisons: Mapping[str, Comparison]) -> list[str]:
     return [name, *(_difference(_find(name, comparison)) for comparison in comparisons.values())]
 
 
-def _find(name: str, comparison: Comparison) -> Difference | None:
+def _find(name: str, comparison: Comparison) -> MetricDifference | None:
     return next((own for own in comparison.differences if own.name == name), None)
 
 
-def _difference(own: Difference | None) -> str:
+def _difference(own: MetricDifference | None) -> str:
     if own is None or own.low is None or own.high is None:
         return "-"
     verdict = {"A is better": "worse", "B is better": "better"}.get(own.verdict, own.verdict)

@@ -24,7 +24,7 @@ from lvdm.pipeline.runtime import Runtime
 
 @dataclass(frozen=True)
 class Variant:
-    """What the denoiser is told: `tokens` of the image beside the sentence, and its latents, concatenated."""
+    """What the denoiser reads: `tokens` of the image beside the prompt, and its latents, concatenated."""
 
     name: str
     tokens: bool

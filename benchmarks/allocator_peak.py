@@ -1,4 +1,4 @@
-"""How much memory torch's CPU allocator really hands out, told by torch's profiler. Nothing of ours counts here."""
+"""How much memory torch's CPU allocator really hands out, reported by torch's profiler. Nothing of ours counts here."""
 
 from __future__ import annotations
 

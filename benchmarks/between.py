@@ -1,4 +1,4 @@
-"""From picture to picture with the embedded model, which animates one: how near both ends come, and what is between.
+"""From image to image with the embedded model, which animates one: how near both ends come, and what is between.
 
     python benchmarks/between.py --output outputs/between
 
@@ -34,12 +34,12 @@ ROWS: Mapping[str, tuple[Mapping[str, Any], bool]] = {
     "trf, repeats 3": ({"between": "trf:repeats=3"}, True),
     "vibid": ({"between": "vibid"}, True),
     "vibid, back first": ({"between": "vibid:first=back"}, True),
-    "trf, sentence back": ({"between": "trf", "between_prompt": ""}, True),
-    "trf, repeats 3, sentence back": ({"between": "trf:repeats=3", "between_prompt": ""}, True),
-    "vibid, sentence back": ({"between": "vibid", "between_prompt": ""}, True),
-    "vibid, sentence back, exact": ({"between": "vibid", "between_prompt": "", "anchor": "exact"}, True),
+    "trf, prompt back": ({"between": "trf", "between_prompt": ""}, True),
+    "trf, repeats 3, prompt back": ({"between": "trf:repeats=3", "between_prompt": ""}, True),
+    "vibid, prompt back": ({"between": "vibid", "between_prompt": ""}, True),
+    "vibid, prompt back, exact": ({"between": "vibid", "between_prompt": "", "anchor": "exact"}, True),
 }
-"""Settings, and whether the last image is given. A sentence back says what the reversed clip shows."""
+"""Settings, and whether the last image is given. A prompt back says what the reversed clip shows."""
 
 
 def measure(

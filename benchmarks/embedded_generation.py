@@ -44,7 +44,7 @@ def generate(
     ends: Sequence[Tensor] | None = None,
     loop: bool = False,
 ) -> list[Tensor]:
-    """One video (3, t, H, W) for each image (3, H, W), which ends at the image of `ends` or at its own if told so."""
+    """One video (3, t, H, W) for each image (3, H, W), which ends at the image of `ends` or at its own with `loop`."""
     videos: dict[int, Tensor] = {}
     batches = []
     for stride in sorted(set(strides)):  # one value for a whole batch

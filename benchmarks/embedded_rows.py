@@ -24,7 +24,7 @@ from motion_classes import (
     wrong_caption,
 )
 from motion_measures import direction_error, nearest_motions, speed_ratio
-from photographs import SENTENCES, find_photographs, move_camera, read_photograph, register
+from photographs import PROMPTS, find_photographs, move_camera, read_photograph, register
 from rich.progress import track
 from sheets import write_rows
 from torch import Tensor
@@ -60,7 +60,7 @@ class Bench:
 
     @property
     def telling_space(self) -> ProceduralConfig:
-        """Those on whose background every class of motion can be told from every other."""
+        """Those on whose background every class of motion can be distinguished from every other."""
         return dataclasses.replace(self.space, backgrounds=TELLING_BACKGROUNDS)
 
     def drawn(self, motions: Sequence[str], count: int, space: ProceduralConfig) -> tuple[list[Scene], list[Tensor]]:
@@ -77,7 +77,7 @@ def autoencoder(bench: Bench) -> dict[str, Any]:
 
 
 def directions(bench: Bench) -> dict[str, Any]:
-    """Does the sprite go where the sentence says, of eight directions? Always compared with the scene's own caption."""
+    """Does the sprite go where the caption says, of eight directions? Always compared with the scene's own caption."""
     scenes, truth = bench.drawn(tuple(DIRECTIONS), bench.count, bench.space)
     names, control = list(DIRECTIONS), bench.control_count
     turned = [dataclasses.replace(s, motion=names[(names.index(s.motion) + 2) % 8]) for s in scenes[:control]]
@@ -99,7 +99,7 @@ def classes(bench: Bench) -> dict[str, Any]:
 
 
 def four_prompts(bench: Bench) -> dict[str, Any]:
-    """One first frame, four sentences: are all four obeyed, and do the videos differ as the true ones do?"""
+    """One first frame, four captions: are all four obeyed, and do the videos differ as the true ones do?"""
     space = dataclasses.replace(bench.telling_space, frame_strides=(3,), speeds=("normal",))
     firsts = held_out_scenes(("right",), max(1, bench.count // 8), bench.settings.seed, space)
     scenes = [dataclasses.replace(scene, motion=motion) for scene in firsts for motion in FOUR]
@@ -179,16 +179,16 @@ def photographs(bench: Bench) -> dict[str, Any]:
     card, stride = bench.pipe.card, bench.pipe.card.fs_default
     paths = find_photographs(bench.photographs)
     stills = [read_photograph(path, card.height, card.width) for path in paths]
-    cases = [(i, motion) for i in range(len(paths)) for motion in SENTENCES]
+    cases = [(i, motion) for i in range(len(paths)) for motion in PROMPTS]
     images = [stills[i] for i, _ in cases]
     moved = [move_camera(stills[i], motion, 1.0, stride, card.num_frames)[0] for i, motion in cases]
-    prompts = [SENTENCES[motion] for _, motion in cases]
+    prompts = [PROMPTS[motion] for _, motion in cases]
     kinds = {
         "autoencoder": round_trip(bench.pipe, moved),
         "generated": generate(bench.pipe, images, [stride] * len(cases), prompts, bench.settings),
     }
     for i, path in enumerate(paths):
-        rows = [(SENTENCES[m], v) for (j, m), v in zip(cases, kinds["generated"], strict=True) if j == i]
+        rows = [(PROMPTS[m], v) for (j, m), v in zip(cases, kinds["generated"], strict=True) if j == i]
         write_rows(bench.sheets / f"photograph_{path.stem}.png", rows)
     result: dict[str, Any] = {"photographs": [path.name for path in paths]}
     for name, videos in kinds.items():
@@ -199,7 +199,7 @@ def photographs(bench: Bench) -> dict[str, Any]:
             "n": len(cases),
             "right": fmean(hits),
             "right_by_motion": {
-                m: fmean(h for h, (_, own) in zip(hits, cases, strict=True) if own == m) for m in SENTENCES
+                m: fmean(h for h, (_, own) in zip(hits, cases, strict=True) if own == m) for m in PROMPTS
             },
             "right_by_photograph": {
                 path.name: fmean(h for h, (j, _) in zip(hits, cases, strict=True) if j == i)

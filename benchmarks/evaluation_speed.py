@@ -23,9 +23,9 @@ from rich.table import Table
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
 from lvdm.evaluation.building import build_extractors
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import Picture
+from lvdm.evaluation.clip_files import FrameScaling
 from lvdm.evaluation.clip_sets import Evaluation
-from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, run_jobs
+from lvdm.evaluation.extraction import FeatureWriter, find_jobs, planned_records, run_jobs
 from lvdm.evaluation.manifest import Entry, Manifest
 from lvdm.evaluation.protocols import load_protocol
 from lvdm.evaluation.scoring import score
@@ -55,11 +55,11 @@ def main() -> None:
     evaluation = Evaluation(protocol, *sets)
     extractors = build_extractors(protocol, {})
     shutil.rmtree(args.output / "cache", ignore_errors=True)
-    cache, picture = FeatureCache(args.output / "cache"), Picture.of(protocol)
+    cache, scaling = FeatureCache(args.output / "cache"), FrameScaling.of(protocol)
 
     def extract() -> None:
-        wanted = find_wanted(cache, evaluation.sets(extractors.common, None), picture, max(1, args.workers))
-        run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, 8), picture, args.workers)
+        wanted = planned_records(cache, evaluation.sets(extractors.common, None), scaling, max(1, args.workers))
+        run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, 8), scaling, args.workers)
 
     rows = [timed("features of both sets and of the stills", extract)]
     rows.append(timed("scores from the cache", lambda: score(cache, evaluation, extractors.common)))

@@ -2,7 +2,7 @@
 
     python benchmarks/latent_cache.py [--steps 6] [--rounds 3] [--batch-size 4]
 
-The embedded model is trained on procedural clips, its text tower frozen. Each measurement is a process of its own, so
+The embedded model is trained on procedural clips, its text encoder frozen. Each measurement is a process of its own, so
 that its peak memory is its own; both ways alternate, so that what else the machine does meets both. Only the ratios of
 times mean something, and on a CPU that others use too only that of CPU time.
 """
@@ -30,7 +30,7 @@ from lvdm.checkpoint.completing import ENCODERS
 from lvdm.checkpoint.warm_start import warm_start
 from lvdm.cli.app import app
 from lvdm.config import load_model_config
-from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.training_setup import load_training_setup
 
 ROOT = Path(__file__).parents[1]
@@ -63,7 +63,7 @@ def measure(config: Path, steps: int) -> dict[str, Any]:
     """Median seconds of a step, on the clock and of the CPU, peak memory, mean loss; run in a process of its own."""
     setup = load_training_setup([config])
     torch.manual_seed(0)
-    model = settle_encoders(setup.model, setup.data, setup.pretrained).build().train()
+    model = select_encoders(setup.model, setup.data, setup.pretrained).build().train()
     for path in setup.pretrained:
         warm_start(model, read_checkpoint(path))
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)

@@ -9,7 +9,7 @@ from lvdm.data.procedural import ProceduralConfig, Scene, caption, sample_scene
 from lvdm.data.procedural_scene import BACKGROUNDS, CAMERA_MOTIONS, DIRECTIONS, MOTIONS, NO_SPRITE, PANS
 
 HELD_OUT = ProceduralConfig(split="test", backgrounds=BACKGROUNDS, sprite_probability=0.5)
-"""Unseen combinations of shape, colour and background, and unseen pictures."""
+"""Unseen combinations of shape, colour and background, and unseen images."""
 TELLING_BACKGROUNDS = ("checkered", "noisy", "dotted", "collage", "cloudy")
 """On the others a sprite that moves left may look like a camera that pans right."""
 

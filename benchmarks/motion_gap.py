@@ -1,10 +1,10 @@
-"""Does a model listen to the sentence? An early warning while it trains: one forward pass a caption, no sampling.
+"""Does a model follow the caption? An early warning while it trains: one forward pass a caption, no sampling.
 
     python benchmarks/motion_gap.py logs/tiny-video/config.yaml CHECKPOINT [--count 4] [--size 64] [--output gap.json]
 
-At t = 999 nothing but noise, the first frame and the sentence reaches the network. For each class of motion the table
+At t = 999 nothing but noise, the first frame and the caption reaches the network. For each class of motion the table
 gives the v-loss where something moves, under the right caption and under that of the opposite motion: a model that
-ignores the sentence has a gap of 0. A checkpoint of Lightning or safetensors will do. Scenes come from the configured
+ignores the caption has a gap of 0. A checkpoint of Lightning or safetensors will do. Scenes come from the configured
 clips of a training file, of combinations that are held out; `--everything` takes them from all kinds of clips.
 """
 

@@ -1,4 +1,4 @@
-"""What moves in a video, how fast and how well, told from its pixels: nothing here is learned.
+"""What moves in a video, how fast and how well, measured in its pixels: nothing here is learned.
 
 Videos are (3, t, H, W) in [-1, 1].
 """
@@ -92,5 +92,5 @@ def speed_ratio(video: Tensor, scene: Scene, space: ProceduralConfig) -> float:
 
 
 def at_speed(scene: Scene, factor: float) -> Scene:
-    """The same motion, faster: the stride is all that tells, and need not be whole to be drawn."""
+    """The same motion, faster: the stride is all that differs, and need not be whole to be drawn."""
     return dataclasses.replace(scene, frame_stride=scene.frame_stride * factor)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ SAMPLES = {
     "sklearn": ("china.jpg", "flower.jpg"),
 }
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
-SENTENCES = {
+PROMPTS = {
     **{motion: f"the camera pans to the {motion.removeprefix('pan ')}" for motion in ("pan left", "pan right")},
     "pan up": "the camera pans up",
     "pan down": "the camera pans down",

@@ -89,15 +89,15 @@ def measure(
     space = dataclasses.replace(HELD_OUT, sprite_probability=1.0, height=side, width=side)
     scenes = [dataclasses.replace(s, frame_stride=2) for s in held_out_scenes(tuple(DIRECTIONS), count, 3, space)]
     truth = list(render(scenes, space))
-    images, sentences = [video[:, 0] for video in truth], [caption(scene) for scene in scenes]
+    images, prompts = [video[:, 0] for video in truth], [caption(scene) for scene in scenes]
     begin = time.process_time()
-    result = pipe(images, sentences, seed=list(range(count)), num_inference_steps=steps, **given)
+    result = pipe(images, prompts, seed=list(range(count)), num_inference_steps=steps, **given)
     seconds = time.process_time() - begin
     videos = list(result.video)
-    write_rows(sheet, list(zip(sentences, videos, strict=True)))
+    write_rows(sheet, list(zip(prompts, videos, strict=True)))
     with atomic_path(sheet.with_suffix(".pt")) as temporary:
         torch.save(videos[0].half(), temporary)
-    one = partial(pipe, images[0], sentences[0], num_inference_steps=2, **given)
+    one = partial(pipe, images[0], prompts[0], num_inference_steps=2, **given)
     errors = [direction_error(video, scene, space) for video, scene in zip(videos, scenes, strict=True)]
     return {
         "videos": count,

@@ -1,4 +1,4 @@
-"""Several videos in one picture: a row for each, under its sentence."""
+"""Several videos in one image: a row for each, under its caption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lvdm.media.atomic import atomic_path
 from lvdm.media.video_writer import to_uint8
 
-SHOWN_FRAMES = 8
+SHEET_FRAMES = 8
 _TEXT_HEIGHT, _GAP = 14, 4
 
 
@@ -21,21 +21,21 @@ def file_name(row: str) -> str:
 
 
 def write_rows(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
-    """Write videos (3, t, H, W) in [-1, 1], each with its sentence, as one PNG file. Raises `OutputError`."""
+    """Write videos (3, t, H, W) in [-1, 1], each with its caption, as one PNG file. Raises `OutputError`."""
     height, width = rows[0][1].shape[-2:]
     scale = max(1, 96 // height)
     height, width = height * scale, width * scale
     row_height = height + _TEXT_HEIGHT + _GAP
-    sheet = Image.new("RGB", (SHOWN_FRAMES * (width + _GAP) + _GAP, len(rows) * row_height + _GAP), (24, 24, 24))
+    sheet = Image.new("RGB", (SHEET_FRAMES * (width + _GAP) + _GAP, len(rows) * row_height + _GAP), (24, 24, 24))
     pen = ImageDraw.Draw(sheet)
-    for number, (sentence, video) in enumerate(rows):
+    for number, (caption, video) in enumerate(rows):
         top = _GAP + number * row_height
-        pen.text((_GAP, top), sentence, fill="white")
+        pen.text((_GAP, top), caption, fill="white")
         pixels = to_uint8(video).cpu().numpy()
-        for column in range(SHOWN_FRAMES):
-            frame = round(column * (len(pixels) - 1) / (SHOWN_FRAMES - 1))
-            picture = Image.fromarray(pixels[frame]).resize((width, height), Image.Resampling.NEAREST)
-            sheet.paste(picture, (_GAP + column * (width + _GAP), top + _TEXT_HEIGHT))
+        for column in range(SHEET_FRAMES):
+            frame = round(column * (len(pixels) - 1) / (SHEET_FRAMES - 1))
+            image = Image.fromarray(pixels[frame]).resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(image, (_GAP + column * (width + _GAP), top + _TEXT_HEIGHT))
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         sheet.save(temporary, format="PNG")

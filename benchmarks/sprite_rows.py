@@ -1,6 +1,6 @@
 """Do sprites keep their shape, leave nothing behind, and do unseen emoji go where they should? Rows of
 
-`embedded_quality.py` beside those of `embedded_rows.py`. The camera stands still in all scenes, so that the background
+`embedded_quality.py` beside those of `embedded_rows.py`. The camera is static in all scenes, so that the background
 behind a sprite is known.
 """
 
@@ -51,7 +51,7 @@ def shape(bench: Bench) -> dict[str, Any]:
 
 
 def glyphs(bench: Bench) -> dict[str, Any]:
-    """Emoji that no training showed, on patterns and photographs: do they go where the sentence says?"""
+    """Emoji that no training showed, on patterns and photographs: do they go where the caption says?"""
     space = dataclasses.replace(bench.space, backgrounds=(*PATTERNS, PHOTOGRAPH), glyph_probability=1.0)
     scenes, truth = bench.drawn(tuple(DIRECTIONS), bench.count, space)
     made = animate(bench.pipe, truth, scenes, [caption(scene) for scene in scenes], bench.settings)

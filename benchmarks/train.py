@@ -73,8 +73,8 @@ def print_steps(console: Console, steps: dict[str, Any]) -> None:
     table = Table("variant", "speed", "samples/s", "peak MB", *shares, title="Training step")
     for name, row in steps.items():
         speed = f"{row['samples_per_second'] / live['samples_per_second']:.2f} x"
-        told = [f"{row['shares'][share]:.0%}" for share in shares]
-        table.add_row(name, speed, f"{row['samples_per_second']:.3f}", f"{row['peak_bytes'] / 1e6:.0f}", *told)
+        shares_text = [f"{row['shares'][share]:.0%}" for share in shares]
+        table.add_row(name, speed, f"{row['samples_per_second']:.3f}", f"{row['peak_bytes'] / 1e6:.0f}", *shares_text)
     console.print(table)
 
 

@@ -30,7 +30,7 @@ class Variant:
     bf16: bool = False
 
 
-class Stopwatch:
+class StepTimer:
     """Seconds that modules and phases took."""
 
     def __init__(self, device: torch.device) -> None:
@@ -65,11 +65,11 @@ class TimedModel:
         self.size, self.variant, self.batch, self.device = size, variant, batch, device
         self.model = build_model(size, tuning).to(device)
         self.optimizer, _ = build_optimizer(self.model.parameters(), OptimizerConfig(name="adamw_fused"))
-        self.watch = Stopwatch(device)
+        self.watch = StepTimer(device)
         for module, name in (
             (self.model.first_stage_model.encoder, "VAE"),
-            (self.model.embedder, "towers"),
-            (self.model.cond_stage_model, "towers"),
+            (self.model.embedder, "encoders"),
+            (self.model.cond_stage_model, "encoders"),
             (self.model.image_proj_model, "forward"),
             (self.model.unet, "forward"),
         ):
@@ -80,7 +80,7 @@ class TimedModel:
 
     def step(self) -> dict[str, float]:
         """One training step; seconds of its phases and of all of it."""
-        self.watch.seconds = dict.fromkeys(("data", "VAE", "towers", "forward", "backward", "optimizer"), 0.0)
+        self.watch.seconds = dict.fromkeys(("data", "VAE", "encoders", "forward", "backward", "optimizer"), 0.0)
         watch = self.watch
         watch.start("all")
         watch.start("data")

@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("checkpoints/tiny"))
     parser.add_argument("--output", type=Path, default=Path("checkpoints/tiny/training.svg"))
     args = parser.parse_args()
-    autoencoder, towers = (read(args.folder / f"training_{name}.csv") for name in ("autoencoder", "clip_towers"))
+    autoencoder, encoders = (read(args.folder / f"training_{name}.csv") for name in ("autoencoder", "clip_towers"))
     charts = [
         video_chart(read(args.folder / "training.csv")),
         chart(
@@ -51,11 +51,11 @@ def main() -> None:
             [column(autoencoder, "train/psnr", "train"), column(autoencoder, "val/psnr", "val", "held out")],
         ),
         chart(
-            "towers: caption found among the batch",
+            "encoders: caption found among the batch",
             [
-                column(towers, "train/frame_accuracy", "train", "frames"),
-                column(towers, "train/clip_accuracy", "other", "changes"),
-                column(towers, "val/frame_accuracy", "val", "frames, held out"),
+                column(encoders, "train/frame_accuracy", "train", "frames"),
+                column(encoders, "train/clip_accuracy", "other", "changes"),
+                column(encoders, "val/frame_accuracy", "val", "frames, held out"),
             ],
         ),
     ]
@@ -113,7 +113,7 @@ def chart(title: str, lines: Sequence[Line]) -> str:
 
 
 def stacked(charts: Sequence[str]) -> str:
-    """One picture with the charts one below the other."""
+    """One image with the charts one below the other."""
     height = HEIGHT * len(charts)
     placed = [
         drawn.replace("<svg ", f'<svg y="{HEIGHT * i:g}" width="{WIDTH:g}" height="{HEIGHT:g}" ', 1)

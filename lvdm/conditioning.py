@@ -1,4 +1,4 @@
-"""What the denoiser is told besides the noisy latents, and the builders that make it from images and sentences.
+"""What the denoiser reads besides the noisy latents, and the builders that make it from images and prompts.
 
 Training, sampling, logging and the applications build their conditions here, so that they cannot drift apart:
 the latents concatenated to the noise (`repeat_frame`, `place_keyframes` and what is made of it) and the image tokens
@@ -22,7 +22,7 @@ from lvdm.token_policy import check_image_token_policy as check_image_token_poli
 class Conditioning:
     """One condition for a batch of videos.
 
-    text    (b, n, d)        sentence tokens; n is 77 in the released models
+    text    (b, n, d)        prompt tokens; n is 77 in the released models
     image   (b, m, d)        image tokens from the query transformer, frame-major: m = tokens per frame x frames
     concat  (b, 4, t, h, w)  latents concatenated to the noise, channel-wise
     fps     (b,) int64       the `fs` input: frames per second, or frame stride for the 256 model
@@ -41,7 +41,7 @@ class Conditioning:
         return torch.cat([self.text, self.image], dim=1)
 
     def with_text(self, text: Tensor) -> Conditioning:
-        """The same condition under other sentence tokens, e.g. those of the empty prompt."""
+        """The same condition under other prompt tokens, e.g. those of the empty prompt."""
         return replace(self, text=text.expand_as(self.text))
 
     def with_image(self, image: Tensor) -> Conditioning:

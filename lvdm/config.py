@@ -2,7 +2,7 @@
 
 Every class that a configuration may name has a frozen dataclass as its `Config`; the fields of that dataclass are the
 keys that the YAML may hold. A `Config` with a static `translate(params, where)` first puts the keys of another program
-into its own. A wrong key, type or target is a `ConfigError` that names the place and the way out.
+into its own. A wrong key, type or target is a `ConfigError` that names the place and a hint.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
-from lvdm.documents import DocumentError, read_yaml, shown
+from lvdm.documents import DocumentError, read_yaml, short_text
 from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
@@ -93,18 +93,18 @@ def load_model_config(path: str | Path) -> Component:
     """The checked `model:` node of a YAML file."""
     tree = load_yaml(path)
     if "model" not in tree:
-        raise ConfigError(f"{path} has no top-level `model:` key; it has {shown(sorted(map(str, tree)))}")
+        raise ConfigError(f"{path} has no top-level `model:` key; it has {short_text(sorted(map(str, tree)))}")
     return parse_component(tree["model"], f"{path}: model")
 
 
 def parse_component(node: Any, where: str) -> Component:
     """Check a `target:` / `params:` node, and those inside it. `where` is the place named in errors."""
     if not isinstance(node, Mapping) or "target" not in node:
-        raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {shown(node)}")
+        raise ConfigError(f"{where} should be a mapping with `target:` and `params:`, it is {short_text(node)}")
     target: Any = resolve_target(node["target"], f"{where}.target")
     params = node.get("params") or {}
     if not isinstance(params, Mapping):
-        raise ConfigError(f"{where}.params should be a mapping, it is {shown(params)}")
+        raise ConfigError(f"{where}.params should be a mapping, it is {short_text(params)}")
     translate = getattr(target.Config, "translate", None)
     if translate is not None:
         params = translate(params, f"{where}.params")
@@ -115,14 +115,15 @@ def resolve_target(target: Any, where: str) -> type:
     """The class behind a dotted path, if a configuration may name it. Raises `ConfigError` otherwise."""
     if not isinstance(target, str):
         raise ConfigError(
-            f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, it is {shown(target)}"
+            f"{where} should be a dotted path such as lvdm.models.ddpm3d.LatentVisualDiffusion, "
+            f"it is {short_text(target)}"
         )
     path = TARGET_ALIASES.get(target, target)
     for former, package in FORMER_PACKAGES.items():
         path = package + path.removeprefix(former) if path.startswith(former) else path
     if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
-            f"{where}: {shown(target)} is not allowed; a configuration may only name classes of lvdm, "
+            f"{where}: {short_text(target)} is not allowed; a configuration may only name classes of lvdm, "
             f"or {', '.join(TARGET_ALIASES)}"
         )
     module_name, _, class_name = path.rpartition(".")
@@ -133,7 +134,7 @@ def resolve_target(target: Any, where: str) -> type:
             raise
         found = None
     if not isinstance(found, type) or not dataclasses.is_dataclass(getattr(found, "Config", None)):
-        raise ConfigError(f"{where}: {shown(target)} does not name a class that a configuration can build")
+        raise ConfigError(f"{where}: {short_text(target)} does not name a class that a configuration can build")
     return found
 
 
@@ -153,11 +154,11 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
             if value not in legacy[key].values:
                 accepted = " or ".join(repr(v) for v in legacy[key].values)
                 raise ConfigError(
-                    f"{where}.{key} = {shown(value)} is not supported, only {accepted}: {legacy[key].reason}"
+                    f"{where}.{key} = {short_text(value)} is not supported, only {accepted}: {legacy[key].reason}"
                 )
         else:
             hint = suggest(key, [*fields, *legacy]) if fields or legacy else "it takes no keys"
-            raise ConfigError(f"{where}: unknown key {shown(key)}; {hint}")
+            raise ConfigError(f"{where}: unknown key {short_text(key)}; {hint}")
     missing = [
         name
         for name, field in fields.items()
@@ -191,10 +192,12 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
                 return _coerce(value, option, where)
             except ConfigError:
                 continue
-        raise ConfigError(f"{where} should be {_name(hint)}, it is {shown(value)}")
+        raise ConfigError(f"{where} should be {_name(hint)}, it is {short_text(value)}")
     if origin is typing.Literal:
         if value not in args:
-            raise ConfigError(f"{where} = {shown(value)} is not known; {suggest(value, [str(arg) for arg in args])}")
+            raise ConfigError(
+                f"{where} = {short_text(value)} is not known; {suggest(value, [str(arg) for arg in args])}"
+            )
         return value
     if origin is tuple and isinstance(value, list | tuple):
         if len(args) == 2 and args[1] is Ellipsis:
@@ -203,7 +206,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return tuple(
                 _coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True))
             )
-        raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {shown(value)}")
+        raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {short_text(value)}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse_dataclass(hint, value, where)
     if origin is dict and isinstance(value, Mapping):
@@ -217,7 +220,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         and (hint is bool or not isinstance(value, bool))
     ):
         return value
-    raise ConfigError(f"{where} should be {_name(hint)}, it is {shown(value)}")
+    raise ConfigError(f"{where} should be {_name(hint)}, it is {short_text(value)}")
 
 
 def _name(hint: Any) -> str:

@@ -96,7 +96,7 @@ def device_name(device: torch.device) -> str:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has finished what it was given, so that a clock tells the truth."""
+    """Wait until the device has finished what it was given, so that a clock is right."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -112,7 +112,7 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory(device: torch.device) -> int | None:
     """Most bytes of device memory held since the last reset; on the CPU, of the process since it began.
 
-    None where the system does not tell.
+    None where the system does not say.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
@@ -127,7 +127,7 @@ def peak_memory(device: torch.device) -> int | None:
 
 
 def current_memory(device: torch.device) -> int | None:
-    """Bytes of device memory held now; on the CPU, of the process. None where the system does not tell."""
+    """Bytes of device memory held now; on the CPU, of the process. None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
@@ -140,21 +140,21 @@ def current_memory(device: torch.device) -> int | None:
 
 
 def total_memory(device: torch.device) -> int | None:
-    """Bytes of memory of the device, None where the system does not tell."""
+    """Bytes of memory of the device, None where the system does not say."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return None
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be taken on the device, None where the system does not tell; RAM for the CPU."""
+    """Bytes that can still be taken on the device, None where the system does not say; RAM for the CPU."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:  # not Linux: the RAM that is built in, where the system tells at least that
+    except OSError:  # not Linux: the RAM that is built in, where the system says at least that
         pages = "SC_PHYS_PAGES"
         known = getattr(os, "sysconf_names", {})
         return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") if pages in known else None

@@ -1,4 +1,4 @@
-"""The one reader of YAML and the one of JSON: for files of strangers, whose content is data and nothing else.
+"""The one reader of YAML and the one of JSON: for files of others, whose content is data and nothing else.
 
 Nothing in a document is replaced, run or looked up: no environment variables, no other files, no tags for objects.
 What would crash or fill a machine is refused before it is built: nesting, aliases that multiply, size.
@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import yaml
 
+from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 
 MAX_DEPTH = 64
@@ -32,7 +33,7 @@ MAX_LINE = 2000
 """Characters of the longest message: an input that an error quotes is not repeated in full."""
 
 _REFERENCE, _MAX_REPLACED = re.compile(r"\$\{([\w.-]+)\}"), 200
-_SHOWN = 60
+_MAX_CHARACTERS = 60
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -114,16 +115,16 @@ def read_document(path: str | Path, max_bytes: int) -> str:
         raise DocumentError(f"{str(path)!r}: is no name of a file ({error})") from error  # a null byte
 
 
-def shown(value: Any) -> str:
+def short_text(value: Any) -> str:
     """`value` for an error message: its repr, cut to one short line, however large or deep it is."""
     if isinstance(value, str):
-        return _cut(repr(value[: _SHOWN * 2]))
+        return _cut(repr(value[: _MAX_CHARACTERS * 2]))
     if isinstance(value, dict | list | tuple | set):
         inside = value.values() if isinstance(value, dict) else value
         if len(value) > 8 or any(isinstance(item, dict | list | tuple | set) for item in inside):
             return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, int) and abs(value) > 10**_SHOWN:
-        return f"a whole number of more than {_SHOWN} digits"
+    if isinstance(value, int) and abs(value) > 10**_MAX_CHARACTERS:
+        return f"a whole number of more than {_MAX_CHARACTERS} digits"
     try:
         return _cut(repr(value))
     except (ValueError, RecursionError):  # of numbers with more digits than Python prints, deep inside
@@ -138,7 +139,7 @@ def cut_line(line: str, limit: int = MAX_LINE) -> str:
 
 def _cut(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= 2 * _SHOWN else f"{line[: 2 * _SHOWN]}..."
+    return line if len(line) <= 2 * _MAX_CHARACTERS else f"{line[: 2 * _MAX_CHARACTERS]}..."
 
 
 def _check_size_of_tree(text: str, where: str) -> None:
@@ -191,7 +192,7 @@ class _DocumentLoader(_Loader):  # type: ignore[misc]
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for number, key in enumerate(keys) if key in keys[:number] and key[1] != "<<"), None)
         if twice is not None:
-            problem = f"the key {shown(twice[1])} stands there twice"
+            problem = f"the key {short_text(twice[1])} stands there twice"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return dict(super().construct_mapping(node, deep=deep))
 
@@ -216,7 +217,7 @@ def _plain(value: Any, root: Any, where: str) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str | int | float) or "${" in str(key):
-                raise DocumentError(f"{where}: {shown(key)} cannot be a key, write a word or a number")
+                raise DocumentError(f"{where}: {short_text(key)} cannot be a key, write a word or a number")
         return {key: _plain(item, root, where) for key, item in value.items()}
     if isinstance(value, list):
         return [_plain(item, root, where) for item in value]
@@ -238,13 +239,17 @@ def _dereferenced(text: str, root: Any, where: str) -> Any:
         for name in match[1].split("."):
             node = node.get(name) if isinstance(node, dict) else None
         if node is None or isinstance(node, dict | list) or "${" in str(node):
-            raise DocumentError(f"{where}: is not a readable YAML text: {shown(match[0])} names no single value in it")
+            raise DocumentError(
+                f"{where}: is not a readable YAML text: {short_text(match[0])} names no single value in it"
+            )
         return node
 
     whole = _REFERENCE.fullmatch(text)
     found = find(whole) if whole else _REFERENCE.sub(lambda match: str(find(match))[:_MAX_REPLACED], text)
     if "${" in str(found):
-        raise DocumentError(f"{where}: is not a readable YAML text: {shown(text)} cannot be replaced, write the value")
+        raise DocumentError(
+            f"{where}: is not a readable YAML text: {short_text(text)} cannot be replaced, write the value"
+        )
     return found
 
 
@@ -263,3 +268,6 @@ def _check_json(value: Any, where: str) -> None:
                 break
         else:
             waiting.pop()
+
+
+__getattr__ = renamed_names(__name__, {"shown": "short_text"})

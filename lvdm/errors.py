@@ -1,4 +1,4 @@
-"""Errors that a user can mend. The command line shows these as one line; every other exception is a bug of ours.
+"""Errors that a user can fix. The command line shows these as one line; every other exception is a bug of ours.
 
 An error that one module raises is defined in that module; here are the base class and those that several raise.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Something that the user can mend; the message says in one line what is wrong, where, and what to do."""
+    """Something that the user can fix; the message says in one line what is wrong, where, and what to do."""
 
 
 class CheckpointError(UserError):

@@ -22,7 +22,7 @@ none: the network reads no such number."""
 
 Capability = Literal["i2v", "interpolation", "t2v"]
 """i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice.
-t2v: a sentence alone is enough."""
+t2v: text-to-video, a prompt is enough."""
 
 MODES: Mapping[str, Capability] = types.MappingProxyType(
     {
@@ -46,8 +46,8 @@ class ModelCard:
     fs_default                   the `fs` that the preset uses
     capabilities                 see `Capability`
     keeps_image                  whether the image is seen as it is; False: only what it shows (VideoCrafter)
-    towers_agree                 whether text and image tower have like features for what belongs together; False where
-                                 the text tower was trained on with the network, without the image tower
+    towers_agree                 whether text and image encoder have like features for what belongs together; False if
+                                 the text encoder was trained on with the network, without the image encoder
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
     fix_final_step               end at the clean latents, see `lvdm.diffusion.samplers`
@@ -155,7 +155,7 @@ class ModelCard:
         return round(1.0 / ((1.0 - share) / self.fs_max + share / self.fs_min))
 
     def check_fs(self, fs: float) -> str | None:
-        """A sentence on what is wrong with this `fs`, and the way out; None if it is within the trained range."""
+        """One line on what is wrong with this `fs`, and a hint; None if it is within the trained range."""
         if self.fs_min <= fs <= self.fs_max:
             return None
         return (
@@ -230,7 +230,7 @@ CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAF
 
 
 def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
-    """The card of the released model whose YAML this is, told by its size and, for interpolation, by its name."""
+    """The card of the released model whose YAML this is, known by its size and, for interpolation, by its name."""
     model = tree.get("model")
     params = model.get("params") if isinstance(model, Mapping) else None
     if isinstance(params, Mapping) and params.get("conditioning_key") == "crossattn":

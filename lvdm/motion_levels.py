@@ -1,7 +1,7 @@
 """What `motion` from 0 to 1 stands for: levels from calm to lively, for some models as they were measured.
 
 A level is more than the model's `fs`: beyond the liveliest `fs`, sampling may begin below the last time step
-(arXiv 2406.15735) and the picture may be blurred in the first steps (arXiv 2506.08456), see `lvdm.plugins`.
+(arXiv 2406.15735) and the image may be blurred in the first steps (arXiv 2506.08456), see `lvdm.plugins`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-FEWEST_VIDEOS = 3
-"""With fewer, nothing tells a difference from chance."""
+from lvdm.deprecation import renamed_names
+
+MIN_VIDEOS = 3
+"""With fewer, nothing distinguishes a difference from chance."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ def rising_levels(motions: Sequence[Sequence[float]]) -> list[int]:
     """The numbers of the levels that are livelier than the last of them before, by more than chance brings.
 
     motions: by level, the motion of each of the same videos. A level counts where the mean of the paired differences is
-    more than twice its standard error. Raises `ValueError` for fewer than `FEWEST_VIDEOS` videos.
+    more than twice its standard error. Raises `ValueError` for fewer than `MIN_VIDEOS` videos.
     """
-    if any(len(level) < FEWEST_VIDEOS or len(level) != len(motions[0]) for level in motions):
-        raise ValueError(f"each level needs the motion of the same videos, of {FEWEST_VIDEOS} or more")
+    if any(len(level) < MIN_VIDEOS or len(level) != len(motions[0]) for level in motions):
+        raise ValueError(f"each level needs the motion of the same videos, of {MIN_VIDEOS} or more")
     rising = [0]
     for number in range(1, len(motions)):
         gains = [after - before for before, after in zip(motions[rising[-1]], motions[number], strict=True)]
@@ -73,3 +75,6 @@ def level_at(levels: Sequence[MotionLevel], motion: float) -> MotionLevel:
     places = [i / max(len(levels) - 1, 1) if even else level.at or 0.0 for i, level in enumerate(levels)]
     nearest = min(range(len(levels)), key=lambda i: (round(abs(places[i] - motion), 9), -i))
     return levels[nearest]
+
+
+__getattr__ = renamed_names(__name__, {"FEWEST_VIDEOS": "MIN_VIDEOS"})

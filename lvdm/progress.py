@@ -1,4 +1,4 @@
-"""How long work tells how far it is: generation, evaluation and caching alike."""
+"""How long work reports how far it is: generation, evaluation and caching alike."""
 
 from __future__ import annotations
 

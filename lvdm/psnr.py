@@ -1,4 +1,4 @@
-"""The one peak signal-to-noise ratio: of frames, pictures and whole videos."""
+"""The one peak signal-to-noise ratio: of frames, images and whole videos."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 MAX_PSNR = 100.0
-"""Decibels that equal pictures get, and the most that any get: a mean over clips would otherwise be infinite."""
+"""Decibels that equal images get, and the most that any get: a mean over clips would otherwise be infinite."""
 
 
 def psnr(actual: Tensor, expected: Tensor) -> float:

@@ -3,7 +3,7 @@
 python -m scripts.fit_motion_words configs/training_tiny/video.yaml configs/training_tiny/carrier.yaml \
     --weights checkpoints/tiny/model.safetensors --output logs/tiny/words/weights.safetensors
 
-Captions of the clips of `data.params.train` are encoded by the text tower once; no picture is drawn. Minutes on a core
+Captions of the clips of `data.params.train` are encoded by the text encoder once; no image is drawn. Minutes on a core
 for what takes hours when every clip is rendered: the two ways of turning differ by one token. The result is the state
 dict of the network, for `model.pretrained_checkpoint` beside the rest of the model.
 """
@@ -38,7 +38,7 @@ def main() -> None:
     """Read, fit, report and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", nargs="+", type=Path, help="training YAMLs of the carrier, later ones win")
-    parser.add_argument("--weights", type=Path, required=True, help="checkpoint that holds the text tower")
+    parser.add_argument("--weights", type=Path, required=True, help="checkpoint that holds the text encoder")
     parser.add_argument("--captions", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=6_000)
     parser.add_argument("--batch-size", type=int, default=64)

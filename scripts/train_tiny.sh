@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train the embedded model: autoencoder and towers, the video model in five stages, then in nine further ones.
+# Train the embedded model: autoencoder and CLIP encoders, the video model in five stages, then in nine further ones.
 #
 #   bash scripts/train_tiny.sh                  from nothing; a night on two cores
 #   bash scripts/train_tiny.sh --further        the further stages alone, from the embedded model as it was before them,

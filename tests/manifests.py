@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lvdm.checkpoint.parts import TOWERS, part_of
+from lvdm.checkpoint.parts import CLIP_ENCODERS, part_of
 from lvdm.diffusion.schedule import ScheduleConfig, schedule_buffers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -56,7 +56,7 @@ def write_released(path: Path, model: str, with_schedule: bool = True, with_towe
     header, offset, head = {}, 0, b"".join(value.numpy().tobytes() for value in buffers.values())
     for key, shape in manifest(model):
         part = part_of(key)
-        if (part.prefix == "" and not with_schedule) or (part in TOWERS and not with_towers):
+        if (part.prefix == "" and not with_schedule) or (part in CLIP_ENCODERS and not with_towers):
             continue
         size = 4 * torch.Size(shape).numel()
         header[key] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}

@@ -14,7 +14,7 @@ from small_model import picture, write_small_model
 from lvdm.evaluation.results import (
     FAKE,
     Comparison,
-    Difference,
+    MetricDifference,
     MetricRow,
     ProtocolNote,
     Results,
@@ -60,7 +60,7 @@ def test_the_document_says_what_separates(pipe: DynamiCrafterPipeline) -> None:
     protocol, note = ProtocolNote("procedural-v1", {}), SetNote(FAKE, "f", "0", 4, 4, 0, 0)
     row = MetricRow("CLIPSIM[tiny-clip]", FAKE, 0.25, 0.2, 0.3, 4, 4)
     results = Results(protocol, (note,), (), (row,), (), (), (), (), {}, {})
-    difference = Difference(row.name, 0.25, 0.05, -0.2, -0.3, -0.1, 4, True, "A is better")
+    difference = MetricDifference(row.name, 0.25, 0.05, -0.2, -0.3, -0.1, 4, True, "A is better")
     comparison = Comparison(protocol, note, note, (difference,), {}, {})
     settings = pipe.settings()
     text = render_document({"full": results}, {"neither": comparison}, settings, "ab" * 32, "python x.py")

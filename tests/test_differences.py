@@ -33,7 +33,7 @@ def test_step_coefficients_are_numbers_on_the_cpu() -> None:
 
 
 def test_one_path_builds_the_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line and Python show the same picture to the image tower and the autoencoder, at the same steps."""
+    """The command line and Python show the same picture to the image encoder and the autoencoder, at the same steps."""
     folder = write_small_model(tmp_path / "small")
     picture(40, 90).save(tmp_path / "wide.png")
     seen: dict[str, list[Any]] = {}
@@ -75,7 +75,7 @@ def test_one_path_builds_the_conditions(tmp_path: Path, monkeypatch: pytest.Monk
     pipe(tmp_path / "wide.png", "a red ball", width=128, seed=3)
     for mine, other in zip(seen["python"], seen["command line"], strict=True):
         assert torch.equal(mine, other) if isinstance(mine, Tensor) else mine == other, f"{mine} is not {other}"
-    assert torch.equal(looked_at[0].cpu(), seen["python"][0]), "the image tower sees another crop than the autoencoder"
+    assert torch.equal(looked_at[0].cpu(), seen["python"][0]), "image encoder and autoencoder see other crops"
     assert seen["python"][-1] == make_timesteps("uniform_trailing", 2).tolist(), "steps follow the width of the latents"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lvdm.cli.errors import WRONG_INPUT, report_error
 from lvdm.config import ConfigError, load_yaml
-from lvdm.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_json, read_yaml, shown
+from lvdm.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_json, read_yaml, short_text
 from lvdm.fit.training_setup import load_training_setup
 from lvdm.request.options import parse_spec
 
@@ -170,11 +170,11 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     ids=["a text", "a number", "a list of a number", "lists", "a list", "a dict", "an object"],
 )
 def test_what_is_shown_is_short(value: Any) -> None:
-    assert 0 < len(shown(value)) < 140
+    assert 0 < len(short_text(value)) < 140
 
 
 def test_short_values_are_shown_whole() -> None:
-    assert [shown(value) for value in ("a", 1, [1, "a"], (1,), None, {"a": 1})] == [
+    assert [short_text(value) for value in ("a", 1, [1, "a"], (1,), None, {"a": 1})] == [
         *("'a'", "1", "[1, 'a']", "(1,)", "None", "{'a': 1}")
     ]
 

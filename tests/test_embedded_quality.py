@@ -14,7 +14,7 @@ from embedded_quality import bars_table, finished_rows, flat
 from embedded_rows import _class_row, _cross_fade, _seen_psnr
 from motion_classes import HELD_OUT, TELLING_BACKGROUNDS, held_out_scenes, opposite
 from motion_measures import at_speed, direction_error, nearest_motions, speed_ratio, track_sprite
-from photographs import SENTENCES, CameraMove, find_photographs, move_camera, read_photograph, register
+from photographs import PROMPTS, CameraMove, find_photographs, move_camera, read_photograph, register
 from PIL import Image
 from sheets import write_rows
 from sprite_rows import sprite_left
@@ -110,7 +110,7 @@ def test_class_row_counts() -> None:
 def test_camera_moves_over_a_picture_are_registered() -> None:
     generator = torch.Generator().manual_seed(1)
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9, generator=generator) * 2 - 1, size=64)[0]
-    for motion in SENTENCES:
+    for motion in PROMPTS:
         video, inside = move_camera(image, motion, 1.0, 2, 8)
         assert torch.allclose(video[:, 0], image, atol=1e-5), "the camera starts on the image"
         assert inside[0].all()

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
 ROOMS = (
     "lvdm.moved",
+    "lvdm.deprecation",
     "lvdm.errors",
     "lvdm.documents",
     "lvdm.suggestions",

@@ -27,7 +27,7 @@ def test_a_model_that_listens_has_a_gap_and_a_deaf_one_has_none() -> None:
     for weight in model.cond_stage_model.parameters():
         weight.zero_()
     for gap in measure_gaps(model, scenes[:2], HELD_OUT, seed=0):
-        assert gap.right == gap.wrong, "a text tower of zeros cannot tell the captions apart"
+        assert gap.right == gap.wrong, "a text encoder of zeros cannot tell the captions apart"
 
 
 def test_opposites_come_in_pairs_and_families_cover_all() -> None:

@@ -75,7 +75,7 @@ def model_node(config: str, place: str, value: Any) -> dict[str, Any]:
         (T2V, "scale_a", 2, "scale_a = 2 is not supported, only 1: the dynamic rescale begins at 1"),
         (T2V, "use_dynamic_rescale", True, "use_scale and use_dynamic_rescale are the same option"),
         (T2V, "conditioning_key", "concat", "conditioning_key = 'concat' is not known"),
-        (T2V, "conditioning_key", "hybrid", "hybrid needs an image tower"),
+        (T2V, "conditioning_key", "hybrid", "hybrid needs an image encoder"),
         (T2V, "mid_steps", 400, "unknown key 'mid_steps'"),
         (T2V, "mid_step", 1000, "turning_step 1000 must lie before the last"),
         (T2V, "uncond_type", "zero_embed", "uncond_type"),

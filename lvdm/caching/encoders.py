@@ -14,7 +14,7 @@ from lvdm.caching.latent_index import EncoderHashes
 from lvdm.checkpoint import CheckpointError, CheckpointFile, Part, part_of
 from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.hashing import hash_of_tensors
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, TEXT_ENCODER
 from lvdm.config import Component
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 
@@ -23,7 +23,7 @@ UNUSED_OPTIONS = ("freeze", "version", "device", "lossconfig", "monitor")
 
 
 class FrozenEncoders(nn.Module):
-    """The encoder of the autoencoder, and both towers, under the keys of a whole model. Without weights: on `meta`."""
+    """The autoencoder's encoder and both of CLIP, under the keys of a whole model. Without weights: on `meta`."""
 
     def __init__(self, config: LatentVisualDiffusionConfig) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class FrozenEncoders(nn.Module):
 
     @torch.no_grad()
     def tokens(self, frames: Tensor) -> Tensor:
-        """Frames (n, 3, H, W) in [-1, 1] -> image tower tokens (n, m, e)."""
+        """Frames (n, 3, H, W) in [-1, 1] -> image encoder tokens (n, m, e)."""
         return self.embedder(frames)
 
     @torch.no_grad()
     def text(self, captions: Sequence[str]) -> Tensor:
-        """Sentences -> (n, k, d)."""
+        """Captions -> (n, k, d)."""
         return self.cond_stage_model(list(captions))
 
 
@@ -86,8 +86,8 @@ def encoder_hashes(config: LatentVisualDiffusionConfig, files: Sequence[Checkpoi
 
     return EncoderHashes(
         of(AUTOENCODER, config.first_stage_config),
-        of(TEXT_TOWER, config.cond_stage_config),
-        of(IMAGE_TOWER, config.img_cond_stage_config),
+        of(TEXT_ENCODER, config.cond_stage_config),
+        of(IMAGE_ENCODER, config.img_cond_stage_config),
     )
 
 

@@ -37,9 +37,9 @@ class CachedLatents:
     """A `ClipSource` whose clips hold, instead of `video`, what the encoders made of it:
 
     moments      (2c, t, h, w) mean and log-variance of the autoencoder's posterior
-    clip_tokens  (t, m, e) image tower tokens of each frame, or (1, m, e) where only the first frame's are read
+    clip_tokens  (t, m, e) image encoder tokens of each frame, or (1, m, e) where only the first frame's are read
     text_emb     (n, d) tokens of the caption
-    null_text, null_tokens   (n, d) and (m, e), of the empty sentence and the grey image
+    null_text, null_tokens   (n, d) and (m, e), of the empty caption and the grey image
 
     Raises `CacheError` at once for a folder without a finished cache, and for options that do not go with it.
     """
@@ -87,7 +87,7 @@ class CachedLatents:
         """A clip of video `index`, or of the next ones where that was broken; see `CachedLatents` and `Clip`."""
         entry = self._entries[index]
         if size is None and len(self._sizes) > 1:
-            raise CacheError(f"{self.config.folder}: holds pictures of several sizes; name them in data.params.buckets")
+            raise CacheError(f"{self.config.folder}: holds frames of several sizes; name them in data.params.buckets")
         if size is not None and not entry.broken and (entry.height, entry.width) != (size.height, size.width):
             raise CacheError(
                 f"{entry.path}: is cached at {entry.height}x{entry.width} and wanted at {size.height}x{size.width}; "
@@ -138,7 +138,7 @@ class CachedLatents:
 
     def _tokens(self, entry: CacheEntry, frames: ClipFrames) -> Tensor:
         """Tokens of the clip's frames; where not every frame has its own, those of the last frame before that has."""
-        every = self.index.recipe.token_every
+        every = self.index.format.token_every
         if every == 0 or self.index.rule == "still":
             return self._store.read("tokens", entry.tokens, [0])
         wanted = frames.indices[:1] if self.config.condition == "first" else frames.indices

@@ -1,4 +1,4 @@
-"""Making a latent cache: every picture of every video through the frozen encoders, once.
+"""Making a latent cache: every frame of every video through the frozen encoders, once.
 
 What is there already is not made again, so that an interrupted run goes on where it stopped and a changed input costs
 no more than its own records.
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from lvdm.caching.encoders import FrozenEncoders
-from lvdm.caching.latent_index import CODE_VERSION, CacheEntry, CacheIndex, CacheRecipe
-from lvdm.caching.latent_items import CacheItems, Pictures
+from lvdm.caching.latent_index import CODE_VERSION, CacheEntry, CacheFormat, CacheIndex
+from lvdm.caching.latent_items import CacheItems, VideoFrames
 from lvdm.caching.latent_records import DTYPES, CacheError, Kind, RecordStore, RecordWriter, record_key
 from lvdm.documents import parse_json
 from lvdm.media.atomic import OutputError
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 _PROBED = 64
 """Videos whose headers are read to estimate the size of a cache."""
 
-_SENTENCES = 64
-"""Sentences that are encoded together."""
+_CAPTIONS = 64
+"""Captions that are encoded together."""
 
 
 @dataclass(frozen=True)
@@ -77,29 +77,29 @@ class LatentCaching:
         self,
         items: CacheItems,
         encoders: FrozenEncoders,
-        recipe: CacheRecipe,
+        cache_format: CacheFormat,
         store: RecordStore,
         options: CachingOptions,
     ) -> None:
-        self.items, self.encoders, self.recipe, self.store, self.options = items, encoders, recipe, store, options
-        self._dtype = DTYPES[recipe.dtype]
+        self.items, self.encoders, self.format, self.store, self.options = items, encoders, cache_format, store, options
+        self._dtype = DTYPES[cache_format.dtype]
         self._device = next(encoders.parameters()).device
-        self._made = 0
+        self._made_count = 0
 
     # ------------------------------------------------------------------ names
 
     def _text_key(self, caption: str) -> str:
-        return record_key(kind="text", caption=caption, tower=self.recipe.hashes.text, **self._common())
+        return record_key(kind="text", caption=caption, tower=self.format.hashes.text, **self._common())
 
     def _moments_key(self, identity: str) -> str:
-        return record_key(kind="moments", pictures=identity, vae=self.recipe.hashes.vae, **self._common())
+        return record_key(kind="moments", pictures=identity, vae=self.format.hashes.vae, **self._common())
 
     def _tokens_key(self, identity: str) -> str:
-        every, tower = self.recipe.token_every, self.recipe.hashes.image
-        return record_key(kind="tokens", pictures=identity, every=every, tower=tower, **self._common())
+        every, encoder = self.format.token_every, self.format.hashes.image
+        return record_key(kind="tokens", pictures=identity, every=every, tower=encoder, **self._common())
 
     def _common(self) -> dict[str, object]:
-        return {"dtype": self.recipe.dtype, "code": CODE_VERSION}
+        return {"dtype": self.format.dtype, "code": CODE_VERSION}
 
     def _missing(self, kind: Kind, key: str) -> bool:
         if not self.store.has(kind, key):
@@ -124,7 +124,7 @@ class LatentCaching:
         text = self.encoders.text([""])[0].numel()
         frames = {size: torch.zeros(1, 3, *size, device=self._device) for size in {(k.height, k.width) for k in known}}
         moments = {size: self.encoders.moments(frame).numel() for size, frame in frames.items()}
-        tokens = self.encoders.tokens(next(iter(frames.values()))).numel()  # the tower has one size for all pictures
+        tokens = self.encoders.tokens(next(iter(frames.values()))).numel()  # the encoder has one size for all images
         values = sum(
             size.num_frames * moments[size.height, size.width] + self._token_rows(size.num_frames) * tokens + text
             for size in known
@@ -144,7 +144,7 @@ class LatentCaching:
             )
 
     def _token_rows(self, frames: int) -> int:
-        every = self.recipe.token_every
+        every = self.format.token_every
         return -(-frames // every) if every else 1
 
     # ------------------------------------------------------------------ making
@@ -162,11 +162,11 @@ class LatentCaching:
         report_progress(on_progress, "videos", len(mine), len(mine))
         broken = tuple(f"{entry.path}: {entry.broken}" for entry in entries if entry.broken)
         if count == 1:
-            CacheIndex(self.recipe, self.items.rule, *nulls, entries).write(self.store.folder)
-        return CachingReport(self._made, len(entries) - len(broken) - self._made, broken, count == 1)
+            CacheIndex(self.format, self.items.rule, *nulls, entries).write(self.store.folder)
+        return CachingReport(self._made_count, len(entries) - len(broken) - self._made_count, broken, count == 1)
 
     def _nulls(self) -> tuple[str, str]:
-        """Records of the empty sentence and of the grey image, which the tower brings to its own size."""
+        """Records of the empty caption and of the grey image, which the encoder brings to its own size."""
         text, tokens = self._text_key(""), self._tokens_key("grey")
         self._write_texts([""])
         if self._missing("tokens", tokens):
@@ -181,10 +181,10 @@ class LatentCaching:
             try:
                 caption = self.items.caption(index)
             except (ValueError, OSError):
-                continue  # told by `_make`
+                continue  # reported by `_make`
             if caption is not None:
                 waiting[caption] = None
-            if len(waiting) == _SENTENCES:
+            if len(waiting) == _CAPTIONS:
                 self._write_texts(list(waiting))
                 waiting.clear()
         self._write_texts(list(waiting))
@@ -211,53 +211,53 @@ class LatentCaching:
             moments, tokens = self._moments_key(identity), self._tokens_key(identity)
             kinds = {"moments": self._missing("moments", moments), "tokens": self._missing("tokens", tokens)}
             if any(kinds.values()):
-                with self.items.open(index) as pictures:
-                    self._encode(pictures, moments if kinds["moments"] else None, tokens if kinds["tokens"] else None)
-                self._made += 1
+                with self.items.open(index) as video:
+                    self._encode(video, moments if kinds["moments"] else None, tokens if kinds["tokens"] else None)
+                self._made_count += 1
         except (CacheError, OutputError):
             raise
         except (ValueError, OSError) as error:  # all about this video
             reason = str(error).removeprefix(f"{entry.path}: ")
             logger.warning("%s cannot be cached: %s", entry.path, reason)
             return replace(entry, broken=reason)
-        told = parse_json(self.store.header("moments", moments)[1]["entry"], str(self.store.path("moments", moments)))
-        return replace(entry, moments=moments, tokens=tokens, **told)
+        facts = parse_json(self.store.header("moments", moments)[1]["entry"], str(self.store.path("moments", moments)))
+        return replace(entry, moments=moments, tokens=tokens, **facts)
 
-    def _encode(self, pictures: Pictures, moments: str | None, tokens: str | None) -> None:
-        """Write the records that are wanted, a batch of frames in memory at a time; they appear together at the end."""
-        every, first = self.recipe.token_every, 0
+    def _encode(self, video: VideoFrames, moments: str | None, tokens: str | None) -> None:
+        """Write the missing records, a batch of frames in memory at a time; they appear together at the end."""
+        every, first = self.format.token_every, 0
         writers: dict[Kind, RecordWriter] = {}
         with ExitStack() as stack:
 
             def append(kind: Kind, key: str, rows: int, values: Tensor) -> None:
                 if kind not in writers:
-                    told = {"entry": json.dumps(_told(pictures, frames))}
-                    record = self.store.writing(kind, key, (rows, *values.shape[1:]), self._dtype, told)
+                    metadata = {"entry": json.dumps(_facts(video, frames))}
+                    record = self.store.writing(kind, key, (rows, *values.shape[1:]), self._dtype, metadata)
                     writers[kind] = stack.enter_context(record)
                 writers[kind].append(values)
 
-            for frames in self._batches(pictures):
+            for frames in self._batches(video):
                 if moments is not None:
-                    append("moments", moments, pictures.count, self.encoders.moments(frames))
+                    append("moments", moments, video.count, self.encoders.moments(frames))
                 chosen = [i for i in range(len(frames)) if ((first + i) % every if every else first + i) == 0]
                 if tokens is not None and chosen:
-                    append("tokens", tokens, self._token_rows(pictures.count), self.encoders.tokens(frames[chosen]))
+                    append("tokens", tokens, self._token_rows(video.count), self.encoders.tokens(frames[chosen]))
                 first += len(frames)
 
-    def _batches(self, pictures: Pictures) -> Iterator[Tensor]:
-        for chunk in pictures.batches:
+    def _batches(self, video: VideoFrames) -> Iterator[Tensor]:
+        for chunk in video.batches:
             for frames in chunk.split(self.options.batch_frames):
                 yield frames.to(self._device)
 
 
-def _told(pictures: Pictures, frames: Tensor) -> dict[str, float]:
+def _facts(video: VideoFrames, frames: Tensor) -> dict[str, float]:
     """What the index says of a video, beside its keys."""
     return {
-        "num_frames": pictures.num_frames,
+        "num_frames": video.num_frames,
         "height": frames.shape[-2],
         "width": frames.shape[-1],
-        "fps": pictures.fps,
-        "frame_stride": pictures.frame_stride,
+        "fps": video.fps,
+        "frame_stride": video.frame_stride,
     }
 
 

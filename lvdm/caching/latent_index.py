@@ -12,6 +12,7 @@ import numpy as np
 
 from lvdm.caching.latent_records import CacheError, StoredDtype
 from lvdm.data.packed_texts import PackedTexts
+from lvdm.deprecation import renamed_names
 from lvdm.documents import read_json
 from lvdm.media.atomic import write_json
 
@@ -25,7 +26,7 @@ Rule = Literal["cut", "whole", "still"]
 
 @dataclass(frozen=True)
 class EncoderHashes:
-    """Hashes of weights and options of what encodes: autoencoder, text tower, image tower."""
+    """Hashes of weights and options of what encodes: autoencoder, text encoder, image encoder."""
 
     vae: str
     text: str
@@ -33,8 +34,8 @@ class EncoderHashes:
 
 
 @dataclass(frozen=True)
-class CacheRecipe:
-    """What all records of a cache were made with. `token_every`: image tokens of every so many frames, 0 the first."""
+class CacheFormat:
+    """What all records of a cache share. `token_every`: image tokens of every so many frames, 0 the first."""
 
     hashes: EncoderHashes
     dtype: StoredDtype
@@ -90,9 +91,9 @@ class PackedEntries(Sequence[CacheEntry]):
 
 @dataclass(frozen=True)
 class CacheIndex:
-    """A whole cache. `null_text` and `null_tokens` are the records of the empty sentence and the grey image."""
+    """A whole cache. `null_text` and `null_tokens` are the records of the empty caption and the grey image."""
 
-    recipe: CacheRecipe
+    format: CacheFormat
     rule: Rule
     null_text: str
     null_tokens: str
@@ -102,7 +103,7 @@ class CacheIndex:
         """Write the index into `folder`, whole or not at all."""
         names = [field.name for field in fields(CacheEntry)]
         tree = {
-            "recipe": asdict(self.recipe),
+            "recipe": asdict(self.format),
             "rule": self.rule,
             "null_text": self.null_text,
             "null_tokens": self.null_tokens,
@@ -132,25 +133,28 @@ def read_index(folder: str | Path) -> CacheIndex:
         raise CacheError(f"folder: {folder} holds no finished latent cache; make it with `dynamicrafter data cache`")
     try:
         tree = read_json(path)
-        recipe = dict(tree["recipe"])
-        recipe["hashes"] = EncoderHashes(**recipe["hashes"])
+        format_ = dict(tree["recipe"])
+        format_["hashes"] = EncoderHashes(**format_["hashes"])
         entries = PackedEntries([CacheEntry(**dict(zip(tree["columns"], row, strict=True))) for row in tree["entries"]])
-        index = CacheIndex(CacheRecipe(**recipe), tree["rule"], tree["null_text"], tree["null_tokens"], entries)
+        index = CacheIndex(CacheFormat(**format_), tree["rule"], tree["null_text"], tree["null_tokens"], entries)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheError(f"{path}: is not the index of a latent cache ({error}); make it again") from error
-    if index.recipe.code != CODE_VERSION:
+    if index.format.code != CODE_VERSION:
         raise CacheError(
-            f"{path}: was made by version {index.recipe.code} of the cache, this is {CODE_VERSION}; "
+            f"{path}: was made by version {index.format.code} of the cache, this is {CODE_VERSION}; "
             "run `dynamicrafter data cache` again"
         )
     return index
 
 
-def changed_recipe(made: CacheRecipe, hashes: EncoderHashes) -> list[str]:
+def changed_encoders(cache_format: CacheFormat, hashes: EncoderHashes) -> list[str]:
     """Names of the encoders whose weights or options are not those that the cache was made with."""
-    names = {"vae": "autoencoder", "text": "text tower", "image": "image tower"}
+    names = {"vae": "autoencoder", "text": "text encoder", "image": "image encoder"}
     return [
         names[field.name]
         for field in dataclasses.fields(EncoderHashes)
-        if getattr(made.hashes, field.name) != getattr(hashes, field.name)
+        if getattr(cache_format.hashes, field.name) != getattr(hashes, field.name)
     ]
+
+
+__getattr__ = renamed_names(__name__, {"CacheRecipe": "CacheFormat"})

@@ -1,4 +1,4 @@
-"""What there is to put into a latent cache: the pictures of every video of a source, and what these depend on.
+"""What there is to put into a latent cache: the frames of every video of a source, and what these depend on.
 
 Sources that cut clips give all frames of a video. Sources whose clips are fixed give these whole: the procedural
 generator, and stills.
@@ -18,7 +18,7 @@ from torch import Tensor
 from lvdm.caching.latent_index import Rule
 from lvdm.caching.latent_records import CacheError
 from lvdm.content_hash import HashStore, hash_bytes, read_hash
-from lvdm.data.clip_frames import ClipOptions, FrameOptions, read_pictures
+from lvdm.data.clip_frames import ClipOptions, FrameOptions, read_frames
 from lvdm.data.clips import ClipSize, ClipSource
 from lvdm.data.image_folder import ImageFolder
 from lvdm.data.procedural import ProceduralClips
@@ -31,8 +31,8 @@ _READ_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The `count` pictures of one video. `batches` gives them once, in order, as (n, 3, H, W) in [-1, 1].
+class VideoFrames:
+    """The `count` frames of one video. `batches` gives them once, in order, as (n, 3, H, W) in [-1, 1].
 
     `num_frames` is what the index says: the same, but for a still the length of its clips.
     """
@@ -62,13 +62,13 @@ class CacheItems(Protocol):
         """About how many frames it has, and the height and width that they are brought to; None if unreadable."""
 
     def identity(self, index: int, verify: bool = False) -> str:
-        """Changes whenever a picture does. `verify` reads the content even of files whose size and time are known.
+        """Changes whenever a frame does. `verify` reads the content even of files whose size and time are known.
 
         Raises ValueError or OSError for a video that cannot be used.
         """
 
     def open(self, index: int) -> Any:
-        """A context manager that gives its `Pictures`. Raises ValueError or OSError as `identity` does."""
+        """A context manager that gives its `VideoFrames`. Raises ValueError or OSError as `identity` does."""
 
 
 def cache_items(source: ClipSource, sizes: Sequence[ClipSize], hashes: HashStore) -> CacheItems:
@@ -79,7 +79,7 @@ def cache_items(source: ClipSource, sizes: Sequence[ClipSize], hashes: HashStore
     options = source.options if isinstance(source, VideoSource) else getattr(source, "config", None)
     if getattr(options, "spatial_transform", None) == "random_crop":
         raise CacheError(
-            "spatial_transform: random_crop cuts another part of the picture each time, a cache holds one; "
+            "spatial_transform: random_crop cuts another part of the frame each time, a cache holds one; "
             "use resize_center_crop or center_crop, or train from the videos"
         )
     if isinstance(source, VideoSource):
@@ -120,22 +120,22 @@ class VideoItems:
         return native and ClipSize(native.num_frames, *self._sizes(index))
 
     def identity(self, index: int, verify: bool = False) -> str:
-        """Content, size, and how pictures are read."""
+        """Content, size, and how frames are read."""
         content = _content(self._hashes, self._source.files, index, verify)
         return json.dumps([content, self._sizes(index), self._pixels], sort_keys=True)
 
     @contextmanager
-    def open(self, index: int) -> Iterator[Pictures]:
+    def open(self, index: int) -> Iterator[VideoFrames]:
         """All frames."""
         with self._source.open(index) as reader:
             count = max(_READ_BYTES // (reader.height * reader.width * 3), 16)
             starts = range(0, reader.num_frames, count)
             chunks = (range(start, min(start + count, reader.num_frames)) for start in starts)
             batches = (
-                read_pictures(reader, self._source.options, chunk, random.Random(0), self._sizes(index)).transpose(0, 1)
+                read_frames(reader, self._source.options, chunk, random.Random(0), self._sizes(index)).transpose(0, 1)
                 for chunk in chunks
             )
-            yield Pictures(reader.num_frames, reader.num_frames, reader.fps, 1, batches)
+            yield VideoFrames(reader.num_frames, reader.num_frames, reader.fps, 1, batches)
 
 
 class StillItems:
@@ -163,18 +163,18 @@ class StillItems:
         return ClipSize(1, *self._sizes(index))
 
     def identity(self, index: int, verify: bool = False) -> str:
-        """Content, size, how it is cropped, and what its clips tell of themselves."""
+        """Content, size, how it is cropped, and what its clips say of themselves."""
         content, config = _content(self._hashes, self._source.files, index, verify), self._source.config
-        told = [config.video_length, config.fps, config.frame_stride]
-        return json.dumps(["still", content, self._sizes(index), config.spatial_transform, told])
+        conditions = [config.video_length, config.fps, config.frame_stride]
+        return json.dumps(["still", content, self._sizes(index), config.spatial_transform, conditions])
 
     @contextmanager
-    def open(self, index: int) -> Iterator[Pictures]:
-        """The picture."""
-        picture = self._source.picture(index, random.Random(0), self._sizes(index))  # (3, 1, H, W)
+    def open(self, index: int) -> Iterator[VideoFrames]:
+        """The image."""
+        image = self._source.image(index, random.Random(0), self._sizes(index))  # (3, 1, H, W)
         config = self._source.config
-        pictures = iter([picture.transpose(0, 1)])
-        yield Pictures(1, config.video_length, config.fps, config.frame_stride, pictures)
+        batches = iter([image.transpose(0, 1)])
+        yield VideoFrames(1, config.video_length, config.fps, config.frame_stride, batches)
 
 
 class ProceduralItems:
@@ -215,12 +215,12 @@ class ProceduralItems:
         return json.dumps([index, *self._space], sort_keys=True)
 
     @contextmanager
-    def open(self, index: int) -> Iterator[Pictures]:
+    def open(self, index: int) -> Iterator[VideoFrames]:
         """All frames of the clip."""
         clip = self._clip(index)
         video: Tensor = clip["video"]
         count = video.shape[1]
-        yield Pictures(count, count, clip["fps"], clip["frame_stride"], iter([video.transpose(0, 1)]))
+        yield VideoFrames(count, count, clip["fps"], clip["frame_stride"], iter([video.transpose(0, 1)]))
 
 
 def _content(hashes: HashStore, files: SourceFiles, index: int, verify: bool) -> str:
@@ -234,15 +234,15 @@ def _content(hashes: HashStore, files: SourceFiles, index: int, verify: bool) ->
 
 
 def _bucket_sizes(
-    source: ClipSource, sizes: Sequence[ClipSize], own: tuple[int, int]
+    source: ClipSource, sizes: Sequence[ClipSize], default: tuple[int, int]
 ) -> Callable[[int], tuple[int, int]]:
     """Height and width that each video is brought to."""
     if not sizes:
-        return lambda index: own
+        return lambda index: default
     which = {i: bucket.size for bucket in assign_buckets(source, sizes) for i in bucket.members}
 
     def size_of(index: int) -> tuple[int, int]:
         size = which[index]
-        return own if size is None else (size.height, size.width)
+        return default if size is None else (size.height, size.width)
 
     return size_of

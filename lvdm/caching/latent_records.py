@@ -23,7 +23,7 @@ from lvdm.media.atomic import atomic_path
 
 Kind = Literal["moments", "tokens", "text"]
 """moments (frames, 2c, h, w): mean and log-variance of the autoencoder's posterior; tokens (frames, m, e) of the image
-tower; text (n, d) of a sentence."""
+encoder; text (n, d) of a caption."""
 
 StoredDtype = Literal["fp32", "fp16", "bf16"]
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -32,12 +32,12 @@ _TENSOR = "values"
 
 
 class CacheError(UserError):
-    """A latent cache that cannot be made or used; the message names the reason and the way out."""
+    """A latent cache that cannot be made or used; the message names the reason and a hint."""
 
 
-def record_key(**made_from: Any) -> str:
-    """The name of a record: a hash of everything that it is made from."""
-    text = json.dumps(made_from, sort_keys=True, ensure_ascii=False)
+def record_key(**inputs: Any) -> str:
+    """The name of a record: a hash of all that it is made from, and of the words for that, which therefore stay."""
+    text = json.dumps(inputs, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:40]
 
 

@@ -9,13 +9,13 @@ from lvdm.checkpoint.parts import SCHEDULE_KEYS
 from lvdm.errors import CheckpointError
 
 
-def target_dtype(key: str, stored: torch.dtype, wanted: torch.dtype | None) -> torch.dtype:
-    """What the tensor `key` becomes: floats as wanted (None: as they are), the schedule float32, others untouched."""
+def target_dtype(key: str, stored: torch.dtype, requested: torch.dtype | None) -> torch.dtype:
+    """What tensor `key` becomes: floats as requested (None: as they are), the schedule float32, others unchanged."""
     if not stored.is_floating_point:
         return stored
     if key in SCHEDULE_KEYS:
         return torch.float32
-    return wanted or stored
+    return requested or stored
 
 
 def check_range(key: str, tensor: Tensor, dtype: torch.dtype) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, PARTS, TEXT_TOWER, Part, part_of
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, PARTS, TEXT_ENCODER, Part, part_of
 from lvdm.checkpoint.sources import CheckpointFile, TensorSource
 from lvdm.errors import CheckpointError
 
-ENCODERS = (AUTOENCODER, TEXT_TOWER, IMAGE_TOWER)
+ENCODERS = (AUTOENCODER, TEXT_ENCODER, IMAGE_ENCODER)
 
 
 class _SeveralFiles(TensorSource):
@@ -50,7 +50,7 @@ def complete(checkpoint: CheckpointFile, supplier: CheckpointFile) -> Checkpoint
     wanted = [part for part in ENCODERS if _rounding(supplier, part) < _rounding(checkpoint, part)]
     if not wanted:
         raise CheckpointError(
-            f"{checkpoint.path} holds autoencoder and towers already, in no fewer digits than {supplier.path}; "
+            f"{checkpoint.path} holds autoencoder and CLIP encoders already, in no fewer digits than {supplier.path}; "
             "leave out --encoders"
         )
     supplied = {key: supplier for key in supplier if part_of(key) in wanted}

@@ -43,7 +43,7 @@ PICKLE_OVERHEAD = 512
 class ConversionReport:
     """What was written: the file, its bytes, how many tensors and parameters, and the hash of what it was made from.
 
-    `averaged` is whether the source's averaged weights were taken; None if it does not tell.
+    `averaged` is whether the source's averaged weights were taken; None if it does not say.
     """
 
     path: Path
@@ -72,12 +72,12 @@ def convert(
     `source` may be a folder of shards. Only the weights are written: no optimizer, no state of a training run.
 
     dtype      float32, float16, bfloat16, or None for each tensor's own; the noise schedule is always float32
-    card       stored with a safetensors file, so that the file can tell what it is for
+    card       stored with a safetensors file, so that the file says what it is for
     overwrite  replace an existing `destination`
     old_names  write `framestride_embed`, as in the published 256 checkpoint, for the original's strict loader
     loras      files and scales that are added to the weights
     weights    of a run that averaged them: the averaged, the trained, or the averaged where there are any
-    encoders   a checkpoint that supplies the autoencoder and the towers that a training left out or rounded
+    encoders   a checkpoint that supplies the autoencoder and the CLIP encoders that a training left out or rounded
     blend_with  another checkpoint, and how its weights are blended in
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.

@@ -12,7 +12,7 @@ from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
 from lvdm.checkpoint.families import Family, family_of, videocrafter_model
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.parts import FRAME_CARRIER, IMAGE_TOWER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
+from lvdm.checkpoint.parts import FRAME_CARRIER, IMAGE_ENCODER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
@@ -38,7 +38,7 @@ class PartInfo:
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What `describe` found out. None and empty tuples mean that the file does not tell.
+    """What `describe` found out. None and empty tuples mean that the file does not say.
 
     candidates            released models that the file can be, one where it is certain
     card                  size, `fs`, capabilities: from the file, the configuration, or the only candidate
@@ -70,7 +70,7 @@ class CheckpointInfo:
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What the model can do; empty where the file does not tell."""
+        """What the model can do; empty where the file does not say."""
         return self.card.capabilities if self.card else ()
 
 
@@ -78,7 +78,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     """Look into a checkpoint without loading it. `config` is the YAML that goes with it; hashing reads the whole file.
 
     The 512 and the 512 interpolation checkpoint have the same keys, shapes and schedule: only metadata, configuration
-    or name tell them apart, and where none does, both stay in `candidates`. Raises `CheckpointError`, `ConfigError`.
+    or name distinguish them, and where none does, both stay in `candidates`. Raises `CheckpointError`, `ConfigError`.
     """
     checkpoint = read_checkpoint(path)
     family = family_of(checkpoint)
@@ -89,7 +89,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
         candidates = (card.name,)
     parts = _parts(checkpoint)
     present = {part.name for part in parts}
-    without_images = (IMAGE_TOWER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else ()
+    without_images = (IMAGE_ENCODER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else ()
     unneeded = (OTHER, FRAME_CARRIER, *without_images)
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
@@ -144,7 +144,7 @@ def _card(
         return RELEASED[name], "by the name of the file or its folder, since its contents fit several models"
     if candidates:
         notes.append(
-            f"it can be {' or '.join(candidates)}, whose contents cannot be told apart; name its configuration, "
+            f"it can be {' or '.join(candidates)}, whose contents are alike; name its configuration, "
             "or call its folder dynamicrafter_<model>_v1"
         )
     else:

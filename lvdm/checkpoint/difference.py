@@ -12,7 +12,7 @@ from lvdm.checkpoint.reading import CheckpointFile
 
 Shape = tuple[int, ...]
 
-SHOWN = 3
+MAX_LISTED = 3
 """Keys named for each kind of difference in each component."""
 
 ALPHA = ".attn2.alpha"
@@ -29,7 +29,7 @@ VIDEOCRAFTER_CONFIGS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Difference:
+class StateDictDifference:
     """Keys of the model that the file lacks, keys that only the file has, and shapes that differ (file, model)."""
 
     model: Mapping[str, Shape]
@@ -38,7 +38,7 @@ class Difference:
     misshapen: Mapping[str, tuple[Shape, Shape]]
 
     @classmethod
-    def between(cls, model: Mapping[str, Shape], file: Mapping[str, Shape]) -> Difference:
+    def between(cls, model: Mapping[str, Shape], file: Mapping[str, Shape]) -> StateDictDifference:
         """Compare the keys and shapes of a model with those of a file."""
         return cls(
             model,
@@ -50,15 +50,15 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.missing or self.unexpected or self.misshapen)
 
-    def without_missing(self, keys: Collection[str]) -> Difference:
+    def without_missing(self, keys: Collection[str]) -> StateDictDifference:
         """The same without the missing keys among `keys`, which something else supplies."""
         return replace(self, missing=tuple(key for key in self.missing if key not in keys))
 
     def lacks_all_of(self, part: Part) -> bool:
         """Whether the model has `part` and the file nothing of it."""
-        wanted = [key for key in self.model if part_of(key) == part]
+        keys = [key for key in self.model if part_of(key) == part]
         present = any(part_of(key) == part for key in self.unexpected)
-        return bool(wanted) and set(wanted) <= set(self.missing) and not present
+        return bool(keys) and set(keys) <= set(self.missing) and not present
 
     def describe(self, checkpoint: CheckpointFile) -> str:
         """One line on what it means, then one for each component and kind of difference."""
@@ -72,8 +72,8 @@ class Difference:
             for kind, all_keys in kinds:
                 keys = [key for key in all_keys if part_of(key) == part]
                 if keys:
-                    shown = ", ".join(self._show(key, part) for key in keys[:SHOWN])
-                    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+                    shown = ", ".join(self._show(key, part) for key in keys[:MAX_LISTED])
+                    more = f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else ""
                     lines.append(f"  {part.name} ({part.prefix or 'no prefix'}): {len(keys)} {kind}: {shown}{more}")
         return "\n".join([f"{checkpoint.path} does not fit the model: {self._hint(checkpoint)}", *lines])
 

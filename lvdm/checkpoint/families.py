@@ -1,10 +1,10 @@
-"""Which published model a file can be, told by its keys and shapes alone."""
+"""Which published model a file can be, known by its keys and shapes alone."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from lvdm.checkpoint.parts import IMAGE_TOWER, QUERY_TRANSFORMER, UNET, part_of
+from lvdm.checkpoint.parts import IMAGE_ENCODER, QUERY_TRANSFORMER, UNET, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
 Family = Literal["dynamicrafter", "dynamicrafter, small", "videocrafter i2v", "videocrafter t2v", "unknown"]
@@ -23,7 +23,7 @@ def family_of(checkpoint: CheckpointFile) -> Family:
     width, in_channels = checkpoint.shape(FIRST_LAYER)[:2]
     image_stream = any(".attn2.to_k_ip." in key for key in checkpoint)
     if in_channels == 4:
-        images = image_stream or any(part_of(key) in (QUERY_TRANSFORMER, IMAGE_TOWER) for key in checkpoint)
+        images = image_stream or any(part_of(key) in (QUERY_TRANSFORMER, IMAGE_ENCODER) for key in checkpoint)
         return "videocrafter i2v" if images else "videocrafter t2v"
     if in_channels != 8 or not image_stream:
         return "unknown"
@@ -33,7 +33,7 @@ def family_of(checkpoint: CheckpointFile) -> Family:
 def videocrafter_model(checkpoint: CheckpointFile) -> str | None:
     """The one of VideoCrafter's checkpoints that has this layout, by its name in `lvdm.model_card.VIDEOCRAFTER`.
 
-    Temporal convolutions tell version 2, relative positions version 1, of which only the 1024 model reads a frame
+    Temporal convolutions mark version 2, relative positions version 1, of which only the 1024 model reads a frame
     rate; None for other layouts and sizes.
     """
     family = family_of(checkpoint)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.checkpoint.casting import check_range, target_dtype
-from lvdm.checkpoint.difference import Difference
+from lvdm.checkpoint.difference import StateDictDifference
 from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.filling import fill
-from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS, UNET, Part, part_of
+from lvdm.checkpoint.parts import CLIP_ENCODERS, SCHEDULE, SCHEDULE_KEYS, UNET, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 from lvdm.errors import CheckpointError
 
@@ -35,7 +35,7 @@ class LoadReport:
 
     renamed   key in the file -> released key
     computed  schedule buffers that the file lacks and the configuration gives
-    towers    keys that came from the `towers` checkpoint
+    supplied  keys that came from the `towers` checkpoint
     ignored   keys of the file that hold nothing to load
     cast      how many tensors changed from which dtype to which
     warnings  what the user should know, already logged
@@ -43,7 +43,7 @@ class LoadReport:
 
     renamed: dict[str, str] = field(default_factory=dict)
     computed: list[str] = field(default_factory=list)
-    towers: list[str] = field(default_factory=list)
+    supplied: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     cast: dict[tuple[torch.dtype, torch.dtype], int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ def load_into(
 
     dtype     of the parameters; None keeps what `module` was built with. The schedule is always float32
     device    where the tensors go
-    towers    a full checkpoint, or one of open_clip, that supplies the text and image towers a pruned file lacks
+    towers    a full checkpoint, or one of open_clip, that supplies the text and image encoders a pruned file lacks
     schedule  whose buffers are kept where file and configuration disagree, which is a warning with its size
 
     Raises `CheckpointError` with the missing, unexpected and misshapen keys grouped by component.
@@ -76,7 +76,7 @@ def load_into(
     targets = module.state_dict(keep_vars=True)
     _check_buffers(module, targets)
     report.ignored = [key for key in checkpoint if key not in targets and key.endswith(DERIVED)]
-    difference = Difference.between(
+    difference = StateDictDifference.between(
         {key: tuple(value.shape) for key, value in targets.items()},
         {key: checkpoint.shape(key) for key in checkpoint if key not in report.ignored},
     )
@@ -86,7 +86,7 @@ def load_into(
     difference = difference.without_missing({*borrowed, *SCHEDULE_KEYS})
     if difference:
         raise CheckpointError(difference.describe(checkpoint))
-    report.towers = list(borrowed)
+    report.supplied = list(borrowed)
 
     def converted() -> Iterator[tuple[str, Tensor]]:
         for key, target in targets.items():
@@ -104,7 +104,7 @@ def load_into(
 def check_same_unet(path: str | Path, other: str | Path) -> None:
     """Raise `CheckpointError` where the UNet of checkpoint `other` has other keys or shapes than that of `path`."""
     last = read_checkpoint(other)
-    difference = Difference.between(_unet_shapes(read_checkpoint(path)), _unet_shapes(last))
+    difference = StateDictDifference.between(_unet_shapes(read_checkpoint(path)), _unet_shapes(last))
     if difference:
         raise CheckpointError(difference.describe(last))
 
@@ -121,7 +121,7 @@ def read_unet(path: str | Path, unet: nn.Module) -> dict[str, Tensor]:
     checkpoint, report = read_checkpoint(path), LoadReport()
     targets = {f"{UNET.prefix}{name}": tensor for name, tensor in unet.state_dict().items()}
     shapes = {key: tuple(tensor.shape) for key, tensor in targets.items()}
-    difference = Difference.between(shapes, _unet_shapes(checkpoint))
+    difference = StateDictDifference.between(shapes, _unet_shapes(checkpoint))
     if difference:
         raise CheckpointError(difference.describe(checkpoint))
     return {
@@ -131,14 +131,17 @@ def read_unet(path: str | Path, unet: nn.Module) -> dict[str, Tensor]:
 
 
 def _borrow(
-    difference: Difference, checkpoint: CheckpointFile, towers: CheckpointFile | None, targets: Mapping[str, Tensor]
+    difference: StateDictDifference,
+    checkpoint: CheckpointFile,
+    supplier: CheckpointFile | None,
+    targets: Mapping[str, Tensor],
 ) -> dict[str, tuple[CheckpointFile, str]]:
-    """Key -> file and key in it, for the towers that are wholly missing from `checkpoint`."""
-    absent = [part for part in TOWERS if difference.lacks_all_of(part)]
+    """Key -> file and key in it, for the encoders that are wholly missing from `checkpoint`."""
+    absent = [part for part in CLIP_ENCODERS if difference.lacks_all_of(part)]
     if not absent:
         return {}
     names = " and the ".join(part.name for part in absent)
-    if towers is None:
+    if supplier is None:
         raise CheckpointError(
             f"{checkpoint.path} is pruned: it lacks the {names}; name a full checkpoint, or open_clip's own weights, "
             "that supplies them with --towers (towers=... in Python)"
@@ -146,19 +149,21 @@ def _borrow(
     found = {}
     for part in absent:
         for key in (key for key in targets if part_of(key) == part):
-            name = _name_in_towers(key, part, towers)
-            if name is None or towers.shape(name) != tuple(targets[key].shape):
+            name = _name_in_supplier(key, part, supplier)
+            if name is None or supplier.shape(name) != tuple(targets[key].shape):
                 problem = (
-                    "lacks it" if name is None else f"holds it as {towers.shape(name)}, not {tuple(targets[key].shape)}"
+                    "lacks it"
+                    if name is None
+                    else f"holds it as {supplier.shape(name)}, not {tuple(targets[key].shape)}"
                 )
-                raise CheckpointError(f"{towers.path} cannot supply {key} of the {part.name}: it {problem}")
-            found[key] = (towers, name)
+                raise CheckpointError(f"{supplier.path} cannot supply {key} of the {part.name}: it {problem}")
+            found[key] = (supplier, name)
     return found
 
 
-def _name_in_towers(key: str, part: Part, towers: CheckpointFile) -> str | None:
+def _name_in_supplier(key: str, part: Part, supplier: CheckpointFile) -> str | None:
     """`key` as a full checkpoint has it, or without its prefix, as open_clip's own files have it."""
-    return next((name for name in (key, key.removeprefix(f"{part.prefix}model.")) if name in towers), None)
+    return next((name for name in (key, key.removeprefix(f"{part.prefix}model.")) if name in supplier), None)
 
 
 def _converted(
@@ -194,12 +199,12 @@ def _compare_schedule(targets: Mapping[str, Tensor], checkpoint: CheckpointFile,
         )
 
 
-def _equal_as_stored(stored: Tensor, own: Tensor) -> bool:
-    """Whether `stored` is `own` up to the rounding of the stored dtype and a last bit of float32."""
+def _equal_as_stored(stored: Tensor, computed: Tensor) -> bool:
+    """Whether `stored` is `computed` up to the rounding of the stored dtype and a last bit of float32."""
     info = torch.finfo(stored.dtype)
     smallest = info.smallest_normal * info.eps
     return torch.allclose(
-        stored.double(), own.double(), rtol=max(info.eps, 1e-6), atol=max(smallest, 1e-9), equal_nan=True
+        stored.double(), computed.double(), rtol=max(info.eps, 1e-6), atol=max(smallest, 1e-9), equal_nan=True
     )
 
 

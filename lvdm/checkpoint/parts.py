@@ -1,8 +1,10 @@
-"""The components of a checkpoint, told by the first words of the keys."""
+"""The components of a checkpoint, known by the first words of the keys."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from lvdm.deprecation import renamed_names
 
 SCHEDULE_KEYS = (
     "betas",
@@ -33,17 +35,17 @@ class Part:
 SCHEDULE = Part("schedule", "")
 UNET = Part("UNet", "model.diffusion_model.")
 AUTOENCODER = Part("autoencoder", "first_stage_model.")
-TEXT_TOWER = Part("text tower", "cond_stage_model.")
-IMAGE_TOWER = Part("image tower", "embedder.")
+TEXT_ENCODER = Part("text encoder", "cond_stage_model.")
+IMAGE_ENCODER = Part("image encoder", "embedder.")
 QUERY_TRANSFORMER = Part("query transformer", "image_proj_model.")
 FRAME_CARRIER = Part("frame carrier", "frame_carrier.")
 """Not in the released models."""
 OTHER = Part("other", "")
 
-PARTS = (SCHEDULE, UNET, AUTOENCODER, TEXT_TOWER, IMAGE_TOWER, QUERY_TRANSFORMER, FRAME_CARRIER, OTHER)
+PARTS = (SCHEDULE, UNET, AUTOENCODER, TEXT_ENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER, FRAME_CARRIER, OTHER)
 """All components, in the order of the released state dicts."""
 
-TOWERS = (TEXT_TOWER, IMAGE_TOWER)
+CLIP_ENCODERS = (TEXT_ENCODER, IMAGE_ENCODER)
 """The frozen parts that are the same in every released checkpoint, and that pruned files leave out."""
 
 
@@ -52,3 +54,8 @@ def part_of(key: str) -> Part:
     if key in SCHEDULE_KEYS:
         return SCHEDULE
     return next((part for part in PARTS if part.prefix and key.startswith(part.prefix)), OTHER)
+
+
+__getattr__ = renamed_names(
+    __name__, {"IMAGE_TOWER": "IMAGE_ENCODER", "TEXT_TOWER": "TEXT_ENCODER", "TOWERS": "CLIP_ENCODERS"}
+)

@@ -1,6 +1,6 @@
 """Checkpoint files of every format as one lazy mapping from released key to tensor.
 
-Formats are told by content, never by the name of the file. Tensors are memory-mapped: they take no memory of their own
+Formats are known by content, never by the name of the file. Tensors are memory-mapped: they take no memory of their own
 until they are copied or cast.
 """
 

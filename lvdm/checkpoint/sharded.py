@@ -2,7 +2,7 @@
 
 The index, `.metadata`, is a pickle of torch's own records. It is read here without any of torch's classes: each becomes
 an `Inert` stand-in, so that nothing in the file can run. Each chunk is a `torch.save` of one tensor at the byte range
-that the index tells.
+that the index gives.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _sharded_tensor(folder: Path, name: str, entry: Any, places: Mapping[Any, An
         offsets, sizes = tuple(_fields(box, "offsets")), tuple(_fields(box, "sizes"))
         place = places.get((name, offsets), places.get((name, None)))
         if place is None or len(offsets) != len(shape):
-            raise CheckpointError(f"{folder / INDEX} does not tell where {name} lies; copy the folder again")
+            raise CheckpointError(f"{folder / INDEX} does not say where {name} lies; copy the folder again")
         if _fields(place, "transform_descriptors"):
             raise CheckpointError(f"{folder} is compressed; write it again without compression")
         chunks.append(

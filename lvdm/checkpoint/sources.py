@@ -19,7 +19,7 @@ OLD_NAME, NEW_NAME = "framestride_embed", "fps_embedding"
 """The name of a layer in the published 256 checkpoint, and in the released code."""
 
 IMAGE_MODEL_LAYER = "model.diffusion_model.middle_block.2.in_layers.0.weight"
-"""Tells a text-to-image model such as Stable Diffusion: in a video model a temporal transformer has this place."""
+"""Marks a text-to-image model such as Stable Diffusion: in a video model a temporal transformer has this place."""
 
 AFTER_TEMPORAL = re.compile(r"(?<=^model\.diffusion_model\.)(middle_block|output_blocks\.\d+)\.2\.")
 """Layers that come one place later in a video model: the last of the middle, and upsampling after attention."""
@@ -44,7 +44,7 @@ class CheckpointFile(Mapping[str, Tensor]):
 
     path      the file, or the folder of a sharded checkpoint
     format    lightning, deepspeed, state_dict (a bare dictionary), safetensors, fsdp or zero (folders of shards)
-    averaged  whether the tensors are the moving average of a training run; None if the file does not tell
+    averaged  whether the tensors are the moving average of a training run; None if the file does not say
     metadata  the text fields of a safetensors file, or the plain values of a Lightning one (epoch, global_step ...)
     stored    released key -> key in the file; they differ where a prefix or an old name was replaced
     """

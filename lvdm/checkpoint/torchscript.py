@@ -2,7 +2,7 @@
 
 `torch.jit.load` would compile whatever program the archive holds, and is being removed from torch. An archive is a zip
 of a pickle of modules (`data.pkl`), of storages (`data/`), and of the program as text (`code/`). The first two have the
-format of `torch.save`, so that torch's own reader for weights takes them once the entry is left out by which it tells
+format of `torch.save`, so that torch's own reader for weights takes them once the entry is left out by which it knows
 a program.
 """
 

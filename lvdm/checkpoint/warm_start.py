@@ -1,7 +1,7 @@
 """Begin a training from a checkpoint of another model: take what fits, adapt what nearly fits, say what was left.
 
 VideoCrafter's checkpoints have DynamiCrafter's keys with 4 input channels instead of 8, no or fewer image tokens and,
-in some, relative positions. Autoencoders, towers and older stages of the same training are parts of a model.
+in some, relative positions. Autoencoders, CLIP encoders and older stages of the same training are parts of a model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lvdm.checkpoint.reading import CheckpointFile
 from lvdm.errors import CheckpointError
 
 POSITIONS = ".embeddings_table"
-SHOWN = 4
+MAX_LISTED = 4
 """Kinds of tensors named in one line of the report."""
 
 Adapter = Callable[[Tensor], Tensor]
@@ -28,7 +28,7 @@ Adapter = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How a tensor of another shape is made to fit, and what to tell about it."""
+    """How a tensor of another shape is made to fit, and what to report about it."""
 
     description: str
     apply: Adapter
@@ -153,17 +153,17 @@ def _widen(value: Tensor, shape: Shape) -> Tensor:
     return widened
 
 
-def _spread_frames(value: Tensor, frames: int, wanted: int) -> Tensor:
-    """Query tokens (1, frames x l, d), frame-major: each wanted frame takes those of the nearest in relative time."""
+def _spread_frames(value: Tensor, frames: int, target: int) -> Tensor:
+    """Query tokens (1, frames x l, d), frame-major: each target frame takes those of the nearest in relative time."""
     blocks = value.unflatten(1, (frames, -1))
-    nearest = torch.linspace(0, frames - 1, wanted, dtype=torch.float64).add(0.5).long()
+    nearest = torch.linspace(0, frames - 1, target, dtype=torch.float64).add(0.5).long()
     return blocks[:, nearest].flatten(1, 2)
 
 
 def _spread_distances(value: Tensor, length: int) -> Tensor:
     """A table of clipped distances (2 L + 1, d) for another L: farther distances take the farthest row there is."""
-    reach, wanted = value.shape[0] // 2, length // 2
-    return value[torch.arange(-wanted, wanted + 1).clamp(-reach, reach) + reach]
+    reach, target = value.shape[0] // 2, length // 2
+    return value[torch.arange(-target, target + 1).clamp(-reach, reach) + reach]
 
 
 def _describe(part: Part, plan: WarmStartPlan) -> str:
@@ -185,7 +185,7 @@ def _kinds(keys: Sequence[str], part: Part) -> str:
 
 
 def _kind(key: str, part: Part) -> str:
-    """The layer of a key inside its block, by which tensors of many blocks are told together: attn2.to_k_ip."""
+    """The layer of a key inside its block, by which tensors of many blocks are reported together: attn2.to_k_ip."""
     words = key.removeprefix(part.prefix).split(".")
     numbers = [index for index, word in enumerate(words[:-2]) if word.isdigit()]
     inside = words[numbers[-1] + 1 :] if numbers else words
@@ -197,5 +197,5 @@ def _kind(key: str, part: Part) -> str:
 
 
 def _list(kinds: Counter[str]) -> str:
-    shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(SHOWN))
-    return shown + (f" and {len(kinds) - SHOWN} other kinds" if len(kinds) > SHOWN else "")
+    shown = ", ".join(f"{kind} x {count}" if count > 1 else kind for kind, count in kinds.most_common(MAX_LISTED))
+    return shown + (f" and {len(kinds) - MAX_LISTED} other kinds" if len(kinds) > MAX_LISTED else "")

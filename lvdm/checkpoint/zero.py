@@ -146,7 +146,7 @@ def read_zero(model_file: Path, content: Mapping[Any, Any], files: Sequence[Path
 def _mapped(
     shapes: Mapping[str, tuple[int, ...]], group: int, mappings: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[Fragment]]:
-    """Fragments as `param_slice_mappings` tells them: for each rank, name -> address(numel, start)."""
+    """Fragments as `param_slice_mappings` gives them: for each rank, name -> address(numel, start)."""
     fragments: dict[str, list[Fragment]] = {key: [] for key in shapes}
     for rank, mapping in enumerate(mappings):
         for key, address in mapping.items():

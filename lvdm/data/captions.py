@@ -1,4 +1,4 @@
-"""Where the captions of files come from: a text beside each, a table, one sentence for all, or explicitly nothing."""
+"""Where the captions of files come from: a text beside each, a table, one for all, or explicitly nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from lvdm.data.source_files import Problem, SourceError
+from lvdm.data.source_files import SourceError, SourceProblem
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.documents import DocumentError, parse_json
 
@@ -23,7 +23,7 @@ class CaptionOptions:
 
     `captions` is `txt` (name.txt beside name.mp4), `json` (name.json, an object with the key `caption_column`), the
     path of a .csv or .jsonl table with the columns `file_column` (relative to the data folder) and `caption_column`,
-    or `none`: every caption is empty, on purpose. `caption` is one sentence for all files instead.
+    or `none`: every caption is empty, on purpose. `caption` is one for all files instead.
     Files without a caption are an error, or with `uncaptioned: skip` left out, counted and named.
     """
 
@@ -38,7 +38,7 @@ class CaptionOptions:
         if self.captions not in (*BESIDE, "none") and not self.is_table:
             raise ValueError(f"captions = {self.captions!r} should be txt, json, none, or the path of a .csv or .jsonl")
         if self.caption is not None and self.captions not in ("txt", "none"):
-            raise ValueError(f"caption is one sentence for all files; leave out captions = {self.captions!r}")
+            raise ValueError(f"caption is one text for all files; leave out captions = {self.captions!r}")
 
     @property
     def is_table(self) -> bool:
@@ -52,8 +52,8 @@ class Captioned:
 
     names: tuple[str, ...]
     captions: tuple[str | None, ...]
-    problems: tuple[Problem, ...] = ()
-    left_out: tuple[Problem, ...] = ()
+    problems: tuple[SourceProblem, ...] = ()
+    left_out: tuple[SourceProblem, ...] = ()
 
 
 def assign_captions(
@@ -64,31 +64,31 @@ def assign_captions(
     Raises `SourceError` for a table or caption file that cannot be read.
     """
     captions: list[str | None]
-    problems: list[Problem] = []
+    problems: list[SourceProblem] = []
     if options.caption is not None or options.captions == "none":
         return Captioned(tuple(names), (options.caption or "",) * len(names))
     if options.is_table:
         table = read_table(options)
         captions = [table.get(name) for name in names]
-        strangers = tuple(sorted(table.keys() - set(names)))
-        if strangers:
-            way_out = (
-                f"paths in the column {options.file_column!r} are relative to the data folder; mend or remove them"
+        unexpected = tuple(sorted(table.keys() - set(names)))
+        if unexpected:
+            hint = f"paths in the column {options.file_column!r} are relative to the data folder; fix or remove them"
+            problems.append(
+                SourceProblem(f"rows of {options.captions} name files that are not there", unexpected, hint)
             )
-            problems.append(Problem(f"rows of {options.captions} name files that are not there", strangers, way_out))
     else:
         captions = [beside(name) for name in names]
     bare = tuple(name for name, caption in zip(names, captions, strict=True) if not caption)
     if not bare:
         return Captioned(tuple(names), tuple(captions), tuple(problems))
-    missing = Problem(f"{noun} have no caption in {_place(options)}", bare, _WAY_OUT)
+    missing = SourceProblem(f"{noun} have no caption in {_place(options)}", bare, _HINT)
     if options.uncaptioned == "error":
         return Captioned(tuple(names), tuple(caption or None for caption in captions), (*problems, missing))
     kept = [(name, caption) for name, caption in zip(names, captions, strict=True) if caption]
     return Captioned(tuple(n for n, _ in kept), tuple(c for _, c in kept), tuple(problems), (missing,))
 
 
-_WAY_OUT = "add them, set uncaptioned: skip to leave these out, captions: none for no captions, or one caption for all"
+_HINT = "add them, set uncaptioned: skip to leave these out, captions: none for no captions, or one caption for all"
 
 
 def read_table(options: CaptionOptions) -> dict[str, str]:

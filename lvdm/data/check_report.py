@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvdm.data.checking import Status, Verdict
-from lvdm.data.source_files import Problem
+from lvdm.data.source_files import SourceProblem
+from lvdm.deprecation import renamed_names
 from lvdm.media.html_page import data_uri, document, escape
 
 _BINS = 12
@@ -17,14 +18,14 @@ _ORDER: dict[Status, int] = {"broken": 0, "note": 1, "ok": 2}
 
 
 @dataclass(frozen=True)
-class Report:
+class DataCheckReport:
     """All that was found. `problems` concern the set as a whole and stop a training; `left_out` does not."""
 
     title: str
     settings: str
     verdicts: Sequence[Verdict]
-    problems: Sequence[Problem] = ()
-    left_out: Sequence[Problem] = ()
+    problems: Sequence[SourceProblem] = ()
+    left_out: Sequence[SourceProblem] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -44,8 +45,8 @@ class Report:
             "settings": self.settings,
             "good": self.is_good,
             "counts": self.counts,
-            "problems": [{"what": p.what, "names": list(p.names), "do": p.way_out} for p in self.problems],
-            "left_out": [{"what": p.what, "names": list(p.names), "do": p.way_out} for p in self.left_out],
+            "problems": [{"what": p.what, "names": list(p.names), "do": p.hint} for p in self.problems],
+            "left_out": [{"what": p.what, "names": list(p.names), "do": p.hint} for p in self.left_out],
             "files": [
                 {
                     "name": v.facts.name,
@@ -64,7 +65,7 @@ class Report:
         }
 
 
-def render_page(report: Report, sheet: bytes, sheet_names: Sequence[str]) -> str:
+def render_page(report: DataCheckReport, sheet: bytes, sheet_names: Sequence[str]) -> str:
     """The page. `sheet` is a PNG of first frames, numbered as `sheet_names`; b"" for none."""
     facts = [verdict.facts for verdict in report.verdicts if not verdict.facts.error]
     moving = [fact for fact in facts if fact.fps]
@@ -107,15 +108,15 @@ def name_bins(names: Iterable[str]) -> list[tuple[str, int]]:
     return [*shown, *([(f"{len(found) - _BINS} others", rest)] if rest else [])]
 
 
-def _summary(report: Report) -> str:
+def _summary(report: DataCheckReport) -> str:
     counts = "".join(f"<b class={status}>{count} {status}</b> " for status, count in report.counts.items())
-    verdict = "All of it can be trained on." if report.is_good else "Mend or remove what is broken before training."
+    verdict = "All of it can be trained on." if report.is_good else "Fix or remove what is broken before training."
     return f"<p>{len(report.verdicts)} files: {counts}</p><p>{verdict}</p>"
 
 
-def _problem(problem: Problem, status: str) -> str:
+def _problem(problem: SourceProblem, status: str) -> str:
     names = "".join(f"<li>{escape(name)}" for name in problem.names)
-    title = f"{len(problem.names)} {problem.what}: {problem.way_out}"
+    title = f"{len(problem.names)} {problem.what}: {problem.hint}"
     return f"<details class={status}><summary>{escape(title)}</summary><ul>{names}</ul></details>"
 
 
@@ -161,3 +162,6 @@ th { position: sticky; top: 0; background: var(--page) } td { overflow-wrap: any
 td:nth-child(n+3):nth-child(-n+5) { white-space: nowrap }
 .ok { color: var(--good) } .note { color: var(--caution) } .broken { color: var(--bad) }
 """
+
+
+__getattr__ = renamed_names(__name__, {"Report": "DataCheckReport"})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.data.clip_frames import ClipError, ClipOptions, PictureOptions, choose_frames
+from lvdm.data.clip_frames import ClipError, ClipOptions, ImageOptions, choose_frames
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import SourceFiles
 from lvdm.documents import parse_json
@@ -77,7 +77,7 @@ def examine(files: SourceFiles, index: int, quick: bool) -> Facts:
     return facts
 
 
-def judge(facts: Facts, caption: str | None, options: PictureOptions) -> Verdict:
+def judge(facts: Facts, caption: str | None, options: ImageOptions) -> Verdict:
     """What the facts mean for clips cut with `options`."""
     broken = [facts.error] if facts.error else []
     if caption is None:
@@ -131,7 +131,7 @@ def stamp_of(files: SourceFiles, index: int) -> str:
 
 
 JOURNAL_FORMAT = "dynamicrafter-examination/1"
-"""The first line of a journal says so, which tells it from a file of the user."""
+"""The first line of a journal says so, which distinguishes it from a file of the user."""
 
 
 class Examination:

@@ -31,8 +31,8 @@ class ClipError(UserError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureOptions:
-    """How pictures are brought to the trained size.
+class ImageOptions:
+    """How images are brought to the trained size.
 
     `resolution` is (height, width), or one number for both. `crop_resolution` is what `random_crop` cuts, by default
     `resolution`.
@@ -86,7 +86,7 @@ class FrameOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipOptions(PictureOptions, FrameOptions):
+class ClipOptions(ImageOptions, FrameOptions):
     """How a clip is cut out of a video file.
 
     Without `load_raw_resolution` every video is first squeezed to 300x530, as in the original. `reader` names what
@@ -98,7 +98,7 @@ class ClipOptions(PictureOptions, FrameOptions):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for numbers that cannot describe a clip."""
-        PictureOptions.__post_init__(self)
+        ImageOptions.__post_init__(self)
         FrameOptions.__post_init__(self)
         if self.reader == "torchcodec" and not self.load_raw_resolution:
             raise ValueError(
@@ -174,19 +174,19 @@ def cut_clip(
         fixed_fps=options.fixed_fps,
         fps_max=options.fps_max,
     )
-    return read_pictures(reader, options, frames.indices, rng, (size.height, size.width)), frames
+    return read_frames(reader, options, frames.indices, rng, (size.height, size.width)), frames
 
 
-def read_pictures(
+def read_frames(
     reader: Reader, options: ClipOptions, indices: Sequence[int], rng: random.Random, size: tuple[int, int]
 ) -> Tensor:
     """Frames `indices` of an open video as float32 (3, n, height, width) in [-1, 1]."""
     height, width = (None, None) if options.load_raw_resolution else REDUCED_SIZE
     pixels = reader.read(indices, height=height, width=width)  # uint8 (n, h, w, 3)
-    return fit_pictures(pixels, options.spatial_transform, size, rng)
+    return fit_frames(pixels, options.spatial_transform, size, rng)
 
 
-def fit_pictures(
+def fit_frames(
     pixels: Tensor, spatial_transform: SpatialTransform | None, size: tuple[int, int], rng: random.Random
 ) -> Tensor:
     """uint8 (t, h, w, 3) to float32 (3, t, height, width) in [-1, 1]. Only `random_crop` draws from `rng`."""

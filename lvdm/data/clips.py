@@ -1,4 +1,4 @@
-"""The seam between data and training: a source of captioned clips, and the dataset that reads it by numbered draws.
+"""Between data and training: a source of captioned clips, and the dataset that reads it by numbered draws.
 
 A source makes every random choice about a clip (start, stride, crop) from the generator that it is handed. The dataset
 seeds that generator with the number of the draw, so that a clip depends on (seed, number) only: not on the number of
@@ -18,7 +18,7 @@ Clip = dict[str, Any]
 """One captioned clip.
 
 video         (3, t, H, W) float32 in [-1, 1]
-caption       the sentence
+caption       the caption
 fps           frames per second of the clip, after striding
 frame_stride  source frames per clip frame
 path          where it came from, for messages
@@ -66,7 +66,7 @@ class ClipSource(Protocol):
         """A clip of video `index`; all random choices come from `rng`. `size` overrides the configured one."""
 
     def native_size(self, index: int) -> ClipSize | None:
-        """Size of the file itself, told without decoding pixels; None when it is not known."""
+        """Size of the file itself, known without decoding pixels; None when it is not known."""
 
 
 @runtime_checkable

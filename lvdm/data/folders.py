@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lvdm.data.captions import BESIDE, CaptionOptions, assign_captions, read_caption_file, read_text
-from lvdm.data.source_files import DiskFiles, Inventory, Problem, SourceError, check_folder, list_files
+from lvdm.data.source_files import DiskFiles, Inventory, SourceError, SourceProblem, check_folder, list_files
 
 
 def captioned_folder(data_dir: str, options: CaptionOptions, suffixes: Sequence[str], noun: str) -> Inventory:
@@ -34,7 +34,7 @@ def captioned_folder(data_dir: str, options: CaptionOptions, suffixes: Sequence[
     orphans = tuple(text for text in texts if Path(text).with_suffix("") not in stems)
     left_out = captioned.left_out
     if orphans:
-        left_out += (Problem(f"texts without {noun}", orphans, "remove them, or add the files they describe"),)
+        left_out += (SourceProblem(f"texts without {noun}", orphans, "remove them, or add the files they describe"),)
     if not captioned.names:
         raise SourceError(f"data_dir: none of {len(names)} {noun} in {folder} has a caption; {captioned.left_out[0]}")
     return Inventory(DiskFiles(folder, captioned.names, captioned.captions), captioned.problems, left_out)

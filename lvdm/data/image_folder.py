@@ -1,7 +1,7 @@
 """A folder of still images, as clips that do not move.
 
-For the stages of training that look at single pictures (the query transformer on a text-to-image base), and to keep a
-video model's pictures sharp: a clip is one picture repeated `video_length` times.
+For the stages of training that look at single images (the query transformer on a text-to-image base), and to keep a
+video model's images sharp: a clip is one image repeated `video_length` times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.data.captions import CaptionOptions
-from lvdm.data.clip_frames import PictureOptions, fit_pictures
+from lvdm.data.clip_frames import ImageOptions, fit_frames
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import Inventory
@@ -25,15 +25,15 @@ from lvdm.media.images import FORMATS, load_image
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 _ORIENTATION = 274
-"""The EXIF tag that tells how a camera was held; 5 to 8 mean on its side."""
+"""The EXIF tag of how a camera was held; 5 to 8 mean on its side."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolderConfig(PictureOptions, CaptionOptions):
+class ImageFolderConfig(ImageOptions, CaptionOptions):
     """The folder, searched at any depth, and what a still says of its motion.
 
-    A clip is `video_length` times the same picture. `fps` and `frame_stride` are the values that are reported: a model
-    is told them as its motion condition (`fs`), so choose one that no video of the same training has, or train stills
+    A clip is `video_length` times the same image. `fps` and `frame_stride` are the values that are reported: a model
+    reads them as its motion condition (`fs`), so choose one that no video of the same training has, or train stills
     alone.
     """
 
@@ -44,7 +44,7 @@ class ImageFolderConfig(PictureOptions, CaptionOptions):
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for options that do not fit together."""
-        PictureOptions.__post_init__(self)
+        ImageOptions.__post_init__(self)
         CaptionOptions.__post_init__(self)
         for name in ("video_length", "fps", "frame_stride"):
             if not getattr(self, name) > 0:
@@ -87,9 +87,9 @@ class ImageFolder:
         size = size or ClipSize(self.config.video_length, *self.config.size)
 
         def repeated(number: int) -> Clip:
-            picture = self.picture(number, rng, (size.height, size.width))
+            image = self.image(number, rng, (size.height, size.width))
             return {
-                "video": picture.repeat(1, size.num_frames, 1, 1),  # (3, t, H, W)
+                "video": image.repeat(1, size.num_frames, 1, 1),  # (3, t, H, W)
                 "caption": self.files.caption(number) or "",
                 "path": str(self.files.path(number)),
                 "fps": self.config.fps,
@@ -98,7 +98,7 @@ class ImageFolder:
 
         return first_usable(index, len(self), self.config.data_dir, self.files.path, repeated, noun="images")
 
-    def picture(self, number: int, rng: random.Random, size: tuple[int, int]) -> Tensor:
+    def image(self, number: int, rng: random.Random, size: tuple[int, int]) -> Tensor:
         """Image `number` as (3, 1, height, width) in [-1, 1]. Raises ValueError if it cannot be used."""
         pixels = torch.from_numpy(np.array(load_image(self.files.path(number))))[None]  # (1, h, w, 3)
-        return fit_pictures(pixels, self.config.spatial_transform, size, rng)
+        return fit_frames(pixels, self.config.spatial_transform, size, rng)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.clip_frames import ClipOptions
-from lvdm.data.source_files import Inventory, Problem, SourceError, check_folder
+from lvdm.data.source_files import Inventory, SourceError, SourceProblem, check_folder
 from lvdm.data.video_source import VideoSource, usable_files
-from lvdm.documents import read_json, shown
+from lvdm.documents import read_json, short_text
 from lvdm.media.file_names import check_name
 
 
@@ -23,7 +23,7 @@ from lvdm.media.file_names import check_name
 class LitDataClipsConfig(ClipOptions):
     """The folder with LitData's index.json, and the keys of its items.
 
-    `captions` is `item` (under `caption_key`) or `none`; `caption` is one sentence for all items instead.
+    `captions` is `item` (under `caption_key`) or `none`; `caption` is one for all items instead.
     """
 
     data_dir: str
@@ -118,7 +118,9 @@ class LitDataClips(VideoSource):
                 damaged.append(f"{path.name} is missing")
             elif not compressed and path.stat().st_size != chunk["chunk_bytes"]:
                 damaged.append(f"{path.name} has {path.stat().st_size} bytes instead of {chunk['chunk_bytes']}")
-        problems = (Problem("chunks cannot be used", tuple(damaged), "make or copy them again"),) if damaged else ()
+        problems = (
+            (SourceProblem("chunks cannot be used", tuple(damaged), "make or copy them again"),) if damaged else ()
+        )
         return Inventory(LitDataFiles(config, sum(chunk["chunk_size"] for chunk in chunks)), problems)
 
 
@@ -153,7 +155,7 @@ def _read_index(path: Path) -> tuple[list[dict[str, Any]], bool]:
     for name in formats if isinstance(formats, list) else [formats]:
         if str(name).partition(":")[0] not in _DATA_FORMATS:
             raise SourceError(
-                f"{path}: its items hold {shown(name)}, which is not read, because pickles run code when they are "
+                f"{path}: its items hold {short_text(name)}, which is not read, because pickles run code when they are "
                 "opened; write bytes, texts, numbers and arrays with litdata.optimize"
             )
     return chunks, compressed

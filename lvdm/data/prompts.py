@@ -125,17 +125,17 @@ def output_names(images: Sequence[Path]) -> list[str]:
     """
     stems = [image.stem for image in images]
     folded = [stem.casefold() for stem in stems]
-    wanted = [
+    planned = [
         stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
         for stem, image in zip(stems, images, strict=True)
     ]
-    return _numbered(wanted)
+    return _numbered(planned)
 
 
-def _numbered(wanted: Sequence[str]) -> list[str]:
+def _numbered(stems: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     names: list[str] = []
-    for name in wanted:
+    for name in stems:
         candidate, number = name, 2
         while candidate.casefold() in taken:
             candidate, number = f"{name}_{number}", number + 1

@@ -93,7 +93,7 @@ class BatchPlan:
 class PlannedBatches(Sampler[list[Draw]]):
     """The batches of one device: its contiguous part of every global batch, from where the training stands.
 
-    `position` tells the number of the next batch each time an epoch begins. An epoch is one period of the plan.
+    `position` gives the number of the next batch each time an epoch begins. An epoch is one period of the plan.
     """
 
     def __init__(self, plan: BatchPlan, position: Callable[[], int], rank: int = 0, world_size: int = 1) -> None:
@@ -102,7 +102,7 @@ class PlannedBatches(Sampler[list[Draw]]):
         self.plan = plan
         self.position = position
         size = plan.global_batch // world_size
-        self._own = slice(rank * size, (rank + 1) * size)
+        self._share = slice(rank * size, (rank + 1) * size)
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -110,14 +110,14 @@ class PlannedBatches(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         first = self.position()
         for number in range(first, first + len(self)):
-            yield self.plan.batch(number)[self._own]
+            yield self.plan.batch(number)[self._share]
 
 
 def assign_buckets(source: ClipSource, sizes: Sequence[ClipSize]) -> list[Bucket]:
     """Put every video of `source` into the bucket whose shape suits it best.
 
     Among the sizes with no more frames than the video has, the nearest aspect ratio wins, then the most frames, then
-    the largest picture that need not be enlarged. A video of unknown size goes to the first bucket. No sizes make one
+    the largest size that need not be enlarged. A video of unknown size goes to the first bucket. No sizes make one
     bucket of the source's own size.
     """
     if not sizes:

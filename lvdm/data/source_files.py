@@ -20,19 +20,19 @@ _NAMES_SHOWN = 5
 
 
 class SourceError(UserError):
-    """A data source that cannot be used; the message names what is wrong, how often, where, and the way out."""
+    """A data source that cannot be used; the message names what is wrong, how often, where, and a hint."""
 
 
 @dataclass(frozen=True)
-class Problem:
+class SourceProblem:
     """Something wrong with a source as a whole: what, which files or rows, and what to do about it."""
 
     what: str
     names: tuple[str, ...]
-    way_out: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{len(self.names)} {self.what} ({shorten_list(self.names)}): {self.way_out}"
+        return f"{len(self.names)} {self.what} ({shorten_list(self.names)}): {self.hint}"
 
 
 class SourceFiles(Protocol):
@@ -59,8 +59,8 @@ class Inventory:
     """What a source found. `left_out` are files that the configuration says to skip, with the reason."""
 
     files: SourceFiles
-    problems: tuple[Problem, ...] = ()
-    left_out: tuple[Problem, ...] = ()
+    problems: tuple[SourceProblem, ...] = ()
+    left_out: tuple[SourceProblem, ...] = ()
 
     def require(self, where: str) -> SourceFiles:
         """The files, if nothing is wrong. Raises `SourceError` with all that is."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lvdm.documents import DocumentError, parse_json, shown
+from lvdm.documents import DocumentError, parse_json, short_text
 
 
 def csv_rows(path: Path, text: str, what: str, error: type[ValueError]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -40,5 +40,5 @@ def jsonl_rows(path: Path, text: str, keys: str, error: type[ValueError]) -> Ite
         except DocumentError as problem:
             raise error(str(problem)) from problem
         if not isinstance(row, dict):
-            raise error(f"{path}, line {number}: should be an object with {keys}, it is {shown(row)}")
+            raise error(f"{path}, line {number}: should be an object with {keys}, it is {short_text(row)}")
         yield f"line {number}", row

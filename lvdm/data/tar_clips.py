@@ -15,7 +15,7 @@ from pathlib import Path
 from lvdm.data.captions import BESIDE, CaptionOptions, assign_captions, read_caption_file
 from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.packed_texts import PackedTexts
-from lvdm.data.source_files import VIDEO_SUFFIXES, Inventory, Problem, SourceError, check_folder, list_files
+from lvdm.data.source_files import VIDEO_SUFFIXES, Inventory, SourceError, SourceProblem, check_folder, list_files
 from lvdm.data.video_source import VideoSource, usable_files
 
 _BLOCK = 512
@@ -117,14 +117,16 @@ class TarClips(VideoSource):
                 continue
             videos |= found
             texts |= captions
-        problems = (Problem("shards cannot be used", tuple(damaged), "make them again"),) if damaged else ()
+        problems = (SourceProblem("shards cannot be used", tuple(damaged), "make them again"),) if damaged else ()
         if not videos:
             raise SourceError(f"data_dir: the {len(shards)} shards in {folder} hold no videos; {_listed(problems)}")
         captioned = assign_captions(list(videos), config, texts.get, "videos")
-        strangers = tuple(name for name in texts if name not in videos)
+        unexpected = tuple(name for name in texts if name not in videos)
         left_out = captioned.left_out
-        if strangers:
-            left_out += (Problem("captions without videos", strangers, "add the videos, or remove the captions"),)
+        if unexpected:
+            left_out += (
+                SourceProblem("captions without videos", unexpected, "add the videos, or remove the captions"),
+            )
         files = TarFiles(folder, (videos[name] for name in captioned.names), captioned.captions)
         return Inventory(files, (*problems, *captioned.problems), left_out)
 
@@ -192,5 +194,5 @@ def _decode(content: bytes, where: str) -> str:
         raise SourceError(f"{where}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
 
 
-def _listed(problems: tuple[Problem, ...]) -> str:
+def _listed(problems: tuple[SourceProblem, ...]) -> str:
     return "; ".join(map(str, problems)) or f"looked for {' '.join(VIDEO_SUFFIXES)}"

@@ -1,7 +1,7 @@
-"""How pictures are brought to the trained size: for training clips, and as the original did it at inference.
+"""How frames are brought to the trained size: for training clips, and as the original did it at inference.
 
 Training transforms take and give frames (t, 3, h, w), float of any range. The two `original_*` functions reproduce the
-original's inference preprocessing, which adds bars to every picture that is narrower than the target: black ones on
+original's inference preprocessing, which adds bars to every image that is narrower than the target: black ones on
 its command line, grey ones in its web application. `lvdm.media.images.fit_image` is what we use instead.
 """
 
@@ -24,7 +24,7 @@ SpatialTransform = Literal["random_crop", "center_crop", "resize_center_crop", "
 
 
 class FrameSizeError(UserError):
-    """Frames that are smaller than the crop wanted from them."""
+    """Frames that are smaller than the crop taken from them."""
 
 
 def apply_spatial_transform(
@@ -89,7 +89,7 @@ def _resize(frames: Tensor, height: int, width: int, antialias: bool = True) -> 
 
 
 def _centre_box(height: int, width: int, box_height: int, box_width: int) -> Box:
-    """The middle of a picture, an odd remainder rounded half to even like torchvision's CenterCrop."""
+    """The middle of an image, an odd remainder rounded half to even like torchvision's CenterCrop."""
     return Box(round((height - box_height) / 2), round((width - box_width) / 2), box_height, box_width)
 
 

@@ -27,7 +27,7 @@ _THREADS = 8
 def probe_size(path: Path, content: bytes | None = None) -> ClipSize | None:
     """Frames, height and width as shown, from the header and the orientation of the first frame; None if unreadable.
 
-    Where a header does not tell the number of frames, it is length times rate.
+    Where a header does not hold the number of frames, it is length times rate.
     """
     try:
         with open_container(path, content) as container:

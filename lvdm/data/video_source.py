@@ -39,7 +39,7 @@ class VideoSource:
         return len(self.files)
 
     def native_size(self, index: int) -> ClipSize | None:
-        """Frames, height and width of video `index` as its header tells them; None if it is unreadable."""
+        """Frames, height and width of video `index` as its header gives them; None if it is unreadable."""
         return self._sizes[index]
 
     def open(self, number: int) -> Reader:

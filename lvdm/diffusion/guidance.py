@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lvdm.deprecation import renamed_names
+
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 """(x_t (b, c, t, h, w), t (b,)) -> model output, shaped like x_t. All that a sampler knows of a model."""
 
@@ -85,7 +87,7 @@ def noise_damped(branches: Branches, base: Denoiser) -> Branches:
     return shifted
 
 
-def weak_model_guidance(guidance: Guidance, branches: Branches, scale: float, rescale: float = 0.0) -> Denoiser:
+def perturbed_guidance(guidance: Guidance, branches: Branches, scale: float, rescale: float = 0.0) -> Denoiser:
     """g + s (c - w): g is what `guidance` makes of all branches but the last, c the conditional output, w the last one.
 
     w is the output of a weaker model under the full condition (arXiv 2403.17377; 2411.18664). `rescale` in
@@ -93,11 +95,11 @@ def weak_model_guidance(guidance: Guidance, branches: Branches, scale: float, re
     """
 
     def denoiser(x_t: Tensor, t: Tensor) -> Tensor:
-        *outputs, weak = branches(x_t, t)
-        _check_count((*outputs, weak), 2, "guidance by a weak model", "(cond, ..., weak)")
+        *outputs, perturbed = branches(x_t, t)
+        _check_count((*outputs, perturbed), 2, "perturbed guidance", "(cond, ..., perturbed)")
         cond = outputs[0].to(x_t.dtype)
         guided = guidance(lambda *_: tuple(outputs))(x_t, t)
-        return rescale_guidance(guided + scale * (cond - weak.to(x_t.dtype)), cond, rescale)
+        return rescale_guidance(guided + scale * (cond - perturbed.to(x_t.dtype)), cond, rescale)
 
     return denoiser
 
@@ -119,3 +121,6 @@ def rescale_guidance(guided: Tensor, cond: Tensor, guidance_rescale: float) -> T
 def _check_count(outputs: tuple[Tensor, ...], needed: int, what: str, names: str) -> None:
     if len(outputs) < needed:
         raise ValueError(f"{what} needs {needed} branches, {names}; there are {len(outputs)}")
+
+
+__getattr__ = renamed_names(__name__, {"weak_model_guidance": "perturbed_guidance"})

@@ -53,7 +53,7 @@ def build_extractors(
     """Everything that the protocol's metrics need.
 
     `weights` are files by the name of the extractor that they are for, or of what `USES` names; `model` is the
-    configuration or checkpoint that CLIP towers are taken from. Raises `ValueError` for what cannot be built.
+    configuration or checkpoint that the CLIP encoders are taken from. Raises `ValueError` for what cannot be built.
     """
     _check_uses(protocol, weights)
     common: list[FeatureExtractor] = [
@@ -64,8 +64,8 @@ def build_extractors(
         common += _conformities(lpips, weights.get(DREAMSIM), device)
     if "motion" in protocol.metrics:
         flow = _flow(weights)
-        own = functools.partial(measure, flow=flow)
-        common.append(Measures(own, measures_id(flow), weights_sha256=flow.weights_sha256))
+        measured = functools.partial(measure, flow=flow)
+        common.append(Measures(measured, measures_id(flow), weights_sha256=flow.weights_sha256))
     pairs = _pairs(lpips) if "reconstruction" in protocol.metrics else None
     return Extractors(tuple(common), pairs)
 
@@ -78,9 +78,9 @@ def _check_uses(protocol: Protocol, weights: Mapping[str, Path]) -> None:
                 f"{', '.join(protocol.extractors) or 'none'}; other weights are {', '.join(USES)}"
             )
         if not set(USES[name]) & set(protocol.metrics):
-            wanted = " or ".join(USES[name])
+            groups = " or ".join(USES[name])
             raise ExtractorError(
-                f"{name}: {protocol.name} has no metrics of the group {wanted}, for which these weights are; "
+                f"{name}: {protocol.name} has no metrics of the group {groups}, for which these weights are; "
                 f"its groups are {', '.join(protocol.metrics)} (--set metrics=[...] changes them)"
             )
     flows = [name for name in FLOWS if name in weights]
@@ -112,16 +112,16 @@ def _load_lpips(weights: Mapping[str, Path]) -> list[Lpips]:
 
 def _conformities(lpips: Sequence[Lpips], dreamsim: Path | None, device: str) -> list[FeatureExtractor]:
     """Every perceptual distance to the input image; that of CLIP comes with its features."""
-    found: list[FeatureExtractor] = []
+    extractors: list[FeatureExtractor] = []
     if lpips:
         from lvdm.evaluation.perceptual import lpips_conformity
 
-        found += [lpips_conformity(network, device) for network in lpips]
+        extractors += [lpips_conformity(network, device) for network in lpips]
     if dreamsim is not None:
         from lvdm.evaluation.dreamsim_distance import dreamsim_conformity
 
-        found.append(dreamsim_conformity(dreamsim, device))
-    return found
+        extractors.append(dreamsim_conformity(dreamsim, device))
+    return extractors
 
 
 def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
@@ -136,6 +136,6 @@ def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
     )
 
 
-def _frames_between(made: Tensor, real: Tensor, distances: Sequence[Lpips]) -> dict[str, float]:
+def _frames_between(frames: Tensor, real: Tensor, distances: Sequence[Lpips]) -> dict[str, float]:
     """Of the frames that were not given, uint8 (t, H, W, 3)."""
-    return reconstruction(made, real, distances=distances)
+    return reconstruction(frames, real, distances=distances)

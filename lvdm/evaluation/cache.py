@@ -24,7 +24,7 @@ from lvdm.checkpoint.writing import safetensors_bytes
 from lvdm.content_hash import HashStore
 from lvdm.documents import parse_json, read_json
 from lvdm.errors import UserError
-from lvdm.evaluation.clip_files import ClipSpec, Picture
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
 from lvdm.media.atomic import atomic_path, write_json
 
@@ -56,13 +56,13 @@ class FeatureCache:
         self.folder = Path(folder)
         self.hashes = HashStore(self.folder / HASHES_FILE)
 
-    def key(self, spec: ClipSpec, picture: Picture, extractor: FeatureExtractor) -> str:
+    def key(self, spec: ClipSpec, scaling: FrameScaling, extractor: FeatureExtractor) -> str:
         """The name of a record. Raises `OSError` if a file of the clip cannot be read."""
-        return self.keys(spec, picture, [extractor])[0]
+        return self.keys(spec, scaling, [extractor])[0]
 
-    def keys(self, spec: ClipSpec, picture: Picture, extractors: Sequence[FeatureExtractor]) -> list[str]:
+    def keys(self, spec: ClipSpec, scaling: FrameScaling, extractors: Sequence[FeatureExtractor]) -> list[str]:
         """The names of the records of one clip by several extractors. Raises `OSError` as `key` does."""
-        clip, size = self._identity(spec), asdict(picture)
+        clip, size = self._identity(spec), asdict(scaling)
         return [
             record_key(
                 format=_FORMAT,

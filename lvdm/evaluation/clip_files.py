@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES
 from lvdm.data.video_header import probe_size
+from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
@@ -29,7 +30,7 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
 
 _CUT_OFF = 0.9
-"""A file with less than this part of the frames that its header tells of (which may round) was cut off."""
+"""A file with less than this part of the frames that its header announces (which may round) was cut off."""
 
 
 class ClipFileError(UserError):
@@ -41,7 +42,7 @@ class ClipSpec:
     """Which frames of which file are the clip `id`, and what goes with them.
 
     Frames are `start`, `start` + `stride`, ...: `frames` of them. `fps` is the rate of the file, None for what the file
-    itself tells. A `still` is the input image, or the first frame where there is none, repeated `frames` times. What is
+    itself says. A `still` is the input image, or the first frame where there is none, repeated `frames` times. What is
     compared frame by frame has the other clip as its `reference`.
     """
 
@@ -60,8 +61,8 @@ class ClipSpec:
     @property
     def files(self) -> list[Path]:
         """All files that the clip is made from."""
-        own = [path for path in (self.video, self.image, self.last_image) if path is not None]
-        return own + (self.reference.files if self.reference else [])
+        named = [path for path in (self.video, self.image, self.last_image) if path is not None]
+        return named + (self.reference.files if self.reference else [])
 
     @property
     def indices(self) -> list[int]:
@@ -70,7 +71,7 @@ class ClipSpec:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FrameScaling:
     """The size that every frame is brought to, and how; the fields of `Protocol`."""
 
     resize: Resize = "none"
@@ -79,9 +80,9 @@ class Picture:
     antialias: bool = False
 
     @staticmethod
-    def of(protocol: Protocol) -> Picture:
+    def of(protocol: Protocol) -> FrameScaling:
         """What the protocol says."""
-        return Picture(protocol.resize, protocol.height, protocol.width, protocol.antialias)
+        return FrameScaling(protocol.resize, protocol.height, protocol.width, protocol.antialias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,36 +94,37 @@ class ReferencedClip(LoadedClip):
 
 @dataclass(frozen=True)
 class FileFacts:
-    """Frames of a file, and their rate; None where the file tells none, as folders and arrays."""
+    """Frames of a file, and their rate; None where the file has none, as folders and arrays."""
 
     num_frames: int
     fps: float | None
 
 
-def load_clip(spec: ClipSpec, picture: Picture) -> LoadedClip:
-    """The frames of `spec` at the size of `picture`, with its images. Raises `ValueError` for what cannot be read."""
+def load_clip(spec: ClipSpec, scaling: FrameScaling) -> LoadedClip:
+    """The frames of `spec` at the size of `scaling`, with its images. Raises `ValueError` for what cannot be read."""
     frames, rate = _read_frames(spec.video, spec.indices)  # (t, H, W, 3)
     rate = spec.fps or rate
-    frames = resize_frames(frames, picture)
+    frames = resize_frames(frames, scaling)
     size = (frames.shape[1], frames.shape[2])
     image, last_image = (
-        None if path is None else _read_image(path, picture, size) for path in (spec.image, spec.last_image)
+        None if path is None else _read_image(path, scaling, size) for path in (spec.image, spec.last_image)
     )
     if spec.still:
         frames = (frames[0] if image is None else image).expand(spec.frames, -1, -1, -1).contiguous()
     fps = None if rate is None else rate / spec.stride
     if spec.reference is None:
         return LoadedClip(frames, fps, spec.prompt, image, last_image)
-    wanted = load_clip(spec.reference, picture).frames
-    if wanted.shape != frames.shape:
+    expected = load_clip(spec.reference, scaling).frames
+    if expected.shape != frames.shape:
         raise ClipFileError(
-            f"{spec.video}: {_shape(frames)} frames cannot be compared with {_shape(wanted)} of {spec.reference.video}"
+            f"{spec.video}: {_shape(frames)} frames cannot be compared with {_shape(expected)} "
+            f"of {spec.reference.video}"
         )
-    return ReferencedClip(frames, fps, spec.prompt, image, last_image, reference=wanted)
+    return ReferencedClip(frames, fps, spec.prompt, image, last_image, reference=expected)
 
 
-def tells_rate(path: Path) -> bool:
-    """Whether this kind of file tells its frames per second: videos do, folders of frames and arrays do not."""
+def has_rate(path: Path) -> bool:
+    """Whether this kind of file holds its frames per second: videos do, folders of frames and arrays do not."""
     return not path.is_dir() and path.suffix.lower() not in ARRAY_SUFFIXES
 
 
@@ -137,17 +139,17 @@ def inspect_file(path: Path) -> FileFacts:
         return FileFacts(reader.num_frames, reader.fps)
 
 
-def resize_frames(frames: Tensor, picture: Picture) -> Tensor:
-    """uint8 (t, H, W, 3) to the wanted size, bilinear, rounded to uint8; the same frames where they have it already."""
-    if picture.height is None or picture.width is None or picture.resize == "none":
+def resize_frames(frames: Tensor, scaling: FrameScaling) -> Tensor:
+    """uint8 (t, H, W, 3) to the size of `scaling`, bilinear, rounded to uint8; unchanged where they have it."""
+    if scaling.height is None or scaling.width is None or scaling.resize == "none":
         return frames
-    target, source = (picture.height, picture.width), (frames.shape[1], frames.shape[2])
+    target, source = (scaling.height, scaling.width), (frames.shape[1], frames.shape[2])
     if source == target:
         return frames
-    scaled = covering_size(source, target) if picture.resize == "crop" else target
+    scaled = covering_size(source, target) if scaling.resize == "crop" else target
     planes = frames.permute(0, 3, 1, 2).float()  # (t, 3, H, W)
     if scaled != source:
-        planes = F.interpolate(planes, scaled, mode="bilinear", align_corners=False, antialias=picture.antialias)
+        planes = F.interpolate(planes, scaled, mode="bilinear", align_corners=False, antialias=scaling.antialias)
     top, left = round((scaled[0] - target[0]) / 2), round((scaled[1] - target[1]) / 2)
     planes = planes[..., top : top + target[0], left : left + target[1]]
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
@@ -167,11 +169,11 @@ def _shape(frames: Tensor) -> str:
     return f"{frames.shape[0]} {frames.shape[1]}x{frames.shape[2]}"
 
 
-def _read_image(path: Path, picture: Picture, size: tuple[int, int]) -> Tensor:
+def _read_image(path: Path, scaling: FrameScaling, size: tuple[int, int]) -> Tensor:
     """uint8 (H, W, 3) at the size of the frames; cut to their shape where the protocol keeps the sizes of files."""
     pixels = torch.from_numpy(np.array(load_image(path).convert("RGB")))[None]  # (1, h, w, 3)
-    how = "crop" if picture.resize == "none" else picture.resize
-    return resize_frames(pixels, Picture(how, *size, antialias=picture.antialias))[0]
+    how = "crop" if scaling.resize == "none" else scaling.resize
+    return resize_frames(pixels, FrameScaling(how, *size, antialias=scaling.antialias))[0]
 
 
 def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | None]:
@@ -194,7 +196,7 @@ def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
 def _check_whole(path: Path, there: int) -> None:
     header = probe_size(path)
     if header is not None and there < _CUT_OFF * header.num_frames - 1:
-        raise ClipFileError(f"{path}: cut off, its header tells of {header.num_frames} frames and it has {there}")
+        raise ClipFileError(f"{path}: cut off, its header announces {header.num_frames} frames and it has {there}")
 
 
 def _frame_files(folder: Path) -> list[str]:
@@ -207,12 +209,12 @@ def _frame_files(folder: Path) -> list[str]:
 def _read_folder(folder: Path, indices: Sequence[int]) -> Tensor:
     names = _frame_files(folder)
     _check_length(folder, len(names), indices)
-    pictures = [np.array(load_image(folder / names[index]).convert("RGB")) for index in indices]
-    sizes = {picture.shape[:2] for picture in pictures}
+    images = [np.array(load_image(folder / names[index]).convert("RGB")) for index in indices]
+    sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1:
         listed = ", ".join(f"{height}x{width}" for height, width in sorted(sizes))
         raise ClipFileError(f"{folder}: its frames have different sizes ({listed})")
-    return torch.from_numpy(np.stack(pictures))
+    return torch.from_numpy(np.stack(images))
 
 
 def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
@@ -248,3 +250,6 @@ def _open_array(path: Path) -> np.ndarray:
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
         raise ClipFileError(f"{path}: should be uint8 or float, it is {array.dtype}")
     return array
+
+
+__getattr__ = renamed_names(__name__, {"Picture": "FrameScaling"})

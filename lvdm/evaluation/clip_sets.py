@@ -16,7 +16,7 @@ from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.evaluation.manifest import Entry, Manifest, ManifestError, check_pairing, stills_of
 from lvdm.evaluation.protocols import Protocol, Role
-from lvdm.evaluation.results import FAKE, REAL, STILL, Problem
+from lvdm.evaluation.results import FAKE, REAL, STILL, ClipProblem
 
 Measure = Callable[[LoadedClip], dict[str, float]]
 """Named numbers of one clip; NaN or infinite where one is not defined."""
@@ -25,7 +25,7 @@ Measure = Callable[[LoadedClip], dict[str, float]]
 class Measures:
     """A measure as an extractor, so that its numbers are cached as features are: a float64 scalar under each name.
 
-    `detail` tells measures apart that give other numbers under the same names, such as those of another optical flow.
+    `detail` distinguishes measures that give other numbers under the same names, such as those of another optical flow.
     """
 
     dim = 0
@@ -110,11 +110,11 @@ class Evaluation:
             sets.append(ClipSet(FAKE, specs, (reconstruction,)))
         return sets
 
-    def skipped(self) -> list[Problem]:
+    def skipped(self) -> list[ClipProblem]:
         """The clips that the protocol leaves out, with the reason."""
         manifests = [(FAKE, self.fake)] + ([] if self.real is None else [(REAL, self.real)])
         return [
-            Problem(name, entry.id, "skipped", entry.skip)
+            ClipProblem(name, entry.id, "skipped", entry.skip)
             for name, manifest in manifests
             for entry in manifest.entries
             if entry.skip

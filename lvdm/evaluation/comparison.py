@@ -1,7 +1,7 @@
-"""Two sets of videos of the same inputs: which is better, metric by metric, or that this cannot be told.
+"""Two sets of videos of the same inputs: which is better, metric by metric, or that nothing separates them.
 
 Both are measured on the same resamples of the same clips, so that what the inputs have in common does not count. There
-is a ranking only where the interval of the difference leaves out 0, and none of fewer than `LEAST_CLIPS` pairs.
+is a ranking only where the interval of the difference leaves out 0, and none of fewer than `MIN_RANKED_CLIPS` pairs.
 """
 
 from __future__ import annotations
@@ -11,51 +11,52 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lvdm.deprecation import renamed_names
 from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import Picture
+from lvdm.evaluation.clip_files import FrameScaling
 from lvdm.evaluation.clip_sets import Evaluation, Reconstruction
-from lvdm.evaluation.distances import LEAST, Distance, Rows, distances_of
-from lvdm.evaluation.extraction import find_wanted
+from lvdm.evaluation.distances import MIN_DISTANCE_CLIPS, Distance, Rows, distances_of
+from lvdm.evaluation.extraction import planned_records
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.manifest import Manifest, check_pairing
 from lvdm.evaluation.metrics.from_records import clip_numbers
 from lvdm.evaluation.metrics.registry import higher_is_better
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, load_records
-from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, paired_difference, percentile_interval, separated
-from lvdm.evaluation.results import FAKE, REAL, Comparison, Difference, Verdict
+from lvdm.evaluation.resampling import MIN_RANKED_CLIPS, Interval, paired_difference, percentile_interval, separated
+from lvdm.evaluation.results import FAKE, REAL, Comparison, MetricDifference, Verdict
 from lvdm.evaluation.scoring import protocol_note, set_note, versions
 
 
 @dataclass(frozen=True)
-class Contest:
+class EvaluationPair:
     """Two sets of generated clips with the same ids, and the real ones if there are any."""
 
     a: Evaluation
     b: Evaluation
 
     @staticmethod
-    def of(protocol: Protocol, a: Manifest, b: Manifest, real: Manifest | None) -> Contest:
+    def of(protocol: Protocol, a: Manifest, b: Manifest, real: Manifest | None) -> EvaluationPair:
         """Raises `ManifestError` unless both have the same ids and are cut as the protocol says."""
         check_pairing(a, b)
-        return Contest(Evaluation(protocol, a, real), Evaluation(protocol, b, real))
+        return EvaluationPair(Evaluation(protocol, a, real), Evaluation(protocol, b, real))
 
 
 def compare(
     cache: FeatureCache,
-    contest: Contest,
+    pair: EvaluationPair,
     extractors: Sequence[FeatureExtractor],
     reconstruction: Reconstruction | None = None,
 ) -> Comparison:
     """All metrics that both sets have, on the clips that both have. Raises `MissingRecordsError`."""
-    protocol = contest.a.protocol
+    protocol = pair.a.protocol
     sides = []
-    for evaluation in (contest.a, contest.b):
+    for evaluation in (pair.a, pair.b):
         sets = [clips for clips in evaluation.sets(extractors, reconstruction) if clips.name in (FAKE, REAL)]
-        wanted = find_wanted(cache, sets, Picture.of(protocol))
-        listed = [record.spec.id for record in wanted if record.set == FAKE]
-        records = load_records(cache, wanted)
+        planned = planned_records(cache, sets, FrameScaling.of(protocol))
+        listed = [record.spec.id for record in planned if record.set == FAKE]
+        records = load_records(cache, planned)
         sides.append((records, set_note(FAKE, evaluation.fake, records, listed)))
     (a, a_note), (b, b_note) = sides
     with one_blas_thread():
@@ -79,7 +80,7 @@ def verdict_of(interval: Interval | None, higher: bool | None) -> Verdict:
     return "B is better" if (interval.low > 0) == higher else "A is better"
 
 
-def _mean_differences(a: Records, b: Records, protocol: Protocol) -> list[Difference]:
+def _mean_differences(a: Records, b: Records, protocol: Protocol) -> list[MetricDifference]:
     others = {numbers.name: numbers for numbers in clip_numbers(b.of(FAKE))}
     differences = []
     for own in clip_numbers(a.of(FAKE)):
@@ -94,7 +95,7 @@ def _mean_differences(a: Records, b: Records, protocol: Protocol) -> list[Differ
     return differences
 
 
-def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[Difference]:
+def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[MetricDifference]:
     """Distances from the real clips; A and B are drawn by the same ids, and the real clips alike for both."""
     reals = {group.extractor.id: group for group in a.of(REAL)}
     others = {group.extractor.id: group for group in b.of(FAKE)}
@@ -105,7 +106,7 @@ def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[Di
         if real is None or other is None or not all("features" in values for values in own.values.values()):
             continue
         ids = [clip for clip in own.values if clip in other.values]
-        if min(len(ids), len(real.values)) < LEAST:
+        if min(len(ids), len(real.values)) < MIN_DISTANCE_CLIPS:
             continue
         for distance in distances_of(protocol, name):
             found = _paired(distance, own.features(ids), other.features(ids), real.features())
@@ -113,7 +114,7 @@ def _distance_differences(a: Records, b: Records, protocol: Protocol) -> list[Di
     return differences
 
 
-def _paired(distance: Distance, a: Rows, b: Rows, real: Rows) -> Difference:
+def _paired(distance: Distance, a: Rows, b: Rows, real: Rows) -> MetricDifference:
     first, second = distance.measure(a, real), distance.measure(b, real)
     draws = [distance.resampled(rows, real) for rows in (a, b)]
     interval = percentile_interval(draws[1] - draws[0], centre=second - first)
@@ -122,8 +123,8 @@ def _paired(distance: Distance, a: Rows, b: Rows, real: Rows) -> Difference:
 
 def _difference(
     name: str, a: float, b: float, interval: Interval | None, count: int, higher: bool | None
-) -> Difference:
-    return Difference(
+) -> MetricDifference:
+    return MetricDifference(
         name=name,
         a=a,
         b=b,
@@ -132,5 +133,8 @@ def _difference(
         high=None if interval is None else interval.high,
         n=count,
         higher_is_better=higher,
-        verdict=verdict_of(interval if count >= LEAST_CLIPS else None, higher),
+        verdict=verdict_of(interval if count >= MIN_RANKED_CLIPS else None, higher),
     )
+
+
+__getattr__ = renamed_names(__name__, {"Contest": "EvaluationPair"})

@@ -17,7 +17,7 @@ from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.resampling import distances_by_count, percentile_interval
 from lvdm.evaluation.results import Curve, MetricRow
 
-LEAST = 2
+MIN_DISTANCE_CLIPS = 2
 """Clips a side, without which there is no distance at all."""
 
 _REPEATS = 2
@@ -80,7 +80,7 @@ def distance_row(distance: Distance, set_name: str, x: Rows, real: Rows, protoco
 def distance_curve(distance: Distance, set_name: str, x: Rows, real: Rows, seed: int) -> Curve:
     """The distance of random parts of both sets, up to all that there is on both sides."""
     most = min(len(x), len(real))
-    sizes = sorted({max(LEAST, most * part // 8) for part in (1, 2, 4, 6, 8)})
+    sizes = sorted({max(MIN_DISTANCE_CLIPS, most * part // 8) for part in (1, 2, 4, 6, 8)})
     values = distances_by_count(x, real, distance.measure, sizes, seed, _REPEATS)
     floors = [sample_floor(real, n) if distance.has_floor else 0.0 for n in sizes]
     return Curve(distance.name, set_name, tuple(sizes), tuple(values[n] for n in sizes), tuple(floors))
@@ -109,19 +109,19 @@ def subset_rows(protocol: Protocol, extractor: str, set_name: str, x: Rows, real
     return [row, dataclasses.replace(spread, higher_is_better=spread_of_kernel.higher_is_better)]
 
 
-def why_unreliable(row: MetricRow, dimensions: int, asked: int | None, failed: int) -> str:
-    """Reasons not to publish a distance; "" if there are none. `asked` is how many clips the protocol wants, if any."""
+def why_unreliable(row: MetricRow, dimensions: int, required: int | None, failed: int) -> str:
+    """Reasons not to publish a distance; "" if there are none. `required`: clips that the protocol asks for, if any."""
     reasons = []
     if row.n < dimensions + 1:
         reasons.append(f"{row.n} clips are fewer than the {dimensions} dimensions of the features and one")
-    return "; ".join(reasons + set_problems(row, asked, failed))
+    return "; ".join(reasons + set_problems(row, required, failed))
 
 
-def set_problems(row: MetricRow, asked: int | None, failed: int) -> list[str]:
+def set_problems(row: MetricRow, required: int | None, failed: int) -> list[str]:
     """What is wrong with the clips that any metric is made of."""
     reasons = []
-    if asked is not None and row.n < asked:
-        reasons.append(f"the protocol asks for {asked} clips, there are {row.n}")
+    if required is not None and row.n < required:
+        reasons.append(f"the protocol asks for {required} clips, there are {row.n}")
     if row.unique < row.n:
         reasons.append(f"only {row.unique} of {row.n} clips differ")
     if failed:

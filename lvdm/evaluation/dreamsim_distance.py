@@ -47,7 +47,7 @@ class DreamSimError(UserError):
 
 
 class DreamSimDistance:
-    """Distances of pairs of pictures by the ensemble, 0 for equal ones."""
+    """Distances of pairs of images by the ensemble, 0 for equal ones."""
 
     name = NAME
 
@@ -61,14 +61,14 @@ class DreamSimDistance:
         first, second = self._embedded(a), self._embedded(b)
         return 1 - F.cosine_similarity(first, second, dim=-1)
 
-    def _embedded(self, pictures: Tensor) -> Tensor:
+    def _embedded(self, images: Tensor) -> Tensor:
         """One at a time: the package drops axes of length 1, and so a batch of one.
 
-        Scaled as whole grey levels on the CPU, which is within one level of what the package's pictures become there.
+        Scaled as whole grey levels on the CPU, which is within one level of what the package's images become there.
         """
-        levels = ((pictures + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
-        scaled = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).to(pictures.device) / 255
-        return torch.stack([self.network.embed(picture[None]).flatten() for picture in scaled])
+        levels = ((images + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
+        scaled = F.interpolate(levels, (SIDE, SIDE), mode="bicubic", antialias=True).to(images.device) / 255
+        return torch.stack([self.network.embed(image[None]).flatten() for image in scaled])
 
 
 def dreamsim_conformity(folder: Path, device: str = "auto") -> InputConformity:

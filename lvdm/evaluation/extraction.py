@@ -7,6 +7,7 @@ depends on the number of processes, the size of a batch, or which part of the wo
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lvdm.deprecation import renamed_names
 from lvdm.device import device_name
 from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache, NotFiniteError
-from lvdm.evaluation.clip_files import ClipSpec, Picture, load_clip
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling, load_clip
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.progress import ProgressCallback, report_progress
 
@@ -39,7 +41,7 @@ class ClipSet:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlannedRecord:
     """One record: its place in the cache. `problem` says why it can have none, as the file is not there."""
 
     set: str
@@ -50,11 +52,17 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Job:
+class ExtractionJob:
     """A clip that is read once, for all records that are missing of it."""
 
     spec: ClipSpec
-    wanted: tuple[Wanted, ...]
+    records: tuple[PlannedRecord, ...]
+
+    @property
+    def wanted(self) -> tuple[PlannedRecord, ...]:
+        """The old name of `records`."""
+        warnings.warn("`wanted` is now `records`; the old name goes with the next version", DeprecationWarning, 2)
+        return self.records
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Report:
+class ExtractionReport:
     """How many records were made now, and were there; clips without one. `missing` are left to other parts."""
 
     made: int
@@ -86,13 +94,13 @@ class Report:
     failures: tuple[Failure, ...]
 
 
-def find_wanted(
+def planned_records(
     cache: FeatureCache,
     sets: Sequence[ClipSet],
-    picture: Picture,
+    scaling: FrameScaling,
     workers: int = 1,
     on_progress: ProgressCallback | None = None,
-) -> list[Wanted]:
+) -> list[PlannedRecord]:
     """Every record of the sets, in their order. Reads the content of files that are not known yet."""
     files = [path for clips in sets for spec in clips.specs for path in spec.files]
     cache.hashes.hash_all(files, workers, on_progress)
@@ -100,25 +108,27 @@ def find_wanted(
     for clips in sets:
         for spec in clips.specs:
             try:
-                keys, problem = cache.keys(spec, picture, clips.extractors), ""
+                keys, problem = cache.keys(spec, scaling, clips.extractors), ""
             except OSError as error:
                 keys = [""] * len(clips.extractors)
                 problem = f"{error.filename or spec.video}: {error.strerror or error}"
             for extractor, key in zip(clips.extractors, keys, strict=True):
-                found.append(Wanted(clips.name, spec, extractor, key, problem))
+                found.append(PlannedRecord(clips.name, spec, extractor, key, problem))
     return found
 
 
-def find_jobs(cache: FeatureCache, wanted: Sequence[Wanted], part: int = 0, parts: int = 1) -> list[Job]:
+def find_jobs(
+    cache: FeatureCache, planned: Sequence[PlannedRecord], part: int = 0, parts: int = 1
+) -> list[ExtractionJob]:
     """What is to do for part `part` of `parts` (from 0 on): clips with records that are missing or damaged.
 
     The parts do not overlap, and do not depend on what is there. Raises `ExtractionError` for a part that is none.
     """
     if not 0 <= part < parts:
         raise ExtractionError(f"there is no part {part} of {parts}; parts are counted from 0")
-    by_clip: dict[tuple[str, ClipSpec], list[Wanted]] = {}
+    by_clip: dict[tuple[str, ClipSpec], list[PlannedRecord]] = {}
     seen: set[tuple[str, str]] = set()
-    for record in wanted:
+    for record in planned:
         place = (record.extractor.id, record.key)
         if not record.problem and place not in seen:  # one file may be in two sets
             seen.add(place)
@@ -127,16 +137,16 @@ def find_jobs(cache: FeatureCache, wanted: Sequence[Wanted], part: int = 0, part
     for records in list(by_clip.values())[part::parts]:
         missing = tuple(record for record in records if cache.read(record.extractor.id, record.key) is None)
         if missing:
-            jobs.append(Job(missing[0].spec, missing))
+            jobs.append(ExtractionJob(missing[0].spec, missing))
     return jobs
 
 
 class ClipReader(Dataset[Prepared]):
     """Jobs by number, each with its clip read and prepared for the extractors."""
 
-    def __init__(self, jobs: Sequence[Job], picture: Picture) -> None:
+    def __init__(self, jobs: Sequence[ExtractionJob], scaling: FrameScaling) -> None:
         self.jobs = jobs
-        self.picture = picture
+        self.scaling = scaling
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -145,10 +155,10 @@ class ClipReader(Dataset[Prepared]):
         job = self.jobs[index]
         with _one_thread():
             try:
-                clip = load_clip(job.spec, self.picture)
+                clip = load_clip(job.spec, self.scaling)
             except (ValueError, OSError) as error:
-                return Prepared(index, (_one_line(error),) * len(job.wanted))
-            return Prepared(index, tuple(_prepare(record, clip) for record in job.wanted))
+                return Prepared(index, (_one_line(error),) * len(job.records))
+            return Prepared(index, tuple(_prepare(record, clip) for record in job.records))
 
 
 class FeatureWriter:
@@ -159,13 +169,13 @@ class FeatureWriter:
             raise ExtractionError(f"a batch holds at least one clip, not {batch_size}")
         self.cache = cache
         self.batch_size = batch_size
-        self._waiting: dict[str, list[tuple[Wanted, Record]]] = {}
+        self._waiting: dict[str, list[tuple[PlannedRecord, Record]]] = {}
 
-    def add(self, job: Job, prepared: Prepared) -> None:
+    def add(self, job: ExtractionJob, prepared: Prepared) -> None:
         """Take the clip of a job; computes what makes a full batch."""
         for reason in dict.fromkeys(inputs for inputs in prepared.inputs if isinstance(inputs, str)):
-            logger.warning("%s %s: %s", job.wanted[0].set, job.spec.id, reason)
-        for record, inputs in zip(job.wanted, prepared.inputs, strict=True):
+            logger.warning("%s %s: %s", job.records[0].set, job.spec.id, reason)
+        for record, inputs in zip(job.records, prepared.inputs, strict=True):
             if isinstance(inputs, str):
                 self.cache.write_failure(record.extractor.id, record.key, inputs)
                 continue
@@ -195,7 +205,7 @@ class FeatureWriter:
                 logger.warning("not enough memory for %d clips at once, going on with %d", len(part), self.batch_size)
                 waiting = part + waiting
 
-    def _compute(self, part: Sequence[tuple[Wanted, Record]]) -> None:
+    def _compute(self, part: Sequence[tuple[PlannedRecord, Record]]) -> None:
         extractor = part[0][0].extractor
         batch = {name: torch.stack([inputs[name] for _, inputs in part]) for name in part[0][1]}
         with torch.inference_mode():
@@ -210,9 +220,9 @@ class FeatureWriter:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[ExtractionJob],
     writer: FeatureWriter,
-    picture: Picture,
+    scaling: FrameScaling,
     workers: int = 0,
     on_progress: ProgressCallback | None = None,
 ) -> None:
@@ -223,7 +233,7 @@ def run_jobs(
     if workers < 0:
         raise ExtractionError(f"there cannot be {workers} workers")
     loader: DataLoader[Any] = DataLoader(
-        ClipReader(jobs, picture), batch_size=None, num_workers=min(workers, len(jobs)), collate_fn=as_it_is
+        ClipReader(jobs, scaling), batch_size=None, num_workers=min(workers, len(jobs)), collate_fn=as_it_is
     )
     for done, prepared in enumerate(loader, start=1):
         writer.add(jobs[prepared.index], prepared)
@@ -236,12 +246,12 @@ def as_it_is(prepared: Any) -> Any:
     return prepared
 
 
-def report_on(cache: FeatureCache, wanted: Sequence[Wanted], jobs: Sequence[Job]) -> Report:
-    """What became of `wanted`, of which `jobs` were done now, by what lies in the cache."""
-    doing = {(record.extractor.id, record.key) for job in jobs for record in job.wanted}
+def report_on(cache: FeatureCache, planned: Sequence[PlannedRecord], jobs: Sequence[ExtractionJob]) -> ExtractionReport:
+    """What became of `planned`, of which `jobs` were done now, by what lies in the cache."""
+    doing = {(record.extractor.id, record.key) for job in jobs for record in job.records}
     made = kept = missing = 0
     failures = []
-    for record in wanted:
+    for record in planned:
         if not record.problem and cache.has(record.extractor.id, record.key):
             is_new = (record.extractor.id, record.key) in doing
             made, kept = made + is_new, kept + (not is_new)
@@ -251,10 +261,10 @@ def report_on(cache: FeatureCache, wanted: Sequence[Wanted], jobs: Sequence[Job]
             missing += 1
         else:
             failures.append(Failure(record.set, record.spec.id, record.spec.video.name, record.extractor.id, reason))
-    return Report(made, kept, missing, tuple(failures))
+    return ExtractionReport(made, kept, missing, tuple(failures))
 
 
-def _prepare(record: Wanted, clip: LoadedClip) -> Record | str:
+def _prepare(record: PlannedRecord, clip: LoadedClip) -> Record | str:
     extractor = record.extractor
     if len(clip.frames) < extractor.min_frames:
         return f"{record.spec.video}: {extractor.id} needs {extractor.min_frames} frames, it has {len(clip.frames)}"
@@ -296,3 +306,8 @@ def _one_thread() -> Iterator[None]:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+__getattr__ = renamed_names(
+    __name__, {"Job": "ExtractionJob", "Report": "ExtractionReport", "find_wanted": "planned_records"}
+)

@@ -9,16 +9,16 @@ Rows = NDArray[np.float64]
 """(n, d): one feature vector of length d for each of n clips."""
 
 
-def checked_rows(features: ArrayLike, name: str = "features", least: int = 2) -> Rows:
-    """`features` as contiguous float64 (n, d), finite, with at least `least` rows; the argument is not changed.
+def checked_rows(features: ArrayLike, name: str = "features", minimum: int = 2) -> Rows:
+    """`features` as contiguous float64 (n, d), finite, with at least `minimum` rows; the argument is not changed.
 
     Raises `ValueError` that starts with `name` for anything else.
     """
     rows = np.ascontiguousarray(features, dtype=np.float64)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise ValueError(f"{name}: should be (rows, dimensions), it is {rows.shape}")
-    if len(rows) < least:
-        raise ValueError(f"{name}: {len(rows)} rows, at least {least} are needed: measure more clips")
+    if len(rows) < minimum:
+        raise ValueError(f"{name}: {len(rows)} rows, at least {minimum} are needed: measure more clips")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)
@@ -27,9 +27,9 @@ def checked_rows(features: ArrayLike, name: str = "features", least: int = 2) ->
     return rows
 
 
-def checked_pair(x: ArrayLike, y: ArrayLike, least: int = 2) -> tuple[Rows, Rows]:
+def checked_pair(x: ArrayLike, y: ArrayLike, minimum: int = 2) -> tuple[Rows, Rows]:
     """Two sets of rows of one length; raises `ValueError` as `checked_rows` does, and where the lengths differ."""
-    first, second = checked_rows(x, "first set", least), checked_rows(y, "second set", least)
+    first, second = checked_rows(x, "first set", minimum), checked_rows(y, "second set", minimum)
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             f"features of {first.shape[1]} and of {second.shape[1]} dimensions: use one extractor for both sets"
@@ -51,7 +51,7 @@ def count_unique_rows(features: ArrayLike) -> int:
 
     Raises `ValueError` for features that are not (n, d) and finite.
     """
-    return len(np.unique(_row_bytes(checked_rows(features, least=0) + 0.0)))
+    return len(np.unique(_row_bytes(checked_rows(features, minimum=0) + 0.0)))
 
 
 def _row_bytes(rows: Rows) -> NDArray[np.void]:

@@ -56,7 +56,7 @@ def sample_floor(x: ArrayLike, n: int | None = None, m: int | None = None) -> fl
     """The Fréchet distance that two samples of one Gaussian with the covariance of x have on average: their noise.
 
     First order in 1/n: (1/n + 1/m)/2 [2 tr S + sum_ij l_i l_j (1 + [i = j]) / (l_i + l_j)], where l are the eigenvalues
-    of S, for n rows in one set and m in the other (n: as x has, m: as n). A distance near it tells nothing. It is
+    of S, for n rows in one set and m in the other (n: as x has, m: as n). A distance near it says nothing. It is
     too large where n is not well above the rank of S, and somewhat too small for S that is known from few rows itself
     (35.9 instead of 39.6 for white features of 2048 x 400).
     Raises `ValueError` for x that `frechet_distance` would refuse, and for counts below 2.

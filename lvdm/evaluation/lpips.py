@@ -25,10 +25,10 @@ from lvdm.suggestions import suggest
 Trunk = Literal["alex", "vgg", "squeeze"]
 
 SHORTEST = 32
-"""Pixels that pictures should have on each side: the trunks shrink smaller ones to nothing."""
+"""Pixels that images should have on each side: the trunks shrink smaller ones to nothing."""
 
 _CHUNK = 8
-"""Pictures that go through the trunk at a time: its first layers have many channels at full size."""
+"""Images that go through the trunk at a time: its first layers have many channels at full size."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ _LAYOUTS: dict[str, _Layout] = {
 
 
 class Lpips(nn.Module):
-    """The distance of pairs of pictures, 0 for equal ones; black against white is 0.81401 with the trunk `alex`."""
+    """The distance of pairs of images, 0 for equal ones; black against white is 0.81401 with the trunk `alex`."""
 
     shift: Tensor
     scale: Tensor
@@ -68,7 +68,7 @@ class Lpips(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """(n, 3, H, W) pairs in [-1, 1] -> (n,) on their device; raises `ValueError` for pairs of different shapes."""
         if a.shape != b.shape or a.ndim != 4 or a.shape[1] != 3:
-            raise ValueError(f"pictures should be pairs (n, 3, H, W), they are {tuple(a.shape)} and {tuple(b.shape)}")
+            raise ValueError(f"images should be pairs (n, 3, H, W), they are {tuple(a.shape)} and {tuple(b.shape)}")
         pairs = zip(a.split(_CHUNK), b.split(_CHUNK), strict=True)
         return torch.cat([self._of_chunk(*pair) for pair in pairs])
 
@@ -79,9 +79,9 @@ class Lpips(nn.Module):
             total += ((of_a - of_b).square() * head).sum(dim=1).mean(dim=(1, 2))
         return total
 
-    def _taps_of(self, pictures: Tensor) -> list[Tensor]:
+    def _taps_of(self, images: Tensor) -> list[Tensor]:
         """(n, 3, H, W) -> features (n, c, h, w) of every tap, each place of unit length."""
-        x = (pictures - self.shift) / self.scale
+        x = (images - self.shift) / self.scale
         taken = []
         for index, layer in enumerate(self.features):
             x = layer(x)

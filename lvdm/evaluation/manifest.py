@@ -22,7 +22,7 @@ from lvdm.content_hash import hash_bytes
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.errors import UserError
-from lvdm.evaluation.clip_files import ClipSpec, tells_rate
+from lvdm.evaluation.clip_files import ClipSpec, has_rate
 from lvdm.media.atomic import atomic_path
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
@@ -40,7 +40,7 @@ class Entry:
     id          unique, and usable as a file name
     video       a video, a folder of frames or an array, relative to the manifest
     start, stride, frames   frames `start`, `start` + `stride`, ...; `frames` of them
-    fps         frames per second of the file, where it tells none or a wrong one
+    fps         frames per second of the file, where it holds none or a wrong one
     prompt, image, last_image   what it was generated from; images relative to the manifest
     seed        what it was generated with
     skip        why the protocol leaves the clip out; "" where it does not
@@ -64,9 +64,9 @@ class Entry:
             raise ManifestError(f"the id {self.id!r} cannot be the name of a file; use letters, digits, - and _")
         if not self.video:
             raise ManifestError(f"{self.id}: names no video")
-        for name, least in (("start", 0), ("stride", 1), ("frames", 1)):
-            if getattr(self, name) < least:
-                raise ManifestError(f"{self.id}: {name} = {getattr(self, name)} should be at least {least}")
+        for name, minimum in (("start", 0), ("stride", 1), ("frames", 1)):
+            if getattr(self, name) < minimum:
+                raise ManifestError(f"{self.id}: {name} = {getattr(self, name)} should be at least {minimum}")
         if self.fps is not None and not 0 < self.fps < 1e4:
             raise ManifestError(f"{self.id}: fps = {self.fps} should be more than 0")
 
@@ -104,10 +104,10 @@ class Manifest:
         return [entry.id for entry in self.entries]
 
     def with_rate(self, fps: float) -> Manifest:
-        """The same clips, those of files that tell no rate at `fps` where their lines do not tell one either."""
+        """The same clips, those of files without a rate at `fps` where their lines have none either."""
 
         def rated(entry: Entry) -> Entry:
-            silent = entry.fps is None and not tells_rate(self.folder / entry.video)
+            silent = entry.fps is None and not has_rate(self.folder / entry.video)
             return dataclasses.replace(entry, fps=fps) if silent else entry
 
         return dataclasses.replace(self, entries=tuple(rated(entry) for entry in self.entries))
@@ -127,7 +127,7 @@ def read_manifest(path: str | Path) -> Manifest:
     rows = read_table(path)
     if any("frames" not in row for _, row in rows):
         raise ManifestError(
-            f"{path}: tells no `frames` for every clip, it is a list of videos; make a manifest of it with "
+            f"{path}: has no `frames` for every clip, it is a list of videos; make a manifest of it with "
             "`dynamicrafter evaluate manifest`"
         )
     entries = tuple(parse_dataclass(Entry, row, f"{path}, {place}") for place, row in rows)
@@ -179,7 +179,7 @@ def check_pairing(real: Manifest, fake: Manifest) -> None:
 
 
 def stills_of(fake: Manifest, real: Manifest | None) -> list[ClipSpec]:
-    """The input image of each generated clip, as a clip that stands still.
+    """The input image of each generated clip, as a static clip.
 
     It is the image of the generated clip's line, else that of the real clip of this id, else the first frame of that
     real clip, else the generated clip's own first frame. Size and rate are those of the real clip where there is one,

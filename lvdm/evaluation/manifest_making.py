@@ -63,7 +63,7 @@ def make_manifest(
 ) -> Manifest:
     """The clips that `protocol` cuts from a folder of videos, or from a .csv or .jsonl list of them (id, video, ...).
 
-    The manifest will lie at `target`. `fps` is the rate of files that tell none. With `like`, prompts, images and rates
+    The manifest will lie at `target`. `fps` is the rate of files without one. With `like`, prompts, images and rates
     come from the clips of the same ids. A video that cannot be read stays in the manifest: its extraction will fail, so
     that it is counted. Raises `ManifestError` or `SourceError`.
     """
@@ -198,7 +198,7 @@ def _cut(video: Listed, folder: Path, protocol: Protocol, role: Role, fps: float
 
 
 def _starts(there: int, needed: int, choice: ClipChoice, seed: str) -> list[int]:
-    """First frames of the clips of a video; 0 for one that is too short, which is told when it is read."""
+    """First frames of the clips of a video; 0 for one that is too short, which is reported when it is read."""
     last = max(there - needed, 0)
     if choice == "random":
         return [random.Random(seed).randint(0, last)]

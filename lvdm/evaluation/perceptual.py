@@ -1,4 +1,4 @@
-"""PIC by a perceptual distance of pictures instead of features: LPIPS or DreamSim, from weights that the user has."""
+"""PIC by a perceptual distance of images instead of features: LPIPS or DreamSim, from weights that the user has."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ class InputConformity:
 
     def _of_clip(self, frames: Tensor, image: Tensor) -> Tensor:
         """uint8 (t, H, W, 3), (H, W, 3) -> (t,) on the CPU."""
-        made, given = (part.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1 for part in (frames, image[None]))
-        return self.distance(made, given.expand_as(made)).float().cpu()
+        generated, expected = (
+            part.to(self.device).permute(0, 3, 1, 2).float() / 127.5 - 1 for part in (frames, image[None])
+        )
+        return self.distance(generated, expected.expand_as(generated)).float().cpu()
 
 
 def lpips_conformity(lpips: Lpips, device: str = "auto") -> InputConformity:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from lvdm.config import load_yaml, parse_dataclass
 from lvdm.content_hash import hash_bytes
-from lvdm.documents import DocumentError, parse_yaml, shown
+from lvdm.documents import DocumentError, parse_yaml, short_text
 from lvdm.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocol_files"
@@ -48,7 +48,7 @@ class Protocol:
     frames          frames of a clip
     stride          a real clip has every `stride`-th frame of its video; `fake_stride` of a generated one
     clip            see `ClipChoice`; `fake_clip` of generated videos
-    clips           clips of a set; fewer are told to be too few, more are chosen from by `seed` and id
+    clips           clips of a set; fewer are reported as too few, more are chosen from by `seed` and id
     short_videos    videos with too few frames: fail are reported as failures, skip are left out and counted
     resize, height, width, antialias   see `Resize`; bilinear
     extractors      names for `build_extractor`
@@ -144,12 +144,12 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, Any]:
         name, equals, text = setting.partition("=")
         if not equals or name.strip() in _DESCRIPTIVE:
             raise ProtocolError(
-                f"{shown(setting)} should be FIELD=VALUE with a field of the protocol, such as frames=32"
+                f"{short_text(setting)} should be FIELD=VALUE with a field of the protocol, such as frames=32"
             )
         try:
             values[name.strip()] = parse_yaml(text, name.strip())
         except DocumentError as error:
-            raise ProtocolError(f"{shown(setting)} is not a YAML value: {error}") from error
+            raise ProtocolError(f"{short_text(setting)} is not a YAML value: {error}") from error
     return values
 
 

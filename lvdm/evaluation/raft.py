@@ -33,7 +33,7 @@ class RaftFlow:
     """
 
     def __init__(self, weights: str | Path) -> None:
-        """Read a file of torchvision's weights, as published or as safetensors; whether large or small, it tells.
+        """Read a file of torchvision's weights, as published or as safetensors; large or small follows from the file.
 
         Raises `ValueError` for a file that holds neither.
         """

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from lvdm.errors import UserError
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.extraction import Wanted
+from lvdm.evaluation.extraction import PlannedRecord
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.metrics.metric import Values
-from lvdm.evaluation.results import Problem
+from lvdm.evaluation.results import ClipProblem
 
 
 class MissingRecordsError(UserError):
@@ -43,7 +43,7 @@ class Records:
     """All records of an evaluation. `devices` are those that made them; `failed` are the clips without one."""
 
     groups: tuple[SetRecords, ...]
-    failed: tuple[Problem, ...]
+    failed: tuple[ClipProblem, ...]
     devices: tuple[str, ...]
 
     def of(self, set_name: str) -> list[SetRecords]:
@@ -51,21 +51,21 @@ class Records:
         return [group for group in self.groups if group.set == set_name]
 
 
-def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
+def load_records(cache: FeatureCache, planned: Sequence[PlannedRecord]) -> Records:
     """Read all records. A clip that failed has a reason in the cache; any other that is missing is an error.
 
     A set of which nothing could be read is one, too.
 
     Raises `MissingRecordsError`.
     """
-    found: dict[tuple[str, str], dict[str, Values]] = {}
-    extractors = {record.extractor.id: record.extractor for record in wanted}
+    values_of: dict[tuple[str, str], dict[str, Values]] = {}
+    extractors = {record.extractor.id: record.extractor for record in planned}
     missing: Counter[str] = Counter()
-    failed: dict[tuple[str, str], Problem] = {}
+    failed: dict[tuple[str, str], ClipProblem] = {}
     keys: dict[tuple[str, str], set[str]] = {}
     devices: set[str] = set()
-    for record in sorted(wanted, key=lambda record: record.spec.id):
-        group = found.setdefault((record.set, record.extractor.id), {})
+    for record in sorted(planned, key=lambda record: record.spec.id):
+        group = values_of.setdefault((record.set, record.extractor.id), {})
         held = None if record.problem else cache.read(record.extractor.id, record.key)
         if held is not None:
             group[record.spec.id] = {name: value.double().numpy() for name, value in sorted(held.values.items())}
@@ -76,28 +76,29 @@ def load_records(cache: FeatureCache, wanted: Sequence[Wanted]) -> Records:
         if reason is None:
             missing[f"{record.set} by {record.extractor.id}"] += 1
         else:
-            problem = Problem(record.set, record.spec.id, "failed", _without_folder(reason, record))
+            problem = ClipProblem(record.set, record.spec.id, "failed", _without_folder(reason, record))
             failed.setdefault((record.set, record.spec.id), problem)
     if missing:
         listed = ", ".join(f"{count} {name}" for name, count in missing.items())
         raise MissingRecordsError(
-            f"{cache.folder}: {missing.total()} of {len(wanted)} records are missing ({listed}); run `dynamicrafter "
+            f"{cache.folder}: {missing.total()} of {len(planned)} records are missing ({listed}); run `dynamicrafter "
             "evaluate extract` with the same options, or score with --extract"
         )
-    for name in sorted({name for name, _ in found}):
-        if not any(values for (own, _), values in found.items() if own == name):
-            first = next(problem for (own, _), problem in sorted(failed.items()) if own == name)
-            count = sum(own == name for own, _ in failed)
+    for name in sorted({name for name, _ in values_of}):
+        if not any(values for (place, _), values in values_of.items() if place == name):
+            first = next(problem for (place, _), problem in sorted(failed.items()) if place == name)
+            count = sum(place == name for place, _ in failed)
             raise MissingRecordsError(
                 f"none of the {count} clips of the set {name} could be read; the first, {first.id}: {first.reason}"
             )
     groups = [
-        SetRecords(place[0], extractors[place[1]], values, len(keys.get(place, ()))) for place, values in found.items()
+        SetRecords(place[0], extractors[place[1]], values, len(keys.get(place, ())))
+        for place, values in values_of.items()
     ]
     return Records(tuple(groups), tuple(failed[place] for place in sorted(failed)), tuple(sorted(devices)))
 
 
-def _without_folder(reason: str, record: Wanted) -> str:
+def _without_folder(reason: str, record: PlannedRecord) -> str:
     """The reason with the file's name instead of its path, which differs from machine to machine."""
     for path in record.spec.files:
         reason = reason.replace(str(path), path.name)

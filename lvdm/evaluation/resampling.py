@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Indices = NDArray[np.int64]
 Values = NDArray[np.float64]
-LEAST_CLIPS = 6
+MIN_RANKED_CLIPS = 6
 """Fewer have no interval of 95 %: even from the least to the greatest value, five hold the middle of their distribution
 in 1 - 2 / 2^5 = 94 % of cases (a sign test needs as many), and resamples of them stay inside that."""
 
@@ -24,7 +24,7 @@ Statistic = Callable[..., float]
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a value lies with 95 % confidence, or as its maker was told."""
+    """Where a value lies with 95 % confidence, or with the confidence asked for."""
 
     low: float
     high: float

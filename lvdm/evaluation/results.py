@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lvdm.data.tables import csv_rows
-from lvdm.documents import DocumentError, read_json, shown
+from lvdm.documents import DocumentError, read_json, short_text
 from lvdm.errors import UserError
 from lvdm.media.atomic import atomic_path, write_json
 from lvdm.media.ownership import check_replaceable
@@ -26,7 +26,7 @@ COMPARISON_SCHEMA = "dynamicrafter-comparison/1"
 RESULTS_FILE, VIDEOS_FILE, COMPARISON_FILE = "results.json", "per_video.csv", "comparison.json"
 
 FAKE, REAL, STILL = "fake", "real", "still"
-"""Names of the sets: the clips that are evaluated; real clips; each input image repeated, as a clip that stands still.
+"""Names of the sets: the clips that are evaluated; real clips; each input image repeated, as a static clip.
 
 Where real clips are compared with real clips, as the least that a distance can be, the set is `real`: its two halves.
 """
@@ -68,7 +68,7 @@ class SetNote:
 
 
 @dataclass(frozen=True)
-class Problem:
+class ClipProblem:
     """A clip that has no numbers: `kind` is failed (it could not be read) or skipped (the protocol leaves it out)."""
 
     set: str
@@ -163,7 +163,7 @@ class Results:
     metrics: tuple[MetricRow, ...]
     curves: tuple[Curve, ...]
     frame_curves: tuple[FrameCurve, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[ClipProblem, ...]
     devices: tuple[str, ...]
     seeds: Mapping[str, int]
     versions: Mapping[str, str | None]
@@ -176,7 +176,7 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Difference:
+class MetricDifference:
     """A metric of two sets of videos of the same inputs: `difference` = `b` - `a`, with its paired 95 % interval.
 
     `n` counts the ids that both have. `low` and `high` are None where there is no interval: then nothing is separated.
@@ -200,7 +200,7 @@ class Comparison:
     protocol: ProtocolNote
     a: SetNote
     b: SetNote
-    differences: tuple[Difference, ...]
+    differences: tuple[MetricDifference, ...]
     seeds: Mapping[str, int]
     versions: Mapping[str, str | None]
     schema: str = COMPARISON_SCHEMA
@@ -238,7 +238,7 @@ def read_results(folder: str | Path) -> Results:
             metrics=_rows(MetricRow, tree["metrics"]),
             curves=_rows(Curve, tree["curves"]),
             frame_curves=_rows(FrameCurve, tree["frame_curves"]),
-            problems=_rows(Problem, tree["problems"]),
+            problems=_rows(ClipProblem, tree["problems"]),
             devices=tuple(tree["devices"]),
             seeds=tree["seeds"],
             versions=tree["versions"],
@@ -263,7 +263,7 @@ def read_comparison(folder: str | Path) -> Comparison:
             protocol=ProtocolNote(**tree["protocol"]),
             a=SetNote(**tree["a"]),
             b=SetNote(**tree["b"]),
-            differences=_rows(Difference, tree["differences"]),
+            differences=_rows(MetricDifference, tree["differences"]),
             seeds=tree["seeds"],
             versions=tree["versions"],
         )
@@ -300,7 +300,7 @@ def _read_json(path: Path, schema: str) -> dict[str, Any]:
         raise ResultsError(str(error)) from error
     found = tree.get("schema") if isinstance(tree, dict) else None
     if found != schema:
-        raise ResultsError(f"{path}: its schema is {shown(found)}, this version reads {schema!r}")
+        raise ResultsError(f"{path}: its schema is {short_text(found)}, this version reads {schema!r}")
     return tree
 
 

@@ -1,6 +1,6 @@
 """Scores: every metric of an evaluation out of the cached records, with the two baselines that give it a meaning.
 
-Real clips against real clips show the least that a distance can be, and input images that stand still show what
+Real clips against real clips show the least that a distance can be, and input images that are static show what
 fidelity is worth without motion.
 """
 
@@ -18,10 +18,10 @@ import lvdm
 from lvdm.content_hash import hash_bytes
 from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import Picture
+from lvdm.evaluation.clip_files import FrameScaling
 from lvdm.evaluation.clip_sets import Evaluation, Reconstruction
 from lvdm.evaluation.distances import (
-    LEAST,
+    MIN_DISTANCE_CLIPS,
     Rows,
     distance_curve,
     distance_row,
@@ -31,7 +31,7 @@ from lvdm.evaluation.distances import (
     subset_rows,
     why_unreliable,
 )
-from lvdm.evaluation.extraction import Wanted, find_wanted
+from lvdm.evaluation.extraction import PlannedRecord, planned_records
 from lvdm.evaluation.features.protocol import FeatureExtractor
 from lvdm.evaluation.manifest import Entry, Manifest
 from lvdm.evaluation.metrics.from_records import ClipNumbers, clip_numbers, similarities_to_image
@@ -39,7 +39,7 @@ from lvdm.evaluation.metrics.registry import higher_is_better
 from lvdm.evaluation.metrics.similarity import IMAGE_SIMILARITY
 from lvdm.evaluation.protocols import Protocol
 from lvdm.evaluation.records import Records, SetRecords, load_records
-from lvdm.evaluation.resampling import LEAST_CLIPS, Interval, percentile_interval, resampled_indices
+from lvdm.evaluation.resampling import MIN_RANKED_CLIPS, Interval, percentile_interval, resampled_indices
 from lvdm.evaluation.results import (
     FAKE,
     REAL,
@@ -69,8 +69,8 @@ def score(
     Raises `MissingRecordsError` if something was not extracted, `ManifestError` for manifests that do not fit.
     """
     protocol = evaluation.protocol
-    wanted = find_wanted(cache, evaluation.sets(extractors, reconstruction), Picture.of(protocol))
-    records = load_records(cache, wanted)
+    planned = planned_records(cache, evaluation.sets(extractors, reconstruction), FrameScaling.of(protocol))
+    records = load_records(cache, planned)
     with one_blas_thread():
         numbers = {name: clip_numbers(records.of(name)) for name in (FAKE, REAL, STILL)}
         distances, curves = _distances(records, protocol)
@@ -78,8 +78,8 @@ def score(
         frame_curves = tuple(_frame_curves(records, protocol))
     return Results(
         protocol=protocol_note(protocol),
-        sets=tuple(_set_notes(evaluation, wanted, records)),
-        extractors=tuple(_notes(wanted)),
+        sets=tuple(_set_notes(evaluation, planned, records)),
+        extractors=tuple(_notes(planned)),
         metrics=(*distances, *means),
         curves=tuple(curves),
         frame_curves=frame_curves,
@@ -116,18 +116,18 @@ def set_note(name: str, manifest: Manifest, records: Records, listed: Sequence[s
     )
 
 
-def _set_notes(evaluation: Evaluation, wanted: Sequence[Wanted], records: Records) -> list[SetNote]:
+def _set_notes(evaluation: Evaluation, planned: Sequence[PlannedRecord], records: Records) -> list[SetNote]:
     manifests = {FAKE: evaluation.fake, REAL: evaluation.real, STILL: evaluation.fake}
     return [
-        set_note(name, manifest, records, [record.spec.id for record in wanted if record.set == name])
+        set_note(name, manifest, records, [record.spec.id for record in planned if record.set == name])
         for name, manifest in manifests.items()
         if manifest is not None
     ]
 
 
-def _notes(wanted: Sequence[Wanted]) -> list[ExtractorNote]:
-    found = {record.extractor.id: record.extractor for record in wanted}
-    return [ExtractorNote(name, found[name].dtype, found[name].weights_sha256) for name in sorted(found)]
+def _notes(planned: Sequence[PlannedRecord]) -> list[ExtractorNote]:
+    extractors = {record.extractor.id: record.extractor for record in planned}
+    return [ExtractorNote(name, extractors[name].dtype, extractors[name].weights_sha256) for name in sorted(extractors)]
 
 
 def _distances(records: Records, protocol: Protocol) -> tuple[list[MetricRow], list[Curve]]:
@@ -145,14 +145,14 @@ def _distances(records: Records, protocol: Protocol) -> tuple[list[MetricRow], l
             found = _compare(group.features(), real.features(), extractor, name, protocol, protocol.clips, failed)
             rows, curves = rows + found[0], curves + found[1]
         first, second = halves(list(real.values), _rank)
-        if len(first) >= LEAST:
+        if len(first) >= MIN_DISTANCE_CLIPS:
             found = _compare(real.features(first), real.features(second), extractor, REAL, protocol, None, 0)
             rows, curves = rows + found[0], curves + found[1]
     return rows, curves
 
 
 def _compare(
-    x: Rows, real: Rows, extractor: str, name: str, protocol: Protocol, asked: int | None, failed: int
+    x: Rows, real: Rows, extractor: str, name: str, protocol: Protocol, required: int | None, failed: int
 ) -> tuple[list[MetricRow], list[Curve]]:
     """Every distance of the rows x of set `name` from real ones, and its curve; `asked` as in `why_unreliable`."""
     rows, curves = [], []
@@ -162,7 +162,7 @@ def _compare(
         curves.append(curve)
     if "kernel_subsets" in protocol.metrics:
         rows += subset_rows(protocol, extractor, name, x, real)
-    reasons = [why_unreliable(row, x.shape[1], asked, failed) for row in rows]
+    reasons = [why_unreliable(row, x.shape[1], required, failed) for row in rows]
     return [dataclasses.replace(row, unreliable=why) for row, why in zip(rows, reasons, strict=True)], curves
 
 
@@ -182,8 +182,8 @@ def _means(numbers: Sequence[ClipNumbers], name: str, records: Records, protocol
             higher_is_better=higher_is_better(metric.name),
         )
         reasons = set_problems(row, protocol.clips, failed)
-        if row.n < LEAST_CLIPS:
-            reasons.append(f"{row.n} clips are too few for an interval of 95 %, it takes {LEAST_CLIPS}")
+        if row.n < MIN_RANKED_CLIPS:
+            reasons.append(f"{row.n} clips are too few for an interval of 95 %, it takes {MIN_RANKED_CLIPS}")
         rows.append(dataclasses.replace(row, unreliable="; ".join(reasons)))
     return rows
 
@@ -239,7 +239,7 @@ def _video_row(name: str, entry: Entry, values: dict[str, float | None]) -> Vide
 
 def _has_features(group: SetRecords) -> bool:
     """Whether the extractor gives one vector a clip, and there are enough of them."""
-    return len(group.values) >= LEAST and all("features" in values for values in group.values.values())
+    return len(group.values) >= MIN_DISTANCE_CLIPS and all("features" in values for values in group.values.values())
 
 
 def _rank(clip: str) -> str:

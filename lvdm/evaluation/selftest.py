@@ -1,7 +1,7 @@
 """Checks of the metrics against values known from outside this program, for `dynamicrafter evaluate selftest`.
 
 They take about a second and need no weights. With an I3D given, the distances of black from white clips that are
-published for it are measured too: they tell whether the weights, their preprocessing and their precision are right.
+published for it are measured too: they show whether the weights, their preprocessing and their precision are right.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def run_selftest(logits: Logits | None = None) -> list[Check]:
 
 
 def anchors(logits: Logits) -> list[Check]:
-    """Black against white clips through an I3D: covariances are 0, so that one clip of each colour tells all."""
+    """Black against white clips through an I3D: covariances are 0, so that one clip of each colour is enough."""
     checks = []
     for length, expected in BLACK_AGAINST_WHITE.items():
         black, white = (logits(_clips(level, length)).detach().cpu().double().numpy() for level in (0, 255))
@@ -103,10 +103,12 @@ def _kernel() -> Iterator[Check]:
     yield Check("biased kernel distance of degree 1", means, biased_kernel_distance(x, y, degree=1), 1e-12)
     yield Check("closed form of shifted Gaussians, d 400, shift 100", 0.955947, shifted_gaussians(400, 100), 5e-7)
     rng = np.random.Generator(np.random.Philox(0))
-    found = [kernel_distance(rng.standard_normal((300, 20)), rng.standard_normal((200, 20)) + 0.5) for _ in range(20)]
-    error = 4 * float(np.std(found)) / math.sqrt(len(found))
+    distances = [
+        kernel_distance(rng.standard_normal((300, 20)), rng.standard_normal((200, 20)) + 0.5) for _ in range(20)
+    ]
+    error = 4 * float(np.std(distances)) / math.sqrt(len(distances))
     name = "kernel distance of shifted Gaussians, 20 times (4 standard errors)"
-    yield Check(name, shifted_gaussians(20, 5), float(np.mean(found)), error)
+    yield Check(name, shifted_gaussians(20, 5), float(np.mean(distances)), error)
 
 
 def _frames() -> Iterator[Check]:

@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest checkpoint of this name")
     parser.add_argument("--auto_resume_weight_only", action="store_true", help="the same, from its weights only")
     parser.add_argument("--resume_from", type=Path, default=None, help="go on from this checkpoint, of any run")
-    parser.add_argument("--dry-run", action="store_true", help="tell memory and steps and show the first clips instead")
+    parser.add_argument("--dry-run", action="store_true", help="report memory, steps and the first clips instead")
     parser.add_argument("--overwrite", action="store_true", help="also into a folder that no training here made")
     parser.add_argument("--debug", "-d", action="store_true", help="log more")
     parser.add_argument("--devices", default="auto", help="how many devices, or which: 2, 0,1 or auto")

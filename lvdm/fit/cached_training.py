@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lvdm.caching.encoders import encoder_hashes
 from lvdm.caching.latent_cache import CachedLatents, CachedLatentsConfig
-from lvdm.caching.latent_index import changed_recipe
+from lvdm.caching.latent_index import changed_encoders
 from lvdm.caching.latent_records import CacheError
 from lvdm.checkpoint import read_checkpoint
 from lvdm.config import Component, ConfigError
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 SOURCES = ("train", "validation", "test")
 
 
-def settle_encoders(model: Component, data: Component, pretrained: Sequence[Path]) -> Component:
-    """`model` as the data asks for it: without autoencoder and towers if every source is a latent cache.
+def select_encoders(model: Component, data: Component, pretrained: Sequence[Path]) -> Component:
+    """`model` as the data asks for it: without autoencoder and CLIP encoders if every source is a latent cache.
 
     `pretrained` are the checkpoints that the training begins from: a cache that was made with other encoders than
     theirs is a `ConfigError`, and so is a cache that cannot give what the model's options ask for.
@@ -46,14 +46,14 @@ def settle_encoders(model: Component, data: Component, pretrained: Sequence[Path
         _check_encoders(caches, config, pretrained)
     drop = bool(caches) and not pixels if config.drop_encoders is None else config.drop_encoders
     if drop:
-        log.info("all clips come from latent caches: neither autoencoder nor towers are built")
+        log.info("all clips come from latent caches: neither autoencoder nor CLIP encoders are built")
     return Component(model.target, replace(config, drop_encoders=drop))
 
 
 def _check_options(cache: CachedLatentsConfig, config: LatentVisualDiffusionConfig, where: str) -> None:
     if config.cond_stage_trainable:
         raise ConfigError(
-            f"{where}: cached sentences cannot train the text tower; set model.params.cond_stage_trainable: false, "
+            f"{where}: cached captions cannot train the text encoder; set model.params.cond_stage_trainable: false, "
             "or name the videos themselves"
         )
     if cache.condition == "first" and config.rand_cond_frame:
@@ -73,7 +73,7 @@ def _check_encoders(
         )
     hashes = encoder_hashes(config, [read_checkpoint(path) for path in pretrained])
     for name, index in indices.items():
-        changed = changed_recipe(index.recipe, hashes)
+        changed = changed_encoders(index.format, hashes)
         if changed:
             raise ConfigError(
                 f"data.params.{name}: the cache in {caches[name].folder} was made with another {' and '.join(changed)} "

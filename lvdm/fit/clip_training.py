@@ -1,4 +1,4 @@
-"""Contrastive training of a small CLIP, for models whose towers are not released ones."""
+"""Contrastive training of a small CLIP, for models whose encoders are not released ones."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lvdm.models.optimization import OptimizerConfig, build_optimizer
 
 @dataclass(frozen=True)
 class ClipTrainingConfig:
-    """The two towers, with `freeze: false`, and the weight of the clip-level loss.
+    """The two encoders, with `freeze: false`, and the weight of the clip-level loss.
 
-    A still frame gives the text tower no reason to tell left from right. The clip-level loss does: it matches the
-    sentence with the features of the first frame and their change until the last.
+    A still frame gives the text encoder no reason to tell left from right. The clip-level loss does: it matches the
+    caption with the features of the first frame and their change until the last.
     """
 
     cond_stage_config: Component
@@ -30,7 +30,7 @@ class ClipTrainingConfig:
 
 
 class ClipTraining(pl.LightningModule):
-    """Holds the towers under the keys that they have in a video model."""
+    """Holds the encoders under the keys that they have in a video model."""
 
     Config = ClipTrainingConfig
 

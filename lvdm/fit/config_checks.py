@@ -12,7 +12,7 @@ UNFILLED = re.compile(r"<[^<>]+>")
 
 
 def check_filled(tree: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` for the first value that is still a `<...>` to fill in, with its place and the way out."""
+    """Raise `ConfigError` for the first value that is still a `<...>` to fill in, with its place and a hint."""
     for place, value in _strings(tree, ""):
         if UNFILLED.search(value):
             raise ConfigError(f"{place} is still {value!r}; fill it in there, or add {place}=... to the command")

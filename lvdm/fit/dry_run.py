@@ -1,4 +1,4 @@
-"""`--dry-run`: what a training would do, told without weights and without training.
+"""`--dry-run`: what a training would do, reported without weights and without training.
 
 Nothing is guessed: the clips come from the data module by the plan of the training, the draws are those of its first
 samples, parameters and memory are counted on a model that has shapes and no values.
@@ -20,9 +20,9 @@ from lvdm.config import ConfigError
 from lvdm.data.clips import ClipSize, ClipSource
 from lvdm.data.sampling import BatchPlan
 from lvdm.device import choose_device, device_name, free_memory, total_memory
-from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights
-from lvdm.fit.dry_run_clips import SeenClip, first_batches, seen_clips
+from lvdm.fit.dry_run_clips import SeenClip, SeenDraws, first_batches, seen_clips
 from lvdm.fit.dry_run_sheet import write_sheet
 from lvdm.fit.strategies import Machines
 from lvdm.fit.training_setup import TrainingSetup
@@ -35,7 +35,7 @@ from lvdm.training_memory.planning import CONTEXT_BYTES, FRAGMENTATION, Training
 BATCHES, MAX_CLIPS = 2, 24
 """Global batches that are shown, and clips at most."""
 
-WAYS_OUT = (
+MEMORY_HINT = (
     "use a smaller batch_size, tuning.gradient_checkpointing: true, optimizer.name: adamw_8bit, cached latents or "
     "tuning.train: lora (docs/training-memory.md)"
 )
@@ -44,7 +44,7 @@ HALF = {"16": torch.float16, "16-mixed": torch.float16, "bf16": torch.bfloat16, 
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingLength:
     """How far the training goes. `steps` are optimizer steps; None where nothing limits them."""
 
     videos: int
@@ -82,7 +82,7 @@ def dry_run(
     for name in ("clips.png", "dry_run.json"):
         check_replaceable(folder / name, overwrite)
     with torch.device("meta"):
-        model = settle_encoders(setup.model, setup.data, setup.pretrained).build().train()
+        model = select_encoders(setup.model, setup.data, setup.pretrained).build().train()
     if hasattr(model, "training_seed"):
         model.training_seed = seed
     parameters = apply_tuning(model, setup.tuning)
@@ -114,7 +114,7 @@ def dry_run(
     console.print(f"the first {len(clips)} clips: {folder / 'clips.png'}, and in words: {folder / 'dry_run.json'}")
 
 
-def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchPlan, devices: int) -> Progress:
+def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchPlan, devices: int) -> TrainingLength:
     """Batches, steps and epochs, from the plan and the trainer's options."""
     trainer = setup.lightning.trainer
     accumulated = trainer.get("accumulate_grad_batches", 1)
@@ -126,7 +126,7 @@ def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchPlan, dev
     steps, epochs = trainer.get("max_steps"), trainer.get("max_epochs")
     limits = [value for value in (steps, epochs * steps_per_epoch if epochs else None) if value and value > 0]
     total = min(limits, default=None)
-    return Progress(
+    return TrainingLength(
         videos=len(source),
         batch_size=plan.global_batch // devices,
         devices=devices,
@@ -176,10 +176,10 @@ def verdict(memory: TrainingMemory) -> str:
     line = f"{device_name(device)}, which has {room / 1e9:.1f} GB"
     if memory.total <= room:
         return f"{memory.total / 1e9:.2f} GB fit {line}"
-    return f"{memory.total / 1e9:.2f} GB do NOT fit {line}; {WAYS_OUT}"
+    return f"{memory.total / 1e9:.2f} GB do NOT fit {line}; {MEMORY_HINT}"
 
 
-def _print(console: Console, parameters: TuningReport, progress: Progress, memory: TrainingMemory | None) -> None:
+def _print(console: Console, parameters: TuningReport, progress: TrainingLength, memory: TrainingMemory | None) -> None:
     table = Table("part", "trained", "of", title=f"Parameters (train: {parameters.train})")
     for name, (trained, total) in _counts(parameters).items():
         table.add_row(name, f"{trained:,}", f"{total:,}")
@@ -221,7 +221,7 @@ def _counts(parameters: TuningReport) -> dict[str, tuple[int, int]]:
     return {part.name: counts for part, counts in parameters.counts.items()}
 
 
-def _progress(progress: Progress) -> dict[str, Any]:
+def _progress(progress: TrainingLength) -> dict[str, Any]:
     return {
         "videos": progress.videos,
         "clips for each step": progress.effective_batch,
@@ -235,5 +235,10 @@ def _progress(progress: Progress) -> dict[str, Any]:
 
 def _listing(clip: SeenClip) -> dict[str, Any]:
     """A clip in words and numbers."""
-    told = {field.name: getattr(clip, field.name) for field in fields(SeenClip) if field.name != "frames"}
-    return {**told, "draws": None if clip.draws is None else asdict(clip.draws)}
+    values = {field.name: getattr(clip, field.name) for field in fields(SeenClip) if field.name != "frames"}
+    return {**values, "draws": None if clip.draws is None else _draws(clip.draws)}
+
+
+def _draws(draws: SeenDraws) -> dict[str, Any]:
+    """`sentence_dropped` is the old name of `caption_dropped`; it goes with the next version."""
+    return {**asdict(draws), "sentence_dropped": draws.caption_dropped}

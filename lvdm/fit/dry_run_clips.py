@@ -21,7 +21,7 @@ from lvdm.models.training_inputs import is_cached
 class SeenDraws:
     """What is drawn for a clip of a video model.
 
-    fs, fs_meaning     the number that the network is told, and what it says: fps or frame stride
+    fs, fs_meaning     the number that the network reads, and what it means: fps or frame stride
     t                  time step, 0 to 999
     conditioning_frame which frame is the image
     interpolation      whether the first and the last frame are both given
@@ -32,7 +32,7 @@ class SeenDraws:
     t: int
     conditioning_frame: int
     interpolation: bool
-    sentence_dropped: bool
+    caption_dropped: bool
     image_dropped: bool
 
 
@@ -97,7 +97,7 @@ def _drawn(model: LatentVisualDiffusion, batch: dict[str, Any], draws: TrainingD
         t=int(draws.t[i]),
         conditioning_frame=int(draws.cond_frame[i]),
         interpolation=bool(draws.interpolate[i]),
-        sentence_dropped=bool(drop_text[i]),
+        caption_dropped=bool(drop_text[i]),
         image_dropped=bool(drop_image[i]),
     )
 

@@ -1,4 +1,4 @@
-"""The contact sheet of a dry run: a row of frames for each clip, with what the model is told beside it."""
+"""The contact sheet of a dry run: a row of frames for each clip, with what the model reads beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lvdm.media.video_writer import to_uint8
 
 GAP, TEXT_WIDTH, LINE = 6, 330, 14
 FRAME_HEIGHT = 112
-BACKGROUND, TEXT, DROPPED, GIVEN = (24, 24, 24), (235, 235, 235), (240, 110, 90), (90, 210, 120)
+BACKGROUND, TEXT, DROPPED, INPUT = (24, 24, 24), (235, 235, 235), (240, 110, 90), (90, 210, 120)
 CHARACTERS = 52
 
 
@@ -43,47 +43,47 @@ def describe(clip: SeenClip) -> list[tuple[str, bool]]:
     ]
     draws = clip.draws
     if draws is not None:
-        lines.append((f"the model is told {draws.fs_meaning} {draws.fs}, t = {draws.t}", False))
+        lines.append((f"the model reads {draws.fs_meaning} {draws.fs}, t = {draws.t}", False))
         image = f"frame {draws.conditioning_frame}"
         both = f"latents of the first and last frame, image tokens of {image}"
         lines.append((f"given: {both if draws.interpolation else image}", False))
         if draws.image_dropped:
             lines.append(("image tokens dropped; latents stay", True))
-    dropped = draws is not None and draws.sentence_dropped
-    sentence = f"sentence dropped: {clip.caption}" if dropped else f'"{clip.caption}"'
-    lines += [(line, dropped) for line in textwrap.wrap(sentence, CHARACTERS) or [""]]
+    dropped = draws is not None and draws.caption_dropped
+    caption = f"caption dropped: {clip.caption}" if dropped else f'"{clip.caption}"'
+    lines += [(line, dropped) for line in textwrap.wrap(caption, CHARACTERS) or [""]]
     if clip.failures:
         lines += [(line, True) for line in textwrap.wrap(f"given up before it: {clip.failures}", CHARACTERS)]
     return lines
 
 
 def _row(clip: SeenClip) -> Image.Image:
-    pictures = _thumbnails(clip.frames)
+    thumbnails = _thumbnails(clip.frames)
     lines = describe(clip)
     height = max(FRAME_HEIGHT, LINE * len(lines)) + 2 * GAP
-    step = pictures[0].width + GAP
-    row = Image.new("RGB", (TEXT_WIDTH + 2 * GAP + step * len(pictures), height), BACKGROUND)
+    step = thumbnails[0].width + GAP
+    row = Image.new("RGB", (TEXT_WIDTH + 2 * GAP + step * len(thumbnails), height), BACKGROUND)
     pen = ImageDraw.Draw(row)
     for number, (line, dropped) in enumerate(lines):
         pen.text((GAP, GAP + LINE * number), line, fill=DROPPED if dropped else TEXT)
     draws = clip.draws
-    given = set()
+    inputs = set()
     if draws is not None:
-        given = {0, len(pictures) - 1} if draws.interpolation else {draws.conditioning_frame}
-    for number, picture in enumerate(pictures):
+        inputs = {0, len(thumbnails) - 1} if draws.interpolation else {draws.conditioning_frame}
+    for number, thumbnail in enumerate(thumbnails):
         left = TEXT_WIDTH + GAP + step * number
-        row.paste(picture, (left, GAP))
-        if number in given and draws is not None:
-            colour = DROPPED if draws.image_dropped else GIVEN
-            box = (left - 3, GAP - 3, left + picture.width + 2, GAP + picture.height + 2)
+        row.paste(thumbnail, (left, GAP))
+        if number in inputs and draws is not None:
+            colour = DROPPED if draws.image_dropped else INPUT
+            box = (left - 3, GAP - 3, left + thumbnail.width + 2, GAP + thumbnail.height + 2)
             pen.rectangle(box, outline=colour, width=3)
     return row
 
 
 def _thumbnails(frames: Tensor) -> list[Image.Image]:
-    """Frames (3, t, h, w) as pictures of one height."""
+    """Frames (3, t, h, w) as images of one height."""
     pixels = to_uint8(frames).cpu().numpy()
     height, width = pixels.shape[1:3]
     size = (max(1, round(FRAME_HEIGHT * width / height)), FRAME_HEIGHT)
     method = Image.Resampling.LANCZOS if height > FRAME_HEIGHT else Image.Resampling.NEAREST
-    return [Image.fromarray(picture).resize(size, method) for picture in pixels]
+    return [Image.fromarray(thumbnail).resize(size, method) for thumbnail in pixels]

@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a run go."""
+"""Where the numbers and images of a run go."""
 
 from __future__ import annotations
 

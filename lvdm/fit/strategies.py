@@ -19,7 +19,7 @@ import torch
 from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy, StrategyRegistry
 from torch import distributed, nn
 
-from lvdm.checkpoint.parts import TEXT_TOWER
+from lvdm.checkpoint.parts import TEXT_ENCODER
 from lvdm.config import ConfigError
 from lvdm.fit.arguments import OURS
 from lvdm.media.file_names import check_name
@@ -31,7 +31,7 @@ REMOVED = {"ddp_sharded": "fsdp", "ddp_sharded_spawn": "fsdp", "dp": "ddp", "ddp
 """Strategies of the Lightning that the original used, and what took their place."""
 
 RUN_NAME_VARIABLE = "DYNAMICRAFTER_RUN_NAME"
-"""Tells the processes that Lightning starts what the first one called the run."""
+"""Names, for the processes that Lightning starts what the first one called the run."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class SplitModel(FSDPStrategy):
 def fsdp_options(model: nn.Module) -> dict[str, Any]:
     """How FSDP splits a model: by the UNet's blocks. What is frozen stays whole, as it has no gradients to split.
 
-    The blocks' own layers stay as they are, since a block tells them apart by their class.
+    The blocks' own layers stay as they are, since a block distinguishes them by their class.
     """
     frozen = [
         module for module in model.children() if not any(parameter.requires_grad for parameter in module.parameters())
@@ -163,11 +163,11 @@ def fsdp_options(model: nn.Module) -> dict[str, Any]:
 def has_unused_parameters(model: nn.Module) -> bool:
     """Whether some trained parameters take no part in the loss, which DDP must then look for in every step.
 
-    That is so for a text tower whose last layers the tokens do not pass, and for nothing else in these models.
+    That is so for a text encoder whose last layers the tokens do not pass, and for nothing else in these models.
     """
     if not isinstance(model, LatentVisualDiffusion):
         return True
-    return any(p.requires_grad for name, p in model.named_parameters() if name.startswith(TEXT_TOWER.prefix))
+    return any(p.requires_grad for name, p in model.named_parameters() if name.startswith(TEXT_ENCODER.prefix))
 
 
 def agree_on_errors(problem: str | None) -> None:
@@ -187,7 +187,7 @@ def agree_on_errors(problem: str | None) -> None:
 
 
 def run_name(name: str, machines: Machines, launched: Launch | None) -> str:
-    """The folder of the run inside --logdir, the same in all processes; the time where `--name` does not tell.
+    """The folder of the run inside --logdir, the same in all processes; the time without `--name`.
 
     Raises `ConfigError` for a name that leads to another place.
     """

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from lvdm.config import ConfigError
 from lvdm.data.clip_frames import ClipError
-from lvdm.documents import cut_line, shown
+from lvdm.documents import cut_line, short_text
 from lvdm.errors import UserError
 from lvdm.fit.arguments import build_parser as build_parser
 from lvdm.fit.assembly import (
@@ -24,7 +24,7 @@ from lvdm.fit.assembly import (
     scale_learning_rate,
     warn_of_slow_precision,
 )
-from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights, TrainingStoppedError
 from lvdm.fit.checkpoints import CheckpointStore, check_resumable
 from lvdm.fit.config_checks import check_filled
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
     if unknown:
         print(
-            f"error: unknown argument {shown(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
+            f"error: unknown argument {short_text(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
             file=sys.stderr,
         )
         return 2
@@ -102,9 +102,9 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     data.seed = args.seed
     problem = data.look("fit" if args.train else "validate")
     if problem and machines.processes == 1:
-        raise ConfigError(problem)  # several processes stop together, when they can tell each other
+        raise ConfigError(problem)  # several processes stop together, when they can reach each other
     pl.seed_everything(args.seed, workers=True, verbose=False)
-    model = settle_encoders(setup.model, setup.data, setup.pretrained).build()
+    model = select_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
     prepare_optimizer(setup)
     warn_of_slow_precision(setup, machines.accelerator)

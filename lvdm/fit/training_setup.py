@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
-from lvdm.documents import DocumentError, parse_yaml, shown
+from lvdm.documents import DocumentError, parse_yaml, short_text
 from lvdm.fit.loggers import LoggerChoice
 from lvdm.fit.resume import CheckpointConfig
 from lvdm.fit.tuning import TuningConfig
@@ -84,14 +84,14 @@ def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = 
             forget_replaced(merged, later)
             merged = OmegaConf.merge(merged, later)
         for override in overrides:
-            parse_yaml(override.partition("=")[2], f"{shown(override.partition('=')[0])} of the command line")
+            parse_yaml(override.partition("=")[2], f"{short_text(override.partition('=')[0])} of the command line")
         tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=False)
     except DocumentError as error:
         raise ConfigError(str(error)) from error
     except OmegaConfBaseException as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(
-            f"cannot merge {', '.join(map(str, paths))} with {shown(list(overrides))}: {reason}"
+            f"cannot merge {', '.join(map(str, paths))} with {short_text(list(overrides))}: {reason}"
         ) from error
     assert isinstance(tree, dict)
     return parse_training_setup({str(key): value for key, value in tree.items()})

@@ -31,7 +31,7 @@ Trained = Literal["full", "temporal", "spatial", "spatial_context", "image_branc
 class TuningConfig:
     """Keys of `tuning:`; the defaults train what the original trains.
 
-    train                   full: the UNet, and query transformer and text tower where `model.params` has them trainable
+    train                   full: UNet, and query transformer and text encoder where `model.params` has them trainable
                             temporal: temporal transformers and temporal convolutions
                             spatial: everything in the UNet but those, and the query transformer
                             spatial_context: the same without the first convolution, so that a concatenated image whose
@@ -41,7 +41,7 @@ class TuningConfig:
                             carrier: the frame carrier alone, by losses of its own; the UNet does not run
     gradient_checkpointing  recompute all blocks (true), none, or those of the named classes instead of keeping their
                             activations; left out, as `use_checkpoint` of the UNet says
-    frozen_precision        of the towers and the autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
+    frozen_precision        of CLIP encoders and autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
     """
 
     train: Trained = "full"
@@ -89,7 +89,7 @@ def apply_tuning(model: nn.Module, config: TuningConfig) -> TuningReport:
             _choose_trained(model, config)
         except ValueError as error:
             raise ConfigError(str(error)) from error
-        _settle_frozen_parts(model, config)
+        _freeze_parts(model, config)
         if config.gradient_checkpointing is not None:
             set_gradient_checkpointing(model.unet, config.gradient_checkpointing)
     elif config != TuningConfig():
@@ -161,7 +161,7 @@ def _image_attention(unet: nn.Module) -> Iterator[nn.Parameter]:
                 yield module.alpha
 
 
-def _settle_frozen_parts(model: LatentVisualDiffusion, config: TuningConfig) -> None:
+def _freeze_parts(model: LatentVisualDiffusion, config: TuningConfig) -> None:
     """Evaluation mode and `frozen_precision` for every component without a trained parameter.
 
     The UNet stays in training mode whatever is trained in it: its dropout is part of the original's training.
@@ -171,7 +171,7 @@ def _settle_frozen_parts(model: LatentVisualDiffusion, config: TuningConfig) -> 
         if any(parameter.requires_grad for parameter in part.parameters()):
             continue
         part.eval()
-        if dtype != torch.float32 and part is not model.image_proj_model:  # it reads what the towers make in float32
+        if dtype != torch.float32 and part is not model.image_proj_model:  # it reads what the encoders make in float32
             part.to(torch.float32 if part is model.first_stage_model and dtype == torch.float16 else dtype)
     if config.train == "lora" and dtype != torch.float32:
         for parameter in model.unet.parameters():

@@ -30,7 +30,7 @@ _REASONS = {
 
 
 class OutputError(UserError):
-    """An output that cannot be written; the message names the file, the reason and the way out."""
+    """An output that cannot be written; the message names the file, the reason and a hint."""
 
 
 _LONE_HALF = re.compile("[\ud800-\udfff]")

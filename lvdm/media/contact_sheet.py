@@ -1,4 +1,4 @@
-"""All frames of a video in one still picture."""
+"""All frames of a video in one image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_contact_sheet(video: Tensor, path: str | Path, columns: int = 4) -> No
 
 
 def sheet_mark() -> PngInfo:
-    """What tells a sheet of ours from a picture of the user (`lvdm.media.ownership`)."""
+    """What marks a sheet of ours, apart from an image of the user (`lvdm.media.ownership`)."""
     mark = PngInfo()
     mark.add_text("Software", SHEET_FORMAT)
     return mark
@@ -45,10 +45,10 @@ def contact_sheet(video: Tensor, columns: int = 4, numbers: Sequence[int] | None
     rows = math.ceil(count / columns)
     sheet = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + _GAP) + _GAP), _BACKGROUND)
     pen = ImageDraw.Draw(sheet)
-    for position, (number, picture) in enumerate(zip(numbers or range(count), pixels, strict=True)):
+    for position, (number, frame) in enumerate(zip(numbers or range(count), pixels, strict=True)):
         row, column = divmod(position, columns)
         left, top = _GAP + column * (width + _GAP), _GAP + row * (height + _GAP)
-        sheet.paste(Image.fromarray(picture), (left, top))
+        sheet.paste(Image.fromarray(frame), (left, top))
         if min(height, width) >= _MIN_NUMBERED_SIDE:
             pen.text((left + 3, top + 2), str(number), fill="white", stroke_width=1, stroke_fill="black")
     return sheet

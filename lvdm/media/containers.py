@@ -1,4 +1,4 @@
-"""The one way in to video files: containers that hold their own pictures, and never a reference to something else.
+"""The one way in to video files: containers that hold their own frames, and never a reference to something else.
 
 FFmpeg decides by the content of a file, not by its name, what it is. A playlist, a concat script or a session
 description named holiday.mp4 makes it open the files and the addresses in it. So the containers are a fixed list, and
@@ -26,7 +26,7 @@ _OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "enable_drefs": "0"}
 
 
 class ContainerError(UserError):
-    """A file that is no video which holds its own pictures; the message is the reason, without the file's name."""
+    """A file that is no video which holds its own frames; the message is the reason, without the file's name."""
 
 
 def open_container(path: str | Path, data: bytes | None = None) -> av.container.InputContainer:

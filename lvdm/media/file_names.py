@@ -8,7 +8,7 @@ LONGEST_NAME = 240
 """Bytes; file systems take 255, and files that are being written have a few more in their names."""
 
 _RESERVED = '<>:"/\\|?*'
-"""Refused by some file system, or a way out of the folder."""
+"""Refused by some file system, or leads out of the folder."""
 
 
 def check_name(name: str, what: str, error: type[ValueError] = ValueError) -> str:

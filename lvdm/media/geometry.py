@@ -1,4 +1,4 @@
-"""Where a picture lies inside another: fitted into a wanted size, or padded to a size that the model runs."""
+"""Where an image lies inside another: fitted into a size asked for, or padded to a size that the model runs."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ class SizeError(UserError):
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of pixels inside a larger picture."""
+    """A rectangle of pixels inside a larger image."""
 
     top: int
     left: int
     height: int
     width: int
 
-    def crop(self, picture: Pixels) -> Pixels:
-        """The inside of the box; height and width are the last two dimensions of `picture`."""
-        return picture[..., self.top : self.top + self.height, self.left : self.left + self.width]
+    def crop(self, image: Pixels) -> Pixels:
+        """The inside of the box; height and width are the last two dimensions of `image`."""
+        return image[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 @dataclass(frozen=True)
 class PaddedSize:
-    """The size `height` x `width` at which to run the model, and the box inside it that holds the wanted picture."""
+    """The size `height` x `width` at which to run the model, and the box inside it that holds the requested image."""
 
     height: int
     width: int
@@ -64,9 +64,9 @@ class PaddedSize:
         right = self.width - self.inner.left - self.inner.width
         return functional.pad(image, (self.inner.left, right, self.inner.top, bottom), mode="replicate")
 
-    def crop(self, picture: Pixels) -> Pixels:
+    def crop(self, image: Pixels) -> Pixels:
         """Undo `pad` on (..., height, width)."""
-        return self.inner.crop(picture)
+        return self.inner.crop(image)
 
 
 def check_size(height: int, width: int) -> None:
@@ -103,6 +103,6 @@ def contained_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int,
 
 
 def fit_box(size: tuple[int, int], target: tuple[int, int], mode: FitMode) -> Box:
-    """The part of a `target` (height, width) that a picture of `size` (height, width) fills when fitted by `mode`."""
+    """The part of a `target` (height, width) that an image of `size` (height, width) fills when fitted by `mode`."""
     height, width = contained_size(size, target) if mode == "pad" else target
     return Box((target[0] - height) // 2, (target[1] - width) // 2, height, width)

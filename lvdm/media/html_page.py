@@ -15,7 +15,7 @@ def escape(text: str) -> str:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A picture as the value of `src`; `kind` is png or jpeg."""
+    """An image as the value of `src`; `kind` is png or jpeg."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 

@@ -47,7 +47,7 @@ _MAX_16_BIT = 65535
 
 
 class ImageError(UserError):
-    """An image that cannot be used; the message names the file, the reason and the way out."""
+    """An image that cannot be used; the message names the file, the reason and a hint."""
 
 
 def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -99,8 +99,8 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
     """RGB `image` as a tensor (3, height, width) in [-1, 1]; exactly u8 / 127.5 - 1 when the size already matches.
 
     `crop` scales to cover the size and cuts the overhang evenly; it equals the original's Resize + CenterCrop where
-    that does not add bars. `pad` scales to fit inside, with neutral grey (0) around: `geometry.fit_box` tells where the
-    picture lies. `stretch` ignores the aspect. Scaling is Pillow's antialiased bilinear, as in the original.
+    that does not add bars. `pad` scales to fit inside, with neutral grey (0) around: `geometry.fit_box` says where the
+    image lies. `stretch` ignores the aspect. Scaling is Pillow's antialiased bilinear, as in the original.
     """
     check_size(height, width)
     if mode not in FIT_MODES:
@@ -108,9 +108,9 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
     source, target = (image.height, image.width), (height, width)
     if mode == "crop":
         scaled_height, scaled_width = covering_size(source, target)
-        picture = _resize(image, scaled_height, scaled_width)
+        scaled = _resize(image, scaled_height, scaled_width)
         top, left = round((scaled_height - height) / 2), round((scaled_width - width) / 2)
-        return _to_tensor(picture.crop((left, top, left + width, top + height)))
+        return _to_tensor(scaled.crop((left, top, left + width, top + height)))
     if mode == "stretch":
         return _to_tensor(_resize(image, height, width))
     import torch

@@ -40,7 +40,7 @@ def to_masks(source: MaskSource) -> tuple[Image.Image, ...]:
 def fit_masks(masks: Sequence[Image.Image], height: int, width: int, mode: FitMode = "crop") -> Tensor:
     """Masks as a tensor (len(masks), height, width) in [0, 1], fitted like their image (`lvdm.media.images.fit_image`).
 
-    What `pad` adds around the picture is outside the region.
+    What `pad` adds around the image is outside the region.
     """
     import torch
 

@@ -1,6 +1,6 @@
 """What lies at the place of an output: of our making, which may be made anew, or somebody else's, which stays.
 
-A video of ours has its record beside it, which names it and tells its size and number of frames. Other files of ours
+A video of ours has its record beside it, which names it and holds its size and number of frames. Other files of ours
 say in their first lines what they are. All else is refused unless `overwrite` is given, before anything is made.
 """
 
@@ -99,7 +99,7 @@ def frames_at(path: Path) -> tuple[Path, str] | None:
 
 
 def own_frames(path: Path) -> list[Path]:
-    """The single frames of our earlier video at `path`, as its record tells them; none without such a record."""
+    """The single frames of our earlier video at `path`, by its record; none without such a record."""
     place = frames_at(path)
     if place is None:
         return []
@@ -182,11 +182,11 @@ def _naming(video: Path, records: Iterable[Path]) -> list[dict[str, Any]]:
     found = []
     for record in records:
         try:
-            told = read_json(record, _MAX_RECORD_BYTES)
+            content = read_json(record, _MAX_RECORD_BYTES)
         except (OSError, DocumentError):
             continue
-        if _names(told, video):
-            found.append(told)
+        if _names(content, video):
+            found.append(content)
     return found
 
 
@@ -195,9 +195,9 @@ def _names(record: Any, video: Path) -> bool:
 
 
 def _fits(record: dict[str, Any], files: Iterable[Path]) -> bool:
-    """Whether the files have the size that the record tells; records from before it was told fit by the name."""
-    told = _output(record).get("bytes")
-    return told is None or told == sum(file.stat().st_size for file in files)
+    """Whether the files have the size of the record; records of versions that did not store it fit by the name."""
+    size = _output(record).get("bytes")
+    return size is None or size == sum(file.stat().st_size for file in files)
 
 
 def _count_of(record: dict[str, Any]) -> int:

@@ -16,26 +16,26 @@ _MIN_PSNR = 15.0
 """Below this (dB, means of 8x8 blocks) a file read back does not show what was written."""
 
 
-def check_count(path: Path, found: int, wanted: int) -> None:
-    """Raise `OutputError` unless as many frames were found as were written."""
-    if found != wanted:
-        raise OutputError(f"{path}: nothing was written, {found} of {wanted} frames could be read back")
+def check_count(path: Path, count: int, expected: int) -> None:
+    """Raise `OutputError` unless `count` frames, read back, are as many as were written."""
+    if count != expected:
+        raise OutputError(f"{path}: nothing was written, {count} of {expected} frames could be read back")
 
 
-def check_pictures(path: Path, back: np.ndarray, wanted: np.ndarray, lossless: bool = False) -> None:
+def check_frames(path: Path, back: np.ndarray, expected: np.ndarray, lossless: bool = False) -> None:
     """Raise `OutputError` unless frames uint8 (t, H, W, 3) came back as they were, or about so unless `lossless`."""
-    if back.shape != wanted.shape:
-        raise OutputError(f"{path}: nothing was written, frames came back as {back.shape}, not {wanted.shape}")
-    same = np.array_equal(back, wanted) if lossless else _likeness(back, wanted) >= _MIN_PSNR
+    if back.shape != expected.shape:
+        raise OutputError(f"{path}: nothing was written, frames came back as {back.shape}, not {expected.shape}")
+    same = np.array_equal(back, expected) if lossless else _likeness(back, expected) >= _MIN_PSNR
     if not same:
-        raise OutputError(f"{path}: nothing was written, the pictures read back are not those that were written")
+        raise OutputError(f"{path}: nothing was written, the frames read back are not those that were written")
 
 
-def _likeness(back: np.ndarray, wanted: np.ndarray) -> float:
+def _likeness(back: np.ndarray, expected: np.ndarray) -> float:
     """PSNR of the means of 8x8 blocks: fine noise, which codecs may drop, does not count."""
     from lvdm.psnr import psnr
 
-    return psnr(_block_means(back), _block_means(wanted))
+    return psnr(_block_means(back), _block_means(expected))
 
 
 def _block_means(frames: np.ndarray) -> Tensor:

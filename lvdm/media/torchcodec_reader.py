@@ -73,17 +73,17 @@ class TorchCodecReader:
     def read(self, indices: Sequence[int], height: int | None = None, width: int | None = None) -> Tensor:
         """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3). Scaling is not offered: it would differ."""
         if height is not None or width is not None:
-            raise ValueError("torchcodec does not scale as PyAV does; read whole pictures, or choose reader: pyav")
+            raise ValueError("torchcodec does not scale as PyAV does; read whole frames, or choose reader: pyav")
         for index in indices:
             if not 0 <= index < self.num_frames:
                 raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
         if not indices:
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8)
         try:
-            pictures: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, H, W, 3)
+            frames: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, H, W, 3)
         except RuntimeError as error:
             raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
-        return pictures
+        return frames
 
 
 @functools.cache

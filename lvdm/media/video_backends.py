@@ -11,7 +11,7 @@ from lvdm.suggestions import suggest
 
 Backend = Literal["pyav", "torchcodec"]
 """The names that a configuration may give. They return identical frames, to the bit (measured on mp4, mkv and webm);
-torchcodec refuses files without times (avi, raw H.264) and some with open groups of pictures."""
+torchcodec refuses files without times (avi, raw H.264) and some with open groups of pictures (GOP)."""
 
 Reader = VideoReader | TorchCodecReader
 """One open video; both have the attributes and methods of `VideoReader`."""

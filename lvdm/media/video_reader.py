@@ -1,7 +1,7 @@
 """Exact random access to the frames of a video file, in presentation order.
 
-Opening reads the packets (not the pictures) of the file once, so that the number of frames and their times are facts
-and not claims of the header; reading seeks to the key frame before each wanted frame and decodes from there.
+Opening reads the packets (not the frames) of the file once, so that the number of frames and their times are facts
+and not claims of the header; reading seeks to the key frame before each frame read and decodes from there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EVEN = 0.05
 """Times between frames that differ by less than this part come from rounding or jitter, not from another rate."""
 
 _HIDDEN_PACKET_CODECS = frozenset({"vp8"})
-"""Codecs with packets that show no picture: their frames are counted by decoding."""
+"""Codecs with packets that show no frame: their frames are counted by decoding."""
 
 _UNTIMED_FORMATS = frozenset({"avi"})
 """Formats that store no presentation times, although their packets seem to carry some."""
@@ -38,20 +38,20 @@ _HD_LINES = 720
 """Players take untagged video with at least so many lines as BT.709, and smaller video as BT.601."""
 
 _SCALER = 0x4 | 0x2000 | 0x40000
-"""swscale's flags bicubic, full chroma interpolation, accurate rounding: without them pictures turn 1 level darker."""
+"""swscale's flags bicubic, full chroma interpolation, accurate rounding: without them frames turn 1 level darker."""
 
 _FAST_SCALER = 0x4
-"""swscale's plain bicubic: what it does to colours unless told otherwise, and so what decord and torchcodec do."""
+"""swscale's plain bicubic: what it does to colours by default, and so what decord and torchcodec do."""
 
 Conversion = Literal["accurate", "fast"]
-"""How pictures become RGB.
+"""How frames become RGB.
 
 accurate  colour is interpolated between pixels, sums are rounded, untagged HD is taken for BT.709: what a player shows
 fast      none of these: 1 level darker, coarser at the edges of colours; what the released models were trained on
 """
 
 _UNSPECIFIED = 2
-"""The colour space code of video that does not tell its own (ITU-T H.273, table 4)."""
+"""The colour space code of video without one of its own (ITU-T H.273, table 4)."""
 
 
 class VideoError(UserError):
@@ -62,8 +62,8 @@ class VideoReader:
     """Frames of one video file by their number; a context manager.
 
     With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
-    `conversion` says how pictures become RGB. `num_frames` is exact; `fps` is the average over the whole file;
-    `height` and `width` are those of the picture as shown, after the rotation that phones store beside it
+    `conversion` says how frames become RGB. `num_frames` is exact; `fps` is the average over the whole file;
+    `height` and `width` are those of the frame as shown, after the rotation that phones store beside it
     (`rotation`, in degrees).
     Raises `VideoError` when the file is not a readable video.
     """
@@ -113,16 +113,16 @@ class VideoReader:
             if not 0 <= index < self.num_frames:
                 raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
         shape = (self.height, self.width) if height is None or width is None else (height, width)
-        pictures: dict[int, np.ndarray] = {}
+        frames: dict[int, np.ndarray] = {}
         for number, frame in self._select(sorted(set(indices))):
-            pictures[number] = _to_rgb(frame, self._conversion, *shape)
-        if not pictures:
+            frames[number] = _to_rgb(frame, self._conversion, *shape)
+        if not frames:
             return torch.empty((0, *shape, 3), dtype=torch.uint8)
-        return torch.from_numpy(np.stack([pictures[index] for index in indices]))
+        return torch.from_numpy(np.stack([frames[index] for index in indices]))
 
     @property
     def has_variable_rate(self) -> bool:
-        """Whether frames are shown for times that differ by more than rounding; False where the file tells no times."""
+        """Whether frames are shown for times that differ by more than rounding; False where the file has no times."""
         if self._times is None or len(self._times) < 3:
             return False
         lengths = [after - before for before, after in itertools.pairwise(self._times)]
@@ -153,7 +153,7 @@ class VideoReader:
     def _scan(self) -> None:
         """Set `num_frames`, `fps` and the index of presentation times.
 
-        `_times` is None where packets do not tell which frames there are; frames are then found by counting.
+        `_times` is None where packets do not say which frames there are; frames are then found by counting.
         """
         self._times: list[int] | None = None
         self._key_times: list[int] = []
@@ -189,11 +189,11 @@ class VideoReader:
             return float((len(times) - 1) / ((times[-1] - times[0]) * self._stream.time_base))
         return float(self._stream.average_rate or 1)
 
-    def _select(self, wanted: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
-        """The frames `wanted` (ascending, unique) with their numbers."""
+    def _select(self, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames `indices` (ascending, unique) with their numbers."""
         frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         position: int | None = None
-        for number in wanted:
+        for number in indices:
             if position is None or self._key_before(number) - position > _SEEK_GAP:
                 frames = self._decode(self._key_before(number))
             for position, frame in frames:  # noqa: B007

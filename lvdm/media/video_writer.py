@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
 from lvdm.media.images import is_tensor
 from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
-from lvdm.media.reading_back import check_count, check_pictures
+from lvdm.media.reading_back import check_count, check_frames
 from lvdm.media.video_reader import VideoError, VideoReader
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class WrittenVideo:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One video on its way to a file; `frames` gives its pictures, uint8 (H, W, 3), one by one and once."""
+class _VideoOutput:
+    """One video on its way to a file; `frames` gives its frames, uint8 (H, W, 3), one by one and once."""
 
     frames: Iterator[np.ndarray]
     fps: Fraction
@@ -91,24 +91,26 @@ def write_video(
     With `files` the video appears together with these, such as its record.
 
     What lies at `path` is replaced: ask `lvdm.media.ownership.check_replaceable` first. Single frames of our earlier
-    video, as its record tells them, are removed where the new one has fewer; others never are.
+    video, by its record, are removed where the new one has fewer; others never are.
     Raises `OutputError`, and leaves what was there before, if anything goes wrong.
     """
     path = Path(path)
     encode = _encoder_of(path)
     check_fps(fps)
     parts = [video] if is_tensor(video) else video
-    job = _Job(_pictures(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    output = _VideoOutput(_arrays(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     if files is None:
         with together() as alone:
-            return _write(encode, job, path, alone)
-    return _write(encode, job, path, files)
+            return _write(encode, output, path, alone)
+    return _write(encode, output, path, files)
 
 
-def _write(encode: Callable[[_Job, Path, Path], WrittenVideo], job: _Job, path: Path, files: Together) -> WrittenVideo:
+def _write(
+    encode: Callable[[_VideoOutput, Path, Path], WrittenVideo], output: _VideoOutput, path: Path, files: Together
+) -> WrittenVideo:
     with files.path(path, functools.partial(place_frames, path=path)) as temporary:
         try:
-            written = encode(job, temporary, path)
+            written = encode(output, temporary, path)
         except VideoError as error:
             raise OutputError(f"{path}: nothing was written, the file could not be read back: {error}") from error
         except av.FFmpegError as error:
@@ -117,15 +119,15 @@ def _write(encode: Callable[[_Job, Path, Path], WrittenVideo], job: _Job, path: 
         return replace(written, bytes=sum(part.stat().st_size for part in parts))
 
 
-def _pictures(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
+def _arrays(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
     """The frames of the parts of a video. Raises `OutputError` where there is none, and where their sizes differ."""
     shape = None
     for part in parts:
-        for picture in to_uint8(part).cpu().numpy():
-            shape = shape or picture.shape
-            if picture.shape != shape:
-                raise OutputError(f"{path}: nothing was written, a frame of {picture.shape} follows those of {shape}")
-            yield picture
+        for image in to_uint8(part).cpu().numpy():
+            shape = shape or image.shape
+            if image.shape != shape:
+                raise OutputError(f"{path}: nothing was written, a frame of {image.shape} follows those of {shape}")
+            yield image
     if shape is None:
         raise OutputError(f"{path}: nothing was written, the video has no frames")
 
@@ -166,7 +168,7 @@ def to_uint8(video: Tensor) -> Tensor:
     return levels
 
 
-def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
+def _encoder_of(path: Path) -> Callable[[_VideoOutput, Path, Path], WrittenVideo]:
     if names_frames(path):
         if len(COUNTER.findall(path.name)) > 1:
             raise OutputError(f"{path}: frames are counted once, give a name with one counter, like shot_%05d.png")
@@ -180,54 +182,59 @@ def _encoder_of(path: Path) -> Callable[[_Job, Path, Path], WrittenVideo]:
     return _ENCODERS[suffix]
 
 
-def _write_mp4(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    crf = str(16 if job.crf is None else job.crf)
+def _write_mp4(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+    crf = str(16 if output.crf is None else output.crf)
     options = {"crf": crf, "preset": "medium", "x264-params": _X264_REPRODUCIBLE}
-    return _write_stream(job, temporary, path, "libx264", options, {"movflags": "+faststart"})
+    return _write_stream(output, temporary, path, "libx264", options, {"movflags": "+faststart"})
 
 
-def _write_webm(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    options = {"crf": str(24 if job.crf is None else job.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
-    return _write_stream(job, temporary, path, "libvpx-vp9", options, {})
+def _write_webm(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+    options = {"crf": str(24 if output.crf is None else output.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
+    return _write_stream(output, temporary, path, "libvpx-vp9", options, {})
 
 
 def _write_stream(
-    job: _Job, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
+    output: _VideoOutput,
+    temporary: Path,
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    muxer_options: dict[str, str],
 ) -> WrittenVideo:
-    original = next(job.frames)
+    original = next(output.frames)
     first = last = _pad_to_even(original)
     if first.shape != original.shape:
         logger.info("%s: padded by repeating the border to even sides, %dx%d", path, first.shape[1], first.shape[0])
     count = 0
     with av.open(f"file:{temporary}", "w", options={"fflags": "+bitexact", **muxer_options}) as container:
-        container.metadata.update(job.metadata)
-        stream = container.add_stream(codec, rate=job.fps, options=options)
+        container.metadata.update(output.metadata)
+        stream = container.add_stream(codec, rate=output.fps, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.thread_count = 1  # the bytes would depend on the number of cores
-        context.time_base = 1 / job.fps
+        context.time_base = 1 / output.fps
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = _LIMITED_RANGE
-        for picture in itertools.chain([original], job.frames):
-            last = _pad_to_even(picture)
+        for image in itertools.chain([original], output.frames):
+            last = _pad_to_even(image)
             frame = av.VideoFrame.from_ndarray(_to_yuv420(last), format="yuv420p")
             frame.colorspace, frame.color_range = _BT709, _LIMITED_RANGE
-            frame.pts, frame.time_base = count, 1 / job.fps
+            frame.pts, frame.time_base = count, 1 / output.fps
             container.mux(stream.encode(frame))
             count += 1
         container.mux(stream.encode())
     with VideoReader(temporary) as reader:
         back = reader.read(sorted({0, reader.num_frames - 1})).numpy()
         check_count(path, reader.num_frames, count)
-        check_pictures(path, back[[0, -1]], np.stack([first, last]))
+        check_frames(path, back[[0, -1]], np.stack([first, last]))
         return WrittenVideo(path, reader.num_frames, reader.height, reader.width)
 
 
-def _to_yuv420(picture: np.ndarray) -> np.ndarray:
+def _to_yuv420(image: np.ndarray) -> np.ndarray:
     """uint8 RGB (H, W, 3) to the planes (3 H / 2, W) of BT.709 in limited range, chroma sited left as H.264 assumes."""
-    rgb = picture.astype(np.float32) / 255
+    rgb = image.astype(np.float32) / 255
     luma = rgb @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     blue = (rgb[..., 2] - luma) / 1.8556
     red = (rgb[..., 0] - luma) / 1.5748
@@ -244,19 +251,19 @@ def _halve(plane: np.ndarray) -> np.ndarray:
     return (before + 2 * rows[:, 0::2] + rows[:, 1::2]) / 4
 
 
-def _pad_to_even(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    return np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _pad_to_even(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _write_gif(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    if job.fps > 50:
+def _write_gif(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+    if output.fps > 50:
         logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
-    pixels = np.stack(list(job.frames))
+    pixels = np.stack(list(output.frames))
     palette = _shared_palette(pixels)
-    frames = [Image.fromarray(picture).quantize(palette=palette) for picture in pixels]
-    comment = "\n".join(f"{key}: {value}" for key, value in job.metadata.items()).encode()
-    edges = job.edges(len(pixels), per_second=100)
+    frames = [Image.fromarray(image).quantize(palette=palette) for image in pixels]
+    comment = "\n".join(f"{key}: {value}" for key, value in output.metadata.items()).encode()
+    edges = output.edges(len(pixels), per_second=100)
     durations = [10 * max(end - start, 1) for start, end in itertools.pairwise(edges)]
     extra = {"comment": comment} if comment else {}
     _save_animation(frames, temporary, "GIF", duration=durations, loop=0, optimize=False, disposal=1, **extra)
@@ -271,24 +278,24 @@ def _shared_palette(pixels: np.ndarray) -> Image.Image:
     return mosaic.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def _write_webp(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    pixels = np.stack(list(job.frames))
-    durations = _milliseconds(job, len(pixels))
-    frames = [Image.fromarray(picture) for picture in pixels]
+def _write_webp(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+    pixels = np.stack(list(output.frames))
+    durations = _milliseconds(output, len(pixels))
+    frames = [Image.fromarray(image) for image in pixels]
     _save_animation(frames, temporary, "WEBP", duration=durations, loop=0, quality=95, method=4)
     return _check_animation(pixels, temporary, path, durations)
 
 
-def _write_apng(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
-    pixels = np.stack(list(job.frames))
-    durations = _milliseconds(job, len(pixels))
-    frames = [Image.fromarray(picture) for picture in pixels]
-    _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(job.metadata))
+def _write_apng(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+    pixels = np.stack(list(output.frames))
+    durations = _milliseconds(output, len(pixels))
+    frames = [Image.fromarray(image) for image in pixels]
+    _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(output.metadata))
     return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
-def _milliseconds(job: _Job, count: int) -> list[int]:
-    edges = job.edges(count, per_second=1000)
+def _milliseconds(output: _VideoOutput, count: int) -> list[int]:
+    edges = output.edges(count, per_second=1000)
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
 
 
@@ -296,21 +303,21 @@ def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str
     frames[0].save(temporary, format=file_format, save_all=True, append_images=frames[1:], **options)
 
 
-def _write_sequence(job: _Job, temporary: Path, path: Path) -> WrittenVideo:
+def _write_sequence(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
     """All frames are written and checked in a temporary folder; `place_frames` moves them."""
     place = frames_at(path)
     assert place is not None
     temporary.mkdir()
     count, shape = 0, (0, 0)
-    for number, picture in enumerate(job.frames):
-        name, shape = frame_name(place[1], number), picture.shape[:2]
+    for number, image in enumerate(output.frames):
+        name, shape = frame_name(place[1], number), image.shape[:2]
         count += 1
         with (temporary / name).open("wb") as file:
-            Image.fromarray(picture).save(file, format="PNG", pnginfo=_png_text(job.metadata))
+            Image.fromarray(image).save(file, format="PNG", pnginfo=_png_text(output.metadata))
             file.flush()
             os.fsync(file.fileno())
         with Image.open(temporary / name, formats=("PNG",)) as back:
-            check_pictures(path, np.asarray(back)[None], picture[None], lossless=True)
+            check_frames(path, np.asarray(back)[None], image[None], lossless=True)
     return WrittenVideo(path, count, *shape)
 
 
@@ -332,15 +339,15 @@ def _check_animation(
         end = 0.0
         for index in range(frames):
             animation.seek(index)
-            picture = np.asarray(animation.convert("RGB"))
+            image = np.asarray(animation.convert("RGB"))
             end += float(animation.info.get("duration", 0)) if frames > 1 else sum(durations)  # a still has no time
-            shown += [picture] * (int(np.searchsorted(starts, end)) - len(shown))
+            shown += [image] * (int(np.searchsorted(starts, end)) - len(shown))
     check_count(path, len(shown), len(pixels))
-    check_pictures(path, np.stack(shown), pixels, lossless)
+    check_frames(path, np.stack(shown), pixels, lossless)
     return WrittenVideo(path, *pixels.shape[:3])
 
 
-_ENCODERS: Mapping[str, Callable[[_Job, Path, Path], WrittenVideo]] = {
+_ENCODERS: Mapping[str, Callable[[_VideoOutput, Path, Path], WrittenVideo]] = {
     ".mp4": _write_mp4,
     ".webm": _write_webm,
     ".gif": _write_gif,

@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, QUERY_TRANSFORMER, TEXT_TOWER, Part
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER, TEXT_ENCODER, Part
 from lvdm.conditioning import Conditioning, fit_image_tokens
 from lvdm.config import Component, Nothing
 from lvdm.diffusion.guidance import Branches, Denoiser, sequential
@@ -59,7 +59,7 @@ class DiffusionWrapper(nn.Module):
 
 
 class LatentVisualDiffusion(pl.LightningModule):
-    """Autoencoder, towers, query transformer and UNet; keys and registration order are the released ones."""
+    """Autoencoder, CLIP encoders, query transformer and UNet; keys and registration order are the released ones."""
 
     Config = LatentVisualDiffusionConfig
     alphas_cumprod: Tensor
@@ -77,9 +77,9 @@ class LatentVisualDiffusion(pl.LightningModule):
                 self.register_buffer(name, value)
         self.model = DiffusionWrapper(config.unet_config.build())
         self.first_stage_model = self._build_encoder(config.first_stage_config, AUTOENCODER).eval()
-        self.cond_stage_model = self._build_encoder(config.cond_stage_config, TEXT_TOWER)
+        self.cond_stage_model = self._build_encoder(config.cond_stage_config, TEXT_ENCODER)
         self.cond_stage_model.requires_grad_(config.cond_stage_trainable)
-        self.embedder = self._build_encoder(config.img_cond_stage_config, IMAGE_TOWER).eval()
+        self.embedder = self._build_encoder(config.img_cond_stage_config, IMAGE_ENCODER).eval()
         self.image_proj_model = _build(config.image_proj_stage_config, QUERY_TRANSFORMER)
         self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
         self.frame_carrier: FrameCarrier | None = None
@@ -134,7 +134,7 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     @property
     def text_length(self) -> int:
-        """Tokens of a sentence."""
+        """Tokens of a prompt."""
         return self.unet.config.text_length
 
     # ------------------------------------------------------------------ encoders and decoder
@@ -174,7 +174,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         return self.first_stage_model.decode(frames)
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """Sentences -> (b, n, d) tokens."""
+        """Prompts -> (b, n, d) tokens."""
         return self.cond_stage_model(list(prompts))
 
     def embed_image(self, image: Tensor) -> Tensor:
@@ -333,7 +333,7 @@ class LatentVisualDiffusion(pl.LightningModule):
 
 
 class LatentDiffusion(LatentVisualDiffusion):
-    """VideoCrafter's text-to-video model, under the name that its YAMLs give: no image tower, no query transformer."""
+    """VideoCrafter's text-to-video model, under the name of its YAMLs: no image encoder, no query transformer."""
 
     Config = TextToVideoConfig
 

@@ -1,11 +1,11 @@
-"""Decoding in tiles, for pictures whose decoder does not fit into memory at once: the picture is that of the whole.
+"""Decoding in tiles, for frames whose decoder does not fit into memory at once: the result is that of the whole.
 
 Two things in a VAE's decoder look farther than a convolution. Attention, at the lowest resolution, is left whole: there
-it is small. Group normalisation needs mean and variance of the whole picture: so the decoder runs layer by layer, each
+it is small. Group normalisation needs mean and variance of the whole frame: so the decoder runs layer by layer, each
 over all tiles, and the statistics of a layer are known before the next begins. What remains, rounding aside, is a tile
 with the border that the next convolution reads. No tile is blended with another, and none shows.
 
-What is held of the whole picture is one map at half the resolution and two of the layer at work; a plain decoder holds
+What is held of the whole frame is one map at half the resolution and two of the layer at work; a plain decoder holds
 four, of twice the channels at the widest. The last up-sampling is computed twice for it.
 """
 
@@ -25,7 +25,7 @@ from lvdm.modules.networks.ae_modules import Decoder, Level, ResnetBlock, UpLeve
 
 @dataclass(frozen=True)
 class Region:
-    """A tile of a picture of `height` x `width` with `halo` pixels around it, as far as the picture goes."""
+    """A tile of a frame of `height` x `width` with `halo` pixels around it, as far as the frame goes."""
 
     tile: Box
     height: int
@@ -34,14 +34,14 @@ class Region:
 
     @property
     def inside(self) -> Box:
-        """The part of it that lies in the picture."""
+        """The part of it that lies in the frame."""
         top, left = max(self.tile.top - self.halo, 0), max(self.tile.left - self.halo, 0)
         bottom = min(self.tile.top + self.tile.height + self.halo, self.height)
         right = min(self.tile.left + self.tile.width + self.halo, self.width)
         return Box(top, left, bottom - top, right - left)
 
     def pad(self, part: Tensor) -> Tensor:
-        """Zeros around what `inside` holds, wherever the picture ended, as a padded convolution would see them."""
+        """Zeros around what `inside` holds, wherever the frame ended, as a padded convolution would see them."""
         inside, tile = self.inside, self.tile
         left, top = inside.left - (tile.left - self.halo), inside.top - (tile.top - self.halo)
         right = tile.left + tile.width + self.halo - inside.left - inside.width
@@ -154,7 +154,7 @@ def decode_in_tiles(autoencoder: Any, latents: Tensor, tile: int) -> Tensor:
 
 
 def tiles_of(height: int, width: int, side: int) -> Iterator[Box]:
-    """Boxes of at most `side` pixels that cover a picture once."""
+    """Boxes of at most `side` pixels that cover a frame once."""
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield Box(top, left, min(side, height - top), min(side, width - left))

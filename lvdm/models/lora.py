@@ -70,10 +70,10 @@ def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
     kinds: tuple[type[nn.Module], ...] = (SpatialTransformer, TemporalTransformer)
     if config.where != "all":
         kinds = (TemporalTransformer,) if config.where == "temporal" else (SpatialTransformer,)
-    wanted = config.modules
+    expected = config.modules
     if config.where == "image":
-        wanted = tuple(name for name in config.modules if name in IMAGE_LAYERS)
-    endings = tuple(f".{name}" for name in wanted)
+        expected = tuple(name for name in config.modules if name in IMAGE_LAYERS)
+    endings = tuple(f".{name}" for name in expected)
     found = [
         f"{name}.{inner}"
         for name, transformer in unet.named_modules()
@@ -172,7 +172,7 @@ def check_same_adapters(unet: UNetModel, stored: Mapping[str, Tensor]) -> None:
 def _give_released_names(layer: Any, state: dict[str, Any], prefix: str, _: Any) -> None:
     """`x.base_layer.weight` becomes `x.weight`; the layer's keys are the newest of `state`, so their order stays.
 
-    alpha goes with them: without it, the matrices do not tell what they add.
+    alpha goes with them: without it, the matrices do not say what they add.
     """
     for key in [key for key in state if key.startswith(prefix)]:
         state[prefix + key.removeprefix(prefix).removeprefix(INNER)] = state.pop(key)

@@ -91,9 +91,9 @@ def _draw_sample(shape: tuple[int, ...], generator: torch.Generator, rules: Draw
 
 
 def dropped_conditions(condition_drop: Tensor, probability: float) -> tuple[Tensor, Tensor]:
-    """Which clips lose their sentence and which their image tokens, two (b,) bool tensors.
+    """Which clips lose their caption and which their image tokens, two (b,) bool tensors.
 
-    Of p = `probability` each: sentence only, both, image only. The concatenated latent is never dropped
+    Of p = `probability` each: caption only, both, image only. The concatenated latent is never dropped
     (the original's behaviour).
     """
     drop_text = condition_drop < 2 * probability

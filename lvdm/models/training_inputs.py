@@ -1,4 +1,4 @@
-"""What one training step is made of before conditions are put together: from pixels and sentences, or from a cache.
+"""What one training step is made of before conditions are put together: from pixels and captions, or from a cache.
 
 Both give the same numbers for the same draws, up to rounding; the rest of the step does not know which it was.
 """
@@ -21,8 +21,8 @@ class TrainingInputs:
     """What the frozen encoders make of a batch, with the conditions dropped that are to be dropped.
 
     latents      (b, c, t, h, w), times the scale factor
-    text         (b, n, d) sentence tokens
-    clip_tokens  (b, m, e) tokens of the image tower for the conditioning frame
+    text         (b, n, d) caption tokens
+    clip_tokens  (b, m, e) tokens of the image encoder for the conditioning frame
     """
 
     latents: Tensor
@@ -32,20 +32,20 @@ class TrainingInputs:
 
 @dataclass(frozen=True)
 class Dropped:
-    """Which clips lose their sentence and which their image, two (b,) bool tensors."""
+    """Which clips lose their caption and which their image, two (b,) bool tensors."""
 
     text: Tensor
     image: Tensor
 
 
 class Encoders(Protocol):
-    """What encodes pixels and sentences: a whole video model."""
+    """What encodes pixels and captions: a whole video model."""
 
     def encode_first_stage(self, video: Tensor, noise: Tensor | None = None) -> Tensor:
         """video (b, 3, t, H, W) in [-1, 1] and noise like the latents -> latents (b, c, t, h, w)."""
 
     def embed_text(self, prompts: Sequence[str]) -> Tensor:
-        """Sentences -> (b, n, d)."""
+        """Captions -> (b, n, d)."""
 
     def embedder(self, image: Tensor) -> Tensor:
         """Images (b, 3, H, W) in [-1, 1] -> (b, m, e)."""
@@ -54,17 +54,17 @@ class Encoders(Protocol):
 class LeftOut(nn.Module):
     """In the place of an encoder that a model does without, as in a training from cached latents: no keys.
 
-    `way_out` ends the message of whoever runs it all the same.
+    `hint` ends the message of whoever runs it all the same.
     """
 
-    def __init__(self, name: str, way_out: str = "set model.params.drop_encoders: false") -> None:
+    def __init__(self, name: str, hint: str = "set model.params.drop_encoders: false") -> None:
         super().__init__()
         self.name = name
-        self.way_out = way_out
+        self.hint = hint
 
     def forward(self, *inputs: object) -> NoReturn:
         """Raise `ValueError`: there is nothing to run."""
-        raise ValueError(f"the model was built without its {self.name}; {self.way_out}")
+        raise ValueError(f"the model was built without its {self.name}; {self.hint}")
 
 
 def is_cached(batch: Mapping[str, Any]) -> bool:
@@ -75,7 +75,7 @@ def is_cached(batch: Mapping[str, Any]) -> bool:
 def inputs_from_pixels(
     encoders: Encoders, batch: Mapping[str, Any], draws: TrainingDraws, dropped: Dropped
 ) -> TrainingInputs:
-    """Encode `video` (b, 3, t, H, W) and `caption`. A dropped image is grey, a dropped sentence empty."""
+    """Encode `video` (b, 3, t, H, W) and `caption`. A dropped image is grey, a dropped caption empty."""
     with torch.no_grad():
         latents = encoders.encode_first_stage(batch["video"], draws.posterior)
         image = pick_frames(batch["video"], draws.cond_frame).masked_fill(dropped.image[:, None, None, None], 0.0)

@@ -29,9 +29,9 @@ class LatentVisualDiffusionConfig:
     frame_carrier_config       carry frame 0's latents along instead of repeating them, see `lvdm.modules.carrier`. No
                                released model has one. Its UNet has one more input channel with `visibility`
     carried_frames             frames of a clip that train the carrier in one step, besides frame 0
-    drop_encoders              build neither autoencoder nor towers: for training from cached latents. The state dict
-                               then lacks them; `dynamicrafter convert --encoders` puts them back. Left out, a training
-                               decides: it drops them if all of its data is cached
+    drop_encoders              build neither autoencoder nor CLIP encoders: for training from cached latents. The state
+                               dict then lacks them; `dynamicrafter convert --encoders` puts them back. Left out, a
+                               training decides: it drops them if all of its data is cached
     """
 
     unet_config: Component
@@ -77,11 +77,11 @@ class LatentVisualDiffusionConfig:
         {
             "num_timesteps_cond": LegacyOption((1, None), "conditions are not noised"),
             "first_stage_key": LegacyOption(("video",), "batches name the clip `video`"),
-            "cond_stage_key": LegacyOption(("caption",), "batches name the sentence `caption`"),
+            "cond_stage_key": LegacyOption(("caption",), "batches name the caption `caption`"),
             "scale_by_std": LegacyOption((False,), "set scale_factor instead"),
             "use_ema": LegacyOption((False,), "averaging weights is a callback: see configs/training_tiny"),
             "uncond_type": LegacyOption(("empty_seq",), "the null condition is the empty prompt and a grey image"),
-            "freeze_embedder": LegacyOption((True,), "the image tower is never trained with the video model"),
+            "freeze_embedder": LegacyOption((True,), "the image encoder is never trained with the video model"),
             "loss_type": LegacyOption(("l2",), "the released models use the squared error"),
             "beta_schedule": LegacyOption(("linear",), "the released models use the linear schedule"),
             "monitor": LegacyOption((None, "val/loss_simple_ema"), "set it on the checkpoint callback"),
@@ -101,14 +101,14 @@ class LatentVisualDiffusionConfig:
                 f"noise_strength {self.noise_strength} and min_snr_gamma {self.min_snr_gamma} must be positive"
             )
         if self.drop_encoders and self.cond_stage_trainable:
-            raise ValueError("drop_encoders leaves out the text tower: it cannot be trained, cond_stage_trainable")
+            raise ValueError("drop_encoders leaves out the text encoder: it cannot be trained, cond_stage_trainable")
         if self.conditioning_key == "crossattn" and self.unet_config.params.in_channels != self.channels:
             raise ValueError(
                 f"conditioning_key crossattn gives the network {self.channels} channels, its in_channels are "
                 f"{self.unet_config.params.in_channels}; use hybrid for a network that reads the image's latents"
             )
         if not self.reads_images and self.conditioning_key == "hybrid":
-            raise ValueError("conditioning_key hybrid needs an image tower; use crossattn for text alone")
+            raise ValueError("conditioning_key hybrid needs an image encoder; use crossattn for text alone")
         self._check_carrier()
         self.schedule_config()
 
@@ -139,7 +139,7 @@ class LatentVisualDiffusionConfig:
 
     @property
     def reads_images(self) -> bool:
-        """Whether there is an image tower; text-to-video models have none."""
+        """Whether there is an image encoder; text-to-video models have none."""
         return self.img_cond_stage_config.resolve() is not Nothing
 
     def schedule_config(self) -> ScheduleConfig:
@@ -160,7 +160,7 @@ class LatentVisualDiffusionConfig:
 
 @dataclass(frozen=True)
 class TextToVideoConfig(LatentVisualDiffusionConfig):
-    """Keys of `model.params` of a text-to-video model, which has neither image tower nor query transformer."""
+    """Keys of `model.params` of a text-to-video model, which has neither image encoder nor query transformer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -57,8 +57,8 @@ def from_videocrafter(params: Mapping[str, Any], where: str) -> dict[str, Any]:
     translated.setdefault("final_scale", "first")
     if translated.pop("finegrained", True) is not True and "img_cond_stage_config" in translated:
         raise ConfigError(
-            f"{where}.finegrained should be true: the other way needs a pooled image feature, which the image tower of "
-            "the released models does not give"
+            f"{where}.finegrained should be true: the other way needs a pooled image feature, which the image encoder "
+            "of the released models does not give"
         )
     if "img_cond_stage_config" in translated:
         translated.setdefault("image_proj_stage_config", dict(RESAMPLER))

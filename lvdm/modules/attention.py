@@ -42,7 +42,7 @@ class Context:
     projected  keys and values of each layer, when they were computed beforehand (they do not change between steps)
     elsewhere  layers that read other tokens than these, and the tokens
 
-    Text may also be (b t, n, c), for frames with sentences of their own.
+    Text may also be (b t, n, c), for frames with prompts of their own.
     """
 
     text: Tensor

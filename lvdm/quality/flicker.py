@@ -19,7 +19,7 @@ def frame_difference(video: Tensor) -> float:
 def temporal_flickering(video: Tensor) -> float:
     """VBench's temporal flickering (arXiv:2311.17982): (255 - mean |f_i - f_i+1|) / 255, 1 for a still video.
 
-    It cannot tell motion from flicker: read it together with `motion`, or see `flicker`.
+    It does not separate motion from flicker: read it together with `motion`, or see `flicker`.
     """
     return (255.0 - frame_difference(video)) / 255.0
 

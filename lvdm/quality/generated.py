@@ -18,7 +18,7 @@ JUDGED_FRAMES = 16
 def assess_videos(pipeline: DynamiCrafterPipeline, result: GenerationResult, fps: float) -> list[QualityReport]:
     """The reports on all videos of a result, played at `fps`.
 
-    Prompts are judged by the pipeline's own CLIP towers, or not at all where its card says that they do not agree.
+    Prompts are judged by the pipeline's own CLIP encoders, or not at all where its card says that they do not agree.
     """
     reports = []
     for video, request, psnr in zip(result.video, result.requests, result.first_frame_psnr, strict=True):

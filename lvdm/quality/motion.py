@@ -62,7 +62,7 @@ def fastest_motion(flows: Tensor) -> Tensor:
 def reach(video: Tensor, flow: Flow) -> float:
     """How far the twentieth that goes farthest is from its place in frame 0, as a share of the frame's diagonal.
 
-    The median of a third, two thirds and the end of the video (3, t, H, W), so that a loop and a shimmer tell nothing.
+    The median of a third, two thirds and the end of the video (3, t, H, W), so that a loop and a shimmer do not count.
     """
     frames = video.transpose(0, 1)  # t 3 H W
     later = frames[[len(frames) // 3, 2 * len(frames) // 3, len(frames) - 1]]

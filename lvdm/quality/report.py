@@ -20,14 +20,14 @@ from lvdm.quality.warping import lengths
 STATIC_REACH = 0.015
 """Share of the frame's diagonal: where even the farthest twentieth stays this near to its place, nothing moves."""
 UNLIKE_IMAGE = 20.0
-"""Decibels below which frame 0 is visibly another picture."""
+"""Decibels below which frame 0 is visibly another image."""
 FLICKERING = 2e-3
 """Warping error above which a video visibly flickers or falls apart."""
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """What can be told of one video without another one to compare it with.
+    """What one video says by itself, without another one to compare it with.
 
     first_frame_psnr  of frame 0 against the input image, decibels, at most 100; None without an image
     motion            mean length of the optical flow, frame diagonals per second
@@ -88,7 +88,7 @@ class Assessment:
         if fps <= 0:
             raise ValueError(f"fps must be more than 0, it is {fps}")
         self._fps, self._flow = fps, flow or ClassicalFlow()
-        self._wanted = (0, num_frames // 3, 2 * num_frames // 3, num_frames - 1)
+        self._reach_frames = (0, num_frames // 3, 2 * num_frames // 3, num_frames - 1)
         self._held: dict[int, Tensor] = {}
         self._before = torch.empty(0)
         self._seen = 0
@@ -104,7 +104,7 @@ class Assessment:
         """Look at the next frames (3, k, H, W) in [-1, 1]."""
         new = reduced(part)
         for number, frame in enumerate(new.unbind(1), self._seen):
-            if number in self._wanted:
+            if number in self._reach_frames:
                 self._held[number] = frame.clone()
         small = torch.cat([self._before, new], dim=1) if self._seen else new  # at most two frames of before
         self._add_pairs(small[:, max(min(self._seen, 2) - 1, 0) :])
@@ -122,7 +122,7 @@ class Assessment:
     def report(self, first_frame_psnr: float | None, prompt_agreement: float | None = None) -> QualityReport:
         """What the frames came to."""
         diagonal = math.hypot(*self._before.shape[-2:])
-        held = torch.stack([self._held[number] for number in self._wanted], dim=1)
+        held = torch.stack([self._held[number] for number in self._reach_frames], dim=1)
         report = QualityReport(
             first_frame_psnr=None if first_frame_psnr is None else round(min(first_frame_psnr, MAX_PSNR), 2),
             motion=round(self._motion.value(0.0) * self._fps / diagonal, 5),

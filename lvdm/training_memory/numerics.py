@@ -1,4 +1,4 @@
-"""What a device would compute with, told to a step on the meta device: attention kernels and autocast.
+"""What a device would compute with, given to a step on the meta device: attention kernels and autocast.
 
 The meta device has neither: its attention makes whole score matrices, and autocast does not know it.
 """

@@ -1,4 +1,4 @@
-"""What a training step takes at its busiest, told before any weights are loaded.
+"""What a training step takes at its busiest, estimated before any weights are loaded.
 
 A model on the meta device takes one step: its real forward and backward pass, without data. What lives at each moment
 is counted. Two things are not counted and stated as constants: what the driver and the libraries keep for themselves,
@@ -220,7 +220,7 @@ def _inputs(model: LatentVisualDiffusion, workload: TrainingWorkload) -> Callabl
 
 
 def _encoding(model: LatentVisualDiffusion, workload: TrainingWorkload) -> int:
-    """Bytes that the autoencoder or the image tower adds, whichever more, the clips included."""
+    """Bytes that the autoencoder or the image encoder adds, whichever more, the clips included."""
     pixels = (workload.batch * workload.num_frames, 3, workload.height, workload.width)
     first_stage = model.first_stage_model
     with LiveMemory(module_tensors(model)) as memory, torch.no_grad():

@@ -53,7 +53,7 @@ class LiveMemory(TorchDispatchMode):
         key = (func, structure, *(_layout(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
         if key in self._known:
             outputs, shape = self._known[key]
-            return tree_unflatten([_made(output) for output in outputs], shape)
+            return tree_unflatten([_empty_like(output) for output in outputs], shape)
         out = func(*args, **kwargs)
         outputs, shape = tree_flatten(out)
         sources = {id(tensor.untyped_storage()) for tensor in tensors}
@@ -129,7 +129,7 @@ def _layout(tensor: Tensor) -> _Layout:
     return _Layout(tuple(tensor.shape), tensor.stride(), tensor.dtype)
 
 
-def _made(output: Any) -> Any:
+def _empty_like(output: Any) -> Any:
     if not isinstance(output, _Layout):
         return output
     return torch.empty_strided(output.size, output.stride, dtype=output.dtype, device="meta")

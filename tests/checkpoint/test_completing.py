@@ -13,14 +13,14 @@ from lvdm.checkpoint import CheckpointError, convert
 
 UNET = "model.diffusion_model.out.2.weight"
 AUTOENCODER = "first_stage_model.decoder.conv_in.weight"
-TEXT_TOWER = "cond_stage_model.model.positional_embedding"
-IMAGE_TOWER = "embedder.model.visual.proj"
+TEXT_ENCODER = "cond_stage_model.model.positional_embedding"
+IMAGE_ENCODER = "embedder.model.visual.proj"
 
 
 @pytest.fixture
 def origin() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return {key: torch.randn(4, 4, generator=generator) for key in (UNET, AUTOENCODER, TEXT_TOWER, IMAGE_TOWER)}
+    return {key: torch.randn(4, 4, generator=generator) for key in (UNET, AUTOENCODER, TEXT_ENCODER, IMAGE_ENCODER)}
 
 
 def write(folder: Path, name: str, tensors: dict[str, Tensor]) -> Path:
@@ -30,17 +30,17 @@ def write(folder: Path, name: str, tensors: dict[str, Tensor]) -> Path:
 
 
 def test_rounded_encoders_come_back_and_trained_parts_stay(tmp_path: Path, origin: dict[str, Tensor]) -> None:
-    """As `tuning.frozen_precision: bf16` leaves them; the text tower was trained, so that it is in float32."""
+    """As `tuning.frozen_precision: bf16` leaves them; the text encoder was trained, so that it is in float32."""
     trained = {
         UNET: origin[UNET] + 1,
         AUTOENCODER: origin[AUTOENCODER].bfloat16(),
-        TEXT_TOWER: origin[TEXT_TOWER] + 1,
-        IMAGE_TOWER: origin[IMAGE_TOWER].bfloat16(),
+        TEXT_ENCODER: origin[TEXT_ENCODER] + 1,
+        IMAGE_ENCODER: origin[IMAGE_ENCODER].bfloat16(),
     }
     target = tmp_path / "whole.safetensors"
     convert(write(tmp_path, "run", trained), target, encoders=write(tmp_path, "origin", origin))
     whole = load_file(target)
-    expected = {**origin, UNET: trained[UNET], TEXT_TOWER: trained[TEXT_TOWER]}
+    expected = {**origin, UNET: trained[UNET], TEXT_ENCODER: trained[TEXT_ENCODER]}
     assert whole.keys() == expected.keys()
     for key, value in expected.items():
         assert torch.equal(whole[key], value), f"{key} is not as it should be"

@@ -33,8 +33,8 @@ def test_the_released_layouts(model: str, candidates: tuple[str, ...], parameter
     assert info.parameters == (2_609_129_021 if model == "256" else 2_609_129_005)
     counts = {part.name: (part.tensors, part.parameters) for part in info.parts}
     assert counts["UNet"] == ((1532, 1_438_854_996) if model == "256" else (1516, 1_438_854_980))
-    assert counts["text tower"] == (294, 354_032_641)
-    assert counts["image tower"] == (398, 683_800_065)
+    assert counts["text encoder"] == (294, 354_032_641)
+    assert counts["image encoder"] == (398, 683_800_065)
     assert info.card == (RELEASED[model] if len(candidates) == 1 else None)
     assert len(info.notes) == (0 if len(candidates) == 1 else 1)
 
@@ -50,7 +50,7 @@ def test_videocrafters_layouts_prove_which_model_it_is(name: str, tmp_path: Path
     assert info.base_scale == {"vc1": None, "vc1024": 0.3}.get(name, 0.7)
     assert (info.missing, info.notes) == ((), ())
     pruned = write_released(tmp_path / "p" / "model.safetensors", MANIFESTS[name], False, False)
-    assert describe(pruned, with_hash=False).candidates == (name,), "no schedule and no towers are needed"
+    assert describe(pruned, with_hash=False).candidates == (name,), "no schedule and no encoders are needed"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_pruned_file_leaves_three_candidates(tmp_path: Path) -> None:
     path = write_released(tmp_path / "f" / "model.safetensors", "512", with_schedule=False, with_towers=False)
     info = describe(path, with_hash=False)
     assert info.candidates == ("512", "1024", "512_interp")
-    assert info.missing == ("schedule", "text tower", "image tower")
+    assert info.missing == ("schedule", "text encoder", "image encoder")
     assert info.card is None
     assert info.capabilities == ()
     assert info.parameterization == "v", "all three predict v"

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lvdm.checkpoint import CheckpointError, load_into, part_of, read_checkpoint
-from lvdm.checkpoint.parts import SCHEDULE, SCHEDULE_KEYS, TOWERS
+from lvdm.checkpoint.parts import CLIP_ENCODERS, SCHEDULE, SCHEDULE_KEYS
 
 Build = Callable[..., nn.Module]
 Weights = dict[str, dict[str, Tensor]]
@@ -120,16 +120,16 @@ def test_another_schedule_is_reported_with_its_size_and_not_taken_over(
 
 
 def test_a_pruned_file_takes_its_towers_from_another(weights: Weights, meta_model: Build, tmp_path: Path) -> None:
-    pruned = {key: value for key, value in weights["512"].items() if part_of(key) not in TOWERS}
+    pruned = {key: value for key, value in weights["512"].items() if part_of(key) not in CLIP_ENCODERS}
     checkpoint = saved(pruned, tmp_path / "pruned.safetensors")
     message = refusal(meta_model(), checkpoint)
-    assert "text tower" in message
-    assert "image tower" in message
+    assert "text encoder" in message
+    assert "image encoder" in message
     assert "--towers" in message
     prefixes = ("cond_stage_model.model.", "embedder.model.")
     full = saved(weights["512"], tmp_path / "full.safetensors")
     report = load_into(model := meta_model(), checkpoint, towers=full)
-    assert len(report.towers) == sum(key.startswith(prefixes) for key in weights["512"])
+    assert len(report.supplied) == sum(key.startswith(prefixes) for key in weights["512"])
     assert all(torch.equal(value, weights["512"][key]) for key, value in model.state_dict().items())
     assert "cannot supply" in refusal(meta_model(), checkpoint, towers=checkpoint)
 
@@ -141,7 +141,7 @@ def test_a_file_without_unet_is_not_taken_for_a_pruned_one(meta_model: Build, tm
 
 
 def test_open_clips_own_file_supplies_the_towers(weights: Weights, meta_model: Build, tmp_path: Path) -> None:
-    pruned = {key: value for key, value in weights["512"].items() if part_of(key) not in TOWERS}
+    pruned = {key: value for key, value in weights["512"].items() if part_of(key) not in CLIP_ENCODERS}
     own = {}
     for prefix in ("cond_stage_model.model.", "embedder.model."):
         own |= {key.removeprefix(prefix): value for key, value in weights["512"].items() if key.startswith(prefix)}

@@ -15,7 +15,7 @@ from tiny_models import unet_config
 from torch import nn
 
 from lvdm.checkpoint import CheckpointError, CheckpointFile, read_checkpoint
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, QUERY_TRANSFORMER, TEXT_TOWER, UNET, part_of
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER, TEXT_ENCODER, UNET, part_of
 from lvdm.checkpoint.warm_start import plan_warm_start, unfilled_frozen_parts, warm_start
 from lvdm.config import parse_component
 from lvdm.modules.attention import RelativePosition
@@ -39,14 +39,14 @@ def saved(path: Path, tensors: dict[str, torch.Tensor]) -> CheckpointFile:
         (
             "crafter_t2v_512_v1",
             {FIRST},
-            {"to_k_ip", "to_v_ip", "temopral_conv", "fps_embedding", IMAGE_TOWER, QUERY_TRANSFORMER},
+            {"to_k_ip", "to_v_ip", "temopral_conv", "fps_embedding", IMAGE_ENCODER, QUERY_TRANSFORMER},
             {"relative_position_k", "relative_position_v"},
         ),
-        ("crafter_t2v_512_v2", {FIRST}, {"to_k_ip", "to_v_ip", IMAGE_TOWER, QUERY_TRANSFORMER}, set()),
+        ("crafter_t2v_512_v2", {FIRST}, {"to_k_ip", "to_v_ip", IMAGE_ENCODER, QUERY_TRANSFORMER}, set()),
         (
             "crafter_t2v_1024",
             {FIRST},
-            {"to_k_ip", "to_v_ip", "temopral_conv", IMAGE_TOWER, QUERY_TRANSFORMER},
+            {"to_k_ip", "to_v_ip", "temopral_conv", IMAGE_ENCODER, QUERY_TRANSFORMER},
             {"relative_position_k", "relative_position_v"},
         ),
     ],
@@ -73,7 +73,7 @@ def test_the_report_has_one_line_for_each_component() -> None:
         "(4 input channels widened to 8 with zeros); "
         "32 keep their initial values: attn2.to_k_ip x 16, attn2.to_v_ip x 16"
     )
-    assert "image tower: not in the file, all 398 tensors keep their initial values" in lines
+    assert "image encoder: not in the file, all 398 tensors keep their initial values" in lines
 
 
 class Model(nn.Module):
@@ -136,8 +136,8 @@ def test_a_training_begins_from_a_videocrafter_model(images: bool, tmp_path: Pat
     assert set(plan.adapted) == ({FIRST, QUERIES} if images else {FIRST})
     assert not plan.unused, "all that the file holds has a place"
     initial = {part_of(key) for key in plan.initial}
-    assert initial == (set() if images else {UNET, IMAGE_TOWER, QUERY_TRANSFORMER})
-    assert unfilled_frozen_parts(model, [plan]) == ([] if images else [IMAGE_TOWER])
+    assert initial == (set() if images else {UNET, IMAGE_ENCODER, QUERY_TRANSFORMER})
+    assert unfilled_frozen_parts(model, [plan]) == ([] if images else [IMAGE_ENCODER])
     weights = model.state_dict()
     assert all(torch.equal(weights[key], file[key]) for key in plan.matched)
     assert torch.equal(weights[FIRST][:, :4], file[FIRST])
@@ -149,8 +149,8 @@ def test_a_part_of_a_model_fills_that_part(tmp_path: Path) -> None:
     tensors = {key: value + 1 for key, value in model.state_dict().items() if part_of(key) == AUTOENCODER}
     plan = warm_start(model, saved(tmp_path / "vae.safetensors", tensors))
     assert {part_of(key) for key in plan.matched} == {AUTOENCODER}
-    assert {part_of(key) for key in plan.initial} == {UNET, TEXT_TOWER, IMAGE_TOWER, QUERY_TRANSFORMER}
-    assert unfilled_frozen_parts(model, [plan]) == [TEXT_TOWER, IMAGE_TOWER], "frozen towers would stay random"
+    assert {part_of(key) for key in plan.initial} == {UNET, TEXT_ENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER}
+    assert unfilled_frozen_parts(model, [plan]) == [TEXT_ENCODER, IMAGE_ENCODER], "frozen towers would stay random"
 
 
 def test_nothing_in_common_is_an_error_in_one_line(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_what_the_two_512_models_do_not_share_is_told_of_both(tmp_path: Path) ->
     assert "if it is 512: frames per second, 15 to 30" in found["fs"]
     assert "if it is 512_interp: frames per second, 5 to 30" in found["fs"]
     assert found["can do"] == "if it is 512: i2v; if it is 512_interp: interpolation"
-    assert f"it can be {BOTH}, whose contents cannot be told apart" in found["note"]
+    assert f"it can be {BOTH}, whose contents are alike" in found["note"]
 
 
 def test_a_videocrafter_file_is_told_by_its_layout(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_videocrafter_file_is_told_by_its_layout(tmp_path: Path) -> None:
     assert found["predicts"] == "eps, zero terminal SNR: no"
     assert found["trained at"].startswith("512x320, 16 frames")
     assert (found["fs"], found["can do"]) == ("not read by this model", "t2v")
-    assert "image tower" not in found, "a text-to-video model has none"
+    assert "image encoder" not in found, "a text-to-video model has none"
 
 
 def test_a_file_without_schedule_leaves_the_size_open(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from torchvision.models.optical_flow import raft_small
 from lvdm.evaluation import dreamsim_distance
 from lvdm.evaluation.building import ExtractorError, build_extractors
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import ClipSpec, Picture
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.clip_sets import Measures
 from lvdm.evaluation.dreamsim_distance import ADAPTERS, FILES, DreamSimDistance, DreamSimError, dreamsim_conformity
-from lvdm.evaluation.extraction import ClipSet, FeatureWriter, find_jobs, find_wanted, run_jobs
+from lvdm.evaluation.extraction import ClipSet, FeatureWriter, find_jobs, planned_records, run_jobs
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip
 from lvdm.evaluation.metrics.from_records import clip_numbers
 from lvdm.evaluation.metrics.registry import higher_is_better
@@ -65,8 +65,8 @@ def extracted(
     batch: int = 4,
 ) -> Records:
     cache = FeatureCache(folder)
-    wanted = find_wanted(cache, [ClipSet("fake", specs, extractors)], Picture())
-    run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, batch), Picture(), workers)
+    wanted = planned_records(cache, [ClipSet("fake", specs, extractors)], FrameScaling())
+    run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, batch), FrameScaling(), workers)
     return load_records(cache, wanted)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import ClipSpec, Picture
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.features.protocol import LoadedClip, Record
 
 
@@ -58,22 +58,24 @@ def test_the_name_changes_with_everything_and_only_with_that(spec: ClipSpec, tmp
     cache, extractor = FeatureCache(tmp_path / "cache"), Extractor()
     other_weights, other_dtype = Extractor(), Extractor()
     other_weights.weights_sha256, other_dtype.dtype = "ff", "bf16"
-    key = cache.key(spec, Picture(), extractor)
+    key = cache.key(spec, FrameScaling(), extractor)
     others = [
-        cache.key(dataclasses.replace(spec, video=tmp_path / "b.npy"), Picture(), extractor),
-        cache.key(dataclasses.replace(spec, start=1), Picture(), extractor),
-        cache.key(dataclasses.replace(spec, frames=7), Picture(), extractor),
-        cache.key(dataclasses.replace(spec, prompt="a dot"), Picture(), extractor),
-        cache.key(dataclasses.replace(spec, image=tmp_path / "b.npy"), Picture(), extractor),
-        cache.key(dataclasses.replace(spec, still=True), Picture(), extractor),
-        cache.key(spec, Picture("crop", 8, 8), extractor),
-        cache.key(spec, Picture(), other_weights),
-        cache.key(spec, Picture(), other_dtype),
+        cache.key(dataclasses.replace(spec, video=tmp_path / "b.npy"), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, start=1), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, frames=7), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, prompt="a dot"), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, image=tmp_path / "b.npy"), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, still=True), FrameScaling(), extractor),
+        cache.key(spec, FrameScaling("crop", 8, 8), extractor),
+        cache.key(spec, FrameScaling(), other_weights),
+        cache.key(spec, FrameScaling(), other_dtype),
     ]
     assert len({key, *others}) == len(others) + 1
     (tmp_path / "a.npy").rename(tmp_path / "moved.npy")
     moved = dataclasses.replace(spec, id="other", video=tmp_path / "moved.npy")
-    assert cache.key(moved, Picture(), extractor) == key, "neither the id nor the place of a file changes its features"
+    assert cache.key(moved, FrameScaling(), extractor) == key, (
+        "neither the id nor the place of a file changes its features"
+    )
 
 
 def test_a_damaged_record_is_as_if_it_were_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

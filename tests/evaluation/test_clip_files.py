@@ -13,7 +13,7 @@ from tiny_videos import write_video
 
 from lvdm.evaluation.clip_files import (
     ClipSpec,
-    Picture,
+    FrameScaling,
     ReferencedClip,
     inspect_file,
     load_clip,
@@ -58,7 +58,7 @@ def written(tmp_path: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", [".mp4", ".mkv", ".gif", ".npy", ".npz", ""])
 def test_every_kind_of_file_gives_the_frames_asked_for(kind: str, tmp_path: Path) -> None:
     path = written(tmp_path, kind)
-    clip = load_clip(spec(path, start=1, stride=3), Picture())
+    clip = load_clip(spec(path, start=1, stride=3), FrameScaling())
     assert clip.frames.dtype == torch.uint8
     assert levels(clip.frames) == [1, 4, 7, 10]
     assert clip.fps == pytest.approx(8 / 3), "fps is that of the frames of the clip"
@@ -66,17 +66,17 @@ def test_every_kind_of_file_gives_the_frames_asked_for(kind: str, tmp_path: Path
 
 
 def test_the_rate_of_a_file_is_its_own_unless_told(tmp_path: Path) -> None:
-    clip = load_clip(spec(written(tmp_path, ".mp4"), fps=None, stride=2), Picture())
+    clip = load_clip(spec(written(tmp_path, ".mp4"), fps=None, stride=2), FrameScaling())
     assert clip.fps == pytest.approx(12)
-    assert load_clip(spec(written(tmp_path, ".npy"), fps=None), Picture()).fps is None, "an array tells none"
+    assert load_clip(spec(written(tmp_path, ".npy"), fps=None), FrameScaling()).fps is None, "an array tells none"
 
 
 def test_a_still_is_the_image_or_the_first_frame(tmp_path: Path) -> None:
     path = written(tmp_path, ".npy")
-    clip = load_clip(spec(path, start=2, still=True), Picture())
+    clip = load_clip(spec(path, start=2, still=True), FrameScaling())
     assert levels(clip.frames) == [2, 2, 2, 2]
     Image.new("RGB", (60, 40), (96, 96, 96)).save(tmp_path / "image.png")
-    clip = load_clip(spec(path, still=True, image=tmp_path / "image.png"), Picture("crop", 16, 16))
+    clip = load_clip(spec(path, still=True, image=tmp_path / "image.png"), FrameScaling("crop", 16, 16))
     assert levels(clip.frames) == [10] * 4
     assert clip.image is not None
     assert torch.equal(clip.image, clip.frames[0])
@@ -84,22 +84,22 @@ def test_a_still_is_the_image_or_the_first_frame(tmp_path: Path) -> None:
 
 def test_sizes_are_those_of_the_protocol() -> None:
     frames = torch.arange(2 * 12 * 20 * 3, dtype=torch.int64).remainder(256).to(torch.uint8).view(2, 12, 20, 3)
-    assert resize_frames(frames, Picture()) is frames
-    stretched = resize_frames(frames, Picture("stretch", 6, 10))
+    assert resize_frames(frames, FrameScaling()) is frames
+    stretched = resize_frames(frames, FrameScaling("stretch", 6, 10))
     planes = torch.nn.functional.interpolate(frames.permute(0, 3, 1, 2).float(), (6, 10), mode="bilinear")
     assert torch.equal(stretched, planes.round().to(torch.uint8).permute(0, 2, 3, 1))
-    cropped = resize_frames(frames, Picture("crop", 12, 12))
+    cropped = resize_frames(frames, FrameScaling("crop", 12, 12))
     assert torch.equal(cropped, frames[:, :, 4:16]), "the shorter side fits already: only the centre is cut out"
-    assert resize_frames(frames, Picture("crop", 9, 7)).shape == (2, 9, 7, 3)
+    assert resize_frames(frames, FrameScaling("crop", 9, 7)).shape == (2, 9, 7, 3)
 
 
 def test_a_clip_with_a_reference_has_its_frames(tmp_path: Path) -> None:
     path = written(tmp_path, ".npy")
-    clip = load_clip(spec(path, reference=spec(path, start=5)), Picture())
+    clip = load_clip(spec(path, reference=spec(path, start=5)), FrameScaling())
     assert isinstance(clip, ReferencedClip)
     assert levels(clip.reference) == [5, 6, 7, 8]
     with pytest.raises(ValueError, match="4 16x24 frames cannot be compared with 3 16x24 of"):
-        load_clip(spec(path, reference=spec(path, frames=3)), Picture())
+        load_clip(spec(path, reference=spec(path, frames=3)), FrameScaling())
 
 
 def test_names_with_numbers_are_in_the_order_of_the_numbers() -> None:
@@ -121,8 +121,8 @@ def noisy_video(path: Path, options: dict[str, str] | None = None) -> None:
     ("name", "options", "message"),
     [
         ("v.mp4", None, "not a readable video"),
-        ("v.mp4", {"movflags": "faststart"}, "cut off, its header tells of 40 frames and it has 2"),
-        ("v.mkv", None, "cut off, its header tells of 40 frames and it has 2"),
+        ("v.mp4", {"movflags": "faststart"}, "cut off, its header announces 40 frames and it has 2"),
+        ("v.mkv", None, "cut off, its header announces 40 frames and it has 2"),
     ],
 )
 def test_a_video_that_was_cut_off_says_so(
@@ -132,7 +132,7 @@ def test_a_video_that_was_cut_off_says_so(
     noisy_video(path, options)
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
     with pytest.raises(ValueError, match=message):
-        load_clip(spec(path), Picture())
+        load_clip(spec(path), FrameScaling())
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_video_that_was_cut_off_says_so(
 def test_arrays_that_are_no_clip_are_refused(array: np.ndarray, message: str, tmp_path: Path) -> None:
     np.save(tmp_path / "v.npy", array, allow_pickle=True)
     with pytest.raises(ValueError, match=message) as caught:
-        load_clip(spec(tmp_path / "v.npy"), Picture())
+        load_clip(spec(tmp_path / "v.npy"), FrameScaling())
     assert "\n" not in str(caught.value)
 
 
@@ -157,15 +157,15 @@ def test_other_files_that_are_no_clip_are_refused(tmp_path: Path) -> None:
     folder = written(tmp_path, "")
     Image.new("RGB", (30, 30)).save(folder / "3.png")
     with pytest.raises(ValueError, match="different sizes"):
-        load_clip(spec(folder), Picture())
+        load_clip(spec(folder), FrameScaling())
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no frames"):
-        load_clip(spec(tmp_path / "empty"), Picture())
+        load_clip(spec(tmp_path / "empty"), FrameScaling())
     (tmp_path / "text.npz").write_text("text")
     (tmp_path / "text.mp4").write_text("text")
     np.savez(tmp_path / "two.npz", a=ramp(), b=ramp())
     for name, message in (("text.npz", "not a readable array"), ("text.mp4", "not a"), ("two.npz", "holds 2 arrays")):
         with pytest.raises(ValueError, match=message):
-            load_clip(spec(tmp_path / name), Picture())
+            load_clip(spec(tmp_path / name), FrameScaling())
     with pytest.raises(ValueError, match="there is no such file"):
-        load_clip(spec(tmp_path / "absent.mp4"), Picture())
+        load_clip(spec(tmp_path / "absent.mp4"), FrameScaling())

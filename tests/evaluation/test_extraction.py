@@ -11,21 +11,21 @@ import pytest
 import torch
 
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import ClipSpec, Picture
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.extraction import (
     ClipSet,
     ExtractionError,
+    ExtractionReport,
     FeatureWriter,
-    Report,
     find_jobs,
-    find_wanted,
+    planned_records,
     report_on,
     run_jobs,
 )
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.progress import Progress
 
-PICTURE = Picture("crop", 16, 16)
+PICTURE = FrameScaling("crop", 16, 16)
 
 
 class Means:
@@ -70,9 +70,9 @@ def extract(
     batch_size: int = 4,
     workers: int = 0,
     part: tuple[int, int] = (0, 1),
-) -> Report:
+) -> ExtractionReport:
     cache = FeatureCache(folder)
-    wanted = find_wanted(cache, [ClipSet("fake", tuple(specs), extractors or (Means(),))], PICTURE)
+    wanted = planned_records(cache, [ClipSet("fake", tuple(specs), extractors or (Means(),))], PICTURE)
     jobs = find_jobs(cache, wanted, *part)
     run_jobs(jobs, FeatureWriter(cache, batch_size), PICTURE, workers)
     return report_on(cache, wanted, jobs)
@@ -112,7 +112,7 @@ def test_only_gaps_are_filled(specs: tuple[ClipSpec, ...], tmp_path: Path) -> No
 def test_a_file_in_two_sets_is_read_once(specs: tuple[ClipSpec, ...], tmp_path: Path) -> None:
     cache, means = FeatureCache(tmp_path / "cache"), Means()
     sets = [ClipSet("fake", specs, (means,)), ClipSet("real", specs, (means,))]
-    wanted = find_wanted(cache, sets, PICTURE)
+    wanted = planned_records(cache, sets, PICTURE)
     jobs = find_jobs(cache, wanted)
     run_jobs(jobs, FeatureWriter(cache, 4), PICTURE)
     assert sum(means.batches) == 10
@@ -153,7 +153,7 @@ def test_a_batch_that_memory_is_not_enough_for_is_made_smaller(specs: tuple[Clip
 
 def test_interrupting_keeps_what_is_done(specs: tuple[ClipSpec, ...], tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path / "cache")
-    wanted = find_wanted(cache, [ClipSet("fake", specs, (Means(),))], PICTURE)
+    wanted = planned_records(cache, [ClipSet("fake", specs, (Means(),))], PICTURE)
 
     def interrupt(progress: Progress) -> None:
         if progress.done == 6:

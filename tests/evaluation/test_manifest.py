@@ -11,7 +11,7 @@ from PIL import Image
 from tiny_videos import write_video
 
 from lvdm.data.prompts import read_requests
-from lvdm.evaluation.clip_files import Picture, load_clip
+from lvdm.evaluation.clip_files import FrameScaling, load_clip
 from lvdm.evaluation.manifest import (
     Entry,
     Manifest,
@@ -128,7 +128,7 @@ def test_a_folder_of_every_kind_and_what_is_too_short_or_broken(tmp_path: Path) 
     assert found["frames"].fps == 8
     assert found["short"].skip == "has 3 frames, a clip needs 4"
     assert found["broken"].skip == "", "a broken video is to be counted as failed, not as left out"
-    assert load_clip(made.spec(found["frames"]), Picture()).frames.shape == (4, 16, 16, 3)
+    assert load_clip(made.spec(found["frames"]), FrameScaling()).frames.shape == (4, 16, 16, 3)
     fails = make_manifest(videos, tmp_path / "m.jsonl", protocol(clips=10), "fake", fps=8)
     assert {entry.skip for entry in fails.entries} == {""}
 
@@ -185,7 +185,7 @@ def test_procedural_clips_are_a_manifest_and_a_list_to_animate(tmp_path: Path) -
     requests = read_requests(tmp_path / "requests.csv")
     assert [request.name for request in requests] == found.ids == ["00000", "00001", "00002"]
     assert [request.prompt for request in requests] == [entry.prompt for entry in found.entries]
-    clip = load_clip(found.spec(found.entries[0]), Picture.of(cut))
+    clip = load_clip(found.spec(found.entries[0]), FrameScaling.of(cut))
     assert clip.frames.shape == (6, 64, 64, 3)
     assert clip.image is not None
     difference = (clip.frames[0].float() - clip.image.float()).abs().mean()

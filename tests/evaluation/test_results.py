@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from lvdm.evaluation.results import (
+    ClipProblem,
     Comparison,
     Curve,
-    Difference,
     ExtractorNote,
     FrameCurve,
+    MetricDifference,
     MetricRow,
-    Problem,
     ProtocolNote,
     Results,
     ResultsError,
@@ -39,7 +39,10 @@ RESULTS = Results(
     ),
     curves=(Curve("FD[stpyr-v1]", "fake", (1, 2), (0.5, 0.3), (0.2, 0.1)),),
     frame_curves=(FrameCurve("similarity", "fake", (1.0, 0.9), (1.0, 0.8), (1.0, 0.95)),),
-    problems=(Problem("fake", "c", "failed", "not a readable video"), Problem("fake", "d", "skipped", "too short")),
+    problems=(
+        ClipProblem("fake", "c", "failed", "not a readable video"),
+        ClipProblem("fake", "d", "skipped", "too short"),
+    ),
     devices=("cpu",),
     seeds={"bootstrap": 0},
     versions={"torch": "2.6", "commit": None},
@@ -52,7 +55,7 @@ COMPARISON = Comparison(
     protocol=RESULTS.protocol,
     a=NOTE,
     b=NOTE,
-    differences=(Difference("FD[stpyr-v1]", 1.0, 2.0, 1.0, -0.5, 2.5, 2, False, "not separated"),),
+    differences=(MetricDifference("FD[stpyr-v1]", 1.0, 2.0, 1.0, -0.5, 2.5, 2, False, "not separated"),),
     seeds={"bootstrap": 0},
     versions={"torch": "2.6"},
 )

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from lvdm.evaluation import scoring
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import Picture
+from lvdm.evaluation.clip_files import FrameScaling
 from lvdm.evaluation.clip_sets import Evaluation, Measures, Reconstruction
 from lvdm.evaluation.distances import distance_curve, distance_row, distances_of, subset_rows
-from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, run_jobs
+from lvdm.evaluation.extraction import FeatureWriter, find_jobs, planned_records, run_jobs
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
 from lvdm.evaluation.features.stpyr import SpaceTimePyramid
 from lvdm.evaluation.frechet import frechet_distance
@@ -106,8 +106,8 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
 def extract(
     folder: Path, evaluation: Evaluation, extractors: Sequence[FeatureExtractor] = EXTRACTORS, batch_size: int = 4
 ) -> FeatureCache:
-    cache, picture = FeatureCache(folder), Picture.of(evaluation.protocol)
-    wanted = find_wanted(cache, evaluation.sets(extractors, Reconstruction(compare, "test")), picture)
+    cache, picture = FeatureCache(folder), FrameScaling.of(evaluation.protocol)
+    wanted = planned_records(cache, evaluation.sets(extractors, Reconstruction(compare, "test")), picture)
     run_jobs(find_jobs(cache, wanted), FeatureWriter(cache, batch_size), picture)
     return cache
 
@@ -156,7 +156,7 @@ def test_values_are_those_of_the_metric_functions(
     results: Results, cache: FeatureCache, evaluation: Evaluation
 ) -> None:
     features = {}
-    for wanted in find_wanted(cache, evaluation.sets([FewFeatures()], None), Picture.of(PROTOCOL)):
+    for wanted in planned_records(cache, evaluation.sets([FewFeatures()], None), FrameScaling.of(PROTOCOL)):
         record = cache.read("few", wanted.key)
         assert record is not None
         features.setdefault(wanted.set, []).append(record.values["features"].numpy())

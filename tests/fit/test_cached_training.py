@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from lvdm.checkpoint import CheckpointError, convert, part_of, read_checkpoint
 from lvdm.checkpoint.completing import ENCODERS
 from lvdm.config import ConfigError
-from lvdm.fit.cached_training import settle_encoders
+from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.trainer import main
 from lvdm.fit.training_setup import load_training_setup
 
@@ -44,7 +44,7 @@ def from_cache(config: Path, **edits: Any) -> Path:
 
 def settled(config: Path) -> Any:
     setup = load_training_setup([config])
-    return settle_encoders(setup.model, setup.data, setup.pretrained)
+    return select_encoders(setup.model, setup.data, setup.pretrained)
 
 
 def train(config: Path, name: str) -> Path:
@@ -79,7 +79,7 @@ def test_a_training_from_the_cache_is_the_live_one_without_encoders(config: Path
     as_pickle = tmp_path / "whole.ckpt"
     convert(slim.path, as_pickle, encoders=live.path)
     assert list(read_checkpoint(as_pickle)) == list(live), "the keys should have the released order"
-    with pytest.raises(CheckpointError, match="holds autoencoder and towers already"):
+    with pytest.raises(CheckpointError, match="holds autoencoder and CLIP encoders already"):
         convert(whole, tmp_path / "again.safetensors", encoders=pretrained)
     with pytest.raises(CheckpointError, match="does not hold the autoencoder"):
         convert(slim.path, tmp_path / "again.safetensors", encoders=slim.path)
@@ -105,12 +105,12 @@ def test_encoders_stay_where_something_needs_them(config: Path) -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ({"model__params__cond_stage_trainable": True}, "cached sentences cannot train the text tower"),
+        ({"model__params__cond_stage_trainable": True}, "cached captions cannot train the text encoder"),
         ({f"{SOURCE}__params__condition": "first"}, "rand_cond_frame needs any frame"),
         ({"model__pretrained_checkpoint": []}, "names no weights"),
         ({f"{SOURCE}__params__resolution": [64, 32]}, r"data\.params\.train: .* was made at 32x32, .* says 64x32"),
         ({f"{SOURCE}__params__folder": "nowhere"}, r"data\.params\.train: .*nowhere holds no finished latent cache"),
-        ({"model__params__cond_stage_config__params__layer": "last"}, "made with another text tower than"),
+        ({"model__params__cond_stage_config__params__layer": "last"}, "made with another text encoder than"),
     ],
 )
 def test_a_cache_that_cannot_serve_the_training_is_refused(config: Path, edits: dict[str, Any], message: str) -> None:
@@ -126,7 +126,7 @@ def test_a_cache_of_other_weights_is_refused(config: Path, tmp_path: Path, capsy
     save_file(other, tmp_path / "other.safetensors")
     cached = from_cache(config, model__pretrained_checkpoint=str(tmp_path / "other.safetensors"))
     settled(cached)  # another UNet goes with the same cache
-    for prefix, name in (("first_stage_model.encoder", "autoencoder"), ("embedder", "image tower")):
+    for prefix, name in (("first_stage_model.encoder", "autoencoder"), ("embedder", "image encoder")):
         other = {key: value + 1e-3 if key.startswith(prefix) else value for key, value in tensors.items()}
         save_file(other, tmp_path / "other.safetensors")
         assert main(["--base", str(cached), "--train", "--logdir", str(tmp_path)]) == 2

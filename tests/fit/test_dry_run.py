@@ -110,9 +110,9 @@ def test_dropped_conditions_are_those_of_the_step() -> None:
         model._step(parts[0], "train")
         for i, clip in enumerate(seen_clips(model, parts[0], number)):
             frame = clip.frames[:, clip.draws.conditioning_frame]
-            assert given["sentences"][i] == ("" if clip.draws.sentence_dropped else clip.caption)
+            assert given["sentences"][i] == ("" if clip.draws.caption_dropped else clip.caption)
             assert torch.equal(given["images"][i], torch.zeros_like(frame) if clip.draws.image_dropped else frame)
-            dropped.add((clip.draws.sentence_dropped, clip.draws.image_dropped))
+            dropped.add((clip.draws.caption_dropped, clip.draws.image_dropped))
     assert len(dropped) >= 3, f"the clips show too few of the cases: {dropped}"
 
 

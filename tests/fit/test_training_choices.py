@@ -122,7 +122,7 @@ def test_frozen_halves_train_without_autocast(folder: Path, caplog: pytest.LogCa
     trained = train(folder, tree(folder, tuning={"frozen_precision": "bf16"}))
     assert trained["embedder.model.visual.conv1.weight"].dtype == torch.bfloat16
     told = next(record.getMessage() for record in caplog.records if "rounded" in record.getMessage())
-    assert "autoencoder, text tower, image tower rounded" in told, told
+    assert "autoencoder, text encoder, image encoder rounded" in told, told
     assert "--encoders" in told, f"how to get them back is missing: {told}"
     assert trained["model.diffusion_model.out.2.weight"].dtype == torch.float32
 
@@ -135,10 +135,10 @@ def test_random_frozen_parts_are_warned_of(folder: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.INFO):
         prepare_weights(model, setup, None, False)
     assert model.base_checkpoint == folder / "base.safetensors"
-    assert "the image tower is not trained" in caplog.text
+    assert "the image encoder is not trained" in caplog.text
     assert "the autoencoder is not trained" not in caplog.text
     assert "training full:" in caplog.text
-    assert "image tower: not in the file" in caplog.text
+    assert "image encoder: not in the file" in caplog.text
 
 
 def test_the_learning_rate_is_scaled_as_in_the_original(folder: Path) -> None:

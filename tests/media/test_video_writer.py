@@ -226,7 +226,7 @@ def test_interruption_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(video_writer, "check_pictures", fail)  # after the temporary file is complete
+    monkeypatch.setattr(video_writer, "check_frames", fail)  # after the temporary file is complete
     expected, message = (OutputError, "disk is full") if isinstance(error, OSError) else (KeyboardInterrupt, None)
     with pytest.raises(expected, match=message):
         write_video(smooth_video(3), tmp_path / name, 8)

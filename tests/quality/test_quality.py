@@ -114,7 +114,7 @@ def test_a_respect_that_one_lacks_is_left_out() -> None:
 
 
 def test_towers_that_do_not_agree_judge_no_prompt(tmp_path: Path) -> None:
-    """The embedded model's text tower was trained on with the network: its cosines with images are chance."""
+    """The embedded model's text encoder was trained on with the network: its cosines with images are chance."""
     pipe = DynamiCrafterPipeline.from_pretrained(write_small_model(tmp_path / "small"), device="cpu", dtype="fp32")
     result = pipe(picture(), "a cat", num_inference_steps=1)
     assert assess_videos(pipe, result, 8)[0].prompt_agreement is not None

@@ -3,7 +3,7 @@
     x_prev = sqrt(abar_prev) s_prev x_0 + sqrt(1 - abar_prev - sigma^2) eps + sigma noise          (eq. 12)
 
 The original ends at abar_prev = abar_0 (0.99915, not 1) and s_prev = s at the last visited step (not 1; VideoCrafter
-mends that, see `FinalScale`), and adds noise there too: with few steps and dynamic rescale the latents come out too
+fixes that, see `FinalScale`), and adds noise there too: with few steps and dynamic rescale the latents come out too
 small. `fix_final_step` ends at x_0 instead.
 """
 

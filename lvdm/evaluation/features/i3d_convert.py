@@ -33,10 +33,10 @@ COUNTER = "num_batches_tracked"
 _RENAMED = (
     (re.compile(r"^module\."), ""),
     (re.compile(r"^conv3d_0c_1x1\."), "logits."),
-    (re.compile(r"^(conv3d|mixed)_(?=\d)"), lambda found: f"{found[1].capitalize()}_"),
+    (re.compile(r"^(conv3d|mixed)_(?=\d)"), lambda match: f"{match[1].capitalize()}_"),
     (re.compile(r"\.batch3d\."), ".bn."),
     (re.compile(r"\.branch_0\."), ".b0."),
-    (re.compile(r"\.branch_([123])\.([01])\."), lambda found: f".b{found[1]}{'ab'[int(found[2])]}."),
+    (re.compile(r"\.branch_([123])\.([01])\."), lambda match: f".b{match[1]}{'ab'[int(match[2])]}."),
 )
 """From the keys of hassony2/kinetics_i3d_pytorch, and from those of data-parallel training, to ours."""
 
@@ -62,7 +62,7 @@ def convert_i3d(
 ) -> I3DConversion:
     """Write the weights in `source` to `destination`, a .safetensors file that `load_i3d` reads.
 
-    eps: of the batch normalisations. A TorchScript archive tells it; for a state dict it has to be given, because the
+    eps: of the batch normalisations. A TorchScript archive holds it; for a state dict it has to be given, because the
     same tensors with another eps are another network.
     Raises `CheckpointError` for files that are not I3D with 400 classes, and `OutputError` when nothing can be written.
     """
@@ -79,22 +79,22 @@ def convert_i3d(
         stored = read_checkpoint(source)
     if eps is None:
         raise CheckpointError(
-            f"{source} does not tell the eps of its batch normalisations; give it: VideoGPT and TATS use "
+            f"{source} does not hold the eps of its batch normalisations; give it: VideoGPT and TATS use "
             "i3d_pretrained_400.pt with 1e-5, the I3D of Kinetics (Sonnet) has 1e-3"
         )
     if not 0 < eps < 1:
         raise CheckpointError(f"eps should be a small number such as 1e-5 or 1e-3, it is {eps}")
     tensors = _native(source, stored)
-    found = I3DConversion(destination, eps, identity(tensors, eps), checkpoint_hash(source))
+    conversion = I3DConversion(destination, eps, identity(tensors, eps), checkpoint_hash(source))
     metadata = {
         "format": "pt",
         EPS_KEY: repr(eps),
-        TENSORS_KEY: found.tensors_sha256,
+        TENSORS_KEY: conversion.tensors_sha256,
         SOURCE_KEY: source.name,
-        SOURCE_HASH_KEY: found.source_sha256,
+        SOURCE_HASH_KEY: conversion.source_sha256,
     }
     write_safetensors(destination, tensors, metadata)
-    return found
+    return conversion
 
 
 def load_i3d(path: str | Path) -> tuple[I3D, str]:
@@ -159,15 +159,15 @@ def _renamed(key: str) -> str:
     return key
 
 
-def _eps_of(path: Path, code: Mapping[str, str], given: float | None) -> float | None:
-    """The eps in the program of an archive; `given` where it has none. Raises for several, and for another `given`."""
+def _eps_of(path: Path, code: Mapping[str, str], expected: float | None) -> float | None:
+    """The eps in the program of an archive; `expected` where it has none. Raises for several, and for others."""
     found = {float(number) for text in code.values() for pattern in _EPS for number in pattern.findall(text)}
     if len(found) > 1:
         raise CheckpointError(f"{path} normalises with several eps, {sorted(found)}; that is not I3D")
-    told = found.pop() if found else None
-    if told is not None and given is not None and told != given:
-        raise CheckpointError(f"{path} normalises with eps {told}, not with {given}; leave the eps out")
-    return given if told is None else told
+    stored = found.pop() if found else None
+    if stored is not None and expected is not None and stored != expected:
+        raise CheckpointError(f"{path} normalises with eps {stored}, not with {expected}; leave the eps out")
+    return expected if stored is None else stored
 
 
 def _examples(keys: list[str]) -> str:

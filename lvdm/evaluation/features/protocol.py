@@ -16,8 +16,8 @@ class LoadedClip:
     """Frames of one clip as the protocol chose them, and what it was made from.
 
     frames      uint8 (t, H, W, 3), at the protocol's size where it names one
-    fps         frames per second at which these frames are played; more than 0; None where nothing tells it
-    prompt      the sentence, "" without one
+    fps         frames per second at which these frames are played; more than 0; None where it is unknown
+    prompt      the prompt, "" without one
     image       uint8 (H, W, 3), the image that was animated, at the size of the frames; None without one
     last_image  the same for the image that an interpolation ends at
     """

@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 GROUP = "dynamicrafter.features"
 
-TOWERS_FILE = "clip.safetensors"
-"""Beside the embedded model: its towers as they were trained together, before the text tower followed the videos."""
+ENCODERS_FILE = "clip.safetensors"
+"""Beside the embedded model: its CLIP encoders as trained together, before the text encoder followed the videos."""
 
 I3D_LOGITS: Mapping[str, Literal["direct", "center-crop"]] = {
     "i3d-logits": "direct",
@@ -34,8 +34,8 @@ EXTRACTORS: Mapping[str, str] = {
     "stpyr-v1": "energies of gradients and changes over three scales; needs no weights",
     "i3d-logits": "the logits of I3D, by which FVD is defined; needs its weights",
     "i3d-logits[center-crop]": "the same of a square cut from the middle, as VideoGPT does",
-    "clip": "CLIP features of frames and prompts from the towers in a DynamiCrafter model; needs the model",
-    "tiny-clip": "the same from the towers of the embedded model, as they were trained together where these are there",
+    "clip": "CLIP features of frames and prompts from the encoders in a DynamiCrafter model; needs the model",
+    "tiny-clip": "the same from the encoders of the embedded model, as trained together where these are there",
 }
 """Ours, with what they are."""
 
@@ -57,7 +57,7 @@ def build_extractor(
     weights  its weight file: the converted I3D; for clip, the checkpoint to take instead of the one beside `model`
     model    for clip: a preset, a folder, a YAML or a checkpoint
     device   as `lvdm.device.choose_device` takes it; those without a network do not need it
-    Raises `ValueError` with the way out for an unknown name, and for weights that are missing or do not fit.
+    Raises `ValueError` with a hint for an unknown name, and for weights that are missing or do not fit.
     """
     if name in ("stpyr-v1", "tiny-clip") and weights is not None:
         raise UnknownExtractorError(f"{name} takes no weights, it was given {weights}")
@@ -77,26 +77,26 @@ def build_extractor(
 
 
 def _clip(name: str, weights: str | Path | None, model: str | Path | None, device: str) -> FeatureExtractor:
-    from lvdm.evaluation.features.clip_towers import ClipFeatures  # imports open_clip, which takes seconds
+    from lvdm.evaluation.features.clip_encoders import OpenClipFeatures  # imports open_clip, which takes seconds
     from lvdm.model_files import EMBEDDED, find_preset
 
     if name == "tiny-clip":
-        towers = find_preset(EMBEDDED).config.parent / TOWERS_FILE
-        if not towers.is_file():
+        encoders = find_preset(EMBEDDED).config.parent / ENCODERS_FILE
+        if not encoders.is_file():
             logger.warning(
-                "tiny-clip: %s is not there, so that the model's own towers are taken; its text tower was trained on "
-                "with the videos and agrees no more with the image tower: CLIPSIM tells nothing",
-                towers,
+                "tiny-clip: %s is not there, so that the model's encoders are taken; the text encoder was trained on "
+                "with the videos and agrees no more with the image encoder: CLIPSIM says nothing",
+                encoders,
             )
-            return ClipFeatures(EMBEDDED, device=device)
-        return ClipFeatures(EMBEDDED, towers, device)
+            return OpenClipFeatures(EMBEDDED, device=device)
+        return OpenClipFeatures(EMBEDDED, encoders, device)
     source = model if model is not None else weights
     if source is None:
         raise UnknownExtractorError(
-            "clip takes its towers from a DynamiCrafter model: name one (a preset such as 512, a folder, a YAML or a "
+            "clip takes its encoders from a DynamiCrafter model: name one (a preset such as 512, a folder, a YAML or a "
             "checkpoint), or use tiny-clip, which is that of the embedded model"
         )
-    return ClipFeatures(source, weights if model is not None else None, device)
+    return OpenClipFeatures(source, weights if model is not None else None, device)
 
 
 def _added() -> dict[str, EntryPoint]:

@@ -1,6 +1,6 @@
 """`stpyr-v1`: a space-time pyramid of energies, features of a clip that need no network and no download.
 
-They see what a picture network overlooks: noise, blur, flicker, jitter, shuffled, frozen or blended frames, a wrong
+They see what an image network overlooks: noise, blur, flicker, jitter, shuffled, frozen or blended frames, a wrong
 speed. A Frechet distance of them is called FD[stpyr-v1], and is comparable with nothing else.
 
 The definition is this file. A clip is reduced to `SIDE` x `SIDE` pixels by area and rounded to sixteenths of a grey
@@ -8,7 +8,7 @@ level. From there on the arithmetic is of whole numbers, and exact, up to the lo
 are the same bits in any batch, with any number of threads.
 
 Energies of different operators and scales go together from clip to clip, so that one of each kind is kept as it is and
-the others are told as ratios: a ratio hardly varies among good clips and moves far when a clip is spoilt.
+the others are given as ratios: a ratio hardly varies among good clips and moves far when a clip is spoilt.
 """
 
 from __future__ import annotations

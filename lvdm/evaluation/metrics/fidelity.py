@@ -25,7 +25,7 @@ FIRST_FRAME_PSNR = FrameMetric(
     name="first frame PSNR",
     unit="dB",
     better="higher",
-    meaning="The first frame against the input image, in decibels; equal pictures count as 100.",
+    meaning="The first frame against the input image, in decibels; equal images count as 100.",
     measure=lambda clip: frame_psnr(clip.frames[0], clip.image),
 )
 FIRST_FRAME_SSIM = FrameMetric(

@@ -13,11 +13,11 @@ from torch import Tensor
 from lvdm.evaluation.metrics.metric import FrameMetric
 from lvdm.quality.warping import lengths
 
-LEAST_STEP = 0.1 / 127.5
+MIN_STEP = 0.1 / 127.5
 """A tenth of a grey level, as distances of frames in [-1, 1]: below it, a frame is taken for the one before."""
-LEAST_AGREEMENT = 0.05
+MIN_AGREEMENT = 0.05
 """Below this, motion does not go on from one frame to the next."""
-LEAST_LENGTH = 1e-6
+MIN_LENGTH = 1e-6
 
 
 def distance(first: Tensor, second: Tensor) -> float:
@@ -33,8 +33,8 @@ def seam_ratio(video: Tensor) -> float:
     """
     steps = torch.tensor([distance(video[:, i], video[:, i + 1]) for i in range(video.shape[1] - 1)])
     step, seam = steps.median().item(), distance(video[:, -1], video[:, 0])
-    if step < LEAST_STEP:
-        return 0.0 if max(seam, steps.max().item()) < LEAST_STEP else math.nan
+    if step < MIN_STEP:
+        return 0.0 if max(seam, steps.max().item()) < MIN_STEP else math.nan
     return seam / step
 
 
@@ -49,7 +49,7 @@ def flow_continuity(flows: Tensor, seam: Tensor) -> float:
     if len(flows) < 2:
         return math.nan
     inside = _agreement(flows[:-1], flows[1:]).median().item()
-    if inside < LEAST_AGREEMENT:
+    if inside < MIN_AGREEMENT:
         return math.nan
     across = _agreement(torch.cat([flows[-1:], seam]), torch.cat([seam, flows[:1]]))
     return across.mean().item() / inside
@@ -59,7 +59,7 @@ def _agreement(first: Tensor, second: Tensor) -> Tensor:
     """(n, 2, H, W) and (n, 2, H, W) -> (n,) from 0 to 1; 1 where both rest everywhere."""
     apart = lengths(first - second).double().flatten(1).sum(dim=1)
     total = (lengths(first) + lengths(second)).double().flatten(1).sum(dim=1)
-    return torch.where(total > 0, 1 - apart / total.clamp(min=LEAST_LENGTH), torch.ones_like(total))
+    return torch.where(total > 0, 1 - apart / total.clamp(min=MIN_LENGTH), torch.ones_like(total))
 
 
 SEAM_RATIO = FrameMetric(

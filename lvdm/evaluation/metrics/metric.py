@@ -113,7 +113,7 @@ class FeatureMetric(Metric):
     """A metric of one clip out of a record of features.
 
     needs       the tensors that a record must have
-    min_frames  fewest frames of features that it takes
+    min_frames  minimum of frames of features that it takes
     detail      what its title has behind the extractor
     """
 
@@ -124,13 +124,13 @@ class FeatureMetric(Metric):
 
     def can_take(self, values: Values) -> bool:
         """Whether the record has all that the metric needs."""
-        return all(name in values and len(values[name]) >= self._least(name) for name in self.needs)
+        return all(name in values and len(values[name]) >= self._minimum(name) for name in self.needs)
 
     def title_of(self, extractor: str) -> str:
         """The title for features of this extractor."""
         return self.title(" ".join(filter(None, (extractor, self.detail))))
 
-    def _least(self, name: str) -> int:
+    def _minimum(self, name: str) -> int:
         return self.min_frames if name == "frames" else 0
 
 

@@ -37,7 +37,7 @@ def is_dynamic(flows: Tensor) -> bool:
 
 
 def smoothness(video: Tensor, flow: Flow) -> float:
-    """How well every second frame can be told from its two neighbours: (255 - mean |difference|) / 255, at most 1.
+    """How well every second frame is predicted by its two neighbours: (255 - mean |difference|) / 255, at most 1.
 
     VBench's motion smoothness, with the flow in the place of its interpolation network: the neighbours are moved
     half-way to each other, as Super SloMo does (Jiang et al. 2018, equation 4 at t = 1/2), and averaged.
@@ -72,7 +72,7 @@ DYNAMIC_DEGREE = FrameMetric(
 SMOOTHNESS = FrameMetric(
     name="motion smoothness",
     better="higher",
-    meaning="How well frames can be told from their neighbours. A still image has the best value.",
+    meaning="How well frames are predicted by their neighbours. A still image has the best value.",
     by_flow=True,
     measure=lambda clip: smoothness(clip.video, clip.flow),
 )

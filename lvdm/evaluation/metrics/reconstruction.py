@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lvdm.evaluation.metrics.metric import Metric, PairMetric
 from lvdm.psnr import psnr_of_each
 
-GIVEN = (0, -1)
+INPUT_FRAMES = (0, -1)
 """The frames that an interpolation starts and ends at."""
 
 PEAK = 255.0
@@ -27,45 +27,45 @@ K1, K2 = 0.01, 0.03
 
 
 class PairedDistance(Protocol):
-    """A perceptual distance of pictures, such as `lpips.Lpips`. `name` says which, as in LPIPS[alex]."""
+    """A perceptual distance of images, such as `lpips.Lpips`. `name` says which, as in LPIPS[alex]."""
 
     name: str
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """(n, 3, H, W) float32 pairs in [-1, 1] -> (n,), 0 for equal pictures."""
+        """(n, 3, H, W) float32 pairs in [-1, 1] -> (n,), 0 for equal images."""
 
 
-def interior(frames: Tensor, given: Sequence[int] = GIVEN) -> Tensor:
-    """`frames` (t, ...) without those at the indices `given`; raises `ValueError` if none is left."""
+def interior(frames: Tensor, input_frames: Sequence[int] = INPUT_FRAMES) -> Tensor:
+    """`frames` (t, ...) without those at the indices `input_frames`; raises `ValueError` if none is left."""
     length = len(frames)
-    outside = [index for index in given if not -length <= index < length]
+    outside = [index for index in input_frames if not -length <= index < length]
     if outside:
         raise ValueError(f"frames {outside} were not given: there are {length}")
-    taken = {index % length for index in given}
-    kept = [index for index in range(length) if index not in taken]
-    if not kept:
+    inputs = {index % length for index in input_frames}
+    others = [index for index in range(length) if index not in inputs]
+    if not others:
         raise ValueError(f"all {length} frames were given to the model, none is left to measure")
-    return frames[kept]
+    return frames[others]
 
 
-def ssim(made: Tensor, real: Tensor) -> Tensor:
+def ssim(frames: Tensor, real: Tensor) -> Tensor:
     """(t,) float64: the structural similarity of each frame, at most 1 (Wang et al., 2004).
 
-    Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, range 255, windows that lie inside the picture, and
+    Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, range 255, windows that lie inside the frame, and
     the mean over the three channels. Black against white gives C1 / (1 + C1) = 9.999e-05 in units of the range.
-    made, real: uint8 (t, H, W, 3), 11 pixels or more on each side.
+    frames, real: uint8 (t, H, W, 3), 11 pixels or more on each side.
     """
-    check_pairs(made, real)
-    if min(made.shape[1:3]) < WINDOW:
+    check_pairs(frames, real)
+    if min(frames.shape[1:3]) < WINDOW:
         raise ValueError(
-            f"SSIM needs frames of {WINDOW} pixels or more on each side, they are {tuple(made.shape[1:3])}"
+            f"SSIM needs frames of {WINDOW} pixels or more on each side, they are {tuple(frames.shape[1:3])}"
         )
-    return torch.stack([_ssim_of_frame(a, b) for a, b in zip(made, real, strict=True)])
+    return torch.stack([_ssim_of_frame(a, b) for a, b in zip(frames, real, strict=True)])
 
 
-def _ssim_of_frame(made: Tensor, real: Tensor) -> Tensor:
+def _ssim_of_frame(frame: Tensor, real: Tensor) -> Tensor:
     """(H, W, 3), (H, W, 3) -> ()."""
-    a, b = (frame.double().permute(2, 0, 1)[:, None] / PEAK for frame in (made, real))  # 3 1 H W
+    a, b = (image.double().permute(2, 0, 1)[:, None] / PEAK for image in (frame, real))  # 3 1 H W
     mean_a, mean_b = _blurred(a), _blurred(b)  # 3 1 H-10 W-10
     variances = _blurred(a * a) - mean_a**2 + _blurred(b * b) - mean_b**2
     covariance = _blurred(a * b) - mean_a * mean_b
@@ -88,14 +88,15 @@ def signed(frames: Tensor) -> Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def check_pairs(made: Tensor, real: Tensor) -> None:
+def check_pairs(frames: Tensor, real: Tensor) -> None:
     """Raise `ValueError` unless both are uint8 (t, H, W, 3) of one shape."""
-    for frames in (made, real):
-        if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != torch.uint8 or math.prod(frames.shape) == 0:
-            raise ValueError(f"frames should be uint8 (t, H, W, 3), they are {frames.dtype} {tuple(frames.shape)}")
-    if made.shape != real.shape:
+    for video in (frames, real):
+        if video.ndim != 4 or video.shape[-1] != 3 or video.dtype != torch.uint8 or math.prod(video.shape) == 0:
+            raise ValueError(f"frames should be uint8 (t, H, W, 3), they are {video.dtype} {tuple(video.shape)}")
+    if frames.shape != real.shape:
         raise ValueError(
-            f"frames of {tuple(made.shape)} cannot be compared with real ones of {tuple(real.shape)}: sample both alike"
+            f"frames of {tuple(frames.shape)} cannot be compared with real ones of {tuple(real.shape)}: "
+            "sample both alike"
         )
 
 

@@ -14,7 +14,7 @@ from lvdm.evaluation.metrics.loops import FLOW_CONTINUITY, SEAM_RATIO
 from lvdm.evaluation.metrics.metric import FeatureMetric, FrameMetric, MeasuredClip, Metric, PairMetric
 from lvdm.evaluation.metrics.motion import DYNAMIC_DEGREE, MOTION, SMOOTHNESS, WARPING_ERROR
 from lvdm.evaluation.metrics.reconstruction import (
-    GIVEN,
+    INPUT_FRAMES,
     LPIPS,
     PSNR,
     SSIM,
@@ -87,7 +87,7 @@ def higher_is_better(title: str) -> bool | None:
 
 
 def measures_id(flow: Flow) -> str:
-    """What a cache tells the numbers of `measure` by, such as v2-flow-v1."""
+    """What a cache names the numbers of `measure` by, such as v2-flow-v1."""
     return f"{FRAME_METRICS_VERSION}-{flow.id}"
 
 
@@ -108,16 +108,16 @@ def measure(clip: LoadedClip, flow: Flow) -> dict[str, float]:
 
 
 def reconstruction(
-    made: Tensor, real: Tensor, given: Sequence[int] = GIVEN, distances: Sequence[PairedDistance] = ()
+    frames: Tensor, real: Tensor, input_frames: Sequence[int] = INPUT_FRAMES, distances: Sequence[PairedDistance] = ()
 ) -> dict[str, float]:
     """Means over the frames that were not given, of `PAIR_METRICS`, and of the distances under their own names.
 
-    made, real: uint8 (t, H, W, 3). A frame that is equal counts as 100 decibels.
+    frames, real: uint8 (t, H, W, 3). A frame that is equal counts as 100 decibels.
     Raises `ValueError` for other frames, different shapes, and where all frames were given.
     """
-    inner_made, inner_real = interior(made, given), interior(real, given)
-    check_pairs(inner_made, inner_real)
-    values = {metric.title(): metric.measure(inner_made, inner_real) for metric in PAIR_METRICS}
+    inner, inner_real = interior(frames, input_frames), interior(real, input_frames)
+    check_pairs(inner, inner_real)
+    values = {metric.title(): metric.measure(inner, inner_real) for metric in PAIR_METRICS}
     for distance in distances:
-        values[distance.name] = distance(signed(inner_made), signed(inner_real)).double()
+        values[distance.name] = distance(signed(inner), signed(inner_real)).double()
     return {name: float(value.mean()) for name, value in values.items()}

@@ -34,7 +34,7 @@ def frame_consistency(frames: ArrayLike) -> float:
 
     Raises `ValueError` for fewer than two frames.
     """
-    return float(_neighbours(_frames(frames, least=2)).mean())
+    return float(_neighbours(_frames(frames, minimum=2)).mean())
 
 
 def image_similarities(frames: ArrayLike, image: ArrayLike) -> Array:
@@ -58,12 +58,12 @@ def perceptual_input_conformity(distances: ArrayLike) -> float:
     `distances` (t,) are those of any perceptual distance, 0 or more: DreamSim in the paper, else LPIPS or
     `cosine_distances`; the name of the result says which. Raises `ValueError` for no frames and for other values.
     """
-    found = np.asarray(distances, dtype=np.float64)
-    if found.ndim != 1 or len(found) == 0:
-        raise ValueError(f"there should be one distance for each frame, they are of shape {found.shape}")
-    if not (np.isfinite(found).all() and (found > -1e-6).all()):
-        raise ValueError(f"distances of frames should be 0 or more, they are {found.tolist()}")
-    return float(1 - found.mean())
+    array = np.asarray(distances, dtype=np.float64)
+    if array.ndim != 1 or len(array) == 0:
+        raise ValueError(f"there should be one distance for each frame, they are of shape {array.shape}")
+    if not (np.isfinite(array).all() and (array > -1e-6).all()):
+        raise ValueError(f"distances of frames should be 0 or more, they are {array.tolist()}")
+    return float(1 - array.mean())
 
 
 def i2v_similarity(frames: ArrayLike, image: ArrayLike) -> float:
@@ -73,7 +73,7 @@ def i2v_similarity(frames: ArrayLike, image: ArrayLike) -> float:
     0 (arXiv:2411.13503 and the suite's code of 2024). Raises `ValueError` for fewer than two frames.
     """
     to_image = image_similarities(frames, image).clip(min=0)
-    to_next = _neighbours(_frames(frames, least=2)).clip(min=0)
+    to_next = _neighbours(_frames(frames, minimum=2)).clip(min=0)
     return float(0.4 * to_image.max() + 0.3 * to_next.mean() + 0.3 * to_next.min())
 
 
@@ -83,7 +83,7 @@ def consistency(frames: ArrayLike) -> float:
     The mean over all frames but the first of (cos to the previous frame + cos to the first frame) / 2, where negative
     cosines count as 0 (arXiv:2311.17982). Raises `ValueError` for fewer than two frames.
     """
-    unit = _frames(frames, least=2)
+    unit = _frames(frames, minimum=2)
     to_first = (unit[1:] @ unit[0]).clip(0, 1)
     return float((_neighbours(unit).clip(min=0) + to_first).mean() / 2)
 
@@ -93,21 +93,21 @@ def _neighbours(unit: Array) -> Array:
     return np.asarray((unit[:-1] * unit[1:]).sum(axis=1).clip(-1, 1))
 
 
-def _frames(frames: ArrayLike, least: int = 1) -> Array:
-    found = np.asarray(frames, dtype=np.float64)
-    if found.ndim != 2:
-        raise ValueError(f"features of frames should be (frames, dimensions), they are {found.shape}")
-    if len(found) < least:
-        raise ValueError(f"this is measured in videos of {least} frames or more, not of {len(found)}")
-    return _unit(found, "frames")
+def _frames(frames: ArrayLike, minimum: int = 1) -> Array:
+    array = np.asarray(frames, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"features of frames should be (frames, dimensions), they are {array.shape}")
+    if len(array) < minimum:
+        raise ValueError(f"this is measured in videos of {minimum} frames or more, not of {len(array)}")
+    return _unit(array, "frames")
 
 
 def _vector(vector: ArrayLike, frames: ArrayLike, name: str) -> Array:
-    found = np.asarray(vector, dtype=np.float64)
+    array = np.asarray(vector, dtype=np.float64)
     dimensions = np.shape(frames)[-1]
-    if found.shape != (dimensions,):
-        raise ValueError(f"{name}: features of shape {found.shape} do not go with frames of {dimensions} dimensions")
-    return _unit(found, name)
+    if array.shape != (dimensions,):
+        raise ValueError(f"{name}: features of shape {array.shape} do not go with frames of {dimensions} dimensions")
+    return _unit(array, name)
 
 
 def _unit(vectors: Array, name: str) -> Array:

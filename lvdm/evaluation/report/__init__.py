@@ -1,1 +1,1 @@
-"""What a scoring and a comparison found, for people: rows for a terminal, Markdown, and one HTML page with pictures."""
+"""What a scoring and a comparison found, for people: rows for a terminal, Markdown, and one HTML page with charts."""

@@ -18,7 +18,7 @@ _FURTHEST = 0.015
 """The part of the clips at either end that is drawn on the edge if it lies beyond the rest."""
 
 _FAR = 4.0
-"""A still baseline this many times above everything else would squeeze the chart: it is told in words."""
+"""A still baseline this many times above everything else would squeeze the chart: it is stated in words."""
 
 Pair = tuple[str, float, float]
 """Id, motion and fidelity of a clip."""
@@ -74,7 +74,7 @@ def motion_scatter(results: Results, fidelity: str, motion: str) -> Figure | Non
         keys.append(Key("mean", "mean, with 95 % intervals", "ring"))
     text = "Further up keeps more of the input image, further right moves more."
     if still_value is not None:
-        text += " A video that stands still is perfect in the first and worthless in the second: read both."
+        text += " A static video is perfect in the first and worthless in the second: read both."
     if outside:
         text += f" {outside:,} far clips are drawn on the edge."
     return Figure(

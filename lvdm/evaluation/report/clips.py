@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lvdm.evaluation.clip_files import ClipSpec, Picture, load_clip, resize_frames
+from lvdm.evaluation.clip_files import ClipSpec, FrameScaling, load_clip, resize_frames
 from lvdm.evaluation.results import FAKE, Results, VideoRow
 from lvdm.media.contact_sheet import contact_sheet
 
@@ -50,7 +50,7 @@ def make_sheet(video: VideoRow, roots: Sequence[Path]) -> Sheet:
         return Sheet(video, missing=f"{video.video} was not found; give the manifest's folder as --videos-root")
     spec = ClipSpec(video.id, path, video.start, video.stride, video.frames, fps=1.0)  # the rate does not show
     try:
-        frames = load_clip(spec, Picture()).frames  # (t, H, W, 3)
+        frames = load_clip(spec, FrameScaling()).frames  # (t, H, W, 3)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split()).replace(str(path), video.video)
         return Sheet(video, missing=reason)
@@ -61,10 +61,10 @@ def make_sheet(video: VideoRow, roots: Sequence[Path]) -> Sheet:
     return Sheet(video, file.getvalue(), sheet.width)
 
 
-def _spread(there: int, wanted: int) -> list[int]:
-    """Up to `wanted` numbers below `there`, evenly spread, the first and the last among them."""
-    count = min(there, wanted)
-    return [round(position * (there - 1) / max(count - 1, 1)) for position in range(count)]
+def _spread(available: int, limit: int) -> list[int]:
+    """Up to `limit` numbers below `available`, evenly spread, the first and the last among them."""
+    count = min(available, limit)
+    return [round(position * (available - 1) / max(count - 1, 1)) for position in range(count)]
 
 
 def _shrink(frames: Tensor) -> Tensor:
@@ -72,4 +72,4 @@ def _shrink(frames: Tensor) -> Tensor:
     height, width = frames.shape[1:3]
     if height <= _SIDE:
         return frames
-    return resize_frames(frames, Picture("stretch", _SIDE, max(1, round(width * _SIDE / height)), antialias=True))
+    return resize_frames(frames, FrameScaling("stretch", _SIDE, max(1, round(width * _SIDE / height)), antialias=True))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from lvdm.evaluation.distances import LEAST
+from lvdm.evaluation.distances import MIN_DISTANCE_CLIPS
 from lvdm.evaluation.report.meaning import clip_measures, fidelity_measure, prompt_measure
 from lvdm.evaluation.report.number_format import format_number
 from lvdm.evaluation.report.tables import clips_label, reasons, set_label
-from lvdm.evaluation.resampling import LEAST_CLIPS
+from lvdm.evaluation.resampling import MIN_RANKED_CLIPS
 from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, Results
 
 
@@ -22,13 +22,15 @@ def verdicts(comparison: Comparison) -> list[str]:
     for verdict in ("B is better", "A is better", "separated", "not separated"):
         names = [row.name for row in comparison.differences if row.verdict == verdict]
         if names:
-            said = (
+            statement = (
                 "They differ, without one being better" if verdict == "separated" else verdict[0].upper() + verdict[1:]
             )
-            sentences.append(f"{said}: {', '.join(names)}.")
-    fewest = min((row.n for row in comparison.differences), default=LEAST_CLIPS)
-    if fewest < LEAST_CLIPS:
-        sentences.append(f"{fewest} pairs are too few for an interval of 95 %: fewer than {LEAST_CLIPS} rank nothing.")
+            sentences.append(f"{statement}: {', '.join(names)}.")
+    smallest = min((row.n for row in comparison.differences), default=MIN_RANKED_CLIPS)
+    if smallest < MIN_RANKED_CLIPS:
+        sentences.append(
+            f"{smallest} pairs are too few for an interval of 95 %: fewer than {MIN_RANKED_CLIPS} rank nothing."
+        )
     if comparison.differences and all(row.verdict == "not separated" for row in comparison.differences):
         sentences.append("Nothing separates the two: do not rank them.")
     return sentences
@@ -36,18 +38,18 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 def _without_distances(results: Results) -> list[str]:
     """Why distances that the protocol asks for are not there."""
-    asked = [metric for metric in ("frechet", "kernel") if metric in results.protocol.fields.get("metrics", ())]
+    distances = [metric for metric in ("frechet", "kernel") if metric in results.protocol.fields.get("metrics", ())]
     counts = {note.name: note.read for note in results.sets}
-    if not asked or min(counts.get(FAKE, 0), counts.get(REAL, 0)) >= LEAST:
+    if not distances or min(counts.get(FAKE, 0), counts.get(REAL, 0)) >= MIN_DISTANCE_CLIPS:
         return []
     if REAL not in counts:
         return ["There is no distance: give real clips (--real) to measure from."]
     there = ", ".join(f"{set_label(name)} {counts[name]:,}" for name in (FAKE, REAL))
-    return [f"There is no distance: it takes {LEAST} clips on each side, there are: {there}."]
+    return [f"There is no distance: it takes {MIN_DISTANCE_CLIPS} clips on each side, there are: {there}."]
 
 
 def _without_inputs(results: Results) -> list[str]:
-    """Which similarities that the protocol asks for are not there, as no clip of the manifest tells its inputs."""
+    """Which similarities that the protocol asks for are not there, as no clip of the manifest has its inputs."""
     if "similarity" not in results.protocol.fields.get("metrics", ()):
         return []
     names = [row.name for row in results.metrics if row.set == FAKE]

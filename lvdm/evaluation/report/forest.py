@@ -5,7 +5,7 @@ from __future__ import annotations
 from lvdm.evaluation.report import svg
 from lvdm.evaluation.report.number_format import format_interval, format_number, format_signed
 from lvdm.evaluation.report.plot import WIDTH, Figure
-from lvdm.evaluation.results import Comparison, Difference
+from lvdm.evaluation.results import Comparison, MetricDifference
 
 _ROW, _HEAD = 64.0, 26.0
 _MIDDLE, _REACH = WIDTH / 2, WIDTH / 2 - 14
@@ -32,7 +32,7 @@ def difference_charts(comparison: Comparison) -> list[Figure]:
     return charts
 
 
-def _chart(title: str, text: str, rows: list[Difference], sides: tuple[str, str]) -> Figure:
+def _chart(title: str, text: str, rows: list[MetricDifference], sides: tuple[str, str]) -> Figure:
     height = _HEAD + _ROW * len(rows)
     parts = [
         svg.label((0, 14), sides[0], "name"),
@@ -43,7 +43,7 @@ def _chart(title: str, text: str, rows: list[Difference], sides: tuple[str, str]
     return Figure(title, text, svg.drawing(WIDTH, height, f"{title}: paired differences", "".join(parts)))
 
 
-def _row(row: Difference, top: float) -> str:
+def _row(row: MetricDifference, top: float) -> str:
     """Name and verdict, the interval, and the numbers; what speaks for B lies on the right."""
     sign = -1 if row.higher_is_better is False else 1
     ends = [row.difference] if row.low is None or row.high is None else [row.low, row.high]

@@ -12,7 +12,7 @@ from lvdm.evaluation.metrics.similarity import CLIPSIM, I2V_SIMILARITY, IMAGE_SI
 from lvdm.evaluation.results import Results
 
 _FIDELITY = (PIC, IMAGE_SIMILARITY, I2V_SIMILARITY, FIRST_FRAME_PSNR)
-"""What tells best how a video keeps to its image, the best first."""
+"""What shows best how a video keeps to its image, the best first."""
 
 
 def sentence(name: str) -> str:
@@ -22,7 +22,7 @@ def sentence(name: str) -> str:
 
 
 def fidelity_measure(names: Iterable[str]) -> str | None:
-    """The measure that tells best how a video keeps to its image; None if none of them does."""
+    """The measure that shows best how a video keeps to its image; None if none of them does."""
     return _first(names, _FIDELITY)
 
 
@@ -42,5 +42,7 @@ def clip_measures(results: Results) -> list[str]:
 
 
 def _first(names: Iterable[str], metrics: Sequence[Metric]) -> str | None:
-    found = [(name, metric_of(name)) for name in names]
-    return next((name for wanted in metrics for name, metric in found if metric and metric.name == wanted.name), None)
+    known = [(name, metric_of(name)) for name in names]
+    return next(
+        (name for candidate in metrics for name, metric in known if metric and metric.name == candidate.name), None
+    )

@@ -1,4 +1,4 @@
-"""A report as one HTML file: the pictures first, then every number, then where they come from."""
+"""A report as one HTML file: the charts first, then every number, then where they come from."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _charts(results: Results) -> str:
         figures.append(motion_scatter(results, fidelity, motion))
     figures += [frame_curve(results, name) for name in dict.fromkeys(curve.name for curve in results.frame_curves)]
     figures += [size_curve(results, name) for name in dict.fromkeys(curve.name for curve in results.curves)]
-    return _figures("Pictures", figures)
+    return _figures("Charts", figures)
 
 
 def _comparison(comparison: Comparison, alone: bool) -> list[str]:
@@ -124,14 +124,14 @@ def _headings(name: str, motion: str | None) -> tuple[str, str]:
 def _card(sheet: Sheet, names: Sequence[str]) -> str:
     video = sheet.video
     if sheet.missing:
-        picture = f"<p class=missing>{escape(sheet.missing)}</p>"
+        image = f"<p class=missing>{escape(sheet.missing)}</p>"
     else:
         alt = f"frames of {video.id}"
-        picture = f'<img src="{data_uri(sheet.jpeg, "jpeg")}" width={sheet.width} alt="{escape(alt)}">'
+        image = f'<img src="{data_uri(sheet.jpeg, "jpeg")}" width={sheet.width} alt="{escape(alt)}">'
     numbers = "".join(f"<li>{escape(name)} <b>{format_number(video.values.get(name))}</b></li>" for name in names)
     prompt = f"<p class=prompt dir=auto>{escape(video.prompt)}</p>" if video.prompt else ""
     return (
-        f"<article class=card>{picture}<p class=id><b>{escape(video.id)}</b> <span>{escape(video.video)}</span></p>"
+        f"<article class=card>{image}<p class=id><b>{escape(video.id)}</b> <span>{escape(video.video)}</span></p>"
         f"{prompt}<ul class=numbers>{numbers}</ul></article>"
     )
 

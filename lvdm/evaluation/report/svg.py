@@ -15,7 +15,7 @@ Shape = Literal["dot", "ring", "diamond"]
 
 
 def drawing(width: float, height: float, title: str, content: str) -> str:
-    """A whole picture that scales to the width it is given. `title` is what a screen reader tells."""
+    """A whole chart that scales to the width of its place. `title` is what a screen reader says."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_number(width)} {_number(height)}" role="img">'
         f"<title>{escape(title)}</title>{content}</svg>"

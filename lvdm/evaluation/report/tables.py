@@ -33,7 +33,7 @@ def clips_label(name: str) -> str:
 
 
 def reasons(results: Results) -> list[str]:
-    """Every different reason why a value is unreliable; the tables tell them by their numbers, from 1 on."""
+    """Every different reason why a value is unreliable; the tables name them by their numbers, from 1 on."""
     return list(dict.fromkeys(reason for row in results.metrics for reason in _parts(row.unreliable)))
 
 

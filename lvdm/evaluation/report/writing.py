@@ -24,7 +24,7 @@ from lvdm.media.ownership import check_replaceable
 
 MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
 MARKDOWN_MARK = "<!-- dynamicrafter-report/1 -->"
-"""Tells a report of ours from a text of the user; the page has such a mark in its head."""
+"""Marks a report of ours, apart from a text of the user; the page has such a mark in its head."""
 
 
 @dataclass(frozen=True)

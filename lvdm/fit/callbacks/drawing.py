@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def can_be_sampled(trainer: pl.Trainer, model: pl.LightningModule, who: str) -> bool:
-    """Whether `model` is a video model that this process holds whole; tells why not where that may surprise."""
+    """Whether `model` is a video model that this process holds whole; reports why not where that may surprise."""
     if not isinstance(model, LatentVisualDiffusion):
         return False
     if weights_are_sharded(trainer):
@@ -40,7 +40,7 @@ def can_be_sampled(trainer: pl.Trainer, model: pl.LightningModule, who: str) -> 
         return False
     if model.config.drop_encoders:
         log.warning(
-            "%s draws nothing: drop_encoders left the autoencoder and the towers out of this training; export a "
+            "%s draws nothing: drop_encoders left the autoencoder and the CLIP encoders out of this training; export a "
             "checkpoint and use `dynamicrafter animate`",
             who,
         )
@@ -77,9 +77,9 @@ def undisturbed(trainer: pl.Trainer, model: pl.LightningModule, averaged: bool) 
 
 @contextmanager
 def forgiving(trainer: pl.Trainer, model: pl.LightningModule, what: str) -> Iterator[None]:
-    """Pictures are not worth a training: what fails in the block is logged, and training goes on.
+    """Images are not worth a training: what fails in the block is logged, and training goes on.
 
-    That is memory that does not suffice, and pictures that cannot be written or hold values that are not numbers.
+    That is memory that does not suffice, and images that cannot be written or hold values that are not numbers.
     """
     try:
         yield
@@ -110,8 +110,8 @@ class Drawer:
         request = GenerationRequest(_image(video), clip["caption"], seed=seed, index=index)
         last = {video.shape[1] - 1: video[None, :, -1]} if self.settings.mode == "interpolate" else {}
         with self._autocast():
-            pictures = {0: video[None, :, 0], **last}
-            conditions = self._runtime.conditions([request], self.settings, pictures, self._fs(clip))
+            images = {0: video[None, :, 0], **last}
+            conditions = self._runtime.conditions([request], self.settings, images, self._fs(clip))
             latents = self._runtime.sample([request], self.settings, conditions, None, None)
         num_frames = latents.shape[2]
         return gather_frames(self._runtime.decode([latents], num_frames, self.settings, None), num_frames)[0]

@@ -59,7 +59,7 @@ class DataFailures(pl.Callback):
             log.warning("%s", self.summary(everywhere))
 
     def summary(self, total: int) -> str:
-        """A sentence on all failures, and the worst files, a line each."""
+        """A line on all failures, and the worst files, a line each."""
         worst = sorted(self.names.items(), key=lambda item: -item[1])
         lines = [f"  {count} x {name}" for name, count in worst[: self.config.named]]
         if len(worst) > self.config.named:

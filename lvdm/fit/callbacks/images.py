@@ -15,7 +15,7 @@ from lvdm.config import LegacyOption
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
-from lvdm.fit.callbacks.pictures import log_text, log_video, step_folder
+from lvdm.fit.callbacks.media_logging import log_text, log_video, step_folder
 from lvdm.generation import GenerationSettings, Mode
 from lvdm.media.atomic import atomic_path
 from lvdm.media.video_writer import write_video
@@ -60,9 +60,9 @@ class ImageLoggerConfig:
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
-            "clamp": LegacyOption((True,), "pictures are clamped to the range that can be shown"),
-            "rescale": LegacyOption((True,), "pictures are brought from [-1, 1] to what can be shown"),
-            "save_dir": LegacyOption((None,), "pictures go to the run's folder"),
+            "clamp": LegacyOption((True,), "images are clamped to the range that can be shown"),
+            "rescale": LegacyOption((True,), "images are brought from [-1, 1] to what can be shown"),
+            "save_dir": LegacyOption((None,), "images go to the run's folder"),
         }
     )
 
@@ -100,34 +100,34 @@ class ImageLogger(pl.Callback):
         assert isinstance(pl_module, LatentVisualDiffusion)
         with forgiving(trainer, pl_module, "images"), undisturbed(trainer, pl_module, averaged=False):
             for number, clip in enumerate(clips_of(batch, pl_module, self.config.max_images)):
-                self._show(trainer, number, clip["caption"], self._pictures(trainer, pl_module, clip, number), clip)
+                self._show(trainer, number, clip["caption"], self._images(trainer, pl_module, clip, number), clip)
 
-    def _pictures(
+    def _images(
         self, trainer: pl.Trainer, model: LatentVisualDiffusion, clip: dict[str, Any], number: int
     ) -> dict[str, Tensor]:
         video = clip["video"]
         config = self.config.log_images_kwargs
         drawer = Drawer(trainer, model, config.settings(mode_of(model), video.shape[1]))
-        pictures = {
+        images = {
             "inputs": video,
             "image_condition": video[:, :1],
             "reconst": drawer.reconstruct(video).clamp(-1, 1),
         }
         if config.sample:
-            pictures["samples"] = drawer.sample(clip, seed=trainer.global_step, index=number).clamp(-1, 1)
-        return {name: picture for name, picture in pictures.items() if bool(torch.isfinite(picture).all())}
+            images["samples"] = drawer.sample(clip, seed=trainer.global_step, index=number).clamp(-1, 1)
+        return {name: image for name, image in images.items() if bool(torch.isfinite(image).all())}
 
     def _show(
-        self, trainer: pl.Trainer, number: int, caption: str, pictures: dict[str, Tensor], clip: dict[str, Any]
+        self, trainer: pl.Trainer, number: int, caption: str, images: dict[str, Tensor], clip: dict[str, Any]
     ) -> None:
         if not self.config.to_local:
             log_text(trainer, f"train/condition/{number}", caption)
-            for name, picture in pictures.items():
-                log_video(trainer, f"train/{name}/{number}", picture, max(clip["fps"], 1.0))
+            for name, image in images.items():
+                log_video(trainer, f"train/{name}/{number}", image, max(clip["fps"], 1.0))
             return
         folder = step_folder(trainer, "images")
-        for name, picture in pictures.items():
-            suffix = "mp4" if picture.shape[1] > 1 else "png"
-            write_video(picture, folder / f"{number}-{name}.{suffix}", max(clip["fps"], 1.0))
+        for name, image in images.items():
+            suffix = "mp4" if image.shape[1] > 1 else "png"
+            write_video(image, folder / f"{number}-{name}.{suffix}", max(clip["fps"], 1.0))
         with atomic_path(folder / f"{number}-condition.txt") as temporary:
             temporary.write_text(caption + "\n", encoding="utf-8")

@@ -71,10 +71,10 @@ class Pace:
         since, first = self._warm
         return (self.total - self.step) * (self.now - since) / (self.step - first)
 
-    def text(self, shown: Mapping[str, float]) -> str:
-        """One line: step, `shown` values, pace, time gone and left."""
+    def text(self, values: Mapping[str, float]) -> str:
+        """One line: step, `values`, pace, time gone and left."""
         parts = [f"step {self.step}/{self.total} ({self.step / self.total:.0%})" if self.total else f"step {self.step}"]
-        parts += [f"{name} {value:.4g}" for name, value in shown.items()]
+        parts += [f"{name} {value:.4g}" for name, value in values.items()]
         recent = self.recent()
         if recent:
             parts += [f"{recent[0]:.3g} s/it", f"{recent[1]:.3g} samples/s"]
@@ -146,7 +146,7 @@ class TrainingProgress(ProgressBar):
             self._show(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Say why the steps stand still."""
+        """Say why there are no steps."""
         if self._bar:
             self._bar.update(self._task, text=f"step {trainer.global_step}, validating")
 
@@ -158,7 +158,7 @@ class TrainingProgress(ProgressBar):
         """Leave the terminal as it was."""
         self._finish(trainer)
 
-    def shown(self, trainer: pl.Trainer) -> dict[str, float]:
+    def values(self, trainer: pl.Trainer) -> dict[str, float]:
         """The values beside the bar: logged with `prog_bar`, the learning rate, what was skipped or failed."""
         values = {name.rpartition("/")[2]: float(value) for name, value in trainer.progress_bar_metrics.items()}
         if trainer.optimizers:
@@ -173,7 +173,7 @@ class TrainingProgress(ProgressBar):
 
     def _show(self, trainer: pl.Trainer) -> None:
         self._shown_at, self._shown_step = self._now(), self._pace.step
-        text = self._pace.text(self.shown(trainer))
+        text = self._pace.text(self.values(trainer))
         if self._bar:
             self._bar.update(self._task, completed=self._pace.step, text=text)
         else:

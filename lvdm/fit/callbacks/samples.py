@@ -16,7 +16,7 @@ from torch import Tensor
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
-from lvdm.fit.callbacks.pictures import log_text, log_video, step_folder
+from lvdm.fit.callbacks.media_logging import log_text, log_video, step_folder
 from lvdm.fit.loggers import log_values
 from lvdm.generation import GenerationSettings
 from lvdm.media.atomic import write_json
@@ -58,7 +58,7 @@ class SampleLoggerConfig:
     def __post_init__(self) -> None:
         if self.every_n_steps < 0 or self.clips < 1:
             raise ValueError(f"every_n_steps must be 0 or more and clips 1 or more, not {self}")
-        GenerationSettings(**self._given())
+        GenerationSettings(**self._overrides())
 
     def settings(self, model: LatentVisualDiffusion, card: ModelCard | None, num_frames: int) -> GenerationSettings:
         """The settings that `model` is sampled with."""
@@ -71,9 +71,9 @@ class SampleLoggerConfig:
         if card is not None:
             names = ("num_inference_steps", "guidance_scale", "guidance_rescale", "eta", "timestep_spacing")
             values |= {name: getattr(card, name) for name in names}
-        return GenerationSettings(**values | self._given() | {"mode": mode_of(model), "num_frames": num_frames})
+        return GenerationSettings(**values | self._overrides() | {"mode": mode_of(model), "num_frames": num_frames})
 
-    def _given(self) -> dict[str, Any]:
+    def _overrides(self) -> dict[str, Any]:
         names = (
             "num_inference_steps",
             "guidance_scale",

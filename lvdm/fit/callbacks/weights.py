@@ -113,7 +113,7 @@ def _lerp(average: Tensor, current: Tensor, count: Tensor | int, *, weight: floa
 
 
 EXPORT_MARK = {"dynamicrafter.export": "training"}
-"""Metadata of exported weights, which tell them from other files at the place."""
+"""Metadata of exported weights, which distinguish them from other files at the place."""
 
 
 @dataclass(frozen=True)

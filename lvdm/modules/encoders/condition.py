@@ -1,6 +1,6 @@
-"""The sentence and image towers of CLIP (Radford et al. 2021), frozen, as open_clip builds them.
+"""The text and image encoders of CLIP (Radford et al. 2021), frozen, as open_clip builds them.
 
-Nothing is downloaded: a model checkpoint contains the weights of both towers.
+Nothing is downloaded: a model checkpoint contains the weights of both encoders.
 
 Only modules and parameters whose names are keys of the released checkpoints are used (`token_embedding`,
 `transformer.resblocks`, `visual.conv1` ...): those cannot change without breaking every stored CLIP. open_clip's own
@@ -63,7 +63,7 @@ def small_vocabulary_size() -> int:
 def clip_config(arch: str, model_cfg: Mapping[str, Any] | None) -> dict[str, Any]:
     """The open_clip configuration `{embed_dim, vision_cfg, text_cfg}`: `model_cfg` if given, else that named `arch`.
 
-    Raises ValueError for an unknown name, and for towers that are not CLIP's own vision and text transformers.
+    Raises ValueError for an unknown name, and for encoders that are not CLIP's own vision and text transformers.
     """
     if model_cfg is None and arch not in open_clip.list_models():  # open_clip would look for other names on the network
         raise ValueError(f"arch {arch!r} is not an open_clip architecture; the released models use 'ViT-H-14'")
@@ -74,7 +74,7 @@ def clip_config(arch: str, model_cfg: Mapping[str, Any] | None) -> dict[str, Any
         problem = f"lacks {sorted(missing)}" if missing else f"has unsupported {sorted(unknown)}"
         raise ValueError(f"the CLIP configuration {problem}; it should hold embed_dim, vision_cfg and text_cfg")
     if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
-        raise ValueError("towers from timm or Hugging Face are not supported, only CLIP's own transformers")
+        raise ValueError("encoders from timm or Hugging Face are not supported, only CLIP's own transformers")
     return config
 
 
@@ -95,38 +95,38 @@ def _run_blocks(blocks: Sequence[nn.Module], x: Tensor, mask: Tensor | None = No
     return x
 
 
-class _Tower(nn.Module):
-    """A CLIP model cut down to one tower, under the key `model`."""
+class _ClipEncoder(nn.Module):
+    """A CLIP model cut down to one encoder, under the key `model`."""
 
     def __init__(self, clip: Mapping[str, Any], freeze: bool) -> None:
         super().__init__()
         self.freeze = freeze
         self.model = open_clip.CLIP(**clip)
-        # A mask that is not in the state dict would stay without values when the tower is built on the meta device and
-        # then loaded; the text tower makes its own.
+        # A mask that is not in the state dict would stay without values when the encoder is built on the meta device
+        # and then loaded; the text encoder makes its own.
         self.model.attn_mask = None
         if freeze:
             self.requires_grad_(False).eval()
 
-    def train(self, mode: bool = True) -> _Tower:
-        """Training mode, except that a frozen tower stays in evaluation mode."""
+    def train(self, mode: bool = True) -> _ClipEncoder:
+        """Training mode, except that a frozen encoder stays in evaluation mode."""
         super().train(mode and not self.freeze)
         return self
 
 
-class FrozenOpenCLIPEmbedder(_Tower):
-    """Sentences to tokens (b, max_length, d), all positions, normalised by `ln_final`."""
+class FrozenOpenCLIPEmbedder(_ClipEncoder):
+    """Prompts to tokens (b, max_length, d), all positions, normalised by `ln_final`."""
 
     @dataclass(frozen=True)
     class Config:
-        """Which text tower, and what to read from it.
+        """Which text encoder, and what to read from it.
 
         arch         open_clip architecture, unless `model_cfg` gives one inline as `{embed_dim, vision_cfg, text_cfg}`
-        max_length   tokens per sentence; longer sentences are cut, shorter ones filled with token 0
-        freeze       False trains the tower along with the rest
+        max_length   tokens per prompt; longer prompts are cut, shorter ones filled with token 0
+        freeze       False trains the encoder along with the rest
         layer        "penultimate" leaves out the last block, as the released models do
         vocabulary   "small" is a vocabulary for small models: `text_cfg.vocab_size` must be `small_vocabulary_size()`
-        version, device   read from the original YAMLs and without effect: nothing is downloaded, and the tower lives
+        version, device   read from the original YAMLs and without effect: nothing is downloaded, and the encoder lives
                           where the model is put
         """
 
@@ -144,7 +144,7 @@ class FrozenOpenCLIPEmbedder(_Tower):
             context_length, size = text.get("context_length", 77), text.get("vocab_size", 49408)
             if not 3 <= self.max_length <= context_length:
                 raise ValueError(
-                    f"max_length = {self.max_length} does not fit the text tower; "
+                    f"max_length = {self.max_length} does not fit the text encoder; "
                     f"set 3 to {context_length}, its context_length"
                 )
             if size != tokenizer(self.vocabulary).vocab_size:
@@ -159,7 +159,7 @@ class FrozenOpenCLIPEmbedder(_Tower):
             return clip_config(self.arch, self.model_cfg)
 
     def __init__(self, config: Config) -> None:
-        # The image tower of open_clip.CLIP is dropped: a minimal one saves its 630 M random numbers.
+        # The image encoder of open_clip.CLIP is dropped: a minimal one saves its 630 M random numbers.
         unused = {"image_size": 32, "patch_size": 32, "width": 64, "head_width": 64, "layers": 1}
         super().__init__(config.clip | {"vision_cfg": unused}, config.freeze)
         self.config = config
@@ -168,7 +168,7 @@ class FrozenOpenCLIPEmbedder(_Tower):
     def tokenize(self, prompts: Sequence[str]) -> Tensor:
         """Token numbers (b, max_length), int64, on the CPU: start, the lower-cased words, end, then zeros.
 
-        A sentence that is too long is cut, and its last token is the end.
+        A prompt that is too long is cut, and its last token is the end.
         """
         return tokenizer(self.config.vocabulary)(list(prompts), context_length=self.config.max_length)
 
@@ -180,16 +180,16 @@ class FrozenOpenCLIPEmbedder(_Tower):
         return PromptReading(len(tokens) + 2, self.config.max_length, unread)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
-        """Token embeddings (b, max_length, d) of sentences; `""` is the empty sentence of classifier-free guidance."""
+        """Token embeddings (b, max_length, d) of prompts; `""` is the empty prompt of classifier-free guidance."""
         blocks = self.model.transformer.resblocks
         return self._embed(self.tokenize(prompts), blocks[:-1] if self.config.layer == "penultimate" else blocks)
 
     def pooled(self, prompts: Sequence[str]) -> Tensor:
-        """CLIP's sentence features (b, embed_dim), not normalised: the end token of all blocks, projected."""
+        """CLIP's text features (b, embed_dim), not normalised: the end token of all blocks, projected."""
         return self.pooled_tokens(self.tokenize(prompts))
 
     def pooled_tokens(self, tokens: Tensor) -> Tensor:
-        """`pooled` of the sentences whose `tokenize` is tokens (b, max_length)."""
+        """`pooled` of the prompts whose `tokenize` is tokens (b, max_length)."""
         x = self._embed(tokens, self.model.transformer.resblocks)
         end = tokens.argmax(dim=1).to(x.device)  # the end token has the highest number
         return x[torch.arange(len(x), device=x.device), end] @ self.model.text_projection
@@ -202,7 +202,7 @@ class FrozenOpenCLIPEmbedder(_Tower):
         return model.ln_final(_run_blocks(blocks, x, causal))
 
 
-class FrozenOpenCLIPImageEmbedderV2(_Tower):
+class FrozenOpenCLIPImageEmbedderV2(_ClipEncoder):
     """Images to all tokens (b, 1 + patches, width) of the last block, class token first; not normalised, not projected.
 
     The parameters of the text side, blocks excepted, are kept unused: the released checkpoints contain them.
@@ -210,10 +210,10 @@ class FrozenOpenCLIPImageEmbedderV2(_Tower):
 
     @dataclass(frozen=True)
     class Config:
-        """Which image tower.
+        """Which image encoder.
 
         arch        open_clip architecture, unless `model_cfg` gives one inline as `{embed_dim, vision_cfg, text_cfg}`
-        freeze      False trains the tower along with the rest
+        freeze      False trains the encoder along with the rest
         antialias   blur before an image is made smaller
         version, device, layer   read from the original YAMLs and without effect: all tokens are returned for any layer
         """
@@ -243,7 +243,7 @@ class FrozenOpenCLIPImageEmbedderV2(_Tower):
         del self.model.transformer
 
     def preprocess(self, image: Tensor) -> Tensor:
-        """Images (b, 3, H, W) in [-1, 1] to what the tower was trained on: (b, 3, *image_size), standardised, float32.
+        """Images (b, 3, H, W) in [-1, 1] to what it was trained on: (b, 3, *image_size), standardised, float32.
 
         The aspect ratio is not kept, and bicubic overshoot is not clamped, as in the original.
         """

@@ -86,7 +86,7 @@ class Resampler(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (b, n, embedding_dim): all tokens of the CLIP image tower."""
+        """x (b, n, embedding_dim): all tokens of the CLIP image encoder."""
         latents = self.latents.expand(x.shape[0], -1, -1).to(x.dtype)
         x = self.proj_in(x)
         for attention, ff in cast("Iterable[tuple[nn.Module, nn.Module]]", self.layers):

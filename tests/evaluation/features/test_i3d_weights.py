@@ -89,7 +89,7 @@ def test_keys_of_the_archive() -> None:
 
 
 def test_eps_is_never_assumed(state_dict_file: Path, folder: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"does not tell the eps.*1e-5.*1e-3"):
+    with pytest.raises(CheckpointError, match=r"does not hold the eps.*1e-5.*1e-3"):
         convert_i3d(state_dict_file, folder / "none.safetensors")
     with pytest.raises(CheckpointError, match="small number"):
         convert_i3d(state_dict_file, folder / "none.safetensors", eps=0.0)

@@ -55,7 +55,7 @@ def test_given_frames_are_not_counted() -> None:
     assert list(values) == ["PSNR[dB]", "SSIM"]
     assert values == reconstruction(copied, real)
     assert values["PSNR[dB]"] == pytest.approx(20 * math.log10(255 / 5))
-    assert reconstruction(made, real, given=())["PSNR[dB]"] != values["PSNR[dB]"]
+    assert reconstruction(made, real, input_frames=())["PSNR[dB]"] != values["PSNR[dB]"]
 
 
 def test_an_equal_frame_does_not_make_the_mean_infinite() -> None:
@@ -68,12 +68,12 @@ def test_an_equal_frame_does_not_make_the_mean_infinite() -> None:
 def test_interior() -> None:
     video = torch.arange(6)
     assert interior(video).tolist() == [1, 2, 3, 4]
-    assert interior(video, given=(0,)).tolist() == [1, 2, 3, 4, 5]
-    assert interior(video, given=(0, 0, 5, -1)).tolist() == [1, 2, 3, 4]
+    assert interior(video, input_frames=(0,)).tolist() == [1, 2, 3, 4, 5]
+    assert interior(video, input_frames=(0, 0, 5, -1)).tolist() == [1, 2, 3, 4]
     with pytest.raises(ValueError, match="all 2 frames were given"):
         interior(video[:2])
     with pytest.raises(ValueError, match=r"frames \[6\]"):
-        interior(video, given=(0, 6))
+        interior(video, input_frames=(0, 6))
 
 
 def test_a_distance_is_called_by_its_name() -> None:

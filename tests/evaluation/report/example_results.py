@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lvdm.evaluation.results import (
+    ClipProblem,
     Comparison,
     Curve,
-    Difference,
     ExtractorNote,
     FrameCurve,
+    MetricDifference,
     MetricRow,
-    Problem,
     ProtocolNote,
     Results,
     SetNote,
@@ -70,8 +70,8 @@ RESULTS = Results(
         FrameCurve("image similarity[tiny-clip]", "still", (1.0, 1.0, 1.0), (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
     ),
     problems=(
-        Problem("fake", "broken", "failed", f"not a readable video {HOSTILE}"),
-        Problem("fake", "short", "skipped", "has 3 frames, a clip needs 4"),
+        ClipProblem("fake", "broken", "failed", f"not a readable video {HOSTILE}"),
+        ClipProblem("fake", "short", "skipped", "has 3 frames, a clip needs 4"),
     ),
     devices=("cpu",),
     seeds={"protocol": 17},
@@ -84,11 +84,11 @@ COMPARISON = Comparison(
     a=RESULTS.sets[0],
     b=SetNote("fake", f"other {HOSTILE}", "12" * 32, 8, 8, 0, 0),
     differences=(
-        Difference(FD, 41.2, 30.1, -11.1, -15.0, -7.0, 6, False, "B is better"),
-        Difference(PIC, 0.925, 0.93, 0.005, -0.002, 0.012, 6, True, "not separated"),
-        Difference(PROMPT, 0.28, 0.26, -0.02, -0.03, -0.01, 6, True, "A is better"),
-        Difference(MOTION, 0.175, 0.25, 0.075, 0.05, 0.1, 6, None, "separated"),
-        Difference("dynamic degree[flow-v1]", 0.5, 0.5, 0.0, None, None, 6, None, "not separated"),
+        MetricDifference(FD, 41.2, 30.1, -11.1, -15.0, -7.0, 6, False, "B is better"),
+        MetricDifference(PIC, 0.925, 0.93, 0.005, -0.002, 0.012, 6, True, "not separated"),
+        MetricDifference(PROMPT, 0.28, 0.26, -0.02, -0.03, -0.01, 6, True, "A is better"),
+        MetricDifference(MOTION, 0.175, 0.25, 0.075, 0.05, 0.1, 6, None, "separated"),
+        MetricDifference("dynamic degree[flow-v1]", 0.5, 0.5, 0.0, None, None, 6, None, "not separated"),
     ),
     seeds={"protocol": 17},
     versions={"torch": "2.13.0"},

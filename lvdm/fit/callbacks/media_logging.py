@@ -1,4 +1,4 @@
-"""Pictures and videos of a run: to files, and small ones to its loggers."""
+"""Images and videos of a run: to files, and small ones to its loggers."""
 
 from __future__ import annotations
 

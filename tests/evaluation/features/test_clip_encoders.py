@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lvdm.checkpoint import CheckpointError
 from lvdm.checkpoint.sources import CheckpointFile
 from lvdm.config import ConfigError, load_model_config
-from lvdm.evaluation.features.clip_towers import ClipFeatures
+from lvdm.evaluation.features.clip_encoders import OpenClipFeatures
 from lvdm.evaluation.features.protocol import LoadedClip, Record
 
 PROMPTS = ("a red circle moves to the left", "the camera zooms in on a star")
@@ -27,8 +27,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def extractor(model: Path) -> ClipFeatures:
-    return ClipFeatures(model, device="cpu")
+def extractor(model: Path) -> OpenClipFeatures:
+    return OpenClipFeatures(model, device="cpu")
 
 
 def clip(seed: int, prompt: str = PROMPTS[0]) -> LoadedClip:
@@ -42,7 +42,7 @@ def batch(*records: Record) -> Record:
 
 
 @torch.no_grad()
-def test_features_are_those_of_the_model_of_unit_length(model: Path, extractor: ClipFeatures) -> None:
+def test_features_are_those_of_the_model_of_unit_length(model: Path, extractor: OpenClipFeatures) -> None:
     whole = load_model_config(model / "config.yaml").build()
     whole.load_state_dict(load_file(model / "model.safetensors"))
     one = clip(0)
@@ -62,7 +62,7 @@ def test_features_are_those_of_the_model_of_unit_length(model: Path, extractor: 
         torch.testing.assert_close(value.norm(dim=-1), torch.ones(value.shape[:-1]))
 
 
-def test_a_clip_is_the_same_bits_in_any_batch(extractor: ClipFeatures) -> None:
+def test_a_clip_is_the_same_bits_in_any_batch(extractor: OpenClipFeatures) -> None:
     records = [extractor.preprocess(clip(seed, prompt)) for seed, prompt in enumerate(PROMPTS)]
     together, alone = extractor(batch(*records)), extractor(batch(records[1]))
     for name, value in alone.items():
@@ -70,7 +70,7 @@ def test_a_clip_is_the_same_bits_in_any_batch(extractor: ClipFeatures) -> None:
     assert not torch.equal(together["text"][0], together["text"][1])
 
 
-def test_what_a_clip_lacks_has_no_features(extractor: ClipFeatures) -> None:
+def test_what_a_clip_lacks_has_no_features(extractor: OpenClipFeatures) -> None:
     record = extractor.preprocess(LoadedClip(clip(0).frames, fps=8.0))
     assert list(record) == ["frames"]
     assert list(extractor(batch(record))) == ["frames"]
@@ -84,26 +84,28 @@ def test_only_the_towers_are_read(model: Path, monkeypatch: pytest.MonkeyPatch) 
         return self._source.tensor(self.stored[key])
 
     monkeypatch.setattr(CheckpointFile, "__getitem__", recording)
-    ClipFeatures(model, device="cpu")
+    OpenClipFeatures(model, device="cpu")
     assert read
     assert {key.split(".")[0] for key in read} == {"cond_stage_model", "embedder"}
 
 
-def test_names_and_hashes(model: Path, extractor: ClipFeatures, tmp_path: Path) -> None:
+def test_names_and_hashes(model: Path, extractor: OpenClipFeatures, tmp_path: Path) -> None:
     assert extractor.id == "small-clip"
     assert extractor.dim == 32
     tensors = load_file(model / "model.safetensors")
     copy = tmp_path / "copy.safetensors"
     tensors["model.diffusion_model.out.2.bias"] += 1
     save_file(tensors, copy)
-    assert ClipFeatures(model, copy, "cpu").weights_sha256 == extractor.weights_sha256, "the denoiser has no part in it"
+    assert OpenClipFeatures(model, copy, "cpu").weights_sha256 == extractor.weights_sha256, (
+        "the denoiser has no part in it"
+    )
     tensors["embedder.model.visual.proj"] += 1
     save_file(tensors, copy)
-    assert ClipFeatures(model, copy, "cpu").weights_sha256 != extractor.weights_sha256
+    assert OpenClipFeatures(model, copy, "cpu").weights_sha256 != extractor.weights_sha256
 
 
 def test_the_embedded_model_has_towers() -> None:
-    extractor = ClipFeatures("tiny", device="cpu")
+    extractor = OpenClipFeatures("tiny", device="cpu")
     assert extractor.id == "tiny-clip"
     found = extractor(batch(extractor.preprocess(clip(3))))
     assert found["frames"].shape == (1, 5, extractor.dim)
@@ -114,15 +116,15 @@ def test_checkpoints_without_towers_are_refused(model: Path, tmp_path: Path) -> 
     tensors = load_file(model / "model.safetensors")
     pruned = tmp_path / "pruned.safetensors"
     save_file({key: value for key, value in tensors.items() if key.startswith("model.")}, pruned)
-    with pytest.raises(CheckpointError, match="pruned: it lacks the text tower and the image tower; name a full"):
-        ClipFeatures(model, pruned, "cpu")
+    with pytest.raises(CheckpointError, match="pruned: it lacks the text encoder and the image encoder; name a full"):
+        OpenClipFeatures(model, pruned, "cpu")
     save_file(tensors | {"embedder.model.visual.proj": torch.zeros(3, 3)}, pruned)
     with pytest.raises(CheckpointError, match=r"visual\.proj should be \(32, 32\), in the file it is \(3, 3\)"):
-        ClipFeatures(model, pruned, "cpu")
+        OpenClipFeatures(model, pruned, "cpu")
 
 
 def test_a_configuration_without_towers_is_refused(model: Path, tmp_path: Path) -> None:
     tree = {"model": small_yaml()["model"]["params"]["first_stage_config"]}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ConfigError, match="no towers"):
-        ClipFeatures(tmp_path / "config.yaml", model / "model.safetensors", "cpu")
+    with pytest.raises(ConfigError, match="no CLIP encoders"):
+        OpenClipFeatures(tmp_path / "config.yaml", model / "model.safetensors", "cpu")

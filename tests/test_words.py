@@ -1,0 +1,215 @@
+"""The private words that were replaced by those of the field do not come back: in names, options and messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+NOT_YET = (
+    "lvdm/cli/",
+    "lvdm/data/procedural",
+    "lvdm/generation",
+    "lvdm/jobs/",
+    "lvdm/models/carrier",
+    "lvdm/modules/carrier",
+    "lvdm/pipeline/",
+    "lvdm/plugins/",
+    "lvdm/request/",
+)
+"""How the paths of the rooms begin that still have private words; empty it."""
+
+WORDS = {
+    "sentence": "prompt (generation), caption (training)",
+    "picture": "image, frame",
+    "tower": "text encoder, image encoder",
+    "shelf": "activation offload",
+    "shelve": "activation offload",
+    "stock": "weights in host memory",
+    "leg": "forward pass, backward pass",
+    "contest": "best-of-N, comparison",
+    "rival": "candidate",
+    "settle": "select",
+    "settled": "selected",
+    "stranger": "unexpected key",
+    "recipe": "record, format",
+    "manieth": "frame interval",
+    "tell": "report, log",
+    "told": "reported, logged, given by",
+    "mend": "fix",
+    "fewest": "MIN_...",
+    "least": "MIN_...",
+    "rings": "cyclic loop",
+    "seam": "hook",
+}
+"""Word -> what the field says. Plurals in s count, too; the words of a name are between underscores or capitals."""
+
+PHRASES = {
+    "way out": "hint, fix",
+    "ways out": "hints",
+    "stands still": "static",
+    "stand still": "static",
+    "there and back": "forward pass, backward pass",
+    "put to work": "load to device",
+    "handed on": "streamed",
+    "kept region": "mask",
+    "regions that stay": "mask",
+    "weak guidance": "perturbed guidance",
+    "late weights": "second-stage UNet",
+    "early start": "truncated start",
+    "sentence alone": "text-to-video",
+}
+"""The same of several words, in messages; in names they are joined by underscores."""
+
+PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "shown", "taught"}
+"""No names for what lives longer than a few lines: functions, classes, parameters, fields, constants. A noun is."""
+
+ALLOWED = {
+    ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
+    ("lvdm/checkpoint/loading.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
+    ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
+    ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",
+    (
+        "lvdm/evaluation/metrics/loops.py",
+        "seam",
+    ): "where the end of a loop meets its beginning, of `seam ratio`",
+    ("lvdm/evaluation/metrics/metric.py", "seam"): "the flow from the last frame to the first, of the same metric",
+    ("lvdm/evaluation/report/findings.py", "sentence"): "the sentences of a report",
+    ("lvdm/evaluation/report/markdown.py", "sentence"): "the sentences of a report",
+    ("lvdm/evaluation/report/meaning.py", "sentence"): "the sentences of a report",
+    ("lvdm/evaluation/report/page.py", "sentence"): "the sentences of a report",
+    ("lvdm/evaluation/report/writing.py", "sentence"): "the sentences of a report",
+    ("lvdm/model_card.py", "tower"): "`towers_agree` is a key of cards that people have",
+    ("lvdm/model_files.py", "tower"): "the file given as `--towers`",
+}
+"""(file, word) -> why it is no private word there."""
+
+PLAIN = {"least": "at least", "tell": "", "leg": "", "seam": "", "stock": "", "rings": ""}
+"""Words that are private in names only: in a message they are English."""
+
+Hit = tuple[str, int, str, str]
+
+
+def parts_of(name: str) -> list[str]:
+    """The words of an identifier, in lower case."""
+    return [part.lower() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+
+
+def singular(word: str) -> str:
+    """The entry of `WORDS` that a word is, if any."""
+    return next((form for form in (word, word.removesuffix("s")) if form in WORDS), word)
+
+
+def names_of(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
+    """Line, name, and whether it lives long, of all that a file defines."""
+    module = tree.body if isinstance(tree, ast.Module) else []
+    fields = [node for cls in ast.walk(tree) if isinstance(cls, ast.ClassDef) for node in cls.body]
+    lasting = {
+        id(name)
+        for node in [*module, *fields]
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for name in ast.walk(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.lineno, node.name, True
+        elif isinstance(node, ast.arg):
+            yield node.lineno, node.arg, True
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.id, id(node) in lasting
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.lineno, node.attr, True
+
+
+def texts_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and text of every string that is a message or an option: it has a space or begins with dashes."""
+    documentation = {
+        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            text = node.value
+            if " " in text.strip() or text.startswith("--"):
+                yield node.lineno, text
+
+
+def hits(path: str, source: str) -> list[Hit]:
+    """Every private word of a file: (path, line, word, where it stands)."""
+    tree = ast.parse(source)
+    found: list[Hit] = []
+    for line, name, lasting in [(0, Path(path).stem, True), *names_of(tree)]:
+        parts = parts_of(name)
+        words = [singular(part) for part in parts if singular(part) in WORDS]
+        words += [phrase for phrase in PHRASES if f"_{phrase.replace(' ', '_')}_" in f"_{'_'.join(parts)}_"]
+        if lasting and name.strip("_").lower() in PARTICIPLES:
+            words.append(name.strip("_").lower())
+        found += [(path, line, word, name) for word in words]
+    for line, text in texts_of(tree):
+        lower = text.lower()
+        words = [singular(word) for word in re.findall(r"[a-z]+", lower)]
+        private = [word for word in words if word in WORDS and word not in PLAIN]
+        private += [phrase for phrase in PHRASES if phrase in lower]
+        found += [(path, line, word, text) for word in private]
+    return found
+
+
+def all_hits() -> list[Hit]:
+    """Those of the whole library, but for the rooms that are `NOT_YET` done."""
+    found = []
+    for path in sorted((ROOT / "lvdm").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith(NOT_YET):
+            found += hits(name, path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_private_words_do_not_come_back() -> None:
+    bad = [hit for hit in all_hits() if (hit[0], hit[2]) not in ALLOWED]
+    advice = {**WORDS, **PHRASES}
+    lines = [
+        f"{path}:{line}: {word!r} in {where!r}: write {advice.get(word, 'a noun')}" for path, line, word, where in bad
+    ]
+    assert not bad, "\n".join(["private words:", *lines])
+
+
+def test_no_honest_use_is_listed_that_is_gone() -> None:
+    used = {(path, word) for path, _, word, _ in all_hits()}
+    assert not set(ALLOWED) - used, "remove these from ALLOWED"
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("def read_pictures(): ...", ["picture"]),
+        ("class ClipTowers: ...", ["tower"]),
+        ("LEAST_CLIPS = 6", ["least"]),
+        ("def f(way_out): ...", ["way out"]),
+        ("def f(given): ...", ["given"]),
+        ("class A:\n    made: int", ["made"]),
+        ("def f():\n    found = 1\n    return found", []),
+        ("def f(run_id, legend, ringing): ...", []),
+        ("raise ValueError(f'{x} names no sentence')", ["sentence"]),
+        ("log.info('told by the file')", ["told"]),
+        ("option('--towers')", ["tower"]),
+        ("f(help='The way out.')", ["way out"]),
+        ("raise ValueError('at least 2')", []),
+        ("record['picture'] = 1", []),
+        ("def f():\n    'A picture.'", []),
+    ],
+)
+def test_the_check_sees_names_options_and_messages(source: str, words: list[str]) -> None:
+    assert [word for _, _, word, _ in hits("x.py", source)] == words
+
+
+def test_a_class_has_its_name_alone() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "lvdm").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    shared = {name: paths for name, paths in places.items() if len(paths) > 1 and name not in NAMED_ALIKE}
+    assert not shared, "one word, one thing: give each its own name"
