@@ -325,6 +325,7 @@ class Runtime(Residence):
     ) -> Tensor:
         """Frame 0 carried along, to and fro in loops, and the other given frames as they are."""
         carrier, count = self.model.frame_carrier, settings.num_frames
+        assert carrier is not None, "only a model with a carrier has anything carried"
         period = count if settings.long_video == "ring" else count - 1 if settings.mode == "loop" else None
         text = self._embed_texts([request.prompt for request in requests])
         strides = torch.full((len(requests),), fs, device=self.device)
