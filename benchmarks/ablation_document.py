@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, MetricDifference, MetricRow, Results
-from lvdm.generation import GenerationSettings
+from lvdm.request.settings import GenerationSettings
 
 INTRODUCTION = """\
 # What the two ways in for the image are worth

@@ -15,11 +15,11 @@ from torch import Tensor
 from lvdm.conditioning import Conditioning
 from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
-from lvdm.generation import GenerationSettings
 from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
+from lvdm.request.settings import GenerationSettings
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from allocator_peak import allocator_peak
 
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import load_model_config, load_yaml
+from lvdm.declaration.parameters import LongVideo
 from lvdm.media.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -36,7 +37,6 @@ from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
-from lvdm.request.parameters import LongVideo
 
 LENGTHS = (16, 64, 256)
 MID = {"model_channels": 64, "num_head_channels": 64}

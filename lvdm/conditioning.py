@@ -14,8 +14,8 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from lvdm.token_policy import IMAGE_TOKEN_POLICIES as IMAGE_TOKEN_POLICIES
-from lvdm.token_policy import check_image_token_policy as check_image_token_policy
+from lvdm.declaration.token_policy import IMAGE_TOKEN_POLICIES as IMAGE_TOKEN_POLICIES
+from lvdm.declaration.token_policy import check_image_token_policy as check_image_token_policy
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.config import ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
-from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
+from lvdm.request.settings import GenerationSettings
 from lvdm.suggestions import suggest
 
 CHECKPOINTS_VARIABLE = "DYNAMICRAFTER_CHECKPOINTS"

@@ -21,6 +21,7 @@ PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "lvdm.evaluation.flow": ("lvdm.quality.flow",),
         "lvdm.evaluation.quality": ("lvdm.quality.report", "lvdm.quality.generated", "lvdm.quality.ranking"),
         "lvdm.evaluation.warping": ("lvdm.quality.warping",),
+        "lvdm.generation": ("lvdm.request.settings", "lvdm.plugins.settings"),
         "lvdm.memory": ("lvdm.pipeline.memory",),
         "lvdm.model_loading": ("lvdm.pipeline.loading",),
         "lvdm.plugins.extension": ("lvdm.pipeline.extension",),

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.request.declaration import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
-from lvdm.request.layers import CLASSES, all_parameters
-from lvdm.request.parameters import (
+from lvdm.declaration.parameter import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
+from lvdm.declaration.parameters import (
     ExtendParameters,
     InputParameters,
     MachineParameters,
@@ -25,6 +24,7 @@ from lvdm.request.parameters import (
     RunParameters,
     SeedParameters,
 )
+from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
 KEYWORDS, PAGE = ROOT / "lvdm/request/keywords.py", ROOT / "docs/parameters.md"
@@ -50,7 +50,7 @@ from typing import Literal, TypedDict
 INTRODUCTION = """# Parameters
 
 Every parameter of a generation. This page is made by `python -m scripts.write_parameters` from the declarations in
-`lvdm/request/parameters.py` and beside it; a test keeps it true.
+`lvdm/declaration/parameters.py` and beside it; a test keeps it true.
 
 - The name is the keyword argument in Python (`lvdm.jobs.run.make_videos`, `lvdm.jobs.extend.plan_extension`; settings
   also of `DynamiCrafterPipeline`), the column of a list (`--prompts`; not those marked "run"), the name in records and

@@ -11,9 +11,9 @@ import pytest
 
 from lvdm.cli.errors import WRONG_INPUT, report_error
 from lvdm.config import ConfigError, load_yaml
+from lvdm.declaration.options import parse_spec
 from lvdm.documents import MAX_DEPTH, DocumentError, parse_json, parse_yaml, read_json, read_yaml, short_text
 from lvdm.fit.training_setup import load_training_setup
-from lvdm.request.options import parse_spec
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from lvdm.config import ConfigError
-from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, ModelCard
 from lvdm.motion_levels import BEYOND, MotionLevel, candidate_levels, level_at, placed_levels, rising_levels
+from lvdm.request.settings import GenerationSettings
 
 CARD = {"name": "own", "height": 64, "width": 64, "fs_meaning": "stride", "fs_min": 1, "fs_max": 3, "fs_default": 2}
 CONFIGS = Path(__file__).parent.parent / "configs"

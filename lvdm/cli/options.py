@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lvdm.request.declaration import Declared
+from lvdm.declaration.parameter import Declared
 from lvdm.request.layers import all_parameters
 
 PLACES = ("image", "end_image")

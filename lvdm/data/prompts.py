@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.declaration.parameter import Declared, known_name
 from lvdm.errors import UserError
-from lvdm.request.declaration import Declared, known_name
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 

@@ -17,9 +17,17 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
 from lvdm.data.clips import ClipSize
 from lvdm.data.video_header import probe_size
+from lvdm.declaration.parameter import current_names, parameters_of
+from lvdm.declaration.parameters import (
+    ExtendParameters,
+    InputParameters,
+    MachineParameters,
+    ModelParameters,
+    OutputParameters,
+    RunParameters,
+    SeedParameters,
+)
 from lvdm.documents import read_json
-from lvdm.generation import GenerationSettings
-from lvdm.generation_effects import Circumstances, effective
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import suffix_of
 from lvdm.jobs.run import Load, ProgressOf, also_kept
@@ -32,19 +40,11 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
 from lvdm.plugins.scaling import plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
-from lvdm.request.declaration import current_names, parameters_of
+from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
-from lvdm.request.parameters import (
-    ExtendParameters,
-    InputParameters,
-    MachineParameters,
-    ModelParameters,
-    OutputParameters,
-    RunParameters,
-    SeedParameters,
-)
+from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)

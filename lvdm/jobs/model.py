@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from lvdm.checkpoint.parts import TEXT_TOWER, TOWERS, Part, part_of
 from lvdm.config import load_model_config
+from lvdm.declaration.parameters import MachineParameters, ModelParameters
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, ModelIdentity, card_for, find_model, find_preset, identify
-from lvdm.request.parameters import MachineParameters, ModelParameters
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Protocol, Unpack
 
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
-from lvdm.generation import MAX_FRAMES
+from lvdm.declaration.parameter import parameters_of
+from lvdm.declaration.parameters import (
+    MachineParameters,
+    MemoryParameters,
+    ModelParameters,
+    OutputParameters,
+    RunParameters,
+)
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
@@ -18,18 +25,11 @@ from lvdm.jobs.replay import changed_values, check_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
 from lvdm.media.ownership import check_video_replaceable, record_stem
 from lvdm.media.video_writer import check_fps, check_output
-from lvdm.request.declaration import parameters_of
 from lvdm.request.digest import FileSpec
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
-from lvdm.request.parameters import (
-    MachineParameters,
-    MemoryParameters,
-    ModelParameters,
-    OutputParameters,
-    RunParameters,
-)
+from lvdm.request.settings import MAX_FRAMES
 
 logger = logging.getLogger(__name__)
 

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint import checkpoint_hash
+from lvdm.declaration.parameter import current_names
 from lvdm.documents import read_json, shown
-from lvdm.generation import GenerationSettings
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
 from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
-from lvdm.request.declaration import current_names
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
 from lvdm.request.layers import DERIVED, Values, checked
+from lvdm.request.settings import GenerationSettings
 from lvdm.versions import versions
 
 if TYPE_CHECKING:

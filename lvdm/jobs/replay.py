@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
+from lvdm.declaration.options import as_text
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import Record
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.request.digest import InputFile
 from lvdm.request.layers import Values, all_parameters
-from lvdm.request.options import as_text
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.content_hash import content_hash
-from lvdm.generation import GenerationSettings, choose_fs
-from lvdm.generation_effects import Circumstances, effective
+from lvdm.declaration.parameters import InputParameters, SeedParameters
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
@@ -19,8 +18,9 @@ from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts
 from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
+from lvdm.request.effects import Circumstances, effective
 from lvdm.request.layers import Values
-from lvdm.request.parameters import InputParameters, SeedParameters
+from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.generation import GenerationSettings
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
@@ -32,6 +31,7 @@ from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
 from lvdm.request.keywords import RequestKeywords
+from lvdm.request.settings import GenerationSettings
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from lvdm.generation import GenerationSettings
 from lvdm.model_card import ModelCard
 from lvdm.plugins.conflicts import check_methods
 from lvdm.plugins.methods.prompt_travel import check_starts
+from lvdm.request.settings import GenerationSettings
 
 MAX_PROMPT = 2000
 """Characters of the longest prompt; the text tower reads 77 tokens, so that more is taken for a mistake."""

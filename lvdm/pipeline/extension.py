@@ -19,7 +19,6 @@ from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.samplers import Inpainting
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
-from lvdm.generation import GenerationSettings
 from lvdm.media.images import fit_image
 from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -28,6 +27,7 @@ from lvdm.plugins.conflicts import claims_of
 from lvdm.plugins.method import Hold
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 from lvdm.progress import ProgressCallback
+from lvdm.request.settings import GenerationSettings
 
 LEVELS = 127.5
 """Grey levels (0 to 255) in one unit of a video in [-1, 1]."""

@@ -12,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.device import Precision
-from lvdm.generation import MAX_FRAMES, GenerationSettings
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
 from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
 from lvdm.pipeline.results import GenerationRequest
+from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 from lvdm.sizes import choose_size, explain_size
 
 

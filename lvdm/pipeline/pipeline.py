@@ -27,7 +27,6 @@ from lvdm.device import (
 )
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.errors import OutOfMemoryError
-from lvdm.generation import GenerationSettings
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import to_image
 from lvdm.media.masks import MaskSource, to_masks
@@ -51,6 +50,7 @@ from lvdm.pipeline.stages import (
 )
 from lvdm.progress import ProgressCallback
 from lvdm.request.keywords import GenerationKeywords
+from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from lvdm.content_hash import content_hash, hash_bytes
 from lvdm.device import synchronize
-from lvdm.generation import GenerationSettings
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.video_writer import to_uint8
 from lvdm.modules.encoders.condition import PromptReading
 from lvdm.plugins.registry import method_files
 from lvdm.request.digest import InputFile
+from lvdm.request.settings import GenerationSettings
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
 

@@ -18,7 +18,6 @@ from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
-from lvdm.generation import GenerationSettings
 from lvdm.models.training_inputs import LeftOut
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks
@@ -29,6 +28,7 @@ from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 from lvdm.plugins.registry import GENERATION, SAMPLING, make_methods
 from lvdm.plugins.scaling import Plan
 from lvdm.progress import ProgressCallback, report_progress
+from lvdm.request.settings import GenerationSettings
 
 logger = logging.getLogger(__name__)
 

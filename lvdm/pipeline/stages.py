@@ -19,7 +19,6 @@ from lvdm.conditioning import Conditioning
 from lvdm.device import peak_memory
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.documents import shown
-from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
@@ -49,6 +48,7 @@ from lvdm.plugins.scaling import Plan, plan_scale
 from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.progress import ProgressCallback, report_progress
 from lvdm.psnr import psnr
+from lvdm.request.settings import GenerationSettings, choose_fs
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from torch import Tensor
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.timesteps import make_timesteps
-from lvdm.generation import GenerationSettings
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.pipeline.runtime import Runtime, guide
 from lvdm.plugins.fifo import FIFO
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 from lvdm.progress import ProgressCallback, report_progress
+from lvdm.request.settings import GenerationSettings
 
 
 def for_windows(settings: GenerationSettings, window: int) -> GenerationSettings:

@@ -11,12 +11,12 @@ from lvdm.plugins.registry import active_methods
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 def sample_repeatedly(
-    settings: GenerationSettings, plugins: Sequence[Plugin], sample: Callable[[Sequence[Plugin]], Any]
+    settings: MethodSettings, plugins: Sequence[Plugin], sample: Callable[[Sequence[Plugin]], Any]
 ) -> Any:
     """The latents of `sample`, called again with those of the call before as often as a method wants it."""
     latents = sample(plugins)
@@ -27,7 +27,7 @@ def sample_repeatedly(
 
 
 def finish_parts(
-    settings: GenerationSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor], kept: Tensor | None = None
+    settings: MethodSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor], kept: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Decoded videos in parts (b, 3, k, H, W), with what methods do to decoded frames.
 

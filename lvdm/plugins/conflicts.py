@@ -16,7 +16,7 @@ from lvdm.plugins.method import Hold, Method, Need, When
 from lvdm.plugins.registry import active_methods, methods
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
+    from lvdm.plugins.settings import MethodSettings
 
 _TO_AN_END = frozenset({Need.IMAGE, Need.LATER_IMAGE, Need.WHOLE_CLIP, Need.WHOLE_LAYERS})
 PROVIDED: Mapping[str, frozenset[Need]] = MappingProxyType(
@@ -76,7 +76,7 @@ class Exclusion:
     because: str
 
 
-def claims_of(settings: GenerationSettings, inputs: Iterable[str] = ()) -> list[Claim]:
+def claims_of(settings: MethodSettings, inputs: Iterable[str] = ()) -> list[Claim]:
     """The claims of all methods that settings and inputs ask for."""
     return [claim for method in active_methods(settings, inputs) for claim in _claims(method, settings)]
 
@@ -99,7 +99,7 @@ def lacking_in(mode: str, claims: Sequence[Claim]) -> Iterator[Exclusion]:
             yield Exclusion(claim.method, mode, _missing(claim.what, [claim.label], mode))
 
 
-def check_methods(settings: GenerationSettings, mode: str, inputs: Iterable[str] = ()) -> None:
+def check_methods(settings: MethodSettings, mode: str, inputs: Iterable[str] = ()) -> None:
     """Raise `ValueError` for methods that are not possible in `mode`, or together."""
     claims = claims_of(settings, inputs)
     lacking = [(need, mode) for need in Need if need not in PROVIDED[mode]]
@@ -114,14 +114,14 @@ def check_methods(settings: GenerationSettings, mode: str, inputs: Iterable[str]
             raise ValueError(_shared(hold, names))
 
 
-def check_alone(settings: GenerationSettings) -> None:
+def check_alone(settings: MethodSettings) -> None:
     """Raise `ValueError` for values of a method that are not possible by themselves."""
     for method in methods().values():
         if method.check is not None:
             method.check(settings)
 
 
-def _claims(method: Method, settings: GenerationSettings | None = None) -> Iterator[Claim]:
+def _claims(method: Method, settings: MethodSettings | None = None) -> Iterator[Claim]:
     """Those of a method under `settings`; None: of any."""
     for claim in (*method.needs, *method.holds):
         what, label = (claim.what, claim.label) if isinstance(claim, When) else (claim, method.label)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lvdm.conditioning import Conditioning
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.scaling import Plan
+    from lvdm.plugins.settings import MethodSettings
 
 
 class PromptedRequest(Protocol):
@@ -45,14 +45,14 @@ class MethodContext:
     clip_conditions  (requests, settings, pictures) -> the conditions of another clip
     """
 
-    settings: GenerationSettings
+    settings: MethodSettings
     requests: Sequence[Any]
     model: Any
     embed_texts: Callable[[Sequence[str]], Tensor]
     unet_weights: Callable[[str], Mapping[str, Tensor]]
     encode_video: Callable[[Iterable[Tensor]], Tensor]
     image_latents: Callable[[Mapping[int, Tensor]], Tensor]
-    clip_conditions: Callable[[Sequence[Any], GenerationSettings, Mapping[int, Tensor]], tuple[Conditioning, ...]]
+    clip_conditions: Callable[[Sequence[Any], MethodSettings, Mapping[int, Tensor]], tuple[Conditioning, ...]]
     shelf: str = "device"
     moves: bool = False
     conditions: Sequence[Conditioning] = ()
@@ -74,6 +74,6 @@ class Finishing:
     kept      (b, 1 or t, H, W) in [0, 1], 1 where the picture of frame 0 stays; None for nowhere
     """
 
-    settings: GenerationSettings
+    settings: MethodSettings
     pictures: Mapping[int, Tensor]
     kept: Tensor | None = None

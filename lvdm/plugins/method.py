@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvdm.generation import GenerationSettings
-    from lvdm.generation_effects import Circumstances
     from lvdm.plugins.context import Finishing, MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 GROUP = "Plug-ins"
 """Of their parameters in `--help`."""
 
-Test = Callable[["GenerationSettings"], bool]
+Test = Callable[["MethodSettings"], bool]
 
 
 class Need(Enum):
@@ -93,12 +92,28 @@ class When:
 
 
 @dataclass(frozen=True)
+class Circumstances:
+    """What decides on an effect besides the settings.
+
+    trained_frames  of the model
+    prompt          of the video
+    same_shape      whether every image has the shape of the video already
+    reads_images    whether the model reads image tokens of its own for each frame
+    """
+
+    trained_frames: int
+    prompt: str = ""
+    same_shape: bool = False
+    reads_images: bool = True
+
+
+@dataclass(frozen=True)
 class Idle:
     """A parameter that is as good as `neutral` while `when` holds, and why."""
 
     name: str
     neutral: Any
-    when: Callable[[GenerationSettings, Circumstances], bool]
+    when: Callable[[MethodSettings, Circumstances], bool]
     because: str
 
 
@@ -138,9 +153,9 @@ class Method:
     holds: tuple[Hold | When, ...] = ()
     denies: tuple[Need, ...] = ()
     make: Callable[[MethodContext], Sequence[Plugin]] = nothing_made
-    repeat: Callable[[GenerationSettings], Sequence[Callable[[Tensor], Plugin]]] | None = None
+    repeat: Callable[[MethodSettings], Sequence[Callable[[Tensor], Plugin]]] | None = None
     finish: Callable[[Finishing, Iterator[Tensor]], Iterator[Tensor]] | None = None
-    check: Callable[[GenerationSettings], None] | None = None
-    check_files: Callable[[GenerationSettings], None] | None = None
+    check: Callable[[MethodSettings], None] | None = None
+    check_files: Callable[[MethodSettings], None] | None = None
     idle: tuple[Idle, ...] = ()
     files: tuple[str, ...] = ()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lvdm.declaration.options import Spec, write_options
 from lvdm.plugins.methods.scale import MAX_FACTOR, Auto, FreeScaleOptions, Off, Options, ScaleOptions, parse_scale
-from lvdm.request.options import Spec, write_options
 
 if TYPE_CHECKING:
     from lvdm.plugins.hooks import Plugin

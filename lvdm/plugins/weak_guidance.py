@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
+from lvdm.declaration.options import Spec
 from lvdm.diffusion.guidance import Branches, Denoiser, weak_model_guidance
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
@@ -29,7 +30,6 @@ from lvdm.modules.hooks import LayerHooks, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
 from lvdm.plugins.hooks import Hooks, Samples, attention_layers
 from lvdm.plugins.methods.weak import WeakOptions, parse_weak
-from lvdm.request.options import Spec
 
 
 @dataclass(frozen=True)

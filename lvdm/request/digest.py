@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.declaration.options import as_text
+from lvdm.declaration.parameter import parameters_of
 from lvdm.plugins.registry import method_files
-from lvdm.request.declaration import parameters_of
 from lvdm.request.layers import SPEED
-from lvdm.request.options import as_text
 
 RESOLVED_ELSEWHERE = (*SPEED, "height", "width", "scale", *method_files())
 """Settings that facts have in another form: as `fs`, as a size, as a plan, as hashes of files."""

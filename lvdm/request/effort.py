@@ -10,8 +10,8 @@ import types
 from collections.abc import Container, Mapping
 from typing import Any
 
+from lvdm.declaration.parameters import Effort
 from lvdm.request.layers import all_parameters
-from lvdm.request.parameters import Effort
 
 EFFORTS: Mapping[Effort, Mapping[str, Any]] = types.MappingProxyType(
     {

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lvdm.plugins.all_parameters import MethodParameters
-from lvdm.request.declaration import Declared, known_name, parameters_of
-from lvdm.request.parameters import (
+from lvdm.declaration.parameter import Declared, known_name, parameters_of
+from lvdm.declaration.parameters import (
     ExtendParameters,
     InputParameters,
     MachineParameters,
@@ -25,6 +24,7 @@ from lvdm.request.parameters import (
     SeedParameters,
     SizeParameters,
 )
+from lvdm.plugins.all_parameters import MethodParameters
 
 Layer = Literal["preset", "record", "row", "typed"]
 

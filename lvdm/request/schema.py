@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from lvdm.request.declaration import ALL_MODES, GROUPS, Declared, known_name
+from lvdm.declaration.options import as_text
+from lvdm.declaration.parameter import ALL_MODES, GROUPS, Declared, known_name
 from lvdm.request.layers import all_parameters
-from lvdm.request.options import as_text
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

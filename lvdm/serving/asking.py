@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.declaration.parameter import ALL_MODES, known_name
+from lvdm.declaration.parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
 from lvdm.jobs.plan import suffix_of
 from lvdm.media.images import load_image
-from lvdm.request.declaration import ALL_MODES, known_name
 from lvdm.request.layers import all_parameters, check_mode, checked
-from lvdm.request.parameters import OutputParameters
 from lvdm.serving.models import ListedModel
 from lvdm.serving.settings import Limits
 

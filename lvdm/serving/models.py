@@ -9,12 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lvdm.declaration.parameter import known_name
 from lvdm.jobs.model import ChosenModel
 from lvdm.media.file_names import check_name
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, PRESETS, ModelFiles, card_for, find_model
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.request.declaration import known_name
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lvdm.declaration.parameter import known_name
 from lvdm.documents import cut_line
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
-from lvdm.request.declaration import known_name
 from lvdm.serving.asking import Asked
 from lvdm.serving.settings import Settings
 

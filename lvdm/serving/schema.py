@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lvdm.request.declaration import ALL_MODES
+from lvdm.declaration.parameter import ALL_MODES
 from lvdm.request.schema import NEEDED, json_schema
 from lvdm.serving.asking import IMAGES, SERVER_CHOICES, SERVER_FILES, UPLOADS
 

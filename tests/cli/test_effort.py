@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from test_commands import PROMPT, fail, succeed
 
+from lvdm.declaration.parameter import ALL_MODES
 from lvdm.jobs.plan import plan_videos
-from lvdm.request.declaration import ALL_MODES
 from lvdm.request.effort import EFFORTS, effort_values
 from lvdm.request.layers import check_mode, checked
 

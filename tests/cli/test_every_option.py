@@ -19,6 +19,7 @@ from small_model import FRAMES, SIDE, picture, small_videocrafter_yaml, small_ya
 
 import lvdm.jobs.extend
 import lvdm.jobs.plan
+from lvdm.declaration.parameter import ALL_MODES, Declared
 from lvdm.jobs.extend import ExtensionPlan, plan_extension, run_extension
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.plan import Plan, plan_videos
@@ -26,7 +27,6 @@ from lvdm.jobs.run import run
 from lvdm.media.video_writer import write_video
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.request.declaration import ALL_MODES, Declared
 from lvdm.request.layers import all_parameters, shown_name
 
 PROMPT = "a red ball moves to the right"

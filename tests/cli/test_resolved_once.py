@@ -15,7 +15,7 @@ from PIL import Image
 from small_model import picture
 from test_commands import PROMPT, succeed
 
-from lvdm.generation import GenerationSettings
+from lvdm.request.settings import GenerationSettings
 
 METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "weak": "stg:scale=0.7"}
 

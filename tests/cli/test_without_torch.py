@@ -101,9 +101,9 @@ MODULES = (
         "lvdm.request.schema",
         "lvdm.plugins.registry",
         "lvdm.plugins.conflicts",
-        "lvdm.generation",
+        "lvdm.request.settings",
     ),
-    *("lvdm.generation_effects", "lvdm.model_card", "lvdm.model_files", "lvdm.sizes", "lvdm.media.images"),
+    *("lvdm.request.effects", "lvdm.model_card", "lvdm.model_files", "lvdm.sizes", "lvdm.media.images"),
     *("lvdm.media.masks", "lvdm.media.video_writer", "lvdm.pipeline.checks", "lvdm.jobs.plan", "lvdm.data.prompts"),
 )
 ADD = (
@@ -124,7 +124,7 @@ exec(registry.source_of_parameters(), written.__dict__)
 
 from typer.testing import CliRunner
 from lvdm.cli.app import app
-from lvdm.generation import GenerationSettings
+from lvdm.request.settings import GenerationSettings
 from lvdm.request.digest import setting_facts
 from lvdm.request.schema import json_schema
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
+from lvdm.declaration.parameters import MachineParameters, ModelParameters
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import choose_model
 from lvdm.jobs.plan import plan_videos
 from lvdm.jobs.run import run
-from lvdm.request.parameters import MachineParameters, ModelParameters
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.timesteps import make_timesteps
-from lvdm.generation import GenerationSettings
 from lvdm.jobs.extend import plan_extension
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import (
@@ -22,6 +21,7 @@ from lvdm.pipeline.extension import (
 )
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
+from lvdm.request.settings import GenerationSettings
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from frozen_cases import BETWEEN, CASES, EXTENSIONS, LONG_VIDEOS, METHODS, MODES
 from frozen_videos import FrozenPipelines, differences, make, make_extension, read_frozen
 from torch import Tensor
 
-from lvdm.generation import GenerationSettings
 from lvdm.model_card import MODES as ALL_MODES
 from lvdm.plugins.all_parameters import MethodParameters
+from lvdm.request.settings import GenerationSettings
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from small_model import FRAMES, picture, write_small_model
 
-from lvdm.generation import GenerationSettings
 from lvdm.jobs.record import read_record, save_video
 from lvdm.media.ownership import record_path
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.request.settings import GenerationSettings
 
 LONG = 4 * FRAMES + 1
 PROMPT = "a red ball moves to the right"

@@ -7,10 +7,10 @@ import math
 
 import pytest
 
-from lvdm.generation import GenerationSettings, choose_fs
 from lvdm.media.geometry import padded_size
 from lvdm.model_card import RELEASED
 from lvdm.model_files import CHECKPOINTS_VARIABLE, PRESETS, find_model, find_preset
+from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
 
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from small_model import FRAMES, SIDE, picture, small_videocrafter_yaml, write_model, write_small_model
 
-from lvdm.generation import GenerationSettings
 from lvdm.model_card import RELEASED, VIDEOCRAFTER
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.request.settings import GenerationSettings
 
 CPU = {"device": "cpu", "dtype": "fp32"}
 PROMPT = "a red ball moves to the right"

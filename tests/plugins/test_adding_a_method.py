@@ -12,12 +12,12 @@ import pytest
 import torch
 from small_model import picture, write_small_model
 
-from lvdm.generation import GenerationSettings
+from lvdm.declaration.parameter import declared, parameters_of
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins import methods as package
 from lvdm.plugins import registry
-from lvdm.request.declaration import declared, parameters_of
+from lvdm.request.settings import GenerationSettings
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 NAME = "noise_gain"

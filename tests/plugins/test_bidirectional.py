@@ -17,7 +17,6 @@ from lvdm.diffusion.noise import make_step_noise
 from lvdm.diffusion.parameterization import scale_x0, velocity
 from lvdm.diffusion.samplers.ddim import ddim_steps, sample_ddim
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
-from lvdm.generation import GenerationSettings
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.bidirectional import (
@@ -29,6 +28,7 @@ from lvdm.plugins.bidirectional import (
     sample_in_passes,
 )
 from lvdm.plugins.methods.between import Fusion, ThereAndBack
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 SCHEDULE = NoiseSchedule.from_config(

@@ -9,7 +9,6 @@ import torch
 from small_model import SIDE, picture, write_small_model
 
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
-from lvdm.generation import GenerationSettings
 from lvdm.modules.attention_processors import AttentionMeta, attend
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -19,6 +18,7 @@ from lvdm.plugins.hooks import Samples, plain_hooks
 from lvdm.plugins.methods.scale import parse_scale
 from lvdm.plugins.scalecrafter import layers_of
 from lvdm.plugins.scaling import FreeScalePlan, plan_scale
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}

@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 from small_model import picture, write_small_model
 
 from lvdm.checkpoint import CheckpointError, check_same_unet
-from lvdm.generation import GenerationSettings
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.residence import Residence
 from lvdm.plugins.late_weights import LateNetwork
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 UNET = "model.diffusion_model."

@@ -9,7 +9,6 @@ import torch
 from small_model import FRAMES, SIDE, picture, write_small_model
 
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
-from lvdm.generation import GenerationSettings
 from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.camera import FrameInit, seen_by_camera, views
@@ -21,6 +20,7 @@ from lvdm.plugins.latent_statistics import read_statistics, write_statistics
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.methods.camera import DIRECTIONS, Camera, parse_camera
 from lvdm.plugins.methods.free_init import FreeInitOptions
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 ZERO_SNR = NoiseSchedule.from_config(

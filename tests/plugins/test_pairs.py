@@ -13,10 +13,10 @@ import torch
 from plugin_settings import METHODS, write_two_models
 from small_model import FRAMES, SIDE, picture
 
-from lvdm.generation import GenerationSettings
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.conflicts import claims_of, exclusions, lacking_in
 from lvdm.plugins.registry import methods
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 NO_SETTINGS = ("prompts_at", "keep_mask", "keyframes")

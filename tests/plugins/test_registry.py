@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
+from lvdm.declaration.parameter import parameters_of
 from lvdm.documents import read_json
-from lvdm.generation import GenerationSettings
 from lvdm.jobs.run import make_videos
 from lvdm.plugins import all_parameters, conflicts, registry
 from lvdm.plugins.method import Hold, Need, Place
 from lvdm.request import options
-from lvdm.request.declaration import parameters_of
+from lvdm.request.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,6 @@ from small_model import SIDE, picture, write_small_model
 from torch import Tensor
 
 from lvdm.diffusion.guidance import classifier_free_guidance, noise_damped
-from lvdm.generation import GenerationSettings
 from lvdm.modules.attention_processors import attend
 from lvdm.modules.hooks import attention_of
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -20,6 +19,7 @@ from lvdm.plugins.methods.scale import MAX_FACTOR, parse_scale
 from lvdm.plugins.scalecrafter import ScaleCrafter, layers_of
 from lvdm.plugins.scaled_attention import ScaledAttention, attention_scale
 from lvdm.plugins.scaling import plan_scale, recommended
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}

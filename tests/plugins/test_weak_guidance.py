@@ -21,7 +21,6 @@ from lvdm.diffusion.guidance import (
     text_image_guidance,
     weak_model_guidance,
 )
-from lvdm.generation import GenerationSettings
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -31,6 +30,7 @@ from lvdm.plugins.methods.weak import parse_weak
 from lvdm.plugins.scalecrafter import ScaleCrafter
 from lvdm.plugins.scaling import ScalePlan
 from lvdm.plugins.weak_guidance import WeakGuidance, blocks_with, check_blocks
+from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
 CFG = partial(classifier_free_guidance, guidance_scale=3.0, guidance_rescale=0.7)

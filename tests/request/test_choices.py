@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from lvdm.declaration.parameters import OutputParameters
 from lvdm.diffusion.samplers import SAMPLERS
 from lvdm.jobs.plan import suffix_of
 from lvdm.media.geometry import FIT_MODES
 from lvdm.media.video_writer import check_output
 from lvdm.model_files import PRESETS
 from lvdm.request.layers import all_parameters
-from lvdm.request.parameters import OutputParameters
 
 
 def test_choices_are_those_that_there_are(tmp_path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lvdm.request.declaration import ALL_MODES, GROUPS
+from lvdm.declaration.parameter import ALL_MODES, GROUPS
 from lvdm.request.layers import all_parameters, checked
 from lvdm.request.schema import DRAFT, NEEDED, json_schema
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from lvdm.generation import GenerationSettings
+from lvdm.declaration.options import as_text
+from lvdm.declaration.parameter import GENERATED, parameters_of
 from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.plan import plan_videos
 from lvdm.jobs.run import make_videos
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.request.declaration import GENERATED, parameters_of
 from lvdm.request.keywords import ExtensionKeywords, GenerationKeywords, RequestKeywords
 from lvdm.request.layers import all_parameters
-from lvdm.request.options import as_text
+from lvdm.request.settings import GenerationSettings
 from scripts.write_parameters import KEYWORDS, PAGE, keywords_source, reference_page, settings_of_a_generation
 
 REMEDY = "run `python -m scripts.write_parameters` and commit what it wrote"

@@ -14,7 +14,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 from serving_client import Server, running
 
-from lvdm.request.declaration import ALL_MODES
+from lvdm.declaration.parameter import ALL_MODES
 from lvdm.request.schema import json_schema
 from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES
 from lvdm.serving.models import ListedModel

@@ -12,7 +12,7 @@ from PIL import Image
 from serving_client import CAT, Server, data_url, png, running
 from small_model import picture, write_small_model
 
-from lvdm.request.declaration import ALL_MODES
+from lvdm.declaration.parameter import ALL_MODES
 from lvdm.request.layers import all_parameters
 from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES, SHARED, UPLOADS
 from lvdm.serving.models import list_models

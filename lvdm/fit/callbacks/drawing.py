@@ -17,12 +17,13 @@ from torch import Tensor
 from lvdm.device import Precision, empty_cache
 from lvdm.fit.callbacks.gradients import weights_are_sharded
 from lvdm.fit.callbacks.weights import AveragedWeights
-from lvdm.generation import GenerationSettings, Mode
 from lvdm.media.atomic import OutputError
 from lvdm.media.video_writer import to_uint8
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.pipeline.results import GenerationRequest, gather_frames
 from lvdm.pipeline.runtime import Runtime
+from lvdm.plugins.settings import Mode
+from lvdm.request.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
 from lvdm.fit.callbacks.media_logging import log_text, log_video, step_folder
-from lvdm.generation import GenerationSettings, Mode
 from lvdm.media.atomic import atomic_path
 from lvdm.media.video_writer import write_video
 from lvdm.models.ddpm3d import LatentVisualDiffusion
+from lvdm.plugins.settings import Mode
+from lvdm.request.settings import GenerationSettings
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
 from lvdm.fit.callbacks.media_logging import log_text, log_video, step_folder
 from lvdm.fit.loggers import log_values
-from lvdm.generation import GenerationSettings
 from lvdm.media.atomic import write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.video_writer import write_video
@@ -27,6 +26,7 @@ from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.psnr import psnr
 from lvdm.quality.flicker import flicker, temporal_flickering
 from lvdm.quality.motion import motion
+from lvdm.request.settings import GenerationSettings
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from lvdm.declaration.parameter import WITH_IMAGE, Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import WITH_IMAGE, Parameter, declared
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_spec
+from lvdm.declaration.parameter import Parameter, declared
+from lvdm.declaration.parameters import Prompt
 from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_spec
-from lvdm.request.parameters import Prompt
 
 if TYPE_CHECKING:
     from lvdm.conditioning import Conditioning
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 MAX_REPEATS = 10
 
@@ -88,7 +88,7 @@ class BetweenParameters:
     ] = None
 
 
-def _check(settings: GenerationSettings) -> None:
+def _check(settings: MethodSettings) -> None:
     if settings.between is None:
         if settings.between_prompt is not None:
             raise ValueError("between_prompt is for the way back of between; give that as well, such as vibid")

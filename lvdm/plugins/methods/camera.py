@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_spec
+from lvdm.declaration.parameter import WITH_IMAGE, Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import WITH_IMAGE, Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_spec
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class CameraParameters:
     ] = None
 
 
-def _begins(settings: GenerationSettings) -> bool:
+def _begins(settings: MethodSettings) -> bool:
     return settings.camera is not None and settings.camera.options.begin
 
 

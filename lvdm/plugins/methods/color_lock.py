@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from lvdm.declaration.parameter import WITH_IMAGE, Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place
-from lvdm.request.declaration import WITH_IMAGE, Parameter, declared
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from lvdm.declaration.options import FileName
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FileName
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 @declared
@@ -31,14 +31,14 @@ class EarlyStartParameters:
     ] = None
 
 
-def _check(settings: GenerationSettings) -> None:
+def _check(settings: MethodSettings) -> None:
     if settings.start_time == 0:
         raise ValueError("start_time 0 leaves nothing to sample; use a number up to 1, such as 0.94")
     if settings.start_statistics is not None and settings.start_time == 1:
         raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
 
 
-def _check_files(settings: GenerationSettings) -> None:
+def _check_files(settings: MethodSettings) -> None:
     if settings.start_statistics is not None:
         from lvdm.plugins.latent_statistics import read_statistics
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from lvdm.plugins.method import Hold, Method, Need, Place
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
+    from lvdm.plugins.settings import MethodSettings
 
 
-def _active(settings: GenerationSettings) -> bool:
+def _active(settings: MethodSettings) -> bool:
     return settings.long_video == "fifo"
 
 
-def _check(settings: GenerationSettings) -> None:
+def _check(settings: MethodSettings) -> None:
     if _active(settings) and settings.sampler != "ddim":
         raise ValueError(f"long_video fifo takes its steps with sampler 'ddim', not {settings.sampler!r}")
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_options
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class FreeInitParameters:
     ] = None
 
 
-def _repeats(settings: GenerationSettings) -> bool:
+def _repeats(settings: MethodSettings) -> bool:
     return settings.free_init is not None and settings.free_init.options.iterations > 1
 
 
-def _repeat(settings: GenerationSettings) -> Sequence[Callable[[Tensor], Plugin]]:
+def _repeat(settings: MethodSettings) -> Sequence[Callable[[Tensor], Plugin]]:
     from lvdm.plugins.free_init import FreeInit
 
     assert settings.free_init is not None

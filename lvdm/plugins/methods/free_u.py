@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_options
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Place
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_options
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place
-from lvdm.request.declaration import Parameter, declared
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from lvdm.declaration.options import FileName
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FileName
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 @declared
@@ -32,7 +32,7 @@ class LateWeightsParameters:
     ] = 0.5
 
 
-def _check_files(settings: GenerationSettings) -> None:
+def _check_files(settings: MethodSettings) -> None:
     """Open the file: whether it is a checkpoint shows before others are loaded."""
     if settings.late_weights is not None:
         from lvdm.checkpoint import read_checkpoint

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from lvdm.declaration.parameter import WITH_IMAGE, Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place
-from lvdm.request.declaration import WITH_IMAGE, Parameter, declared
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext

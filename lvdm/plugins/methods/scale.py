@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_spec
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_spec
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 MAX_FACTOR = 8.0
 """No published setting goes beyond 4; taps that are farther apart than this leave the picture (trained sides)."""
@@ -113,11 +113,11 @@ class ScaleParameters:
     ] = Spec("auto", Auto(), "auto")
 
 
-def _chosen(settings: GenerationSettings) -> bool:
+def _chosen(settings: MethodSettings) -> bool:
     return settings.scale.name not in ("auto", "off")
 
 
-def _cascades(settings: GenerationSettings) -> bool:
+def _cascades(settings: MethodSettings) -> bool:
     options = settings.scale.options
     return isinstance(options, FreeScaleOptions) and options.level < 1
 

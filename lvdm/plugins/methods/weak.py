@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
+from lvdm.declaration.options import FromText, Spec, parse_spec
+from lvdm.declaration.parameter import Parameter, declared
 from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
-from lvdm.request.declaration import Parameter, declared
-from lvdm.request.options import FromText, Spec, parse_spec
 
 if TYPE_CHECKING:
-    from lvdm.generation import GenerationSettings
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 MAX_SCALE = 20.0
 """The papers use 1 to 3."""
@@ -91,7 +91,7 @@ class WeakParameters:
     ] = None
 
 
-def _in_some_steps(settings: GenerationSettings) -> bool:
+def _in_some_steps(settings: MethodSettings) -> bool:
     return settings.weak is not None and not settings.weak.options.every_step
 
 

@@ -21,7 +21,7 @@ import annotated_types
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from lvdm.request.options import FromText
+from lvdm.declaration.options import FromText
 from lvdm.suggestions import suggest
 
 if TYPE_CHECKING:

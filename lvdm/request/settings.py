@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from lvdm.model_card import MODES, ModelCard
-from lvdm.plugins.all_parameters import MethodParameters
-from lvdm.plugins.conflicts import check_alone, check_methods
-from lvdm.plugins.registry import active_methods
-from lvdm.request.declaration import Parameter, declared, known_name, parameters_of
-from lvdm.request.layers import SPEED
-from lvdm.request.options import as_text
-from lvdm.request.parameters import (
+from lvdm.declaration.options import as_text
+from lvdm.declaration.parameter import declared, known_name, parameters_of
+from lvdm.declaration.parameters import (
     MAX_FRAMES,
-    MemoryParameters,
-    SamplingParameters,
     SizeParameters,
 )
-from lvdm.token_policy import check_image_token_policy
+from lvdm.declaration.token_policy import check_image_token_policy
+from lvdm.model_card import MODES, ModelCard
+from lvdm.plugins.conflicts import check_alone, check_methods
+from lvdm.plugins.registry import active_methods
+from lvdm.plugins.settings import MethodSettings
+from lvdm.request.layers import SPEED
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video"]
-
 
 @declared
-class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, MemoryParameters):
+class GenerationSettings(MethodSettings):
     """The settings of one generation, which all have a value; those of a checkpoint's card replace the defaults.
 
-    Each is declared, with its range and meaning, in `lvdm.request`. At most one of `fps`, `frame_stride`, `fs` and
-    `motion` is given. Raises `ValueError` for values that are not possible, alone or together.
-
-    mode  animate (one image), interpolate (first and last image), loop (the image at both ends), keyframes (images at
-          any frames) or text-to-video (no image)
+    Each is declared, with its range and meaning, in `lvdm.declaration` and `lvdm.plugins.methods`. At most one of
+    `fps`, `frame_stride`, `fs` and `motion` is given. Raises `ValueError` for values that are not possible, alone or
+    together.
     """
-
-    mode: Annotated[Mode, Parameter("What is made of what.", "Input", flag="")] = "animate"
 
     def __post_init__(self) -> None:
         self._check_length()
@@ -94,13 +86,6 @@ class GenerationSettings(SizeParameters, SamplingParameters, MethodParameters, M
     def closes_ring(self) -> bool:
         """Whether the video is a clip on a ring, of one frame less, whose first frame is repeated at its end."""
         return self.long_video == "ring" and self.mode == "loop"
-
-    @property
-    def num_branches(self) -> int:
-        """How often guidance evaluates the network for each step: once, twice, or three times with image guidance."""
-        if self.guidance_scale == 1 and self.image_guidance_scale in (None, 1):
-            return 1
-        return 2 if self.image_guidance_scale in (None, self.guidance_scale) else 3
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""

@@ -1,7 +1,7 @@
-"""Every parameter of a generation, declared once; see `lvdm.request.declaration` for what is made from it.
+"""Every parameter of a generation, declared once; see `lvdm.declaration.parameter` for what is made from it.
 
 A parameter that reaches the sampler is a field here and the line that reads it there. The parameters of methods
-(plug-ins) are in `lvdm/plugins/methods/`, those that the pipeline is called with in `lvdm.generation`.
+(plug-ins) are in `lvdm/plugins/methods/`, those that the pipeline is called with in `lvdm.request.settings`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from lvdm.request.declaration import GENERATED, STILL, WITH_IMAGE, Parameter, declared
+from lvdm.declaration.parameter import GENERATED, STILL, WITH_IMAGE, Parameter, declared
 
 INPUT, MODEL, MOTION, SAMPLING, OUTPUT, MACHINE = "Input", "Model", "Size and motion", "Sampling", "Output", "Machine"
 

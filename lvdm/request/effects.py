@@ -7,30 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from lvdm.generation import GenerationSettings
-from lvdm.plugins.method import Idle
+from lvdm.plugins.method import Circumstances, Idle
 from lvdm.plugins.registry import methods
+from lvdm.plugins.settings import MethodSettings
+from lvdm.request.settings import GenerationSettings
 
 
-@dataclass(frozen=True)
-class Circumstances:
-    """What decides on an effect besides the settings.
-
-    trained_frames  of the model
-    prompt          of the video
-    same_shape      whether every image has the shape of the video already
-    reads_images    whether the model reads image tokens of its own for each frame
-    """
-
-    trained_frames: int
-    prompt: str = ""
-    same_shape: bool = False
-    reads_images: bool = True
-
-
-def _unguided(settings: GenerationSettings, around: Circumstances) -> bool:
+def _unguided(settings: MethodSettings, around: Circumstances) -> bool:
     return settings.num_branches == 1
 
 
