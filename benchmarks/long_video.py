@@ -28,7 +28,7 @@ from allocator_peak import allocator_peak
 
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import load_model_config, load_yaml
-from lvdm.declaration.parameters import LongVideo
+from lvdm.declaration.values import LongVideo
 from lvdm.media.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline

@@ -15,15 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.declaration.parameter import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
-from lvdm.declaration.parameters import (
-    ExtendParameters,
-    InputParameters,
-    MachineParameters,
-    ModelParameters,
-    OutputParameters,
-    RunParameters,
-    SeedParameters,
-)
+from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
+from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
 from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent

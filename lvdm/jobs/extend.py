@@ -18,18 +18,11 @@ from lvdm.content_hash import content_hash
 from lvdm.data.clips import ClipSize
 from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
-from lvdm.declaration.parameters import (
-    ExtendParameters,
-    InputParameters,
-    MachineParameters,
-    ModelParameters,
-    OutputParameters,
-    RunParameters,
-    SeedParameters,
-)
+from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
+from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
 from lvdm.documents import read_json
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.plan import suffix_of
+from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
 from lvdm.media.contact_sheet import write_contact_sheet

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from lvdm.checkpoint.parts import TEXT_TOWER, TOWERS, Part, part_of
 from lvdm.config import load_model_config
-from lvdm.declaration.parameters import MachineParameters, ModelParameters
+from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, ModelIdentity, card_for, find_model, find_preset, identify
 

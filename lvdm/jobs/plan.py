@@ -10,16 +10,12 @@ from typing import Any, Protocol, Unpack
 
 from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.declaration.parameter import parameters_of
-from lvdm.declaration.parameters import (
-    MachineParameters,
-    MemoryParameters,
-    ModelParameters,
-    OutputParameters,
-    RunParameters,
-)
+from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters, OutputParameters, RunParameters
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
+from lvdm.jobs.outputs import check_length, numbered_path, suffix_of
 from lvdm.jobs.record import Record, read_record
 from lvdm.jobs.replay import changed_values, check_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
@@ -29,16 +25,11 @@ from lvdm.request.digest import FileSpec
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
-from lvdm.request.settings import MAX_FRAMES
 
 logger = logging.getLogger(__name__)
 
 LIST_MODES: Mapping[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
 """How a list is read for a mode."""
-WHOLE_FORMATS = (".gif", ".webp", ".apng", ".png")
-"""Animations: their frames are packed together, and so all held."""
-SUFFIXES = {"png": "_%05d.png"}
-"""Formats whose suffix is not their name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,25 +327,3 @@ def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> N
     for group in dict.fromkeys(groups):
         if group:
             group.check_folder(written.overwrite)
-
-
-def check_length(output: Path, written: OutputParameters, num_frames: int) -> None:
-    """Raise `ValueError` for a video whose frames would all have to be held, and are too many."""
-    if num_frames <= MAX_FRAMES:
-        return
-    if output.suffix.lower() in WHOLE_FORMATS and "%" not in output.name:
-        raise ValueError(f"{output}: {num_frames} frames are too many for {output.suffix}; use mp4 or webm")
-    if written.contact_sheet:
-        raise ValueError(f"{num_frames} frames are too many for a contact sheet; leave out --contact-sheet")
-
-
-def suffix_of(output: OutputParameters) -> str:
-    """The end of a file's name in the format that is asked for; mp4 when none is."""
-    if output.format is None:
-        return ".mp4"
-    return SUFFIXES.get(output.format, f".{output.format}")
-
-
-def numbered_path(output: Path, number: int) -> Path:
-    """The name of one of several videos, counted from 0: clip_01.mp4 for clip.mp4."""
-    return output.with_name(f"{output.stem}_{number + 1:02d}{output.suffix}")

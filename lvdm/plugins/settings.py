@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.declaration.parameters import MemoryParameters, SamplingParameters, SizeParameters
+from lvdm.declaration.parameters import SamplingParameters, SizeParameters
+from lvdm.declaration.run_parameters import MemoryParameters
 from lvdm.plugins.all_parameters import MethodParameters
 
 Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video"]

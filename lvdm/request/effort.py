@@ -10,7 +10,7 @@ import types
 from collections.abc import Container, Mapping
 from typing import Any
 
-from lvdm.declaration.parameters import Effort
+from lvdm.declaration.values import Effort
 from lvdm.request.layers import all_parameters
 
 EFFORTS: Mapping[Effort, Mapping[str, Any]] = types.MappingProxyType(

@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 from lvdm.declaration.parameter import Declared, known_name, parameters_of
 from lvdm.declaration.parameters import (
-    ExtendParameters,
     InputParameters,
-    MachineParameters,
-    MemoryParameters,
     ModelParameters,
-    OutputParameters,
-    RunParameters,
     SamplingParameters,
     SeedParameters,
     SizeParameters,
+)
+from lvdm.declaration.run_parameters import (
+    ExtendParameters,
+    MachineParameters,
+    MemoryParameters,
+    OutputParameters,
+    RunParameters,
 )
 from lvdm.plugins.all_parameters import MethodParameters
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import declared, known_name, parameters_of
-from lvdm.declaration.parameters import (
-    MAX_FRAMES,
-    SizeParameters,
-)
+from lvdm.declaration.parameters import SizeParameters
 from lvdm.declaration.token_policy import check_image_token_policy
+from lvdm.declaration.values import MAX_FRAMES
 from lvdm.model_card import MODES, ModelCard
 from lvdm.plugins.conflicts import check_alone, check_methods
 from lvdm.plugins.registry import active_methods

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.declaration.parameter import ALL_MODES, known_name
-from lvdm.declaration.parameters import OutputParameters
+from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
-from lvdm.jobs.plan import suffix_of
+from lvdm.jobs.outputs import suffix_of
 from lvdm.media.images import load_image
 from lvdm.request.layers import all_parameters, check_mode, checked
 from lvdm.serving.models import ListedModel

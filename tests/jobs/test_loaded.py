@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
-from lvdm.declaration.parameters import MachineParameters, ModelParameters
+from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import choose_model
 from lvdm.jobs.plan import plan_videos

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lvdm.declaration.parameters import OutputParameters
+from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.diffusion.samplers import SAMPLERS
-from lvdm.jobs.plan import suffix_of
+from lvdm.jobs.outputs import suffix_of
 from lvdm.media.geometry import FIT_MODES
 from lvdm.media.video_writer import check_output
 from lvdm.model_files import PRESETS

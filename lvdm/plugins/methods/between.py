@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_spec
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.declaration.parameters import Prompt
+from lvdm.declaration.values import Prompt
 from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place
 
 if TYPE_CHECKING:

@@ -1,0 +1,187 @@
+"""Parameters of how a video is computed, written and run; `lvdm.declaration.parameters` has those of the video."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lvdm.declaration.parameter import GENERATED, Parameter, declared
+from lvdm.declaration.values import (
+    INPUT,
+    MACHINE,
+    MAX_FRAMES,
+    MAX_SIDE,
+    MAX_VIDEOS,
+    MIN_TILE,
+    MOTION,
+    OUTPUT,
+    SAMPLING,
+    Effort,
+    File,
+    Format,
+    Precision,
+)
+
+
+@declared
+class MemoryParameters:
+    """How much is computed at once: other memory and time, the same numbers up to rounding."""
+
+    chunk_frames: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_FRAMES),
+        Parameter(
+            "Frames of a long video that the network works on at once; left out, all of them.",
+            MACHINE,
+            "frames",
+            changes="nothing",
+            modes=GENERATED,
+        ),
+    ] = None
+    decode_chunk_size: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_FRAMES),
+        Parameter("Frames decoded at once.", MACHINE, "frames", changes="nothing"),
+    ] = 4
+    vae_tile: Annotated[
+        int | None,
+        Field(ge=MIN_TILE, le=MAX_SIDE),
+        Parameter("Decode in tiles of this side, to save memory.", MACHINE, "latent pixels", changes="nothing"),
+    ] = None
+    num_videos_per_prompt: Annotated[
+        int,
+        Field(ge=1, le=MAX_VIDEOS),
+        Parameter(
+            "Videos for each image and prompt, with different noise.",
+            SAMPLING,
+            changes="nothing",
+            modes=GENERATED,
+            aliases=("--num-videos",),
+            original="--n_samples",
+            row=False,
+        ),
+    ] = 1
+
+
+@declared
+class OutputParameters:
+    """What is written."""
+
+    output: Annotated[
+        File | None,
+        Parameter(
+            "File to write; a folder for --prompts.",
+            OUTPUT,
+            changes="nothing",
+            aliases=("-o",),
+            original="--savedir",
+            row=False,
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool,
+        Parameter(
+            "Replace files there that were not made here.", OUTPUT, changes="nothing", row=False, original="--overwrite"
+        ),
+    ] = False
+    format: Annotated[
+        Format | None,
+        Parameter("mp4, webm, gif, webp, apng, or png for single frames.", OUTPUT, changes="file", row=False),
+    ] = None
+    playback_fps: Annotated[
+        float | None,
+        Field(gt=0, le=1000, allow_inf_nan=False),
+        Parameter(
+            "Speed of the file, not of the motion.", OUTPUT, "frames per second", changes="file", card=True, row=False
+        ),
+    ] = None
+    contact_sheet: Annotated[
+        bool, Parameter("Also write all frames as one PNG.", OUTPUT, changes="nothing", row=False)
+    ] = False
+    keep: Annotated[
+        Literal["all", "best"],
+        Parameter(
+            "Of several videos: all, or best, which removes the others.",
+            OUTPUT,
+            changes="nothing",
+            modes=GENERATED,
+            row=False,
+        ),
+    ] = "all"
+
+
+@declared
+class MachineParameters:
+    """Where and how the video is computed."""
+
+    device: Annotated[
+        str,
+        Parameter("auto, cpu, or what `doctor` lists.", MACHINE, changes="nothing", row=False, original="--device"),
+    ] = "auto"
+    dtype: Annotated[Precision, Parameter("auto, fp32, bf16 or fp16.", MACHINE, row=False, original="--dtype")] = "auto"
+    low_memory: Annotated[
+        bool,
+        Parameter("Slower, with less memory.", MACHINE, changes="nothing", row=False, original="--low_memory"),
+    ] = False
+
+
+@declared
+class RunParameters:
+    """What a command makes its videos of, and whether it makes them."""
+
+    prompts: Annotated[
+        File | None,
+        Parameter(
+            "Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a "
+            "table. Finished ones are skipped.",
+            INPUT,
+            changes="nothing",
+            modes=GENERATED,
+            row=False,
+            original="--prompt_dir",
+        ),
+    ] = None
+    replay: Annotated[
+        File | None,
+        Parameter(
+            "Make a video again from the .json beside it; further options change it.",
+            INPUT,
+            changes="nothing",
+            row=False,
+        ),
+    ] = None
+    effort: Annotated[
+        Effort | None,
+        Parameter(
+            "draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other "
+            "options go before it.",
+            SAMPLING,
+            changes="nothing",
+            row=False,
+        ),
+    ] = None
+    dry_run: Annotated[
+        bool,
+        Parameter("Say what would be made, with which memory, and stop.", OUTPUT, changes="nothing", row=False),
+    ] = False
+
+
+@declared
+class ExtendParameters:
+    """What `extend` reads besides."""
+
+    video: Annotated[
+        File | None, Parameter("The video to go on with.", INPUT, modes=("extend",), flag="", row=False)
+    ] = None
+    overlap: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_FRAMES),
+        Parameter(
+            "Last frames of the video that each segment begins with; a quarter of it when left out.",
+            MOTION,
+            "frames",
+            modes=("extend",),
+            row=False,
+        ),
+    ] = None
