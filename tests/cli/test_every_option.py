@@ -65,6 +65,7 @@ EQUAL: Mapping[str, str] = {
     "device=cpu": "what auto comes to here",
     "format=mp4": "what is written when nothing says so",
     "scale=off": "what auto comes to at the trained size",
+    "effort=normal": "what is taken when nothing says so",
 }
 """Values that may be the same as the one left out, under another name."""
 
@@ -81,6 +82,9 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
     "known frames of extend are shown at the usual steps": ("free_init", "start_time", "start_statistics"),
 }
 """Parameters whose values are all refused where videos are made."""
+
+SHORT_FOR_OTHERS = {"effort", "replay"}
+"""Parameters that are no part of a digest, and give values to some that are."""
 
 BY_THE_COMMAND = {"dry_run": "the command stops after the plan, see test_one_request.py"}
 """Parameters that a plan does not hold."""
@@ -220,7 +224,7 @@ def problem_of(
         return None
     if contents(plan) == contents(plain):
         return "ignored"
-    if mode == "extend" or name in ("replay", "num_videos_per_prompt"):
+    if mode == "extend" or name in (*SHORT_FOR_OTHERS, "num_videos_per_prompt"):
         return None
     right = changed == (declared.parameter.changes != "nothing")
     return None if right else f"changes {declared.parameter.changes}, it says; changes the digest: {changed}"
