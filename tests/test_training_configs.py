@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from lvdm.config import ConfigError, load_yaml
-from lvdm.fit.config_checks import check_filled
 from lvdm.fit.trainer import main
-from lvdm.fit.training_setup import TrainingSetup, load_training_setup
+from lvdm.fit.training_setup import TrainingSetup, check_filled, load_training_setup
 from lvdm.fit.tuning import apply_tuning
 
 ROOT = Path(__file__).parent.parent

@@ -88,7 +88,10 @@ ALLOWED = {
 }
 """(file, word) -> why it is no private word there."""
 
-PLAIN = {"least": "at least", "tell": "", "leg": "", "seam": "", "stock": "", "rings": ""}
+NAMED_ALIKE = {"Config", "Downsample", "Upsample"}
+"""The nested configurations of components; layers of the UNet and of the autoencoder under the original's names."""
+
+PLAIN = {"least", "tell", "leg", "seam", "stock", "rings"}
 """Words that are private in names only: in a message they are English."""
 
 Hit = tuple[str, int, str, str]

@@ -27,13 +27,12 @@ from lvdm.fit.assembly import (
 from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights, TrainingStoppedError
 from lvdm.fit.checkpoints import CheckpointStore, check_resumable
-from lvdm.fit.config_checks import check_filled
 from lvdm.fit.dry_run import dry_run
 from lvdm.fit.preemption import Preempted, exit_code_of
 from lvdm.fit.resume import TrainingCheckpoint
 from lvdm.fit.run_record import check_run_folder, record_start
 from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, launch, run_name
-from lvdm.fit.training_setup import TrainingSetup, load_training_setup
+from lvdm.fit.training_setup import TrainingSetup, check_filled, load_training_setup
 from lvdm.media.atomic import atomic_path
 
 log = logging.getLogger(__name__)

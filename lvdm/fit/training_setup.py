@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lvdm.suggestions import suggest
 
 MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
 PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "16-true", "bf16-true", "64", "64-true")
+UNFILLED = re.compile(r"<[^<>]+>")
 TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
 
 
@@ -189,3 +191,22 @@ def _only(tree: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     unknown = sorted(set(tree) - set(known))
     if unknown:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; {suggest(unknown[0], known)}")
+
+
+def check_filled(tree: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for the first value that is still a `<...>` to fill in, with its place and a hint."""
+    for place, value in _strings(tree, ""):
+        if UNFILLED.search(value):
+            raise ConfigError(f"{place} is still {value!r}; fill it in there, or add {place}=... to the command")
+
+
+def _strings(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    """Every text in a tree of mappings and lists, with its dotted place."""
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _strings(value, f"{place}.{key}".lstrip("."))
+    elif isinstance(node, Sequence):
+        for index, value in enumerate(node):
+            yield from _strings(value, f"{place}[{index}]")

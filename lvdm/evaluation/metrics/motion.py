@@ -1,4 +1,4 @@
-"""Motion and its quality by any optical flow, with VBench's dynamic degree and smoothness.
+"""Motion and its quality by any optical flow, flicker, and VBench's dynamic degree, smoothness and flickering.
 
 Videos are (3, t, H, W) in [-1, 1], flows (pairs, 2, H, W) as (x, y) in pixels, see `lvdm.quality.flow`.
 """
@@ -10,7 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from lvdm.evaluation.metrics.metric import FrameMetric
+from lvdm.evaluation.metrics.metric import NOT_DEFINED, FrameMetric
+from lvdm.quality.flicker import flicker, temporal_flickering
 from lvdm.quality.flow import Flow
 from lvdm.quality.motion import fastest_motion, flow_magnitude, warping_error
 from lvdm.quality.warping import look_up
@@ -82,4 +83,18 @@ WARPING_ERROR = FrameMetric(
     meaning="Change that motion does not explain: frames moved along the flow against the next frames.",
     by_flow=True,
     measure=lambda clip: warping_error(clip.video, clip.forward, clip.backward),
+)
+TEMPORAL_FLICKERING = FrameMetric(
+    name="temporal flickering",
+    unit="0..1",
+    better="higher",
+    meaning="VBench's temporal flickering: 1 for a still image; motion lowers it as flicker does.",
+    measure=lambda clip: temporal_flickering(clip.video),
+)
+FLICKER = FrameMetric(
+    name="flicker",
+    unit="grey levels",
+    better="lower",
+    meaning="Second difference in time, in grey levels: brightness that jumps from frame to frame.",
+    measure=lambda clip: flicker(clip.video) if len(clip.frames) > 2 else NOT_DEFINED,
 )

@@ -9,10 +9,16 @@ from torch import Tensor
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.metrics.distances import FD, FVD, KD, KD_DEVIATION, KVD, KVD_DEVIATION, SetMetric
 from lvdm.evaluation.metrics.fidelity import FIRST_FRAME_PSNR, FIRST_FRAME_SSIM, LAST_FRAME_PSNR
-from lvdm.evaluation.metrics.flicker import FLICKER, TEMPORAL_FLICKERING
 from lvdm.evaluation.metrics.loops import FLOW_CONTINUITY, SEAM_RATIO
 from lvdm.evaluation.metrics.metric import FeatureMetric, FrameMetric, MeasuredClip, Metric, PairMetric
-from lvdm.evaluation.metrics.motion import DYNAMIC_DEGREE, MOTION, SMOOTHNESS, WARPING_ERROR
+from lvdm.evaluation.metrics.motion import (
+    DYNAMIC_DEGREE,
+    FLICKER,
+    MOTION,
+    SMOOTHNESS,
+    TEMPORAL_FLICKERING,
+    WARPING_ERROR,
+)
 from lvdm.evaluation.metrics.reconstruction import (
     INPUT_FRAMES,
     LPIPS,
