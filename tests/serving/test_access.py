@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from serving_client import Server
 from typer.testing import CliRunner
 
 from lvdm.cli.app import app
+from lvdm.serving.gate import Gate
 from lvdm.serving.models import ListedModel, list_models
 from lvdm.serving.settings import Settings, SettingsError
 
@@ -109,3 +111,25 @@ def test_commands_that_do_not_start(
 def test_the_embedded_model_is_the_usual_one() -> None:
     (model,) = list_models(()).values()
     assert (model.name, model.card.name) == ("tiny", "tiny")
+
+
+@pytest.mark.parametrize(("waits", "read"), [(False, 3), (True, 0)])
+def test_a_refusal_comes_after_the_body(waits: bool, read: int, start: Callable[..., Server]) -> None:
+    """Else the connection is closed while the client sends, and the answer is lost."""
+    server = start(api_key=KEY)
+    told = list[str]()
+
+    async def receive() -> dict[str, object]:
+        told.append("body")
+        return {"type": "http.request", "body": bytes(1000), "more_body": told.count("body") < 3}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        told.append(f"{message['type']} {message.get('status', '')}")
+
+    async def inner(*_: object) -> None:
+        raise AssertionError("it was let in")
+
+    headers = [(b"content-length", b"3000"), (b"expect", b"100-continue")][: 1 + waits]
+    scope = {"type": "http", "method": "POST", "path": "/v1/videos", "headers": headers}
+    asyncio.run(Gate(inner, server.settings, server.service.metrics)(scope, receive, send))
+    assert told == ["body"] * read + ["http.response.start 401", "http.response.body "]
