@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import uvicorn
 from serving_client import Server
 from typer.testing import CliRunner
 
+import lvdm.cli.serve
 from lvdm.cli.app import app
 from lvdm.serving.gate import Gate
 from lvdm.serving.models import ListedModel, list_models
-from lvdm.serving.settings import Settings, SettingsError
+from lvdm.serving.settings import KEY_VARIABLE, Settings, SettingsError
 
 KEY = "a key of 24 characters.."
 
@@ -106,6 +108,26 @@ def test_commands_that_do_not_start(
     assert run.exit_code == 2
     assert message in run.output
     assert not never_listens
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvdm.cli.serve, "PACKAGES", ("fastapi", "a_server_of_nobody"))
+    run = CliRunner().invoke(app, ["serve"])
+    assert run.exit_code == 2
+    assert run.output == 'Error: serve needs a_server_of_nobody; install with: pip install "dynamicrafter[serve]"\n'
+
+
+def test_the_key_may_be_in_the_environment(
+    never_listens: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Mapping[str, ListedModel]
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    small = models["tiny"].files.config.parent
+    words = ["--host", "0.0.0.0", "--jobs", str(tmp_path / "jobs"), "--model", f"small={small}"]
+    run = CliRunner().invoke(app, ["serve", *words])
+    assert run.exit_code == 0, run.output
+    assert KEY not in run.output
+    assert never_listens["app"].state.service.settings.api_key == KEY  # type: ignore[attr-defined]
+    assert KEY_VARIABLE not in os.environ, "programs that are started from there would have it"
 
 
 def test_the_embedded_model_is_the_usual_one() -> None:
