@@ -34,6 +34,11 @@ from lvdm.serving.store import FINAL, Job, Status
 
 MAX_FIELDS, MAX_FILES = 300, 64
 """Of a form."""
+MEDIA_TYPES = {
+    **{".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".webp": "image/webp"},
+    **{".apng": "image/apng", ".png": "image/png", ".zip": "application/zip"},
+}
+"""Of every file that can be fetched; what a system's own list says differs."""
 PLANNERS = 2
 """Requests that are looked at together: further ones wait without a thread, which others need."""
 POLL_SECONDS, HEARTBEAT_SECONDS = 0.1, 15.0
@@ -149,7 +154,8 @@ def _add_files(router: APIRouter, service: Service) -> None:
             raise HTTPException(404, f"the job has no {variant} number {number}")
         if variant == "record":
             return JSONResponse(public_record(read_json(path)))
-        return FileResponse(path, filename=f"{job.id}{path.suffix}", headers={"X-Content-Type-Options": "nosniff"})
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(path, 200, headers, MEDIA_TYPES[path.suffix], filename=f"{job.id}{path.suffix}")
 
     @router.get(
         "/v1/videos/{id}/events",
