@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from lvdm.errors import UserError
+
+PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+"""What the extra `serve` installs."""
 
 Host = Annotated[str, typer.Option(help="Where to listen; elsewhere than on this machine only with a key.")]
 Port = Annotated[int, typer.Option(help="Which port to listen at.", min=1, max=65535)]
@@ -33,7 +37,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16, unless a request says.")]
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Slower, with less memory, unless a request says.")]
 UploadMegabytes = Annotated[float, typer.Option(help="Of a request, with its images.", min=0.001)]
-ImageMegapixels = Annotated[float, typer.Option(help="Of an image that is sent.", min=0.001)]
+ImageMegapixels = Annotated[float, typer.Option(help="Of the images of a request, together.", min=0.001)]
 Megapixels = Annotated[float, typer.Option(help="Of a frame of a video.", min=0.001)]
 Frames = Annotated[int, typer.Option(help="Of a video.", min=1)]
 Steps = Annotated[int, typer.Option(help="Of sampling.", min=1)]
@@ -61,17 +65,18 @@ def serve(
     keep_days: KeepDays = 7.0,
 ) -> None:
     """Make videos over HTTP, one after the other, for whoever has the key."""
-    try:
-        import uvicorn
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UserError(f'serve needs {", ".join(missing)}; install with: pip install "dynamicrafter[serve]"')
+    # torch and the library take seconds to import: not for --help
+    import uvicorn
 
-        from lvdm.serving.app import create_app
-        from lvdm.serving.models import list_models
-        from lvdm.serving.settings import Limits, Settings
-    except ImportError as error:
-        raise UserError(f'serve needs {error.name}; install it with: pip install "dynamicrafter[serve]"') from error
     from lvdm.cli.progress import library_messages, print_lines
     from lvdm.device import choose_device
     from lvdm.request.layers import checked
+    from lvdm.serving.app import create_app
+    from lvdm.serving.models import list_models
+    from lvdm.serving.settings import KEY_VARIABLE, Limits, Settings
 
     choose_device(device)
     machine: dict[str, Any] = checked({"device": device, "dtype": dtype, "low_memory": low_memory})
@@ -85,7 +90,7 @@ def serve(
         app = create_app(settings)
         shown = f"[{host}]" if ":" in host else host
         print_lines([f"http://{shown}:{port}  (models: {', '.join(settings.models)}; jobs: {settings.jobs})"])
-        os.environ.pop("DYNAMICRAFTER_API_KEY", None)  # not for programs that are started from here
+        os.environ.pop(KEY_VARIABLE, None)  # not for programs that are started from here
         uvicorn.run(
             app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5, ws="none"
         )

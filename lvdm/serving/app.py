@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -80,6 +81,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
     async def full(request: Request, error: QueueFullError) -> JSONResponse:
         return answer(429, str(error), {"retry-after": str(service.retry_after())})
 
+    @app.exception_handler(sqlite3.Error)
     @app.exception_handler(OSError)
     @app.exception_handler(OutputError)
     async def no_room(request: Request, error: Exception) -> JSONResponse:

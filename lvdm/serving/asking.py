@@ -177,13 +177,19 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
     """Write the files into `folder` and read each once. Raises `ValueError` for what is no image or video of ours."""
+    pixels = 0
     for upload in uploads:
         path = folder / upload.name
         path.write_bytes(upload.content)
         if upload.parameter == "video":
             limits.check_video(path)
-        else:
-            load_image(path, limits.image_pixels)
+            continue
+        image = load_image(path, limits.image_pixels)
+        pixels += image.width * image.height
+        if pixels > limits.image_pixels:
+            raise ValueError(
+                f"the images have more than {limits.image_pixels / 1e6:g} megapixels together; scale them down"
+            )
 
 
 def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:

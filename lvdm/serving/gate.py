@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,17 +44,19 @@ class Gate:
             await self._inner(scope, receive, send)
             return
         begun, status = time.monotonic(), 500
+        body = _Body(receive, self._settings.limits.upload_bytes, _headers(scope))
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                await body.drain()
             await send(message)
 
         try:
             refused = self._refusal(scope)
             if refused is None:
-                await self._inner(scope, self._limited(receive), counted)
+                await self._inner(scope, body.receive, counted)
             else:
                 await _answer(counted, *refused)
         finally:
@@ -64,7 +66,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and message for a request that goes no further."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers, most = _headers(scope), self._settings.limits.upload_bytes
         key = self._settings.api_key
         if key is not None and scope["path"] not in OPEN:
             kind, _, shown = headers.get("authorization", "").partition(" ")
@@ -77,27 +79,46 @@ class Gate:
             if origin is not None and scope["method"] in CHANGING and not _is_here(origin):
                 return 403, "pages of other sites may not use this server"
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 15 or int(length) > self._settings.limits.upload_bytes:
-            return 413, self._too_large
+        if not length.isdecimal() or len(length) > 15 or int(length) > most:
+            return 413, _too_large(most)
         return None
 
-    @property
-    def _too_large(self) -> str:
-        return f"the request is larger than {self._settings.limits.upload_bytes / 1e6:g} MB; send smaller files"
 
-    def _limited(self, receive: Receive) -> Receive:
-        """`receive`, which raises `BodyTooLargeError` where a body without a length is too long."""
-        total = 0
+class _Body:
+    """The body of a request: no more than `most` bytes of it, and the rest is read before there is an answer.
 
-        async def limited() -> Message:
-            nonlocal total
-            message = await receive()
-            total += len(message.get("body", b""))
-            if total > self._settings.limits.upload_bytes:
-                raise BodyTooLargeError(self._too_large)
-            return message
+    An answer that comes before the body is sent would be lost: the connection is closed under the client's hands.
+    """
 
-        return limited
+    def __init__(self, receive: Receive, most: int, headers: Mapping[str, str]) -> None:
+        self._receive, self._most, self._total, self._whole = receive, most, 0, False
+        self._asks_first = headers.get("expect", "").lower() == "100-continue"
+
+    async def receive(self) -> Message:
+        """The next message. Raises `BodyTooLargeError` where it is too long."""
+        message = await self._receive()
+        self._total += len(message.get("body", b""))
+        self._whole = not message.get("more_body", False)
+        if self._total > self._most:
+            raise BodyTooLargeError(_too_large(self._most))
+        return message
+
+    async def drain(self) -> None:
+        """Read what is left, up to as much again; not of a client that waits to be told to send it."""
+        if self._asks_first and self._total == 0:
+            return
+        while not self._whole and self._total <= 2 * self._most:
+            message = await self._receive()
+            self._total += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _too_large(most: int) -> str:
+    return f"the request is larger than {most / 1e6:g} MB; send smaller files"
 
 
 def error_tree(status: int, message: str) -> dict[str, Any]:

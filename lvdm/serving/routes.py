@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -33,6 +34,13 @@ from lvdm.serving.store import FINAL, Job, Status
 
 MAX_FIELDS, MAX_FILES = 300, 64
 """Of a form."""
+MEDIA_TYPES = {
+    **{".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif", ".webp": "image/webp"},
+    **{".apng": "image/apng", ".png": "image/png", ".zip": "application/zip"},
+}
+"""Of every file that can be fetched; what a system's own list says differs."""
+PLANNERS = 2
+"""Requests that are looked at together: further ones wait without a thread, which others need."""
 POLL_SECONDS, HEARTBEAT_SECONDS = 0.1, 15.0
 """Of a stream of events: how often a job is looked at, and how often something is sent so that nobody hangs up."""
 
@@ -77,6 +85,8 @@ def make_router(service: Service) -> APIRouter:
 
 
 def _add_videos(router: APIRouter, service: Service) -> None:
+    limiter = CapacityLimiter(PLANNERS)
+
     @router.post(
         "/v1/videos",
         summary="Ask for a video",
@@ -87,7 +97,7 @@ def _add_videos(router: APIRouter, service: Service) -> None:
     async def create(request: Request) -> VideoJob | PlannedJob:
         service.check_room()  # before the body is read
         fields = await _read_fields(request, service.settings.limits.upload_bytes)
-        taken = await run_in_threadpool(service.add, fields)
+        taken = await to_thread.run_sync(service.add, fields, limiter=limiter)
         return describe_dry_run(taken) if isinstance(taken, DryRun) else describe_job(taken, service)
 
     @router.get("/v1/videos", summary="The jobs, in pages", responses={400: _ERRORS[400], 422: _ERRORS[422]})
@@ -144,7 +154,8 @@ def _add_files(router: APIRouter, service: Service) -> None:
             raise HTTPException(404, f"the job has no {variant} number {number}")
         if variant == "record":
             return JSONResponse(public_record(read_json(path)))
-        return FileResponse(path, filename=f"{job.id}{path.suffix}", headers={"X-Content-Type-Options": "nosniff"})
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(path, 200, headers, MEDIA_TYPES[path.suffix], filename=f"{job.id}{path.suffix}")
 
     @router.get(
         "/v1/videos/{id}/events",

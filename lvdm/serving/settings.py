@@ -30,7 +30,7 @@ class Limits:
     """The most that one request may ask for, checked before it is taken.
 
     upload_bytes  of the whole body of a request
-    image_pixels  of an image that is sent
+    image_pixels  of the images that are sent, together
     pixels        of a frame of a video, made or sent
     frames        of a video; of `extend`, the ones before included
     steps         of sampling

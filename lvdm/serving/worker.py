@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -86,14 +87,17 @@ class Worker:
     def _work(self) -> None:
         while not self.stopping:
             self._wake.clear()
-            self._expire()
-            job = self._store.claim()
-            if job is None:
-                self._wake.wait(IDLE_SECONDS)
-                continue
-            self._live = job.id, Live()
-            self._make(job)
-            self._live = None
+            try:
+                self._expire()
+                job = self._store.claim()
+                if job is not None:
+                    self._live = job.id, Live()
+                    self._make(job)
+                    self._live = None
+                    continue
+            except sqlite3.Error:  # such as a full disk, which may have room later
+                logger.exception("the file of jobs cannot be used")
+            self._wake.wait(IDLE_SECONDS)
 
     def _make(self, job: Job) -> None:
         """Make one job; whatever goes wrong with it, the next one is made."""

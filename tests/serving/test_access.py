@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import os
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ import uvicorn
 from serving_client import Server
 from typer.testing import CliRunner
 
+import lvdm.cli.serve
 from lvdm.cli.app import app
+from lvdm.serving.gate import Gate
 from lvdm.serving.models import ListedModel, list_models
-from lvdm.serving.settings import Settings, SettingsError
+from lvdm.serving.settings import KEY_VARIABLE, Settings, SettingsError
 
 KEY = "a key of 24 characters.."
 
@@ -106,6 +110,48 @@ def test_commands_that_do_not_start(
     assert not never_listens
 
 
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvdm.cli.serve, "PACKAGES", ("fastapi", "a_server_of_nobody"))
+    run = CliRunner().invoke(app, ["serve"])
+    assert run.exit_code == 2
+    assert run.output == 'Error: serve needs a_server_of_nobody; install with: pip install "dynamicrafter[serve]"\n'
+
+
+def test_the_key_may_be_in_the_environment(
+    never_listens: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: Mapping[str, ListedModel]
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    small = models["tiny"].files.config.parent
+    words = ["--host", "0.0.0.0", "--jobs", str(tmp_path / "jobs"), "--model", f"small={small}"]
+    run = CliRunner().invoke(app, ["serve", *words])
+    assert run.exit_code == 0, run.output
+    assert KEY not in run.output
+    assert never_listens["app"].state.service.settings.api_key == KEY  # type: ignore[attr-defined]
+    assert KEY_VARIABLE not in os.environ, "programs that are started from there would have it"
+
+
 def test_the_embedded_model_is_the_usual_one() -> None:
     (model,) = list_models(()).values()
     assert (model.name, model.card.name) == ("tiny", "tiny")
+
+
+@pytest.mark.parametrize(("waits", "read"), [(False, 3), (True, 0)])
+def test_a_refusal_comes_after_the_body(waits: bool, read: int, start: Callable[..., Server]) -> None:
+    """Else the connection is closed while the client sends, and the answer is lost."""
+    server = start(api_key=KEY)
+    told = list[str]()
+
+    async def receive() -> dict[str, object]:
+        told.append("body")
+        return {"type": "http.request", "body": bytes(1000), "more_body": told.count("body") < 3}
+
+    async def send(message: MutableMapping[str, object]) -> None:
+        told.append(f"{message['type']} {message.get('status', '')}")
+
+    async def inner(*_: object) -> None:
+        raise AssertionError("it was let in")
+
+    headers = [(b"content-length", b"3000"), (b"expect", b"100-continue")][: 1 + waits]
+    scope = {"type": "http", "method": "POST", "path": "/v1/videos", "headers": headers}
+    asyncio.run(Gate(inner, server.settings, server.service.metrics)(scope, receive, send))
+    assert told == ["body"] * read + ["http.response.start 401", "http.response.body "]

@@ -209,6 +209,14 @@ def test_videos_that_are_none_or_too_long(start: Callable[..., Server]) -> None:
     assert answer == "video has 9 frames, and with new ones this server makes at most 8; cut it"
 
 
+def test_images_that_are_too_large_together(start: Callable[..., Server]) -> None:
+    server = start(limits=Limits(image_pixels=4000))
+    fields = {"mode": "interpolate", "end_image": data_url(CAT)}
+    server.ask(**fields, dry_run=True)
+    keyframes = [[frame, data_url(CAT)] for frame in (1, 2, 3)]
+    assert server.refusal(keyframes=keyframes) == "the images have more than 0.004 megapixels together; scale them down"
+
+
 def test_a_body_that_is_too_large_is_not_read(start: Callable[..., Server]) -> None:
     server = start(limits=Limits(upload_bytes=100_000))
     told = server.client.post("/v1/videos", data={"prompt": "a"}, files={"image": bytes(200_000)})

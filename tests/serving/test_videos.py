@@ -6,15 +6,18 @@ import io
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from PIL import Image
 from serving_client import CAT, Server, data_url, png
 from small_model import picture
 
+from lvdm.jobs.plan import suffix_of
 from lvdm.jobs.run import make_videos
 from lvdm.media.video_reader import VideoReader
+from lvdm.request.parameters import Format, OutputParameters
+from lvdm.serving.routes import MEDIA_TYPES
 
 DOG = png(picture(seed=1))
 
@@ -104,6 +107,9 @@ def test_several_videos_sheets_and_single_frames(server: Server) -> None:
     assert [file["video"] for file in job["files"]] == ["video_01.webm", "video_02.webm"]
     both = [server.client.get(f"/v1/videos/{job['id']}/content?number={number}").content for number in (1, 2)]
     assert both[0] != both[1]
+    kinds = {Path(f"video{suffix_of(OutputParameters(format=name))}").suffix for name in get_args(Format)}
+    assert kinds <= set(MEDIA_TYPES), "a format has no media type"
+    assert server.client.get(f"/v1/videos/{job['id']}/content").headers["content-type"] == "video/webm"
     sheet = server.client.get(f"/v1/videos/{job['id']}/content?variant=contact_sheet&number=2")
     assert sheet.headers["content-type"] == "image/png"
     assert Image.open(io.BytesIO(sheet.content)).width >= 32

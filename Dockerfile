@@ -1,0 +1,18 @@
+# The server of docs/serving.md, on the CPU. For an NVIDIA GPU, start it with `docker run --gpus all`.
+FROM python:3.11-slim
+
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY lvdm lvdm
+COPY configs configs
+COPY checkpoints/tiny checkpoints/tiny
+RUN pip install --no-cache-dir -c constraints.txt ".[serve]" \
+    && useradd --create-home dynamicrafter \
+    && install -d -o dynamicrafter /jobs
+
+USER dynamicrafter
+WORKDIR /jobs
+VOLUME /jobs
+EXPOSE 8000
+# without DYNAMICRAFTER_API_KEY it does not start: it would answer whoever reaches the port
+CMD ["dynamicrafter", "serve", "--host", "0.0.0.0", "--jobs", "/jobs"]
