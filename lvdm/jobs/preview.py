@@ -39,7 +39,7 @@ def fit_colors(pipeline: DynamiCrafterPipeline) -> LatentColors:
     """The map of the pipeline's autoencoder, by least squares. Takes no random number from anyone."""
     pictures = soft_pictures(FITTED_FRAMES, FITTED_SIDE)
     latents = pipeline.runtime.encode_video(pictures.transpose(0, 1)[None])[0].cpu()  # c t h w
-    small = F.adaptive_avg_pool2d(pictures, tuple(latents.shape[2:]))  # t 3 h w
+    small = F.adaptive_avg_pool2d(pictures, (latents.shape[-2], latents.shape[-1]))  # t 3 h w
     known = latents.flatten(1).T  # n c
     known = torch.cat([known, torch.ones(len(known), 1)], dim=1)
     wanted = small.transpose(0, 1).flatten(1).T  # n 3
