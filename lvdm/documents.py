@@ -137,6 +137,12 @@ def cut_line(line: str, limit: int = MAX_LINE) -> str:
     return line if len(line) <= limit else f"{line[:half]} ... {line[-half:]}"
 
 
+def one_line(message: str) -> str:
+    """Lines joined by semicolons, so that a list in a message stays one; a very long one is cut in its middle."""
+    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
+    return cut_line("; ".join(lines).replace(":; ", ": "))
+
+
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 2 * _MAX_CHARACTERS else f"{line[: 2 * _MAX_CHARACTERS]}..."

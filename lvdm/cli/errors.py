@@ -32,7 +32,9 @@ def report_error(error: BaseException) -> int | None:
         return None
     else:
         message, code = str(error), FAILED if isinstance(error, OSError | RuntimeError) else WRONG_INPUT
-    line = Text(f"Error: {_one_line(message)}", style="bold red")
+    from lvdm.documents import one_line  # yaml takes a moment to import
+
+    line = Text(f"Error: {one_line(message)}", style="bold red")
     Console(stderr=True, soft_wrap=True, highlight=False).print(line)
     return code
 
@@ -42,14 +44,6 @@ def show_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _one_line(message: str) -> str:
-    """Lines joined by semicolons, so that a list in a message stays one; a very long one is cut in its middle."""
-    from lvdm.documents import cut_line  # yaml takes a moment to import
-
-    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
-    return cut_line("; ".join(lines).replace(":; ", ": "))
 
 
 class OneLineErrors(TyperGroup):
