@@ -251,31 +251,30 @@ def test_every_option_is_applied_or_refused_or_said_to_have_no_effect(
 def effective_values(
     mode: str, caplog: pytest.LogCaptureFixture, among: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, Any]]:
-    """Surroundings, name and value of each option that changes the video by its plan; where it can, in the first."""
+    """Surroundings, name and value of each option that changes the video by its plan, in the first where one does.
+
+    Of a number it is a value that is near, of others up to two that are taken; of `extend` one, its segments take time.
+    """
     for name, declared in all_parameters().items():
         if declared.parameter.changes == "nothing" or mode not in declared.parameter.modes:
             continue
+        most = 1 if mode == "extend" or declared.kind in (int, float) else 2
         for around, more in among.items():
-            given, found = base_of(mode) | dict(more), False
+            given, found = base_of(mode) | dict(more), 0
             plain = planned(mode, given)
-            for value in near_values(declared, present_value(declared, plain, given)):
+            for value in other_values(declared, present_value(declared, plain, given)):
                 caplog.clear()
                 try:
                     plan = planned(mode, {**given, name: value})
                 except ValueError:
                     continue
                 said = any("has no effect" in record.message for record in caplog.records)
-                if not said and contents(plan) != contents(plain) and f"{name}={value}" not in EQUAL:
-                    found = True
-                    yield around, name, value
+                if said or contents(plan) == contents(plain) or f"{name}={value}" in EQUAL or found == most:
+                    continue
+                found += 1
+                yield around, name, value
             if found:
                 break
-
-
-def near_values(declared: Declared, present: Any) -> list[Any]:
-    """Values besides the `present` one, of a number one that is near."""
-    values = list(other_values(declared, present))
-    return values[:1] if declared.kind in (int, float) else values
 
 
 def file_of(plan: Plan | ExtensionPlan) -> bytes:
