@@ -13,6 +13,8 @@ from lvdm.errors import UserError
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 """What the extra `serve` installs."""
+KEEP_ALIVE_SECONDS = 75
+"""Clients look every few seconds: a connection that closes under their request is an answer lost."""
 
 Host = Annotated[str, typer.Option(help="Where to listen; elsewhere than on this machine only with a key.")]
 Port = Annotated[int, typer.Option(help="Which port to listen at.", min=1, max=65535)]
@@ -92,5 +94,12 @@ def serve(
         print_lines([f"http://{shown}:{port}  (models: {', '.join(settings.models)}; jobs: {settings.jobs})"])
         os.environ.pop(KEY_VARIABLE, None)  # not for programs that are started from here
         uvicorn.run(
-            app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5, ws="none"
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=5,
         )
