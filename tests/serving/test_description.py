@@ -20,7 +20,7 @@ from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES
 from lvdm.serving.models import ListedModel
 from lvdm.serving.settings import Limits, Settings
 
-EXAMPLES = 10
+EXAMPLES = 6
 """Requests to each address, of each kind."""
 
 
