@@ -18,9 +18,11 @@ MEDIA = (
 PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "lvdm.checkpoint.errors": ("lvdm.errors",),
+        "lvdm.evaluation.features.clip_towers": ("lvdm.evaluation.features.clip_encoders",),
         "lvdm.evaluation.flow": ("lvdm.quality.flow",),
         "lvdm.evaluation.quality": ("lvdm.quality.report", "lvdm.quality.generated", "lvdm.quality.ranking"),
         "lvdm.evaluation.warping": ("lvdm.quality.warping",),
+        "lvdm.fit.callbacks.pictures": ("lvdm.fit.callbacks.media_logging",),
         "lvdm.generation": ("lvdm.request.settings", "lvdm.plugins.settings"),
         "lvdm.memory": ("lvdm.pipeline.memory",),
         "lvdm.model_loading": ("lvdm.pipeline.loading",),

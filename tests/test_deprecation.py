@@ -19,9 +19,13 @@ RENAMED = {
     "lvdm.documents.shown": "short_text",
     "lvdm.evaluation.clip_files.Picture": "FrameScaling",
     "lvdm.evaluation.comparison.Contest": "EvaluationPair",
+    "lvdm.evaluation.extraction.Failure": "ExtractionFailure",
     "lvdm.evaluation.extraction.Job": "ExtractionJob",
     "lvdm.evaluation.extraction.Report": "ExtractionReport",
     "lvdm.evaluation.extraction.find_wanted": "planned_records",
+    "lvdm.evaluation.features.clip_encoders.ClipFeatures": "OpenClipFeatures",
+    "lvdm.evaluation.features.clip_encoders.ClipTowers": "ClipEncoders",
+    "lvdm.evaluation.features.clip_encoders.tower_tensors": "encoder_tensors",
     "lvdm.motion_levels.FEWEST_VIDEOS": "MIN_VIDEOS",
 }
 

@@ -74,7 +74,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Failure:
+class ExtractionFailure:
     """A clip without a record, and the reason in one line."""
 
     set: str
@@ -91,7 +91,7 @@ class ExtractionReport:
     made: int
     kept: int
     missing: int
-    failures: tuple[Failure, ...]
+    failures: tuple[ExtractionFailure, ...]
 
 
 def planned_records(
@@ -260,7 +260,9 @@ def report_on(cache: FeatureCache, planned: Sequence[PlannedRecord], jobs: Seque
         if reason is None:
             missing += 1
         else:
-            failures.append(Failure(record.set, record.spec.id, record.spec.video.name, record.extractor.id, reason))
+            failures.append(
+                ExtractionFailure(record.set, record.spec.id, record.spec.video.name, record.extractor.id, reason)
+            )
     return ExtractionReport(made, kept, missing, tuple(failures))
 
 
@@ -309,5 +311,11 @@ def _one_line(error: Exception) -> str:
 
 
 __getattr__ = renamed_names(
-    __name__, {"Job": "ExtractionJob", "Report": "ExtractionReport", "find_wanted": "planned_records"}
+    __name__,
+    {
+        "Job": "ExtractionJob",
+        "Report": "ExtractionReport",
+        "Failure": "ExtractionFailure",
+        "find_wanted": "planned_records",
+    },
 )

@@ -56,7 +56,7 @@ class WrittenVideo:
 
 
 @dataclass(frozen=True)
-class _VideoOutput:
+class _Output:
     """One video on its way to a file; `frames` gives its frames, uint8 (H, W, 3), one by one and once."""
 
     frames: Iterator[np.ndarray]
@@ -67,6 +67,10 @@ class _VideoOutput:
     def edges(self, count: int, per_second: int) -> list[int]:
         """Start times of `count` frames, and the end, in ticks; rounded one by one, so that the length stays right."""
         return [round(i * per_second / self.fps) for i in range(count + 1)]
+
+
+_Encoder = Callable[[_Output, Path, Path], WrittenVideo]
+"""Writes a video to a temporary file; the last argument is the place that it will have."""
 
 
 def write_video(
@@ -98,16 +102,14 @@ def write_video(
     encode = _encoder_of(path)
     check_fps(fps)
     parts = [video] if is_tensor(video) else video
-    output = _VideoOutput(_arrays(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    output = _Output(_arrays(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     if files is None:
         with together() as alone:
             return _write(encode, output, path, alone)
     return _write(encode, output, path, files)
 
 
-def _write(
-    encode: Callable[[_VideoOutput, Path, Path], WrittenVideo], output: _VideoOutput, path: Path, files: Together
-) -> WrittenVideo:
+def _write(encode: _Encoder, output: _Output, path: Path, files: Together) -> WrittenVideo:
     with files.path(path, functools.partial(place_frames, path=path)) as temporary:
         try:
             written = encode(output, temporary, path)
@@ -168,7 +170,7 @@ def to_uint8(video: Tensor) -> Tensor:
     return levels
 
 
-def _encoder_of(path: Path) -> Callable[[_VideoOutput, Path, Path], WrittenVideo]:
+def _encoder_of(path: Path) -> _Encoder:
     if names_frames(path):
         if len(COUNTER.findall(path.name)) > 1:
             raise OutputError(f"{path}: frames are counted once, give a name with one counter, like shot_%05d.png")
@@ -182,24 +184,19 @@ def _encoder_of(path: Path) -> Callable[[_VideoOutput, Path, Path], WrittenVideo
     return _ENCODERS[suffix]
 
 
-def _write_mp4(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_mp4(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     crf = str(16 if output.crf is None else output.crf)
     options = {"crf": crf, "preset": "medium", "x264-params": _X264_REPRODUCIBLE}
     return _write_stream(output, temporary, path, "libx264", options, {"movflags": "+faststart"})
 
 
-def _write_webm(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_webm(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     options = {"crf": str(24 if output.crf is None else output.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
     return _write_stream(output, temporary, path, "libvpx-vp9", options, {})
 
 
 def _write_stream(
-    output: _VideoOutput,
-    temporary: Path,
-    path: Path,
-    codec: str,
-    options: dict[str, str],
-    muxer_options: dict[str, str],
+    output: _Output, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
 ) -> WrittenVideo:
     original = next(output.frames)
     first = last = _pad_to_even(original)
@@ -256,7 +253,7 @@ def _pad_to_even(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _write_gif(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_gif(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     if output.fps > 50:
         logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
     pixels = np.stack(list(output.frames))
@@ -278,7 +275,7 @@ def _shared_palette(pixels: np.ndarray) -> Image.Image:
     return mosaic.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def _write_webp(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_webp(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
     frames = [Image.fromarray(image) for image in pixels]
@@ -286,7 +283,7 @@ def _write_webp(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVid
     return _check_animation(pixels, temporary, path, durations)
 
 
-def _write_apng(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_apng(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
     frames = [Image.fromarray(image) for image in pixels]
@@ -294,7 +291,7 @@ def _write_apng(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVid
     return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
-def _milliseconds(output: _VideoOutput, count: int) -> list[int]:
+def _milliseconds(output: _Output, count: int) -> list[int]:
     edges = output.edges(count, per_second=1000)
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
 
@@ -303,7 +300,7 @@ def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str
     frames[0].save(temporary, format=file_format, save_all=True, append_images=frames[1:], **options)
 
 
-def _write_sequence(output: _VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_sequence(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     """All frames are written and checked in a temporary folder; `place_frames` moves them."""
     place = frames_at(path)
     assert place is not None
@@ -347,7 +344,7 @@ def _check_animation(
     return WrittenVideo(path, *pixels.shape[:3])
 
 
-_ENCODERS: Mapping[str, Callable[[_VideoOutput, Path, Path], WrittenVideo]] = {
+_ENCODERS: Mapping[str, _Encoder] = {
     ".mp4": _write_mp4,
     ".webm": _write_webm,
     ".gif": _write_gif,

@@ -17,6 +17,7 @@ from lvdm.checkpoint.filling import fill
 from lvdm.checkpoint.hashing import hash_of_tensors
 from lvdm.checkpoint.parts import CLIP_ENCODERS
 from lvdm.config import ConfigError, load_model_config, load_yaml
+from lvdm.deprecation import renamed_names
 from lvdm.device import choose_device
 from lvdm.evaluation.features.i3d import full_precision
 from lvdm.evaluation.features.protocol import LoadedClip, Record
@@ -130,3 +131,8 @@ def encoder_tensors(encoders: ClipEncoders, checkpoint: CheckpointFile) -> dict[
                 f"{checkpoint.path} does not fit its configuration: {key} should be {tuple(value.shape)}, {problem}"
             )
     return {key: checkpoint[key].to(torch.float32, copy=True) for key in targets}
+
+
+__getattr__ = renamed_names(
+    __name__, {"ClipFeatures": "OpenClipFeatures", "ClipTowers": "ClipEncoders", "tower_tensors": "encoder_tensors"}
+)
