@@ -17,14 +17,13 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.data.picture_files import read_glyphs
+from lvdm.data.picture_files import glyph_names, read_glyphs
 from lvdm.data.procedural_pictures import coarser_levels, look_up_pictures
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
     CAMERA_MOTIONS,
     COLORS,
     DIRECTIONS,
-    GLYPH_NAMES,
     GROWTH,
     NO_SPRITE,
     PANS,
@@ -249,7 +248,7 @@ def _glyphs(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
     shown = [scenes[row] for row in rows]
     pose = _sprite_pose(shown, config, device)
     _, _, grid = _sprite_axes(pose, config)
-    atlas = glyph_atlas(device)[[GLYPH_NAMES.index(scene.glyph) for scene in shown]].float().div_(255.0)
+    atlas = glyph_atlas(device)[[glyph_names().index(scene.glyph) for scene in shown]].float().div_(255.0)
     levels, size = atlas.shape[2:4]
     level = torch.log2((size / (2 * config.side * pose.radius)).clamp(1.0, 2.0 ** (levels - 1)))  # (n, t)
     depth = ((level + 0.5) * (2 / levels) - 1)[..., None, None].expand(grid.shape[:-1])
@@ -258,8 +257,8 @@ def _glyphs(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
 
 @functools.lru_cache(maxsize=4)
 def glyph_atlas(device: torch.device) -> Tensor:
-    """All emoji, (len(GLYPH_NAMES), 4, levels, n, n) uint8, colours times opacity, and opacity."""
-    return coarser_levels(read_glyphs()[: len(GLYPH_NAMES)], GLYPH_LEVELS, mode="constant").to(device)
+    """All emoji, (n, 4, levels, n, n) uint8, colours times opacity, and opacity."""
+    return coarser_levels(read_glyphs()[: len(glyph_names())], GLYPH_LEVELS, mode="constant").to(device)
 
 
 def _sprite_lookup(

@@ -14,8 +14,9 @@ import random
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Literal
+
+from lvdm.data.picture_files import glyph_names
 
 SHAPES = (
     "circle",
@@ -98,11 +99,6 @@ PROGRESS_PER_FRAME = 1.0 / (15 * 2)
 
 NUM_TEMPLATES = 6
 """Number of caption templates, see `lvdm.data.procedural_captions`."""
-
-GLYPH_NAMES: tuple[str, ...] = tuple(
-    (resources.files("lvdm.data") / "picture_files" / "emoji.txt").read_text(encoding="utf-8").split("\n")[:-1]
-)
-"""What the emoji of `picture_files/emoji.png` show, in their order."""
 
 Color = tuple[float, float, float]
 
@@ -199,7 +195,7 @@ class ProceduralConfig:
     @property
     def glyphs(self) -> Sequence[str]:
         """Names of the emoji that the configured split may show."""
-        return GLYPH_NAMES if self.split == "all" else [name for name in GLYPH_NAMES if self._is_ours(f"emoji|{name}")]
+        return [name for name in glyph_names() if self.split == "all" or self._is_ours(f"emoji|{name}")]
 
     def _is_ours(self, name: str) -> bool:
         held_out = zlib.crc32(name.encode()) < self.holdout * 2**32

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.data.clips import ClipDataset, Draw
-from lvdm.data.picture_files import GLYPH_SIDE, read_glyphs, read_photographs
+from lvdm.data.picture_files import GLYPH_SIDE, glyph_names, read_glyphs, read_photographs
 from lvdm.data.procedural import (
     ProceduralClips,
     ProceduralClipsConfig,
@@ -28,7 +28,7 @@ from lvdm.data.procedural import (
 )
 from lvdm.data.procedural_pictures import PHOTOGRAPH_LEVELS, picture_atlas
 from lvdm.data.procedural_render import true_generators
-from lvdm.data.procedural_scene import CAMERA_MOTIONS, GLYPH_NAMES, MOTIONS, NUM_PICTURES, PHOTOGRAPH
+from lvdm.data.procedural_scene import CAMERA_MOTIONS, MOTIONS, NUM_PICTURES, PHOTOGRAPH
 from lvdm.modules.carrier import affine_maps, around, compose, places, points
 from lvdm.modules.encoders.condition import tokenizer
 
@@ -43,16 +43,16 @@ def scenes(config: ProceduralConfig, count: int) -> list[Scene]:
 
 def test_there_is_an_emoji_for_every_name() -> None:
     glyphs = read_glyphs()
-    assert len(set(GLYPH_NAMES)) == len(GLYPH_NAMES) >= 100
+    assert len(set(glyph_names())) == len(glyph_names()) >= 100
     assert glyphs.shape[1:] == (4, GLYPH_SIDE, GLYPH_SIDE)
     covered = glyphs[:, 3].mean((1, 2))
-    assert covered[: len(GLYPH_NAMES)].min() > 0.1, "a name without a picture"
-    assert covered[len(GLYPH_NAMES) :].sum() == 0, "a picture without a name"
+    assert covered[: len(glyph_names())].min() > 0.1, "a name without a picture"
+    assert covered[len(glyph_names()) :].sum() == 0, "a picture without a name"
     assert (glyphs[:, :3] <= glyphs[:, 3:]).all(), "colours are those times opacity"
 
 
 def test_a_name_leaves_room_for_the_motion() -> None:
-    long = {name: len(tokenizer("small").encode(name)) for name in GLYPH_NAMES}
+    long = {name: len(tokenizer("small").encode(name)) for name in glyph_names()}
     assert max(long.values()) <= 8, f"too many tokens, of 24 for a sentence: {long}"
 
 

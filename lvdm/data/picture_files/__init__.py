@@ -25,6 +25,12 @@ def read_photographs() -> Tensor:
     return torch.stack(images).float() / 255
 
 
+@functools.cache
+def glyph_names() -> tuple[str, ...]:
+    """What the emoji of `emoji.png` show, in their order."""
+    return tuple((resources.files(__name__) / "emoji.txt").read_text(encoding="utf-8").splitlines())
+
+
 @functools.lru_cache(maxsize=1)
 def read_glyphs() -> Tensor:
     """All places of the sheet of emoji, (n, 4, s, s) float32 in [0, 1]: red, green, blue times opacity, and opacity."""
