@@ -11,15 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NOT_YET = (
-    "lvdm/cli/",
     "lvdm/data/procedural",
-    "lvdm/declaration/",
-    "lvdm/jobs/",
     "lvdm/models/carrier",
     "lvdm/modules/carrier",
-    "lvdm/pipeline/",
     "lvdm/plugins/",
-    "lvdm/request/",
     "lvdm/serving/",
 )
 """How the paths of the rooms begin that still have private words; empty it."""
@@ -71,6 +66,17 @@ PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "show
 
 ALLOWED = {
     ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
+    ("lvdm/declaration/parameters.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
+    ("lvdm/request/keywords.py", "tower"): "the same",
+    ("lvdm/request/keywords.py", "late weights"): "`--late-weights`: an option that people type",
+    ("lvdm/jobs/model.py", "tower"): "the file given as `--towers`",
+    ("lvdm/jobs/model.py", "late weights"): "the file given as `--late-weights`",
+    ("lvdm/pipeline/loading.py", "tower"): "the file given as `--towers`",
+    ("lvdm/pipeline/memory.py", "tower"): "the file given as `--towers`",
+    ("lvdm/pipeline/memory.py", "late weights"): "the file given as `--late-weights`",
+    ("lvdm/pipeline/pipeline.py", "tower"): "the file given as `--towers`",
+    ("lvdm/pipeline/pipeline.py", "late weights"): "the file given as `--late-weights`",
+    ("lvdm/pipeline/extension.py", "seam"): "where new frames meet the old ones, in records that people have",
     ("lvdm/checkpoint/loading.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
     ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",

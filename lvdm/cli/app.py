@@ -44,8 +44,8 @@ stats.command("motion")(motion_levels)
 app.add_typer(stats, name="stats")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"dynamicrafter {installed_version('dynamicrafter')}")
         raise typer.Exit
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HASHES_FILE = "content_hashes.json"
 """Beside the index: SHA-256 of files by path, size and time of change."""
 
-_SHOWN = 20
+_MAX_LISTED = 20
 """Broken videos that are listed; the index names all."""
 
 
@@ -45,7 +45,7 @@ def cache(
     """Compute latents, sentence and image tokens of a training's data once, so that training needs no encoders."""
     from lvdm.caching.encoders import encoder_hashes, load_encoders
     from lvdm.caching.latent_caching import CachingOptions, LatentCaching, stale_records
-    from lvdm.caching.latent_index import CacheRecipe, check_cache_place, read_index
+    from lvdm.caching.latent_index import CacheFormat, check_cache_place, read_index
     from lvdm.caching.latent_records import RecordStore
     from lvdm.checkpoint import read_checkpoint
     from lvdm.content_hash import HashStore
@@ -61,10 +61,10 @@ def cache(
     where = choose_device(device)
     files = [read_checkpoint(path) for path in setup.pretrained]
     with library_messages():
-        recipe = CacheRecipe(encoder_hashes(model, files), stored, every)
+        cache_format = CacheFormat(encoder_hashes(model, files), stored, every)
         hashes = HashStore(folder / HASHES_FILE)
         videos, items = _items(setup, source, hashes)
-        caching = LatentCaching(items, load_encoders(model, files, where), recipe, RecordStore(folder), options)
+        caching = LatentCaching(items, load_encoders(model, files, where), cache_format, RecordStore(folder), options)
         estimate = caching.estimate()
         console.print(_size_line(len(items), folder, estimate))
         caching.check_space(estimate)
@@ -161,10 +161,10 @@ def _in_bytes(count: int) -> str:
 
 def _print_report(console: Console, report: CachingReport) -> None:
     console.print(f"{report.made} videos encoded, {report.kept} were there, {len(report.broken)} cannot be used")
-    for line in report.broken[:_SHOWN]:
+    for line in report.broken[:_MAX_LISTED]:
         console.print(f"- {escape(line)}", style="yellow")
-    if len(report.broken) > _SHOWN:
-        console.print(f"- and {len(report.broken) - _SHOWN} more; `dynamicrafter data check` looks at all of them")
+    if len(report.broken) > _MAX_LISTED:
+        console.print(f"- and {len(report.broken) - _MAX_LISTED} more; `dynamicrafter data check` looks at all of them")
     if not report.finished:
         console.print("This part is done. When all are, run it once without --shard, which writes the index.")
 

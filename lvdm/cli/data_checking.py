@@ -23,10 +23,10 @@ from lvdm.media.ownership import check_replaceable
 from lvdm.media.video_reader import VideoReader
 from lvdm.progress import Progress
 
-_SHOWN = 48
+_MAX_FRAMES = 48
 """First frames on the contact sheet, taken evenly from all files."""
 
-_TOLD = 20
+_MAX_LISTED = 20
 """Broken files named on the terminal; the report names all."""
 
 _THUMBNAIL = (160, 96)
@@ -94,7 +94,7 @@ def _check_source(source: Component, place: Path, quick: bool, workers: int) -> 
     settings = _describe(source, quick)
     report = Report(str(where), settings, verdicts, inventory.problems, inventory.left_out)
     usable = [index for index in range(len(files)) if not examination.facts[index].error]
-    shown = usable[:: max(1, -(-len(usable) // _SHOWN))]
+    shown = usable[:: max(1, -(-len(usable) // _MAX_FRAMES))]
     if shown:
         thumbnails = torch.from_numpy(np.stack([_thumbnail(files, index) for index in shown]))  # (n, H, W, 3)
         write_contact_sheet(thumbnails, place / "contact_sheet.png", columns=6)
@@ -103,7 +103,7 @@ def _check_source(source: Component, place: Path, quick: bool, workers: int) -> 
     with atomic_path(place / "report.html") as temporary:
         temporary.write_text(render_page(report, sheet, names), encoding="utf-8", newline="\n")
     write_json(place / "report.json", {"format": "dynamicrafter-data-check/1", **report.as_json()})
-    _tell(report, place)
+    _print_report(report, place)
     return report.is_good
 
 
@@ -130,22 +130,22 @@ def _show_progress(examination: Examination) -> None:
 def _thumbnail(files: SourceFiles, index: int) -> np.ndarray:
     path = files.path(index)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        picture = load_image(path)
+        image = load_image(path)
     else:
         with VideoReader(path, files.content(index)) as reader:
-            picture = Image.fromarray(reader.read([0])[0].numpy())
-    return np.array(ImageOps.pad(picture, _THUMBNAIL, color=(24, 24, 24)))
+            image = Image.fromarray(reader.read([0])[0].numpy())
+    return np.array(ImageOps.pad(image, _THUMBNAIL, color=(24, 24, 24)))
 
 
-def _tell(report: Report, place: Path) -> None:
+def _print_report(report: Report, place: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for problem in (*report.problems, *report.left_out):
         console.print(str(problem))
     broken = [verdict for verdict in report.verdicts if verdict.status == "broken"]
-    for verdict in broken[:_TOLD]:
+    for verdict in broken[:_MAX_LISTED]:
         console.print(f"{verdict.facts.name}: {'; '.join(verdict.reasons)}")
-    if len(broken) > _TOLD:
-        console.print(f"... and {len(broken) - _TOLD} more, which the report names")
+    if len(broken) > _MAX_LISTED:
+        console.print(f"... and {len(broken) - _MAX_LISTED} more, which the report names")
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
     console.print(f"{len(report.verdicts)} files: {counts}")
     console.print(str(place / "report.html"))

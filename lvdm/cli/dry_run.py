@@ -10,7 +10,7 @@ from lvdm.jobs.memory import describe_plan, plan_for
 from lvdm.jobs.plan import Plan, check_places
 from lvdm.jobs.run import is_finished
 
-SHOWN = 20
+MAX_LISTED = 20
 """Videos that are listed."""
 
 
@@ -19,15 +19,15 @@ def show_plan(plan: Plan) -> Iterator[str]:
     todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
     check_places(todo, plan.output)
     yield f"{len(todo)} of {len(plan.videos)} videos to make with {plan.model.files.checkpoint}"
-    for video in todo[:SHOWN]:
+    for video in todo[:MAX_LISTED]:
         request, settings = video.request, video.request.settings
         size = f"{request.size.inner.width}x{request.size.inner.height}, {settings.num_frames} frames"
         yield (
             f"{video.output}: {settings.mode}, {size}, {settings.num_inference_steps} steps of {settings.sampler}, "
             f"fs {request.fs}, seed {request.seed}, digest {video.digest[:12]}"
         )
-    if len(todo) > SHOWN:
-        yield f"and {len(todo) - SHOWN} more"
+    if len(todo) > MAX_LISTED:
+        yield f"and {len(todo) - MAX_LISTED} more"
     if todo:
         yield describe_plan(plan_for(plan.model, todo[0].request), str(plan.model.device))
         seconds = expected_seconds(plan, todo)

@@ -129,7 +129,7 @@ def compare_command(
 ) -> None:
     """Compare two sets of videos of the same inputs; there is a ranking only where the paired interval leaves out 0."""
     from lvdm.evaluation.cache import FeatureCache
-    from lvdm.evaluation.comparison import Contest, compare
+    from lvdm.evaluation.comparison import EvaluationPair, compare
     from lvdm.evaluation.report.writing import Findings
     from lvdm.evaluation.results import check_comparison_place, write_comparison
 
@@ -138,12 +138,12 @@ def compare_command(
     with library_messages():
         first = inputs.evaluation()
         second = open_clips(b, first.protocol, "fake", fps=fps, like=first.real if first.protocol.paired else None)
-        contest = Contest.of(first.protocol, first.fake, second, first.real)
+        pair = EvaluationPair.of(first.protocol, first.fake, second, first.real)
         extractors = inputs.extractors(first.protocol)
         store = FeatureCache(cache)
         if extract:
-            show_report(extract_missing(store, [contest.a, contest.b], extractors, workers))
-        comparison = compare(store, contest, extractors.common, extractors.pairs)
+            show_report(extract_missing(store, [pair.a, pair.b], extractors, workers))
+        comparison = compare(store, pair, extractors.common, extractors.pairs)
     write_comparison(comparison, output)
     _show_findings(Findings(None, comparison), comparison.protocol, output)
 
@@ -155,8 +155,8 @@ def _show_findings(findings: Findings, protocol: ProtocolNote, output: Path) -> 
     console.print(f"protocol {protocol.name}: {fields}")
     for table in findings.tables():
         print_table(table)
-    for sentence in findings.sentences():
-        console.print(f"- {sentence}")
+    for line in findings.sentences():
+        console.print(f"- {line}")
     console.print(str(output))
 
 

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from lvdm.evaluation.building import Extractors
     from lvdm.evaluation.cache import FeatureCache
     from lvdm.evaluation.clip_sets import Evaluation
-    from lvdm.evaluation.extraction import Report
+    from lvdm.evaluation.extraction import ExtractionReport
 
 FINISHED_WITH_FAILURES = 3
 """Exit code: everything was done, and some clips could not be read."""
 
-_SHOWN = 20
+_MAX_LISTED = 20
 """Failures that are listed; the file of failures names all."""
 
 
@@ -90,41 +90,41 @@ def extract_missing(
     batch_size: int = 8,
     part: tuple[int, int] = (0, 1),
     devices: int = 1,
-) -> Report | None:
+) -> ExtractionReport | None:
     """Fill the gaps of the cache with bars on the way; None in processes that help another one, which reports."""
-    from lvdm.evaluation.clip_files import Picture
-    from lvdm.evaluation.extraction import FeatureWriter, find_jobs, find_wanted, report_on, run_jobs
+    from lvdm.evaluation.clip_files import FrameScaling
+    from lvdm.evaluation.extraction import FeatureWriter, find_jobs, planned_records, report_on, run_jobs
 
-    picture = Picture.of(evaluations[0].protocol)
+    scaling = FrameScaling.of(evaluations[0].protocol)
     sets = [clips for own in evaluations for clips in own.sets(extractors.common, extractors.pairs)]
     with counting_bar() as show:
-        wanted = find_wanted(cache, sets, picture, max(1, workers), show)
-        jobs = find_jobs(cache, wanted, *part)
+        records = planned_records(cache, sets, scaling, max(1, workers), show)
+        jobs = find_jobs(cache, records, *part)
         if devices == 1:
-            run_jobs(jobs, FeatureWriter(cache, batch_size), picture, workers, show)
+            run_jobs(jobs, FeatureWriter(cache, batch_size), scaling, workers, show)
     if devices > 1 and jobs:
         from lvdm.cli.extraction import extract_on_devices
 
-        if not extract_on_devices(jobs, cache, picture, devices, workers, batch_size):
+        if not extract_on_devices(jobs, cache, scaling, devices, workers, batch_size):
             return None
-    return report_on(cache, wanted, jobs)
+    return report_on(cache, records, jobs)
 
 
-def show_report(report: Report | None) -> None:
+def show_report(report: ExtractionReport | None) -> None:
     """The counts, and the clips that could not be read."""
     if report is None:
         return
     console = Console(highlight=False, soft_wrap=True, markup=False)
     clips = {(failure.set, failure.id): failure for failure in report.failures}
-    for failure in list(clips.values())[:_SHOWN]:
+    for failure in list(clips.values())[:_MAX_LISTED]:
         console.print(f"{failure.set} {failure.id}: {failure.reason}")
-    if len(clips) > _SHOWN:
-        console.print(f"... and {len(clips) - _SHOWN} more")
+    if len(clips) > _MAX_LISTED:
+        console.print(f"... and {len(clips) - _MAX_LISTED} more")
     others = f", {report.missing} left to other parts" if report.missing else ""
     console.print(f"{report.made} records made, {report.kept} were there, {len(clips)} clips failed{others}")
 
 
-def write_failures(report: Report, path: Path) -> None:
+def write_failures(report: ExtractionReport, path: Path) -> None:
     """Every record that could not be made, with the reason."""
     from dataclasses import asdict
 

@@ -34,7 +34,7 @@ Weights = Annotated[
         "lpips-alex, -vgg or -squeeze (the trunk's); dreamsim=FOLDER.",
     ),
 ]
-ModelFile = Annotated[Path | None, typer.Option("--model", help="A model whose CLIP towers are taken, if not ours.")]
+ModelFile = Annotated[Path | None, typer.Option("--model", help="A model whose CLIP encoders are taken, if not ours.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
 FileRate = Annotated[
     float | None,

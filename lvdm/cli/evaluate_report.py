@@ -41,8 +41,8 @@ def report_command(
     paths = write_report(findings, output or folder, roots, clips, overwrite)
     for table in findings.tables():
         print_table(table)
-    for sentence in findings.sentences():
-        _console().print(Text(f"- {sentence}"))
+    for line in findings.sentences():
+        _console().print(Text(f"- {line}"))
     for path in paths:
         _console().print(Text(str(path)))
 

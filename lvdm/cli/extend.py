@@ -19,7 +19,7 @@ Source = Annotated[Path | None, typer.Argument(help="The video; none with --repl
 
 
 @with_parameters("extend")
-def extend(video: Source = None, *, given: Mapping[str, Any]) -> None:
+def extend(video: Source = None, *, typed: Mapping[str, Any]) -> None:
     """Go on with a video from its last frames: --num-frames new ones, in the colours of the old (--color-lock 1)."""
     # torch and the library take seconds to import: not for --help
     from lvdm.cli.dry_run import show_extension
@@ -27,8 +27,8 @@ def extend(video: Source = None, *, given: Mapping[str, Any]) -> None:
     from lvdm.jobs.extend import plan_extension, run_extension
 
     with library_messages():
-        plan = plan_extension(video, **given)
-        if given.get("dry_run"):
+        plan = plan_extension(video, **typed)
+        if typed.get("dry_run"):
             print_lines(show_extension(plan))
             return
         made = run_extension(plan, progress_bar)

@@ -13,8 +13,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from lvdm.evaluation.cache import FeatureCache
-from lvdm.evaluation.clip_files import Picture
-from lvdm.evaluation.extraction import ClipReader, FeatureWriter, Job, Prepared, as_it_is
+from lvdm.evaluation.clip_files import FrameScaling
+from lvdm.evaluation.extraction import ClipReader, ExtractionJob, FeatureWriter, Prepared, as_it_is
 
 _NOT_OURS = (r".*does not have many workers.*", r".*predict returned None.*", r".*isinstance\(treespec, LeafSpec\).*")
 """Warnings of Lightning about what is meant so here, or about itself."""
@@ -23,7 +23,7 @@ _NOT_OURS = (r".*does not have many workers.*", r".*predict returned None.*", r"
 class ClipFeatures(pl.LightningModule):
     """Writes the features of each clip that this process is given; predicts nothing that Lightning would collect."""
 
-    def __init__(self, jobs: Sequence[Job], writer: FeatureWriter) -> None:
+    def __init__(self, jobs: Sequence[ExtractionJob], writer: FeatureWriter) -> None:
         super().__init__()
         self.jobs = jobs
         self.writer = writer
@@ -51,9 +51,9 @@ def local_device(device: str, devices: int) -> str:
 
 
 def extract_on_devices(
-    jobs: Sequence[Job],
+    jobs: Sequence[ExtractionJob],
     cache: FeatureCache,
-    picture: Picture,
+    scaling: FrameScaling,
     devices: int,
     workers: int,
     batch_size: int,
@@ -75,7 +75,7 @@ def extract_on_devices(
         enable_model_summary=False,
     )
     loader: DataLoader[Any] = DataLoader(
-        ClipReader(jobs, picture), batch_size=batch_size, num_workers=workers, collate_fn=as_it_is
+        ClipReader(jobs, scaling), batch_size=batch_size, num_workers=workers, collate_fn=as_it_is
     )
     with warnings.catch_warnings():
         for message in _NOT_OURS:

@@ -17,42 +17,42 @@ Text = Annotated[str | None, typer.Argument(help="What the video shows.", show_d
 
 
 @with_parameters("animate", "keyframes")
-def animate(image: Image = None, *, given: Mapping[str, Any]) -> None:
+def animate(image: Image = None, *, typed: Mapping[str, Any]) -> None:
     """Animate an image as the prompt says, past further images if there are any (--keyframe)."""
-    _generate("animate", {"image": image, **given})
+    _generate("animate", {"image": image, **typed})
 
 
 @with_parameters("interpolate")
-def interpolate(first: First = None, last: Last = None, *, given: Mapping[str, Any]) -> None:
+def interpolate(first: First = None, last: Last = None, *, typed: Mapping[str, Any]) -> None:
     """Make the video between two images."""
-    _generate("interpolate", {"image": first, "end_image": last, **given})
+    _generate("interpolate", {"image": first, "end_image": last, **typed})
 
 
 @with_parameters("loop")
-def loop(image: Image = None, *, given: Mapping[str, Any]) -> None:
+def loop(image: Image = None, *, typed: Mapping[str, Any]) -> None:
     """Make a video that ends as it begins; the last frame, which equals the first, is left out of the file."""
-    _generate("loop", {"image": image, **given})
+    _generate("loop", {"image": image, **typed})
 
 
 @with_parameters("text-to-video")
-def text_to_video(text: Text = None, *, given: Mapping[str, Any]) -> None:
+def text_to_video(text: Text = None, *, typed: Mapping[str, Any]) -> None:
     """Make a video from a prompt alone, with a checkpoint for it, such as --preset vc2."""
-    if text is not None and "prompt" in given:
+    if text is not None and "prompt" in typed:
         raise ValueError("the prompt was given twice; leave out --prompt")
-    _generate("text-to-video", {"prompt": text, **given})
+    _generate("text-to-video", {"prompt": text, **typed})
 
 
-def _generate(mode: str, given: Mapping[str, Any]) -> None:
+def _generate(mode: str, typed: Mapping[str, Any]) -> None:
     from lvdm.cli.progress import library_messages, print_lines, progress_bar
     from lvdm.jobs.plan import plan_videos
 
     with library_messages():
-        plan = plan_videos(mode, **given)
+        plan = plan_videos(mode, **typed)
         # torch takes seconds to import: not for --help, nor for what the plan refuses
         from lvdm.cli.dry_run import show_plan
         from lvdm.jobs.run import run
 
-        if given.get("dry_run"):
+        if typed.get("dry_run"):
             print_lines(show_plan(plan))
             return
         for event in run(plan, progress=progress_bar):

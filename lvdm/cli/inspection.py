@@ -30,34 +30,34 @@ def info(
 
     if Path(source).suffix in WEIGHT_SUFFIXES:
         beside = Path(source).parent / "config.yaml"
-        found = describe(source, config or (beside if beside.is_file() else None), with_hash=with_hash)
+        info = describe(source, config or (beside if beside.is_file() else None), with_hash=with_hash)
     else:
         files = find_model(source)
-        found = describe(files.checkpoint, config or files.config, with_hash=with_hash)
+        info = describe(files.checkpoint, config or files.config, with_hash=with_hash)
     table = _table()
-    table.add_row("checkpoint", f"{found.path} ({found.bytes / 1e6:.1f} MB, {found.format})")
-    table.add_row("family", f"{found.family}: {' or '.join(found.candidates) or 'none of the released models'}")
+    table.add_row("checkpoint", f"{info.path} ({info.bytes / 1e6:.1f} MB, {info.format})")
+    table.add_row("family", f"{info.family}: {' or '.join(info.candidates) or 'none of the released models'}")
     table.add_row(
-        "predicts", f"{found.parameterization or 'unknown'}, zero terminal SNR: {_yes(found.zero_terminal_snr)}"
+        "predicts", f"{info.parameterization or 'unknown'}, zero terminal SNR: {_yes(info.zero_terminal_snr)}"
     )
-    for label, text in _card_rows(found):
+    for label, text in _card_rows(info):
         table.add_row(label, text)
-    for part in found.parts:
+    for part in info.parts:
         table.add_row(part.name, f"{part.parameters / 1e6:.2f} M parameters")
-    for missing in found.missing:
+    for missing in info.missing:
         table.add_row(missing, "NOT IN THE FILE")
-    table.add_row("sha256", found.sha256 or "not computed")
-    for note in (*found.notes, *([found.card.notes] if found.card and found.card.notes else [])):
+    table.add_row("sha256", info.sha256 or "not computed")
+    for note in (*info.notes, *([info.card.notes] if info.card and info.card.notes else [])):
         table.add_row("note", note)
     Console(highlight=False, soft_wrap=True).print(table)
 
 
-def _card_rows(found: CheckpointInfo) -> Iterator[tuple[str, str]]:
+def _card_rows(info: CheckpointInfo) -> Iterator[tuple[str, str]]:
     """Label and text of what the card says; of every model that the file can be where several are possible."""
     from lvdm.model_card import CARDS
 
-    cards = [found.card] if found.card else [CARDS[name] for name in found.candidates]
-    source = f" ({found.card_source})" if found.card else ""
+    cards = [info.card] if info.card else [CARDS[name] for name in info.candidates]
+    source = f" ({info.card_source})" if info.card else ""
     texts: dict[str, Callable[[ModelCard], str]] = {
         "trained at": lambda card: f"{card.width}x{card.height}, {card.num_frames} frames{source}",
         "fs": lambda card: (

@@ -35,37 +35,37 @@ def motion_levels(
     """Measure motion by level, and print the levels that rise, for the `sampling:` block of the model's YAML."""
     from lvdm.data.prompts import read_requests
     from lvdm.media.atomic import write_json
-    from lvdm.motion_levels import FEWEST_VIDEOS, candidate_levels, placed_levels, rising_levels
+    from lvdm.motion_levels import MIN_VIDEOS, candidate_levels, placed_levels, rising_levels
     from lvdm.pipeline import DynamiCrafterPipeline
 
     if destination.suffix != ".json":
         raise ValueError(f"{destination} should end in .json")
     if (steps is not None and steps < 1) or batch_size < 1:
         raise ValueError("--steps and --batch-size: give at least 1")
-    asked = read_requests(requests)[:count]
-    if len(asked) < FEWEST_VIDEOS:
-        raise ValueError(f"{requests} and --count {count} give {len(asked)} videos; {FEWEST_VIDEOS} are the fewest")
+    rows = read_requests(requests)[:count]
+    if len(rows) < MIN_VIDEOS:
+        raise ValueError(f"{requests} and --count {count} give {len(rows)} videos; {MIN_VIDEOS} are needed")
     with library_messages():
         pipe = DynamiCrafterPipeline.from_pretrained(model, checkpoint, device)
     if pipe.card.fs_meaning == "none":
         raise ValueError(f"checkpoint {pipe.card.name} reads no frame rate, which the levels begin with")
-    about = _about(pipe, asked, steps, seed)
-    found = _read_earlier(destination, about)
+    about = _about(pipe, rows, steps, seed)
+    measured = _read_earlier(destination, about)
     levels = candidate_levels([pipe.card.fs_for_share(i / 4) for i in range(5)])
     with library_messages(), counting_bar() as show:
         for number, level in enumerate(levels):
             show(Progress("levels", number, len(levels)))
-            if number == len(found):
-                found.append({**dataclasses.asdict(level), **_measure(pipe, asked, level, steps, seed, batch_size)})
-                write_json(destination, {**about, "levels": found})
+            if number == len(measured):
+                measured.append({**dataclasses.asdict(level), **_measure(pipe, rows, level, steps, seed, batch_size)})
+                write_json(destination, {**about, "levels": measured})
         show(Progress("levels", len(levels), len(levels)))
-    numbers = rising_levels([level["motion"] for level in found])
-    rising = placed_levels([levels[i] for i in numbers], [fmean(found[i]["motion"]) for i in numbers])
-    write_json(destination, {**about, "levels": found, "motion_levels": [dataclasses.asdict(one) for one in rising]})
-    _report(levels, found, numbers, rising)
+    numbers = rising_levels([level["motion"] for level in measured])
+    rising = placed_levels([levels[i] for i in numbers], [fmean(measured[i]["motion"]) for i in numbers])
+    write_json(destination, {**about, "levels": measured, "motion_levels": [dataclasses.asdict(one) for one in rising]})
+    _report(levels, measured, numbers, rising)
 
 
-def _about(pipe: DynamiCrafterPipeline, asked: list[Request], steps: int | None, seed: int) -> dict[str, Any]:
+def _about(pipe: DynamiCrafterPipeline, rows: list[Request], steps: int | None, seed: int) -> dict[str, Any]:
     """What the figures depend on."""
     from lvdm.checkpoint import checkpoint_hash
     from lvdm.content_hash import content_hash
@@ -73,7 +73,7 @@ def _about(pipe: DynamiCrafterPipeline, asked: list[Request], steps: int | None,
 
     return {
         "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
-        "requests": [[one.name, one.prompt, content_hash(one.image) if one.image else None] for one in asked],
+        "requests": [[one.name, one.prompt, content_hash(one.image) if one.image else None] for one in rows],
         "steps": steps or pipe.card.num_inference_steps,
         "seed": seed,
         "versions": versions(),
@@ -97,7 +97,7 @@ def _read_earlier(path: Path, about: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _measure(
     pipe: DynamiCrafterPipeline,
-    asked: list[Request],
+    rows: list[Request],
     level: MotionLevel,
     steps: int | None,
     seed: int,
@@ -106,26 +106,26 @@ def _measure(
     """Optical flow, in frame diagonals per second as played, and likeness of frame 0, of each video."""
     from lvdm.quality.motion import motion
 
-    given: dict[str, Any] = {"fps" if pipe.card.fs_meaning == "fps" else "frame_stride": level.fs}
-    given |= {"start_time": level.start_time, "low_pass": level.low_pass, "num_inference_steps": steps}
-    given |= {"height": pipe.card.height, "width": pipe.card.width}
+    settings: dict[str, Any] = {"fps" if pipe.card.fs_meaning == "fps" else "frame_stride": level.fs}
+    settings |= {"start_time": level.start_time, "low_pass": level.low_pass, "num_inference_steps": steps}
+    settings |= {"height": pipe.card.height, "width": pipe.card.width}
     figures: dict[str, list[float]] = {"motion": [], "first_frame_psnr": []}
-    for begin in range(0, len(asked), batch_size):
-        batch = asked[begin : begin + batch_size]
+    for begin in range(0, len(rows), batch_size):
+        batch = rows[begin : begin + batch_size]
         images = [one.image for one in batch if one.image]
         seeds = [seed + begin + i for i in range(len(batch))]
-        result = pipe(images, [one.prompt for one in batch], seed=seeds, **given)
+        result = pipe(images, [one.prompt for one in batch], seed=seeds, **settings)
         figures["motion"] += [round(motion(video, pipe.card.playback_fps), 6) for video in result.video]
         figures["first_frame_psnr"] += [round(value, 3) for value in result.first_frame_psnr if value is not None]
     return figures
 
 
 def _report(
-    levels: list[MotionLevel], found: list[dict[str, Any]], numbers: list[int], rising: list[MotionLevel]
+    levels: list[MotionLevel], measured: list[dict[str, Any]], numbers: list[int], rising: list[MotionLevel]
 ) -> None:
     """The table of all levels, and those that rise as a YAML has them."""
     table = Table("fs", "start_time", "low_pass", "motion, diagonals/s", "frame 0, dB", "rises")
-    for number, (level, figures) in enumerate(zip(levels, found, strict=True)):
+    for number, (level, figures) in enumerate(zip(levels, measured, strict=True)):
         psnr = [value for value in figures["first_frame_psnr"] if math.isfinite(value)]
         table.add_row(
             *(str(value) for value in (level.fs, level.start_time, level.low_pass)),

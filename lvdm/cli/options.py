@@ -24,9 +24,9 @@ FRAME_AND_VALUE = re.compile(r"\d+=.+")
 
 
 def with_parameters(mode: str, *also: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command, whose last parameter is `given: Mapping[str, Any]`, every parameter as an option.
+    """Give a command, whose last parameter is `typed: Mapping[str, Any]`, every parameter as an option.
 
-    `given` holds what was typed, by name. Parameters that neither `mode` nor the modes `also` read are hidden from
+    `typed` holds what was typed, by name. Parameters that neither `mode` nor the modes `also` read are hidden from
     `--help`; typed all the same, they are refused by name.
     """
 
@@ -35,15 +35,15 @@ def with_parameters(mode: str, *also: str) -> Callable[[Callable[..., None]], Ca
         own = [
             parameter.replace(annotation=hints[name])
             for name, parameter in inspect.signature(command).parameters.items()
-            if name != "given"
+            if name != "typed"
         ]
         names = [name for name, declared in all_parameters().items() if declared.flag and name not in PLACES]
         added = [_option(all_parameters()[name], {mode, *also}) for name in names]
 
         @functools.wraps(command)
         def wrapped(*args: Any, **values: Any) -> None:
-            typed = {name: values.pop(name) for name in names}
-            command(*args, **values, given={name: value for name, value in typed.items() if value not in (None, [])})
+            options = {name: values.pop(name) for name in names}
+            command(*args, **values, typed={name: value for name, value in options.items() if value not in (None, [])})
 
         wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}

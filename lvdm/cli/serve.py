@@ -44,7 +44,7 @@ Megapixels = Annotated[float, typer.Option(help="Of a frame of a video.", min=0.
 Frames = Annotated[int, typer.Option(help="Of a video.", min=1)]
 Steps = Annotated[int, typer.Option(help="Of sampling.", min=1)]
 Videos = Annotated[int, typer.Option(help="Of one request.", min=1)]
-Queue = Annotated[int, typer.Option(help="Jobs that wait; more are told to ask again later.", min=1)]
+Queue = Annotated[int, typer.Option(help="Jobs that wait; more get 429 and Retry-After.", min=1)]
 KeepDays = Annotated[float, typer.Option(help="How long finished jobs and their videos stay.", min=0)]
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator
 from pydantic_core import core_schema
 
 from lvdm.config import parse_dataclass
-from lvdm.documents import parse_yaml, shown
+from lvdm.documents import parse_yaml, short_text
 from lvdm.suggestions import suggest
 
 Options = TypeVar("Options", covariant=True)
@@ -57,7 +57,7 @@ class FromText:
         if isinstance(value, Spec):
             return value
         if not isinstance(value, str):
-            raise ValueError(f"{shown(value)} is not possible; use text such as {self.example}")
+            raise ValueError(f"{short_text(value)} is not possible; use text such as {self.example}")
         return self.parse(value)
 
 
@@ -77,7 +77,7 @@ def parse_spec(text: str, kinds: Mapping[str, type], where: str) -> Spec[Any]:
     """
     name, _, rest = text.strip().partition(":")
     if name not in kinds:
-        raise ValueError(f"{where} {shown(name)} is not known; {suggest(name, kinds)}")
+        raise ValueError(f"{where} {short_text(name)} is not known; {suggest(name, kinds)}")
     return Spec(name, _parse(rest, kinds[name], f"{where} {name}"), text)
 
 
@@ -91,7 +91,9 @@ def _parse(text: str, kind: type, where: str) -> Any:
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
         if not equals or not value:
-            raise ValueError(f"{where}: {shown(part)} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1")
+            raise ValueError(
+                f"{where}: {short_text(part)} should be key=value, such as {next(iter(_keys(kind)), 'key')}=1"
+            )
         values[key.strip()] = parse_yaml(value, f"{where}: {key.strip()}")
     return parse_dataclass(kind, values, where)
 

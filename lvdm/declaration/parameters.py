@@ -235,7 +235,7 @@ class SamplingParameters:
         ),
     ] = "uniform"
     fix_final_step: Annotated[
-        bool, Parameter("End at the clean latents: mends a loss of contrast at few steps.", SAMPLING, card=True)
+        bool, Parameter("End at the clean latents: avoids a loss of contrast at few steps.", SAMPLING, card=True)
     ] = False
 
 

@@ -68,11 +68,11 @@ def _prompt(value: Any) -> Any:
 def frame_pairs(flag: str, example: str, what: str) -> Any:
     """From FRAME=VALUE texts, or a mapping, to pairs of a frame and a value, ascending, each frame once."""
 
-    def read(given: Any) -> Any:
-        if isinstance(given, dict):
-            return tuple(sorted((frame, value) for frame, value in given.items()))
+    def read(items: Any) -> Any:
+        if isinstance(items, dict):
+            return tuple(sorted((frame, value) for frame, value in items.items()))
         found: dict[int, Any] = {}
-        for item in given if isinstance(given, list | tuple) else [given]:
+        for item in items if isinstance(items, list | tuple) else [items]:
             if isinstance(item, str):
                 frame, equals, value = item.partition("=")
                 if not equals or not frame.strip().isdecimal() or not value.strip():
@@ -90,10 +90,10 @@ def frame_pairs(flag: str, example: str, what: str) -> Any:
     return BeforeValidator(read)
 
 
-def lora_pairs(given: Any) -> Any:
+def lora_pairs(items: Any) -> Any:
     """From FILE or FILE:SCALE to pairs of a path and a scale."""
     found = []
-    for item in given if isinstance(given, list | tuple) else [given]:
+    for item in items if isinstance(items, list | tuple) else [items]:
         if not isinstance(item, str | os.PathLike):
             found.append((_path(item[0]), item[1]) if isinstance(item, list | tuple) and len(item) == 2 else item)
             continue

@@ -101,12 +101,12 @@ class ExtensionRecord:
                 logger.warning("%s is not the file that %s was made with: the video will differ", file, self.path)
 
 
-def plan_extension(video: Path | None = None, **given: Unpack[ExtensionKeywords]) -> ExtensionPlan:
+def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywords]) -> ExtensionPlan:
     """The plan of `video` with new frames after its own, or of one made again (`replay`).
 
     given: parameters of `lvdm.request` that `extend` reads, by name. Raises `ValueError`.
     """
-    typed = checked(given)
+    typed = checked(keywords)
     check_mode(typed, "extend")
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
     replay = run.replay
@@ -152,9 +152,9 @@ def _segments(
 
     video: the size of the one that goes on; None where it cannot be read, which is said when it is made.
     """
-    given = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
-    given.setdefault("start_time", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
-    settings = GenerationSettings.from_card(model.card, mode="animate", **given)
+    chosen = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
+    chosen.setdefault("start_time", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
+    settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
     shape = trained if video is None else (video.height, video.width)
     size = choose_size(settings.height, settings.width, shape, trained, model.size_multiple)
@@ -203,7 +203,7 @@ def read_extension_record(path: Path) -> ExtensionRecord:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
-    given, model, runtime = (record[name] for name in ("source", "model", "runtime"))
+    origin, model, runtime = (record[name] for name in ("source", "model", "runtime"))
     extension = Extension(**record["extension"])
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     loras = [(Path(lora["file"]), float(lora["scale"])) for lora in model["loras"]]
@@ -222,14 +222,17 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     threads = runtime["threads"]
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 4096:
         raise ValueError("threads should be a whole number from 1 to 4096")
-    hashes = {Path(given["video"]): str(given["sha256"]), Path(model["checkpoint"]): str(model["checkpoint_sha256"])}
+    hashes = {
+        Path(origin["video"]): str(origin["sha256"]),
+        Path(model["checkpoint"]): str(model["checkpoint_sha256"]),
+    }
     hashes |= {Path(lora["file"]): str(lora["sha256"]) for lora in model["loras"]}
     for name in ("prompt", "seed", "config", "checkpoint"):
         if values[name] is None:
             raise ValueError(f"it has no {name}")
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    return ExtensionRecord(path, str(record["video"]), Path(given["video"]), layer, threads, hashes)
+    return ExtensionRecord(path, str(record["video"]), Path(origin["video"]), layer, threads, hashes)
 
 
 def run_extension(

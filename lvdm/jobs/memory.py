@@ -52,7 +52,7 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
     settings, trained = request.settings, model.card.num_frames
     on_cpu = model.device.type == "cpu"
     windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
-    shelf = choose_shelf(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
+    store = choose_shelf(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
     workload = Workload(
         request.size.height,
         request.size.width,
@@ -62,7 +62,7 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
         settings.decode_chunk_size or settings.num_frames,
         settings.vae_tile,
         settings.chunk_frames,
-        shelf != "device",
+        store != "device",
         late_weights=settings.late_weights is not None,
     )
     sources = [model.files.checkpoint, *([model.added.towers] if model.added.towers else [])]

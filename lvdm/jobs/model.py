@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lvdm.checkpoint.parts import TEXT_TOWER, TOWERS, Part, part_of
+from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, Part, part_of
 from lvdm.config import load_model_config
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
@@ -107,7 +107,9 @@ def choose_model(added: ModelParameters, machine: MachineParameters, late_weight
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
     model = ChosenModel(files, card_for(files), added, machine)
     if added.towers is not None:
-        _check_towers(files.checkpoint, added.towers, TOWERS if model.config.reads_images else (TEXT_TOWER,))
+        _check_supplied_encoders(
+            files.checkpoint, added.towers, CLIP_ENCODERS if model.config.reads_images else (TEXT_ENCODER,)
+        )
     if added.loras:
         _check_loras(model)
     if late_weights is not None:
@@ -130,7 +132,7 @@ def _check_loras(model: ChosenModel) -> None:
         read_lora(path).check_fits(shapes, f"{model.card.name} ({model.files.checkpoint})")
 
 
-def _check_towers(checkpoint: Path, towers: Path, needed: Sequence[Part]) -> None:
+def _check_supplied_encoders(checkpoint: Path, towers: Path, needed: Sequence[Part]) -> None:
     """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `towers` then is to supply."""
     from lvdm.checkpoint import read_checkpoint
 

@@ -89,7 +89,7 @@ def plan_videos(
     mode: str,
     layout: ListLayout | None = None,
     usual: Mapping[str, Any] | None = None,
-    **given: Unpack[RequestKeywords],
+    **keywords: Unpack[RequestKeywords],
 ) -> Plan:
     """The plan of one video, several, a list (`prompts`), or one made again (`replay`).
 
@@ -99,7 +99,7 @@ def plan_videos(
 
     Raises `ValueError` for what cannot be made, with the row of a list where it is one of its rows.
     """
-    typed = checked(given)
+    typed = checked(keywords)
     if typed.get("keyframes"):
         mode, typed = with_keyframes(mode, typed)
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
@@ -178,8 +178,8 @@ class _Job:
         resolver = Resolver(self.model, self.store)
         first = 0 if record is None else record.index
         request = resolver.resolve(values, self.mode, first)
-        for given in request.files:
-            if given.path is not None and given.path.resolve() == path.resolve():
+        for file in request.files:
+            if file.path is not None and file.path.resolve() == path.resolve():
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self._videos(request, path, numbered, range(first, first + self.copies))
@@ -189,13 +189,13 @@ class _Job:
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
         """A folder or a table of requests, into the folder of `output`; finished videos are skipped."""
-        given = self.output.output
-        if given and given.suffix:
-            raise ValueError(f"--output {given} should be a folder when --prompts is given")
+        target = self.output.output
+        if target and target.suffix:
+            raise ValueError(f"--output {target} should be a folder when --prompts is given")
         for name in ("image", "end_image"):
             if name in self.typed:
                 raise ValueError("give one of: an image, --prompts or --replay; an image and --prompts was given")
-        folder, suffix = given or Path("outputs") / source.stem, suffix_of(self.output)
+        folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
         resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
         for number, row in enumerate(map(layout.row, rows)):

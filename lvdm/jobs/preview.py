@@ -37,9 +37,9 @@ class LatentColors:
 
 def fit_colors(pipeline: DynamiCrafterPipeline) -> LatentColors:
     """The map of the pipeline's autoencoder, by least squares. Takes no random number from anyone."""
-    pictures = soft_pictures(FITTED_FRAMES, FITTED_SIDE)
-    latents = pipeline.runtime.encode_video(pictures.transpose(0, 1)[None])[0].cpu()  # c t h w
-    small = F.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3]))  # t 3 h w
+    soft = soft_images(FITTED_FRAMES, FITTED_SIDE)
+    latents = pipeline.runtime.encode_video(soft.transpose(0, 1)[None])[0].cpu()  # c t h w
+    small = F.adaptive_avg_pool2d(soft, (latents.shape[2], latents.shape[3]))  # t 3 h w
     known = latents.flatten(1).T  # n c
     known = torch.cat([known, torch.ones(len(known), 1)], dim=1)
     wanted = small.transpose(0, 1).flatten(1).T  # n 3
@@ -47,25 +47,25 @@ def fit_colors(pipeline: DynamiCrafterPipeline) -> LatentColors:
     return LatentColors(solution[:-1].T.contiguous(), solution[-1])
 
 
-def soft_pictures(count: int, side: int) -> Tensor:
+def soft_images(count: int, side: int) -> Tensor:
     """Pictures (count, 3, side, side) in [-1, 1] of random colours that change slowly; always the same ones."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 8, 8, generator=generator) * 2 - 1
     return F.interpolate(coarse, (side, side), mode="bicubic").clamp(-1, 1)
 
 
-def moving_picture(frames: Tensor, milliseconds: int = 125) -> bytes:
+def moving_image(frames: Tensor, milliseconds: int = 125) -> bytes:
     """Frames (t, h, w, 3) as the bytes of a small animated WebP."""
     height, width = frames.shape[1:3]
     factor = max(1, SHOWN_SIDE // max(height, width))
     size = width * factor, height * factor
-    pictures = [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames.numpy()]
+    soft = [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames.numpy()]
     stored = io.BytesIO()
-    pictures[0].save(
+    soft[0].save(
         stored,
         "WEBP",
         save_all=True,
-        append_images=pictures[1:],
+        append_images=soft[1:],
         duration=milliseconds,
         loop=0,
         quality=60,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.parameter import current_names
-from lvdm.documents import read_json, shown
+from lvdm.documents import read_json, short_text
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
@@ -38,7 +38,7 @@ MAX_INDEX = 1_000_000_000
 class Record:
     """What a record says about how its video was made.
 
-    given    parameters by name, checked
+    parameters  by name, checked
     files    what was read, with hashes; the model's files among them
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
@@ -48,7 +48,7 @@ class Record:
 
     path: Path
     video: str
-    given: Mapping[str, Any]
+    parameters: Mapping[str, Any]
     settings: GenerationSettings
     files: tuple[InputFile, ...]
     index: int
@@ -64,7 +64,7 @@ class Record:
         settings = {name: getattr(self.settings, name) for name in self.settings.as_dict()} | {"scale": self.scale}
         for name in ("mode", "num_videos_per_prompt"):
             del settings[name]
-        found = {name: value for name, value in {**settings, **self.given}.items() if value is not None}
+        found = {name: value for name, value in {**settings, **self.parameters}.items() if value is not None}
         for name in ("image", "end_image", "keep_mask"):
             if name in found:
                 found[name] = self._located(found[name])
@@ -282,7 +282,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     return Record(
         path=path,
         video=_of_type(record["video"], str, "video"),
-        given=checked(values),
+        parameters=checked(values),
         settings=settings,
         files=tuple(_files(record, settings)),
         index=_whole(given["index"], "index", 0, MAX_INDEX),
@@ -316,13 +316,13 @@ def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[Inpu
 
 def _of_type(value: Any, kind: type, name: str) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"{name} {shown(value)} is not possible")
+        raise ValueError(f"{name} {short_text(value)} is not possible")
     return value
 
 
 def _whole(value: Any, name: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} {shown(value)} is not possible; a whole number from {low} to {high} is")
+        raise ValueError(f"{name} {short_text(value)} is not possible; a whole number from {low} to {high} is")
     return value
 
 

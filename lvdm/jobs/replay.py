@@ -80,10 +80,10 @@ def changed_values(record: Record, values: Values, request: ResolvedRequest) -> 
             continue
         old, new = as_text(before.get(name)), as_text(now.get(name))
         if old != new:
-            changes.append(f"{name} {_shown(old)} to {_shown(new)}")
+            changes.append(f"{name} {_short(old)} to {_short(new)}")
     return changes
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -113,8 +113,8 @@ class Resolver:
         settings = self._settings_of(values, mode)
         _check_images(inputs, mode)
         card = self.model.card
-        pictures = _pictures(inputs)
-        shapes = [self.store.size(path)[::-1] for path in pictures]
+        images = _images(inputs)
+        shapes = [self.store.size(path)[::-1] for path in images]
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
         size = choose_size(settings.height, settings.width, shape, trained, self.model.size_multiple)
@@ -162,7 +162,7 @@ def _check_images(inputs: InputParameters, mode: str) -> None:
         raise ValueError("give two images, the first and the last frame")
 
 
-def _pictures(inputs: InputParameters) -> list[Path]:
+def _images(inputs: InputParameters) -> list[Path]:
     """The files of all images that are shown, that of frame 0 first."""
     found = [inputs.image, inputs.end_image, *(path for _, path in inputs.keyframes)]
     return [path for path in found if path is not None]

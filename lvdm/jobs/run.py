@@ -70,21 +70,21 @@ class SelectedVideo:
     """The best of several videos was named or kept."""
 
     output: Path
-    told: tuple[str, ...]
+    messages: tuple[str, ...]
 
     def lines(self) -> list[str]:
         """What there is to say of it."""
-        return list(self.told)
+        return list(self.messages)
 
 
 Event = FinishedVideo | SelectedVideo
 
 
 def make_videos(
-    mode: str, *, batch_size: int = 1, progress: ProgressOf | None = None, **given: Unpack[RequestKeywords]
+    mode: str, *, batch_size: int = 1, progress: ProgressOf | None = None, **keywords: Unpack[RequestKeywords]
 ) -> list[Event]:
     """Plan and make videos in one call: what `dynamicrafter MODE` does, with the parameters of `lvdm.request`."""
-    return list(run(plan_videos(mode, **given), batch_size, progress))
+    return list(run(plan_videos(mode, **keywords), batch_size, progress))
 
 
 def run(
@@ -224,10 +224,10 @@ def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[P
     return waiting
 
 
-def _select(waiting: dict[Candidates, set[Path]], made: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
+def _select(waiting: dict[Candidates, set[Path]], finished: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
     """Choose among the candidates that wait for nothing, now that `made` is there."""
-    if made and made.candidates:
-        waiting[made.candidates].discard(made.output)
+    if finished and finished.candidates:
+        waiting[finished.candidates].discard(finished.output)
     for candidates in [candidates for candidates, files in waiting.items() if not files]:
         del waiting[candidates]
         lines = candidates.select()
@@ -277,10 +277,14 @@ def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:
     if not (record.is_file() and first_file.exists()):
         return False
     try:
-        made = read_record(record)
+        finished = read_record(record)
     except ValueError as error:
         logger.warning("%s; the video is made again", error)
         return False
-    if made.digest is None:
+    if finished.digest is None:
         logger.warning("%s is of an earlier version and has no digest; the video is made again", record)
-    return made.video == output.name and made.digest in digests and made.best_of == (best_of or made.best_of)
+    return (
+        finished.video == output.name
+        and finished.digest in digests
+        and finished.best_of == (best_of or finished.best_of)
+    )

@@ -51,7 +51,7 @@ def check_keyframes(frames: Sequence[int], settings: GenerationSettings) -> None
                 "frames (num_frames, --frames)"
             )
     if len(set(frames)) < len(frames):
-        raise ValueError(f"key frames {list(frames)} name a frame twice; give one picture for each")
+        raise ValueError(f"key frames {list(frames)} name a frame twice; give one image for each")
 
 
 def check_keep_mask(
@@ -60,7 +60,7 @@ def check_keep_mask(
     """Raise `ValueError` unless `masks` (none, one, or one for each frame) can keep regions of `image`."""
     if not masks:
         if settings.keep_feather:
-            raise ValueError("keep_feather is for the edge of a kept region; give a mask too (keep_mask, --keep-mask)")
+            raise ValueError("keep_feather is for the edge of a mask; give a mask too (keep_mask, --keep-mask)")
         return
     if image is None:
         raise ValueError("there is no image of which a region could be kept; leave out the mask")

@@ -108,7 +108,7 @@ def extend_video(
     known, reference, missing, index = video[:, -extension.overlap :], video, extension.num_frames, 0
     statistics = ColorStatistics.of(reference)
     while missing > 0:
-        request = GenerationRequest(_picture(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
+        request = GenerationRequest(_image(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
         size = pipe.size_for(request.image, settings)
         latents = pipe.runtime.encode_video(size.pad(known.transpose(0, 1)).transpose(0, 1)[None])
         callback = show_known_frames(latents, settings, pipe.runtime.model.schedule, request)
@@ -142,8 +142,8 @@ def show_known_frames(
 
 def fitted_video(frames: Tensor, height: int, width: int, fit: str) -> Tensor:
     """Frames uint8 (t, H, W, 3) of any size as a video (3, t, height, width) in [-1, 1]."""
-    pictures = [Image.fromarray(frame.numpy()) for frame in frames]
-    return torch.stack([fit_image(picture, height, width, fit) for picture in pictures], dim=1)  # type: ignore[arg-type]
+    images = [Image.fromarray(frame.numpy()) for frame in frames]
+    return torch.stack([fit_image(image, height, width, fit) for image in images], dim=1)  # type: ignore[arg-type]
 
 
 def measure_drift(reference: Tensor, last: Tensor, new: Tensor, locked: Tensor) -> Drift:
@@ -167,6 +167,6 @@ def _roughness(video: Tensor) -> float:
     return (video.diff(dim=2).abs().mean() + video.diff(dim=3).abs().mean()).item()
 
 
-def _picture(frame: Tensor) -> Image.Image:
+def _image(frame: Tensor) -> Image.Image:
     """A frame (3, H, W) in [-1, 1] as an image."""
     return Image.fromarray(to_uint8(frame[:, None])[0].numpy())

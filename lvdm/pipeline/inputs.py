@@ -27,12 +27,12 @@ def check_requests(
     settings: GenerationSettings,
     card: ModelCard,
     by_frame: bool,
-    handed_on: bool,
+    streamed: bool,
 ) -> None:
-    """Raise `ValueError` for what cannot be generated. by_frame: with FIFO; handed_on: to `frames_to`."""
-    if handed_on and len(requests) != 1:
+    """Raise `ValueError` for what cannot be generated. by_frame: with FIFO; streamed: to `frames_to`."""
+    if streamed and len(requests) != 1:
         raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
-    if by_frame and not handed_on and settings.num_frames > MAX_FRAMES:
+    if by_frame and not streamed and settings.num_frames > MAX_FRAMES:
         raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
     for request in requests:
         if (request.image is None) != (settings.mode == "text-to-video"):
@@ -68,11 +68,11 @@ def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: A
     return torch.stack(fitted) if fitted else torch.zeros(0, 3, height, width)
 
 
-def later_pictures(
+def later_images(
     requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
 ) -> dict[int, Tensor]:
     """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
-    given = [request.later_pictures(settings) for request in requests]
+    given = [request.later_images(settings) for request in requests]
     if any(list(some) != list(given[0]) for some in given):
         raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
     return {frame: fitted_images([some[frame] for some in given], size, settings.fit) for frame in given[0]}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lvdm.checkpoint import CheckpointFile, Part, part_of
-from lvdm.checkpoint.parts import AUTOENCODER, SCHEDULE, TOWERS, UNET
+from lvdm.checkpoint.parts import AUTOENCODER, CLIP_ENCODERS, SCHEDULE, UNET
 from lvdm.device import Precision
 from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
 from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig
@@ -81,7 +81,7 @@ def plan_memory(
     if not moves_parts:
         size[UNET] = size.get(UNET, 0) * (2 if workload.late_weights else 1)
         return MemoryPlan(sum(size.values()), sampling, decoding)
-    towers = max((size.get(part, 0) for part in TOWERS), default=0)
+    towers = max((size.get(part, 0) for part in CLIP_ENCODERS), default=0)
     return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)
 
 

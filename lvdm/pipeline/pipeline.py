@@ -217,9 +217,9 @@ class DynamiCrafterPipeline:
             )
         return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress, frames_to)
 
-    def settings(self, **given: Any) -> GenerationSettings:
+    def settings(self, **values: Any) -> GenerationSettings:
         """Checked settings: those `given` (not None), and the card's for the rest. Raises `ValueError`."""
-        return GenerationSettings.from_card(self.card, **given)
+        return GenerationSettings.from_card(self.card, **values)
 
     def size_for(self, image: Image.Image | None, settings: GenerationSettings) -> PaddedSize:
         """The size of the video of `image`, see `lvdm.sizes.choose_size`; without an image, that of the training."""

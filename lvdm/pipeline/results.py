@@ -79,7 +79,7 @@ class GenerationRequest:
                 found.append(InputFile(name, content_hash(file), Path(file)))
         return tuple(found)
 
-    def later_pictures(self, settings: GenerationSettings) -> dict[int, Image.Image]:
+    def later_images(self, settings: GenerationSettings) -> dict[int, Image.Image]:
         """The pictures after that of frame 0 by the number of their frame, ascending."""
         last = settings.num_frames - 1
         found = dict(self.keyframes)

@@ -51,7 +51,7 @@ class Runtime(Residence):
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        pictures: Mapping[int, Tensor],
+        images_by_frame: Mapping[int, Tensor],
         fs: int,
     ) -> tuple[Conditioning, ...]:
         """What guidance needs, the full condition first: (cond,), (cond, uncond) or (cond, uncond, image only).
@@ -59,10 +59,10 @@ class Runtime(Residence):
         pictures: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
         of a model that reads no image, only their size is used.
         """
-        images = pictures[0]
+        images = images_by_frame[0]
         text = self._embed_texts([request.prompt for request in requests])
         tokens = self._image_tokens(images, settings) if self.model.config.reads_images else text[:, :0]
-        concat = self._concat(requests, settings, pictures, fs).to(self.precision.weights)
+        concat = self._concat(requests, settings, images_by_frame, fs).to(self.precision.weights)
         full = Conditioning(text, tokens, concat, torch.full((len(requests),), fs, device=self.device))
         if settings.num_branches == 1:
             return (full,)
@@ -133,7 +133,7 @@ class Runtime(Residence):
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        pictures: Mapping[int, Tensor],
+        images_by_frame: Mapping[int, Tensor],
         scale: Plan | None,
         conditions: Sequence[Conditioning],
         fs: int,
@@ -143,15 +143,17 @@ class Runtime(Residence):
         conditions: those of the whole video, see `conditions`, in the place of which a method may use others.
         """
         context = self._context(requests, settings, fs)
-        return make_methods(replace(context, pictures=pictures, scale=scale, conditions=conditions), GENERATION)
+        return make_methods(
+            replace(context, images_by_frame=images_by_frame, scale=scale, conditions=conditions), GENERATION
+        )
 
     def _context(
         self, requests: Sequence[GenerationRequest], settings: GenerationSettings, fs: int = 0
     ) -> MethodContext:
         """What methods are made of; without `fs`, of those that read no image."""
 
-        def image_latents(pictures: Mapping[int, Tensor]) -> Tensor:
-            return self._concat(requests, settings, pictures, fs).to(self.precision.weights)
+        def image_latents(images_by_frame: Mapping[int, Tensor]) -> Tensor:
+            return self._concat(requests, settings, images_by_frame, fs).to(self.precision.weights)
 
         on_cpu = self.device.type == "cpu"
         return MethodContext(
@@ -296,18 +298,18 @@ class Runtime(Residence):
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        pictures: Mapping[int, Tensor],
+        images_by_frame: Mapping[int, Tensor],
         fs: int,
     ) -> Tensor:
-        images, last = pictures[0], settings.num_frames - 1
+        images, last = images_by_frame[0], settings.num_frames - 1
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)
         first = self._latents(requests, images, "image")
         latents = {0: first}
-        for frame in sorted(pictures)[1:] if settings.mode in ("interpolate", "keyframes") else ():
+        for frame in sorted(images_by_frame)[1:] if settings.mode in ("interpolate", "keyframes") else ():
             stream = "end_image" if frame == last else f"keyframe {frame}"
-            latents[frame] = self._latents(requests, pictures[frame], stream)
+            latents[frame] = self._latents(requests, images_by_frame[frame], stream)
         if settings.mode == "loop":
             latents[last] = first
         if self.model.frame_carrier is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from lvdm.conditioning import Conditioning
 from lvdm.device import peak_memory
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.documents import shown
+from lvdm.documents import short_text
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
@@ -28,7 +28,7 @@ from lvdm.pipeline.inputs import (
     common_size,
     fitted_images,
     kept_regions,
-    later_pictures,
+    later_images,
     ring_of,
 )
 from lvdm.pipeline.results import (
@@ -108,7 +108,7 @@ class EncodedBatch:
     readings    how much of each prompt the text encoder reads
     """
 
-    pictures: Mapping[int, Tensor]
+    images_by_frame: Mapping[int, Tensor]
     padded: Mapping[int, Tensor]
     conditions: tuple[Conditioning, ...]
     kept: Tensor | None
@@ -173,14 +173,14 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     requests, size = batch.requests, batch.size
     readings = read_prompts(runtime, batch)
     images = fitted_images([request.image for request in requests], size, batch.settings.fit)
-    pictures = {0: images, **later_pictures(requests, size, batch.settings)}
-    padded = {frame: size.pad(picture) for frame, picture in pictures.items()}
+    images_by_frame = {0: images, **later_images(requests, size, batch.settings)}
+    padded = {frame: size.pad(image) for frame, image in images_by_frame.items()}
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
-    return EncodedBatch(pictures, padded, conditions, kept, readings)
+    return EncodedBatch(images_by_frame, padded, conditions, kept, readings)
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
@@ -192,7 +192,7 @@ def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptRead
         if reading.unread:
             logger.warning(
                 "the prompt has %d tokens and the text encoder reads %d; not read: %s",
-                *(reading.tokens, reading.limit, shown(reading.unread)),
+                *(reading.tokens, reading.limit, short_text(reading.unread)),
             )
         if WEIGHTED_WORD.search(prompt):
             logger.warning("weights such as (word:1.3) are read as plain text; write the prompt without them")
@@ -233,7 +233,7 @@ def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sample
         finite = check_finite(sampled.parts, runtime.precision)
         frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress)
         kept = None if encoded.kept is None else size.crop(encoded.kept)
-        finished = finish_parts(settings, map(size.crop, frames), encoded.pictures, kept)
+        finished = finish_parts(settings, map(size.crop, frames), encoded.images_by_frame, kept)
         first = next(finished)
         parts = itertools.chain([first], finished)
         if consumer is None:
@@ -253,7 +253,7 @@ def describe(
     output_type: str,
 ) -> GenerationResult:
     """Stage 6: the videos, and what was measured on the way."""
-    likeness = zip(batch.requests, decoded.first, encoded.pictures[0], strict=True)
+    likeness = zip(batch.requests, decoded.first, encoded.images_by_frame[0], strict=True)
     return GenerationResult(
         video=decoded.video,
         latents=sampled.whole.cpu(),

@@ -38,11 +38,11 @@ class MethodContext:
     shelf         where skips of long videos wait, see `lvdm.plugins.shelves`
     moves         whether parts of the model lie on the device only while they are at work
     conditions    those of the whole video that guidance needs, the full one first
-    pictures      (b, 3, H, W) in [-1, 1] at the network's size, by the number of their frame
+    images_by_frame      (b, 3, H, W) in [-1, 1] at the network's size, by the number of their frame
     scale         what the parameter `scale` came to
     encode_video  frames (b, 3, 1, H, W) of videos -> latents (b, c, t, h, w)
-    image_latents pictures -> the concatenated latents (b, c, t, h, w) of the clip
-    clip_conditions  (requests, settings, pictures) -> the conditions of another clip
+    image_latents images_by_frame -> the concatenated latents (b, c, t, h, w) of the clip
+    clip_conditions  (requests, settings, images_by_frame) -> the conditions of another clip
     """
 
     settings: MethodSettings
@@ -56,7 +56,7 @@ class MethodContext:
     shelf: str = "device"
     moves: bool = False
     conditions: Sequence[Conditioning] = ()
-    pictures: Mapping[int, Tensor] = field(default_factory=dict)
+    images_by_frame: Mapping[int, Tensor] = field(default_factory=dict)
     scale: Plan | None = None
 
     @property
@@ -70,10 +70,10 @@ class MethodContext:
 class Finishing:
     """Of decoded videos, for `Method.finish`.
 
-    pictures  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
+    images_by_frame  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
     kept      (b, 1 or t, H, W) in [0, 1], 1 where the picture of frame 0 stays; None for nowhere
     """
 
     settings: MethodSettings
-    pictures: Mapping[int, Tensor]
+    images_by_frame: Mapping[int, Tensor]
     kept: Tensor | None = None

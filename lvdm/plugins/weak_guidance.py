@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
 from lvdm.declaration.options import Spec
-from lvdm.diffusion.guidance import Branches, Denoiser, weak_model_guidance
+from lvdm.diffusion.guidance import Branches, Denoiser, perturbed_guidance
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.hooks import LayerHooks, active_hooks
@@ -156,7 +156,7 @@ class WeakGuidance:
 
         def guidance(branches: Branches) -> Denoiser:
             plain = hooks.guidance(branches)
-            guided = weak_model_guidance(hooks.guidance, branches, options.scale, options.rescale)
+            guided = perturbed_guidance(hooks.guidance, branches, options.scale, options.rescale)
             return lambda x_t, t: (guided if active() else plain)(x_t, t)
 
         return replace(hooks, branches=make, guidance=guidance)

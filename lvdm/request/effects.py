@@ -6,7 +6,6 @@ So two requests that give the same pixels are equal, and no option is ignored wi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
 
 from lvdm.plugins.method import Circumstances, Idle
 from lvdm.plugins.registry import methods
@@ -61,8 +60,3 @@ def effective(settings: GenerationSettings, around: Circumstances) -> tuple[Gene
             settings = dataclasses.replace(settings, **{rule.name: rule.neutral})
             idle[rule.name] = rule.because
     return settings, idle
-
-
-def notes(idle: dict[str, str], given: Sequence[str], flags: Callable[[str], str]) -> list[str]:
-    """A line for each of the settings `given` that has no effect."""
-    return [f"{flags(name)} has no effect: {idle[name]}" for name in given if name in idle]

@@ -23,13 +23,13 @@ EFFORTS: Mapping[Effort, Mapping[str, Any]] = types.MappingProxyType(
 """draft: few steps, which also end at the clean latents. normal: as the checkpoint's card says. best: of four."""
 
 
-def effort_values(effort: Effort | None, mode: str, given: Container[str] = ()) -> dict[str, Any]:
+def effort_values(effort: Effort | None, mode: str, chosen: Container[str] = ()) -> dict[str, Any]:
     """The values that `effort` stands for in `mode`, which need not read all of them; none for None.
 
     given: names of what goes before them. Who says how many videos there are also says which are kept.
     """
     declared = all_parameters()
     bundle = dict(EFFORTS["normal" if effort is None else effort])
-    if "num_videos_per_prompt" in given:
+    if "num_videos_per_prompt" in chosen:
         bundle.pop("keep", None)
     return {name: value for name, value in bundle.items() if mode in declared[name].parameter.modes}

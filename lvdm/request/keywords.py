@@ -48,7 +48,7 @@ class GenerationKeywords(TypedDict, total=False):
     timestep_spacing: Literal["uniform", "uniform_trailing", "quad"] | None
     """Which time steps are visited: uniform, uniform_trailing or quad."""
     fix_final_step: bool | None
-    """End at the clean latents: mends a loss of contrast at few steps."""
+    """End at the clean latents: avoids a loss of contrast at few steps."""
     anchor: Literal["free", "soft", "exact"] | None
     """Is frame 0 the image? free, soft (its latents) or exact (its pixels)."""
     between: str | None
@@ -218,7 +218,7 @@ class ExtensionKeywords(TypedDict, total=False):
     timestep_spacing: Literal["uniform", "uniform_trailing", "quad"] | None
     """Which time steps are visited: uniform, uniform_trailing or quad."""
     fix_final_step: bool | None
-    """End at the clean latents: mends a loss of contrast at few steps."""
+    """End at the clean latents: avoids a loss of contrast at few steps."""
     seed: int | None
     """The same seed gives the same video. [0 to 9223372036854775807]"""
     anchor: Literal["free", "soft", "exact"] | None

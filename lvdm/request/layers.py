@@ -86,18 +86,18 @@ class Values:
     layers: Mapping[str, Layer] = field(default_factory=dict)
     derived: frozenset[str] = frozenset()
 
-    def under(self, given: Mapping[str, Any], layer: Layer, derived: Iterable[str] = ()) -> Values:
+    def under(self, upper: Mapping[str, Any], layer: Layer, derived: Iterable[str] = ()) -> Values:
         """These values under those of a further layer, which have been checked."""
-        values, replaced = dict(self.values), set(given)
+        values, replaced = dict(self.values), set(upper)
         for group in SAME_THING:
             if replaced & set(group):
                 replaced |= set(group)
-        replaced |= {name for name in self.derived if set(DERIVED.get(name, ())) & set(given)}
+        replaced |= {name for name in self.derived if set(DERIVED.get(name, ())) & set(upper)}
         for name in replaced:
             values.pop(name, None)
-        layers = {name: self.layers[name] for name in values} | dict.fromkeys(given, layer)
+        layers = {name: self.layers[name] for name in values} | dict.fromkeys(upper, layer)
         left = (self.derived - replaced) | frozenset(derived)
-        return Values(values | dict(given), layers, left)
+        return Values(values | dict(upper), layers, left)
 
     def typed(self) -> dict[str, Any]:
         """The values of the highest layer."""
@@ -113,21 +113,21 @@ class Values:
         return cls(**self.of(cls))
 
 
-def checked(given: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """`given` as the types that are declared; None is left out. `where` begins the message of a `ValueError`."""
+def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """`values` as the types that are declared; None is left out. `where` begins the message of a `ValueError`."""
     declared = all_parameters()
     found = {}
-    for name, value in given.items():
+    for name, value in values.items():
         known_name(name, declared, "parameter", where)
         if value is not None:
             found[name] = declared[name].check(value, where)
     return found
 
 
-def check_mode(given: Iterable[str], mode: str) -> None:
+def check_mode(values: Iterable[str], mode: str) -> None:
     """Raise `ValueError` for a parameter that `mode` does not read."""
     declared = all_parameters()
-    for name in given:
+    for name in values:
         if mode not in declared[name].parameter.modes:
             raise ValueError(f"{mode} does not read {shown_name(name)}; leave it out")
 

@@ -40,30 +40,30 @@ class GenerationSettings(MethodSettings):
         check_methods(self, self.mode)
 
     def _check_length(self) -> None:
-        fewest = 2 if MODES[self.mode] == "interpolation" else 1
+        shortest = 2 if MODES[self.mode] == "interpolation" else 1
         most = parameters_of(SizeParameters)["num_frames"].bounds[1] if self.long_video == "fifo" else MAX_FRAMES
-        if not fewest <= self.num_frames <= most:
+        if not shortest <= self.num_frames <= most:
             longer = self.num_frames > MAX_FRAMES and self.long_video != "fifo"
             raise ValueError(
-                f"num_frames {self.num_frames} is not possible; use a whole number from {fewest} to {most:.0f}"
+                f"num_frames {self.num_frames} is not possible; use a whole number from {shortest} to {most:.0f}"
                 + (", or long_video fifo (--long-video fifo) for more" if longer else "")
             )
 
     def _check_speed(self) -> None:
-        given = [name for name in SPEED if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} set the same thing; give only one of them")
+        several = [name for name in SPEED if getattr(self, name) is not None]
+        if len(several) > 1:
+            raise ValueError(f"{' and '.join(several)} set the same thing; give only one of them")
 
     @classmethod
-    def from_card(cls, card: ModelCard, **given: Any) -> GenerationSettings:
-        """Settings with the values of `card`, under those `given` that are not None.
+    def from_card(cls, card: ModelCard, **values: Any) -> GenerationSettings:
+        """Settings with the values of `card`, under those `values` that are not None.
 
         Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do; warns
         of an `fs` outside the trained range.
         """
-        for name in given:
+        for name in values:
             known_name(name, parameters_of(cls), "setting")
-        chosen = {name: value for name, value in given.items() if value is not None}
+        chosen = {name: value for name, value in values.items() if value is not None}
         values = {name: getattr(card, name) for name in from_card()}
         if chosen.get("sampler", "ddim") != "ddim":
             values["eta"] = 0.0  # a card's eta is meant for DDIM
@@ -181,11 +181,11 @@ def choose_fs(card: ModelCard, settings: GenerationSettings) -> int:
         if unread:
             raise ValueError(f"checkpoint {card.name} reads no frame rate; leave out {unread[0]}")
         return card.fs_default
-    given = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
+    value = settings.fps if card.fs_meaning == "fps" else settings.frame_stride
     wrong, right = ("frame_stride", "fps") if card.fs_meaning == "fps" else ("fps", "frame_stride")
     if getattr(settings, wrong) is not None:
         raise ValueError(
             f"checkpoint {card.name} does not take {wrong}: its condition is {card.fs_description}; "
             f"use {right} (--{'condition-fps' if right == 'fps' else 'frame-stride'}), or motion from 0 to 1"
         )
-    return card.fs_default if given is None else round(given)
+    return card.fs_default if value is None else round(value)

@@ -80,28 +80,31 @@ def test_a_record_is_read_with_all_that_it_says(there: Path, run: str) -> None:
     assert recipe.video == video_of(run)
     hashes = {(file.parameter, file.frame): file.sha256 for file in recipe.files if file.parameter != "loras"}
     for name in ("image", "end_image", "keep_mask"):
-        assert recipe.given.get(name) == path(given[name]), name
+        assert recipe.parameters.get(name) == path(given[name]), name
         assert path(given[name]) is None or path(given[name]).is_file()
     for name in ("image", "end_image", "keep_mask", "start_statistics", "late_weights"):
         told_hash = given[f"{name}_sha256"]
         assert told_hash is None or hashes[name, None] == recipe_hash(there, told_hash), name
     for name in ("prompt", "negative_prompt", "seed"):
-        assert recipe.given[name] == given[name], name
+        assert recipe.parameters[name] == given[name], name
     assert recipe.index == given["index"]
-    assert recipe.given["prompts_at"] == tuple(map(tuple, given["prompts_at"]))
-    assert recipe.given["keyframes"] == tuple((key["frame"], path(key["image"])) for key in given["keyframes"])
+    assert recipe.parameters["prompts_at"] == tuple(map(tuple, given["prompts_at"]))
+    assert recipe.parameters["keyframes"] == tuple((key["frame"], path(key["image"])) for key in given["keyframes"])
     for key in given["keyframes"]:
         assert hashes["keyframes", key["frame"]] == key["sha256"]
     settings = recipe.settings.as_dict()
     for name, value in record["settings"].items():
         found = path(value) if isinstance(value, str) and "{FOLDER}" in value else value
         assert settings[name] == (str(found) if isinstance(found, Path) else found), name
-    assert (recipe.given["config"], recipe.given["checkpoint"]) == (path(model["config"]), path(model["checkpoint"]))
-    assert list(recipe.given["loras"]) == [(path(x["file"]), x["scale"]) for x in model["loras"]]
+    assert (recipe.parameters["config"], recipe.parameters["checkpoint"]) == (
+        path(model["config"]),
+        path(model["checkpoint"]),
+    )
+    assert list(recipe.parameters["loras"]) == [(path(x["file"]), x["scale"]) for x in model["loras"]]
     for name in ("device", "dtype", "low_memory", "schedule"):
-        assert recipe.given[name] == runtime[name], name
+        assert recipe.parameters[name] == runtime[name], name
     assert (recipe.threads, recipe.digest) == (runtime["threads"], None)
-    assert recipe.given["playback_fps"] == output["playback_fps"]
+    assert recipe.parameters["playback_fps"] == output["playback_fps"]
     for name in ("scale", "drop_last_frame"):
         assert getattr(recipe, name) == output[name], name
     assert recipe.best_of == record.get("chosen", {}).get("of", 1)
@@ -153,10 +156,10 @@ def test_a_record_from_before_some_of_its_parts_is_read(there: Path) -> None:
     (there / "older.json").write_text(json.dumps(record), encoding="utf-8")
     old, new = read_record(there / "older.json"), read_record(there / "animate.json")
     settings = replace(new.settings, start_time=1.0)
-    given = {name: value for name, value in new.given.items() if name != "schedule"}
-    expected = replace(new, quality=None, settings=settings, path=old.path, given=given)
-    assert old == replace(expected, given=old.given)
-    assert {**old.given, "prompts_at": (), "keyframes": (), "loras": ()} == given
+    given = {name: value for name, value in new.parameters.items() if name != "schedule"}
+    expected = replace(new, quality=None, settings=settings, path=old.path, parameters=given)
+    assert old == replace(expected, parameters=old.parameters)
+    assert {**old.parameters, "prompts_at": (), "keyframes": (), "loras": ()} == given
 
 
 def test_another_request_is_seen(there: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_record_of_a_long_video_says_how_it_was_made(pipe, tmp_path):
     recipe = read_record(record_path(tmp_path / "video.mp4"))
     assert recipe.settings == result.settings
     assert recipe.settings.long_video == "freenoise"
-    assert recipe.given["prompts_at"] == ((9, "the ball stops"),)
+    assert recipe.parameters["prompts_at"] == ((9, "the ball stops"),)
     old = {
         name: value for name, value in result.settings.as_dict().items() if name not in ("long_video", "chunk_frames")
     }

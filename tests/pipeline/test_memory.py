@@ -14,7 +14,7 @@ from small_model import small_yaml
 from tiny_models import released_tree
 
 from lvdm.checkpoint import Part, read_checkpoint
-from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_TOWER, TEXT_TOWER, UNET
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, TEXT_ENCODER, UNET
 from lvdm.config import parse_component
 from lvdm.device import Precision, free_memory
 from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
@@ -28,7 +28,7 @@ MEASURED = json.loads((GOLDEN / "memory.json").read_text())
 MARGIN = 0.02
 HALF = Precision(torch.float16, torch.float16)
 FULL = Precision(torch.float32, torch.float32)
-RELEASED = {UNET: 1_438_854_980, AUTOENCODER: 83_653_863, TEXT_TOWER: 354_032_641, IMAGE_TOWER: 683_800_065}
+RELEASED = {UNET: 1_438_854_980, AUTOENCODER: 83_653_863, TEXT_ENCODER: 354_032_641, IMAGE_ENCODER: 683_800_065}
 LARGEST = Workload(576, 1024, 16)
 
 
@@ -90,7 +90,7 @@ def test_weights_are_counted_without_building_the_model(tmp_path) -> None:
     model = parse_component(small_yaml()["model"], "small").build()
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "a.safetensors")
     counts = count_parameters(read_checkpoint(tmp_path / "a.safetensors"))
-    for part, module in {UNET: model.unet, AUTOENCODER: model.first_stage_model, IMAGE_TOWER: model.embedder}.items():
+    for part, module in {UNET: model.unet, AUTOENCODER: model.first_stage_model, IMAGE_ENCODER: model.embedder}.items():
         assert counts[part] == sum(p.numel() for p in module.parameters()), f"{part.name}: {counts[part]}"
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters()), "the schedule is not a weight"
 
@@ -100,7 +100,7 @@ def test_parts_that_a_file_lacks_come_from_the_other(tmp_path) -> None:
     save_file({unet: torch.zeros(3, 2)}, tmp_path / "pruned.safetensors")
     save_file({unet: torch.zeros(9), tower: torch.zeros(5)}, tmp_path / "full.safetensors")
     files = [read_checkpoint(tmp_path / f"{name}.safetensors") for name in ("pruned", "full")]
-    expected: dict[Part, int] = {UNET: 6, IMAGE_TOWER: 5}
+    expected: dict[Part, int] = {UNET: 6, IMAGE_ENCODER: 5}
     assert count_parameters(*files) == expected
 
 

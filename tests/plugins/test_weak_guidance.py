@@ -17,9 +17,9 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import (
     Guidance,
     classifier_free_guidance,
+    perturbed_guidance,
     rescale_guidance,
     text_image_guidance,
-    weak_model_guidance,
 )
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
@@ -112,13 +112,13 @@ def test_the_sum_is_that_of_the_papers() -> None:
         (THREE_WAY, (c, u, i), u + 1.5 * (i - u) + 3 * (c - i)),
     ]
     for guidance, outputs, expected in cases:
-        result = weak_model_guidance(guidance, lambda *_, o=outputs: (*o, w), 2.0)(x_t, t)
+        result = perturbed_guidance(guidance, lambda *_, o=outputs: (*o, w), 2.0)(x_t, t)
         torch.testing.assert_close(result, expected + 2 * (c - w), msg=f"{len(outputs)} branches: not g + s (c - w)")
-        restored = weak_model_guidance(guidance, lambda *_, o=outputs: (*o, w), 2.0, 1.0)(x_t, t)
+        restored = perturbed_guidance(guidance, lambda *_, o=outputs: (*o, w), 2.0, 1.0)(x_t, t)
         spread, wanted = restored.std((1, 2, 3, 4)), c.std((1, 2, 3, 4))
         torch.testing.assert_close(spread, wanted, msg=f"rescale 1 gives deviations {spread}, not those of c, {wanted}")
     with pytest.raises(ValueError, match="needs 2 branches"):
-        weak_model_guidance(unguided, lambda *_: (c,), 2.0)(x_t, t)
+        perturbed_guidance(unguided, lambda *_: (c,), 2.0)(x_t, t)
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,10 @@ def _finish(context: Finishing, parts: Iterator[Tensor]) -> Iterator[Tensor]:
 
     if context.settings.anchor != "exact":
         yield from parts
-    elif list(context.pictures) == [0]:
-        yield from map(PixelCorrection(context.pictures[0]), parts)
+    elif list(context.images_by_frame) == [0]:
+        yield from map(PixelCorrection(context.images_by_frame[0]), parts)
     else:
-        yield correct_pixels(torch.cat(list(parts), dim=2), context.pictures, context.settings.anchor)
+        yield correct_pixels(torch.cat(list(parts), dim=2), context.images_by_frame, context.settings.anchor)
 
 
 METHOD = Method(

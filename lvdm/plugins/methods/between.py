@@ -102,7 +102,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     """The stretches between pictures, under the conditions of clips that animate one of them."""
     from lvdm.plugins.bidirectional import Bidirectional, make_legs
 
-    settings, pictures, requests = context.settings, context.pictures, context.requests
+    settings, pictures, requests = context.settings, context.images_by_frame, context.requests
     assert settings.between is not None
     frames, back = sorted(pictures), settings.between_prompt
     clip = replace(settings, mode="animate", between=None, between_prompt=None)

@@ -131,7 +131,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     camera = context.settings.camera
     assert camera is not None
     seen = views(camera.name, camera.options, context.conditions[0].concat.shape[2])
-    return [FrameInit(context.encode_video(frames_of_camera(context.pictures[0], seen)), camera.options)]
+    return [FrameInit(context.encode_video(frames_of_camera(context.images_by_frame[0], seen)), camera.options)]
 
 
 def _check_within(name: str, value: float, low: float, high: float) -> None:

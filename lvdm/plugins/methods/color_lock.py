@@ -60,7 +60,7 @@ def lock_colors(video: Tensor, statistics: ColorStatistics, strength: float) -> 
 
 
 def _finish(context: Finishing, parts: Iterator[Tensor]) -> Iterator[Tensor]:
-    statistics = ColorStatistics.of(context.pictures[0][:, :, None])
+    statistics = ColorStatistics.of(context.images_by_frame[0][:, :, None])
     return (lock_colors(part, statistics, context.settings.color_lock) for part in parts)
 
 

@@ -40,7 +40,7 @@ def _finish(context: Finishing, parts: Iterator[Tensor]) -> Iterator[Tensor]:
 
     if context.kept is None:
         return parts
-    return map(KeptPixels(context.pictures[0], feather(context.kept, context.settings.keep_feather)), parts)
+    return map(KeptPixels(context.images_by_frame[0], feather(context.kept, context.settings.keep_feather)), parts)
 
 
 METHOD = Method(
