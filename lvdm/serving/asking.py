@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import ALL_MODES, known_name
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
@@ -172,7 +173,7 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked
         fps = typed.get("playback_fps", float(model.card.playback_fps))
         typed["num_frames"] = checked({"num_frames": _frames(seconds, fps, mode, typed)})["num_frames"]
     names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads)
-    return Asked(mode, name, typed, names, dry_run), uploads
+    return Asked(mode, name, {key: as_text(value) for key, value in typed.items()}, names, dry_run), uploads
 
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:

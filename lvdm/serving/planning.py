@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.declaration.parameter import known_name
-from lvdm.documents import cut_line
+from lvdm.documents import one_line
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
@@ -92,7 +92,7 @@ def public(text: str, folder: Path, settings: Settings) -> str:
             text = text.replace(str(path), f"the {path.suffix.lstrip('.')} file of model {model.name}")
     for place in (folder, settings.jobs):
         text = text.replace(f"{place}/", "").replace(f"{place}\\", "").replace(str(place), "the folder of the job")
-    return cut_line("; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip()))
+    return one_line(text)
 
 
 def public_record(record: Any) -> Any:

@@ -15,13 +15,13 @@ from pathlib import Path
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.errors import UserError
 from lvdm.jobs.extend import ExtensionPlan, run_extension
+from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.plan import Plan
 from lvdm.jobs.run import FinishedVideo, ProgressOf, SelectedVideo, run
 from lvdm.media.ownership import frames_at, record_path, sheet_path
 from lvdm.progress import Progress, ProgressCallback
 from lvdm.serving.asking import MADE, Asked
 from lvdm.serving.metrics import Metrics
-from lvdm.serving.models import Pipelines
 from lvdm.serving.packing import pack_frames
 from lvdm.serving.planning import heard_warnings, plan_job, public
 from lvdm.serving.settings import Settings
@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(self, settings: Settings, store: JobStore, metrics: Metrics) -> None:
         self._settings, self._store, self._metrics = settings, store, metrics
-        self._pipelines = Pipelines()
+        self._model = LoadedModel()
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._live: tuple[str, Live] | None = None  # replaced as a whole, so that other threads may read it
         self._thread = threading.Thread(target=self._work, name="videos", daemon=True)
@@ -152,7 +152,7 @@ class Worker:
 
     def _run(self, job: Job, plan: Plan) -> list[Path]:
         made, chosen = list[Path](), list[Path]()
-        for event in run(plan, progress=self._progress_of(job, len(plan.videos)), load=self._pipelines.load):
+        for event in run(plan, progress=self._progress_of(job, len(plan.videos)), load=self._model.load):
             if isinstance(event, FinishedVideo):
                 made.append(event.output)
             elif isinstance(event, SelectedVideo) and plan.output.keep == "best":
@@ -160,7 +160,7 @@ class Worker:
         return chosen or made
 
     def _extend(self, job: Job, plan: ExtensionPlan) -> list[Path]:
-        return [run_extension(plan, self._progress_of(job, 1), self._pipelines.load).output]
+        return [run_extension(plan, self._progress_of(job, 1), self._model.load).output]
 
     def _progress_of(self, job: Job, videos: int) -> ProgressOf:
         """Where the batches of a job report to; it also ends the job when it was cancelled or the server stops."""

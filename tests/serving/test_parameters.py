@@ -13,6 +13,7 @@ from serving_client import CAT, Server, data_url, png, running
 from small_model import picture, write_small_model
 
 from lvdm.declaration.parameter import ALL_MODES
+from lvdm.request.effort import EFFORTS
 from lvdm.request.layers import all_parameters
 from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES, SHARED, UPLOADS
 from lvdm.serving.models import list_models
@@ -37,6 +38,7 @@ TOLD_ELSEWHERE = {
     "keep": "test_videos.py",
     "num_videos_per_prompt": "test_videos.py",
     "dry_run": "test_videos.py",
+    "effort": "its values are, see below",
 }
 
 
@@ -103,6 +105,13 @@ def test_an_overlap_is_in_the_record(server: Server) -> None:
     video = server.client.get(f"/v1/videos/{first['id']}/content").content
     fields = {"mode": "extend", "input_reference": data_url(video, "video/mp4"), "num_frames": 2, "overlap": 3}
     assert server.record(server.wait(server.ask(**fields)))["extension"]["overlap"] == 3
+
+
+def test_an_effort_is_the_values_that_it_stands_for(server: Server) -> None:
+    settings = server.record(server.wait(server.ask(effort="draft", num_frames=2)))["settings"]
+    assert {name: settings[name] for name in EFFORTS["draft"]} == EFFORTS["draft"]
+    best = server.ask(effort="best", dry_run=True)["about"]
+    assert (best["videos"], best["num_inference_steps"]) == (4, 50)
 
 
 def test_no_parameter_is_left_out() -> None:

@@ -124,13 +124,13 @@ def test_a_failure_is_told_and_the_next_job_is_made(server: Server, monkeypatch:
         raise RuntimeError("a bug")
 
     for broken, words in (
-        (fail, "the safetensors file of model tiny:; is damaged"),
+        (fail, "the safetensors file of model tiny: is damaged"),
         (crash, "the server failed; its log says why"),
     ):
         monkeypatch.setattr(ChosenModel, "load", broken)
         now = server.wait(server.ask(), "failed")
         assert now["error"]["message"] == words
-        assert server.left() == [".incoming"]
+        until(lambda: server.left() == [".incoming"])
     monkeypatch.undo()
     server.wait(server.ask())
     assert server.client.get("/healthz").json() == {"status": "ok"}

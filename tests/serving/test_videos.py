@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from lvdm.request.parameters import Format, OutputParameters
 from PIL import Image
 from serving_client import CAT, Server, data_url, png
 from small_model import picture
 
-from lvdm.jobs.plan import suffix_of
+from lvdm.declaration.run_parameters import OutputParameters
+from lvdm.declaration.values import Format
+from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.run import make_videos
 from lvdm.media.video_reader import VideoReader
 from lvdm.serving.routes import MEDIA_TYPES
