@@ -29,7 +29,7 @@ def test_the_cpu_computes_in_float32_whatever_it_could() -> None:
 def test_bf16_on_a_cpu_without_it_is_warned_of(
     able: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("lvdm.pipeline.multiplies_bf16", lambda device: able)
+    monkeypatch.setattr("lvdm.pipeline.pipeline.multiplies_bf16", lambda device: able)
     DynamiCrafterPipeline.from_pretrained("tiny", dtype="bf16", device="cpu")
     assert ("no instructions for bf16" in caplog.text) != able
     caplog.clear()

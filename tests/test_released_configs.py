@@ -20,8 +20,10 @@ SHIPPED = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglo
 
 
 def is_whole(name: str) -> bool:
-    """Whether a training file needs no other: it is no stage, and not what stages share."""
-    return "training" in name and "_stage" not in name and not name.endswith("base.yaml")
+    """Whether a training file needs no other: it is no stage, not what stages share, and names its model."""
+    if "training" not in name or "_stage" in name or name.endswith("base.yaml"):
+        return False
+    return "target" in load_yaml(ROOT / name).get("model", {})
 
 
 def save(tree: dict[str, Any], folder: Path) -> Path:
@@ -122,7 +124,8 @@ def test_mistakes_are_named(path: str, value: Any, expected: str, tmp_path: Path
 
 def test_every_legacy_option_is_refused_at_other_values(tmp_path: Path) -> None:
     found = load_model_config(save(ORIGINALS["configs/inference_512_v1.0.yaml"], tmp_path)).params
-    parts = {"": found, **{f"{name}.params.": getattr(found, name).params for name in vars(found) if "_config" in name}}
+    components = {name: getattr(found, name) for name in vars(found) if "_config" in name}
+    parts = {"": found, **{f"{name}.params.": part.params for name, part in components.items() if part is not None}}
     tried = 0
     for prefix, params in parts.items():
         for key in getattr(params, "LEGACY", {}):

@@ -117,7 +117,7 @@ def test_a_shell_runs_the_trainer_and_asks_for_what_is_missing(
         check=True,
     )
     module, *arguments = done.stdout.splitlines()[1:]
-    assert module == "lvdm.fit.trainer"
+    assert module == "main.trainer"
     monkeypatch.chdir(ROOT)
     assert main(arguments) == 2
     error = capsys.readouterr().err.strip()

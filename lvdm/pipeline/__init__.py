@@ -14,7 +14,7 @@ __all__ = ["DynamiCrafterPipeline", "ImageSource"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in (*__all__, "OutOfMemoryError"):  # the error's old place
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from lvdm.pipeline import pipeline
 

@@ -107,10 +107,10 @@ class Failing(Numbers):
 
 def test_failures_are_counted_always_and_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     counter = DataFailures(DataFailuresConfig(named=1))
-    with caplog.at_level(logging.WARNING, logger="main"):
+    with caplog.at_level(logging.WARNING, logger="lvdm.fit"):
         table = logged(tmp_path, [counter], Failing(6), batch_size=2)
     assert [row["data/failures"] for row in table] == [1.0, 3.0, 3.0]
-    lines = [record.getMessage() for record in caplog.records if record.name.startswith("main")]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("lvdm.fit")]
     assert sum("a.mp4: broken" in line for line in lines[:-1]) == 1, "a file is named the first time only"
     assert "3 times" in lines[-1]
     assert "2 x a.mp4: broken" in lines[-1]

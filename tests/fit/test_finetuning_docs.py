@@ -39,7 +39,7 @@ def test_every_block_is_a_valid_choice(block: str) -> None:
 
 def test_every_choice_of_training_has_a_block() -> None:
     found = {merged(block).tuning.train for block in BLOCKS}
-    assert found == {"full", "temporal", "image_branch", "lora"}
+    assert found == {"full", "temporal", "image_branch", "lora", "carrier"}
 
 
 def test_what_the_page_says_is_refused_is_refused() -> None:
