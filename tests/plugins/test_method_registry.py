@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from small_model import picture, write_small_model
 
+from lvdm.declaration import options
 from lvdm.declaration.parameter import parameters_of
 from lvdm.documents import read_json
 from lvdm.jobs.run import make_videos
 from lvdm.plugins import all_parameters, conflicts, registry
 from lvdm.plugins.method import Hold, Need, Place
-from lvdm.request import options
 from lvdm.request.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[2]
