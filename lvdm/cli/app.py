@@ -23,6 +23,7 @@ from lvdm.cli.options import GeneratingCommand
 from lvdm.cli.serve import serve
 from lvdm.cli.statistics import analytic_init
 from lvdm.cli.train import TRAIN_SETTINGS, train
+from lvdm.cli.web import web_page
 from lvdm.versions import installed_version
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -31,6 +32,7 @@ for command in (animate, interpolate, loop, text_to_video, extend):
 for command in (info, convert, merge, doctor, serve):
     app.command()(command)
 app.command(context_settings=TRAIN_SETTINGS)(train)
+app.command("app")(web_page)
 
 data = typer.Typer(no_args_is_help=True, help="Look after training data.")
 data.command()(check)

@@ -1,0 +1,238 @@
+"""What the buttons do, and the API endpoints of the same names."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from lvdm.app import showing
+from lvdm.app.controls import given_values
+from lvdm.app.library import Library, ListedModel
+from lvdm.app.limits import Limits
+from lvdm.app.making import Maker, Result
+from lvdm.app.pace import Pace
+from lvdm.app.sessions import Sessions
+from lvdm.app.work import View, Work
+from lvdm.diffusion.samplers import SamplingCancelled
+from lvdm.documents import one_line
+from lvdm.jobs.preview import soft_pictures
+from lvdm.media.images import fit_image, load_image
+from lvdm.media.video_writer import to_uint8
+from lvdm.request.declaration import known_name
+from lvdm.request.parameters import MachineParameters
+from lvdm.sizes import choose_size
+
+logger = logging.getLogger(__name__)
+
+FURTHER, AT = "further_images", "at_frames"
+"""Of the tab that interpolates: pictures between the first and the last, and the frames that show them."""
+BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
+SHOWN = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
+"""What a button gives, in this order."""
+
+
+@dataclass(eq=False)
+class Desk:
+    """What all visitors share: the models, the device, and who is making what."""
+
+    library: Library
+    limits: Limits
+    folder: Path
+    device: str = "auto"
+    maker: Maker = field(init=False)
+    sessions: Sessions = field(init=False)
+    pace: Pace = field(default_factory=Pace)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.maker, self.sessions = Maker(self.limits), Sessions(self.folder)
+
+    def model(self, name: str) -> ListedModel:
+        """The listed model of this name. Raises `ValueError`."""
+        return self.library.models[known_name(name, self.library.models, "model")]
+
+    def values(self, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+        """Parameters from the controls, with those of the model that is chosen and of the device. Raises `ValueError`.
+
+        `FURTHER` and `AT` are handed on as they are.
+        """
+        all_values = dict(zip(names, values, strict=True))
+        chosen = self.model(str(all_values.pop("model")))
+        own = {name: all_values.pop(name) for name in (FURTHER, AT) if all_values.get(name)}
+        declared = [name for name in all_values if name not in (FURTHER, AT)]
+        given = given_values(declared, [all_values[name] for name in declared], self.library)
+        return {**given, **own, **chosen.values, "device": self.device}
+
+    def measure(self, name: str) -> None:
+        """Make a small video with a model, so that times are known; it also loads the model."""
+        model = self.model(name)
+        id_ = self.sessions.new_id()
+
+        def make(work: Work[Result]) -> Result:
+            picture = to_uint8(soft_pictures(1, max(model.card.height, 64)).transpose(0, 1))[0]
+            given = {"prompt": "it moves", "num_inference_steps": 2, **model.values, "device": self.device}
+            folder = self._new_folder(id_)
+            Image.fromarray(picture.numpy()).save(folder / "given.png")
+            mode = model.card.usual_mode
+            images = {"image": folder / "given.png"} if mode != "text-to-video" else {}
+            return self.maker.make(work, mode, {**given, **images}, folder)
+
+        work = Work(make, self.turn)
+        entry = self.sessions.begin("", "measure", "", work, id_)
+        work.start()
+        try:
+            self.pace.learn(model.card.name, work.result().record)
+        except (ValueError, OSError, SamplingCancelled) as error:
+            logger.warning("the time of a video could not be measured: %s", one_line(str(error)))
+        finally:
+            self.sessions.end("", entry, "cancelled")
+
+    def jobs_of(self, session: str) -> list[list[Any]]:
+        """The list of a visitor's jobs."""
+        return self.sessions.rows(session)
+
+    def results(self, mode: str, given: Mapping[str, Any], session: str) -> Iterator[Any]:
+        """Make a video: what the page shows, again and again, and the `Result` at the end. Raises `gr.Error`."""
+        id_ = self.sessions.new_id()
+        work = Work(lambda own: self.maker.make(own, mode, given, self._new_folder(id_)), self.turn)
+        entry = self.sessions.begin(session, mode, str(given.get("prompt", "")), work, id_)
+        state, made = "failed", None
+        work.start()
+        try:
+            yield from work.views()
+            made = work.result()
+            state = "completed"
+        except SamplingCancelled:
+            state = "cancelled"
+            return
+        finally:  # also where nobody listens any more
+            work.cancel()
+            if made is None:
+                self.sessions.end(session, entry, "cancelled" if work.cancelled and state != "failed" else state)
+            else:
+                self.sessions.end(session, entry, state, made.seconds, made.seed)
+        self.pace.learn(self._card_of(given), made.record)
+        yield made, work.view.notes
+
+    def _card_of(self, given: Mapping[str, Any]) -> str:
+        for model in self.library.models.values():
+            if all(given.get(name) == value for name, value in model.values.items()):
+                return model.card.name
+        return ""
+
+    def _new_folder(self, id_: str) -> Path:
+        folder = self.sessions.folder_of(id_)
+        folder.mkdir(parents=True)
+        return folder
+
+
+def refusal(error: Exception) -> gr.Error:
+    """The error as visitors and clients see it: the line of the command line."""
+    return gr.Error(one_line(str(error)).replace("<", "&lt;"), print_exception=False)
+
+
+def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """The function behind the button of `mode`: takes the values of `names`, gives what `SHOWN` says."""
+
+    def generate(*arguments: Any) -> Iterator[tuple[Any, ...]]:
+        *values, request = arguments
+        session, skip = request.session_hash or "", gr.skip()
+        try:
+            given = desk.values(names, values)
+            made_as, given = with_frames(mode, given, desk.model(values[names.index("model")]).card.num_frames)
+            yield (showing.running(View()), *[skip] * (len(SHOWN) - 1))
+            for seen in desk.results(made_as, given, session):
+                if isinstance(seen, tuple):
+                    yield (*_shown(*seen), desk.jobs_of(session))
+                else:
+                    yield (showing.running(seen), *[skip] * (len(SHOWN) - 1))
+        except (ValueError, OSError) as error:
+            yield (showing.failed(one_line(str(error))), *[skip] * (len(SHOWN) - 2), desk.jobs_of(session))
+            raise refusal(error) from error
+        except Exception:  # a bug of ours: what it was is told where the server runs
+            yield (showing.failed(BROKEN), *[skip] * (len(SHOWN) - 2), desk.jobs_of(session))
+            raise
+
+    return with_names(generate, names)
+
+
+def with_frames(mode: str, given: Mapping[str, Any], trained: int) -> tuple[str, dict[str, Any]]:
+    """Mode and parameters where there are `FURTHER` pictures: the first and the last are key frames as well.
+
+    Without `AT` they are spaced evenly. Raises `ValueError`.
+    """
+    values = dict(given)
+    further, numbers = values.pop(FURTHER, []), str(values.pop(AT, "")).replace(",", " ").split()
+    if not further:
+        return mode, values
+    last = values.get("num_frames", trained) - 1
+    if not numbers:
+        numbers = [str(round(last * (i + 1) / (len(further) + 1))) for i in range(len(further))]
+    if len(numbers) != len(further) or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"{len(further)} further images need as many numbers of frames, such as 5 10, or none")
+    frames = [(int(number), path) for number, path in zip(numbers, further, strict=True)]
+    if "end_image" in values:
+        frames.append((last, values.pop("end_image")))
+    if len({frame for frame, _ in frames}) < len(frames):
+        raise ValueError(f"two images are to be shown at one frame ({', '.join(str(frame) for frame, _ in frames)})")
+    return "keyframes", values | {"keyframes": frames}
+
+
+def with_names(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """`function`, which takes the values of `names` and the request, with a signature that says so: clients see it."""
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    own = [inspect.Parameter(name, kind, default=None) for name in names]
+    request = inspect.Parameter("request", kind, default=None, annotation=gr.Request)
+    function.__signature__ = inspect.Signature([*own, request])  # type: ignore[attr-defined]
+    function.__annotations__ = {"request": gr.Request}
+    return function
+
+
+def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: Any, fit: str) -> tuple[Any, Any, str]:
+    """The image, the same as the model will see it, and its size in words; an image that is refused is taken away."""
+    nothing = gr.update(visible=False, value=None)
+    if image is None:
+        return gr.skip(), nothing, ""
+    try:
+        opened = load_image(image, desk.limits.pixels)
+    except (ValueError, OSError) as error:
+        image.unlink(missing_ok=True)
+        warn(str(error).replace(str(image), image.name))
+        return None, nothing, ""
+    try:
+        given = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
+        listed, mode = desk.model(model), given.get("fit", "crop")
+        multiple = listed.choose(MachineParameters(device=desk.device)).size_multiple
+        shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
+        size = choose_size(given.get("height"), given.get("width"), shape, trained, multiple)
+        inside = size.inner
+        if max(inside.height, inside.width) > desk.limits.side:
+            return gr.skip(), nothing, f"larger than this page makes ({desk.limits.side} pixels)"
+        seen = to_uint8(fit_image(opened, inside.height, inside.width, mode)[:, None])[0]
+    except ValueError as error:
+        return gr.skip(), nothing, one_line(str(error))
+    words = f"{opened.width} x {opened.height} becomes {inside.width} x {inside.height} by {mode}"
+    if not size.is_exact:
+        words += f"; the network runs at {size.width} x {size.height}"
+    return gr.skip(), gr.update(visible=True, value=Image.fromarray(seen.numpy())), words
+
+
+def warn(message: str) -> None:
+    """Show a line for some seconds."""
+    gr.Warning(one_line(message).replace("<", "&lt;"))
+
+
+def _shown(made: Result, notes: tuple[str, ...]) -> tuple[Any, ...]:
+    """All of `SHOWN` but the list of jobs."""
+    status = showing.finished(made.report, made.seconds, notes)
+    sheet = None if made.sheet is None else str(made.sheet)
+    files = [str(path) for path in made.downloads]
+    return status, str(made.video), made.report, sheet, files, made.record, str(made.seed)

@@ -1,0 +1,139 @@
+"""The page as a server: where it listens, who may use it, and what is left when it ends."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import ipaddress
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lvdm.app.library import Library
+from lvdm.app.limits import Limits
+
+USER = "dynamicrafter"
+"""The name that goes with the password."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the page listens and who may use it. Raises `ValueError` for a place that is open to everyone unsaid.
+
+    password  None asks for none; for_everyone says that this is meant
+    share     a public address by gradio's tunnel, which opens a connection to its servers
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    password: str | None = field(default=None, repr=False)
+    for_everyone: bool = False
+    share: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"--port {self.port} is not possible; use 1 to 65535, or 0 for any that is free")
+        if self.password is not None and not self.password:
+            raise ValueError("the password is empty; give one, or leave out --password")
+        open_to_others = self.share or not _is_this_machine(self.host)
+        if open_to_others and self.password is None and not self.for_everyone:
+            what = "--share" if self.share else f"--host {self.host}"
+            raise ValueError(
+                f"{what} lets others use this machine; give --password (or the variable DYNAMICRAFTER_PASSWORD), "
+                "or say --no-password"
+            )
+
+
+def check_installed() -> None:
+    """Raise `ValueError` where gradio is missing, or one that the page is not made for."""
+    try:
+        found = importlib.metadata.version("gradio")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found.partition(".")[0] != "6":
+        raise ValueError(f'the page needs gradio 6 and there is {found}; use pip install "dynamicrafter[app]"')
+
+
+@contextmanager
+def serving(
+    library: Library, place: Place, limits: Limits, device: str = "auto", measure: bool = True
+) -> Iterator[str]:
+    """The page runs while the block does; gives its address. What was uploaded and made is removed at the end.
+
+    measure: make a small video first, so that expected times are known
+    """
+    with tempfile.TemporaryDirectory(prefix="dynamicrafter-", ignore_cleanup_errors=True) as name:
+        folder = Path(name).resolve()
+        with _settled(folder):
+            from lvdm.app.endpoints import Desk  # gradio reads the environment when it is imported
+            from lvdm.app.page import build_page
+            from lvdm.app.showing import CSS
+
+            desk = Desk(library, limits, folder / "jobs", device)
+            page = build_page(desk)
+            _, address, _ = page.launch(
+                server_name=place.host,
+                server_port=place.port or None,
+                share=place.share,
+                auth=None if place.password is None else (USER, place.password),
+                max_file_size=limits.upload,
+                **_launch_settings(),
+                css=CSS,
+            )
+            try:
+                if measure:
+                    first = next(iter(library.models))
+                    threading.Thread(target=desk.measure, args=(first,), name="measure", daemon=True).start()
+                yield page.share_url or address
+            finally:
+                page.close(verbose=False)
+
+
+def _launch_settings() -> dict[str, Any]:
+    """The same for every page: nothing is shown of the server's files, nothing is sent to others."""
+    import gradio as gr
+
+    fonts = ["system-ui", "sans-serif"], ["ui-monospace", "monospace"]
+    theme = gr.themes.Default(font=fonts[0], font_mono=fonts[1]).set(
+        block_info_text_color="*neutral_500", block_info_text_color_dark="*neutral_400"
+    )
+    return {
+        "prevent_thread_lock": True,
+        "quiet": True,
+        "show_error": False,
+        "allowed_paths": [],
+        "enable_monitoring": False,
+        "ssr_mode": False,
+        "pwa": False,
+        "footer_links": [],
+        "theme": theme,
+    }
+
+
+@contextmanager
+def _settled(folder: Path) -> Iterator[None]:
+    """gradio's settings by environment variables, for the block: no analytics, uploads in `folder`."""
+    wanted = {"GRADIO_ANALYTICS_ENABLED": "0", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ALLOWED_PATHS": ""}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

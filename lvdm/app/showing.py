@@ -1,0 +1,65 @@
+"""What the page says while a job runs and at its end, as HTML; all words of others are escaped."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+
+from lvdm.app.pace import in_words
+from lvdm.app.work import View
+
+IDLE = '<div class="job idle">Nothing is being made.</div>'
+CANCELLED = '<div class="job" role="status">Cancelled; nothing was kept.</div>'
+CSS = """
+.job {padding: .6rem .8rem; border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
+      background: var(--block-background-fill); color: var(--body-text-color);}
+.job.idle {color: var(--body-text-color-subdued);}
+.job progress {width: 100%; height: .5rem; appearance: none; border: none; border-radius: 4px; overflow: hidden;
+               background: var(--border-color-primary);}
+.job progress::-webkit-progress-bar {background: var(--border-color-primary);}
+.job progress::-webkit-progress-value {background: var(--color-accent);}
+.job progress::-moz-progress-bar {background: var(--color-accent);}
+.job img {display: block; width: min(100%, 320px); margin: .5rem auto 0; border-radius: var(--radius-md);
+          image-rendering: auto;}
+.job .notes {margin: .4rem 0 0; padding-left: 1.1rem; font-size: .85em; color: var(--body-text-color-subdued);}
+.block {overflow-wrap: anywhere;}
+.why {padding: .5rem .8rem; border-left: 3px solid var(--color-accent); color: var(--body-text-color);}
+footer {display: none !important;}
+"""
+
+
+def running(view: View) -> str:
+    """A job that is at work, with a preview of its video."""
+    count = f"{view.done} of {view.total}" if view.total else ""
+    left = "" if view.left is None else f", about {in_words(view.left)} left"
+    title = f"{escape(view.title)}: " if view.title else ""
+    bar = f'<progress max="{view.total}" value="{view.done}"></progress>' if view.total else "<progress></progress>"
+    picture = ""
+    if view.picture is not None:
+        data = base64.b64encode(view.picture).decode()
+        picture = f'<img class="preview" alt="preview of the video" src="data:image/webp;base64,{data}">'
+    words = f"{title}{escape(view.stage)} {count}{left}"
+    return f'<div class="job" role="status"><span>{words}</span>{bar}{picture}{notes(view.notes)}</div>'
+
+
+def finished(report: str, seconds: float, said: tuple[str, ...]) -> str:
+    """A job that is completed."""
+    words = f"<b>Done in {in_words(seconds)}.</b> {escape(report)}"
+    return f'<div class="job" role="status"><span>{words}</span>{notes(said)}</div>'
+
+
+def failed(message: str) -> str:
+    """A job that was refused or broke off."""
+    return f'<div class="job" role="alert"><span>{escape(message)}</span></div>'
+
+
+def notes(lines: tuple[str, ...]) -> str:
+    """What the library said, as a list."""
+    if not lines:
+        return ""
+    return f'<ul class="notes">{"".join(f"<li>{escape(line)}</li>" for line in lines)}</ul>'
+
+
+def why(reason: str) -> str:
+    """Why a tab cannot be used with the model that is chosen."""
+    return f'<div class="why">{escape(reason)}</div>' if reason else ""

@@ -1,0 +1,198 @@
+"""The page in a real browser: what a visitor does, and what is then there to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from served import LIMITS, left_behind
+from small_model import FRAMES, picture
+
+from lvdm.media.video_reader import VideoReader
+
+PROMPT = "a red ball moves to the right"
+WAIT = 60_000
+"""Milliseconds until something is taken for missing; on an idle machine it takes two seconds."""
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """Opens pages: `opened(width=390)`; at the end they are closed, and have asked nobody but the server."""
+    contexts, outside = list[Any](), list[str]()
+
+    def open_page(width: int = 1280, scheme: str = "light") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        own = (address, "data:", "blob:")
+        page.on("request", lambda request: None if request.url.startswith(own) else outside.append(request.url))
+        page.goto(address)
+        page.wait_for_selector("#animate-generate")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert outside == [], "the page asked others than its server"
+
+
+def give(page: Any, image: str, prompt: str = PROMPT) -> None:
+    page.locator("input[type=file]").first.set_input_files(image)
+    page.fill("#animate-prompt textarea", prompt)
+    page.wait_for_selector("#seen:has-text('becomes')")
+
+
+def set_text(page: Any, group: str, label: str, value: str) -> None:
+    fold = page.locator(f"#group-{group}")
+    field = fold.get_by_label(label, exact=False).first
+    if not field.is_visible():
+        fold.locator("button").first.click()
+    field.fill(value)
+    field.blur()
+
+
+def status(page: Any, text: str) -> str:
+    page.wait_for_selector(f"#status:has-text('{text}')")
+    return str(page.inner_text("#status"))
+
+
+def downloaded(page: Any, tmp_path: Path) -> Any:
+    """The frames of the video that is shown."""
+    page.wait_for_selector("#video video")
+    source = page.evaluate("document.querySelector('#video video').currentSrc")
+    (tmp_path / "seen.mp4").write_bytes(httpx.get(source).content)
+    with VideoReader(tmp_path / "seen.mp4") as reader:
+        return reader.read(range(reader.num_frames))
+
+
+LISTEN = """() => {
+    window.told = [];
+    const place = document.querySelector('#status');
+    const note = () => window.told.push([place.innerText, !!place.querySelector('img.preview')]);
+    new MutationObserver(note).observe(place, {subtree: true, childList: true, characterData: true});
+}"""
+"""Notes what the page says while a job runs, and whether it shows a preview."""
+SHOWN_FRAMES = """async () => {
+    const video = document.querySelector('#video video');
+    const canvas = document.createElement('canvas');
+    canvas.width = canvas.height = 16;
+    const pen = canvas.getContext('2d', {willReadFrequently: true});
+    const look = async (time) => {
+        video.pause();
+        const there = new Promise((done) => video.addEventListener('seeked', done, {once: true}));
+        video.currentTime = time;
+        await there;
+        pen.drawImage(video, 0, 0, 16, 16);
+        return Array.from(pen.getImageData(0, 0, 16, 16).data);
+    };
+    return [await look(0.01), await look(video.duration - 0.05)];
+}"""
+
+
+def test_from_an_image_to_a_video_that_plays(opened: Any, image: str, tmp_path: Path) -> None:
+    page = opened()
+    give(page, image)
+    assert "32 x 32 becomes 32 x 32 by crop" in page.inner_text("#seen")
+    set_text(page, "sampling", "Steps", "60")
+    page.evaluate(LISTEN)
+    page.click("#animate-generate")
+    assert re.search("Done in .*frame 0 .* dB, motion", status(page, "Done"))
+    told = page.evaluate("window.told")
+    assert any(re.search(r"sampling \d+ of 60", text) for text, _ in told), told
+    assert any(preview for _, preview in told), "there was no preview"
+    frames = downloaded(page, tmp_path)
+    assert len(frames) == FRAMES
+    first, last = page.evaluate(SHOWN_FRAMES)
+    assert first != last, "the browser shows the same frame at the beginning and at the end"
+    names = "".join(page.inner_text("#files").split())
+    assert all(name in names for name in ("video.mp4", "video.gif", "video.webp", "settings.json"))
+    assert "dB" in page.input_value("#report textarea, #report input")
+    page.locator("#seed textarea, #seed input").fill("77")
+    page.click("#again")
+    page.wait_for_function("[...document.querySelectorAll('#seed textarea, #seed input')].some(e => e.value === '123')")
+
+
+def test_cancel_ends_a_job_and_leaves_nothing(opened: Any, image: str, server_folder: Path) -> None:
+    page = opened()
+    give(page, image)
+    set_text(page, "sampling", "Steps", "60")
+    set_text(page, "plug-ins", "FreeInit", "iterations=8,level=0.9")
+    jobs = set(left_behind(server_folder / "jobs"))
+    page.click("#animate-generate")
+    status(page, "sampling")
+    page.click("#cancel")
+    status(page, "Cancelled")
+    set_text(page, "sampling", "Steps", "2")
+    set_text(page, "plug-ins", "FreeInit", "")
+    page.click("#animate-generate")
+    status(page, "Done")
+    page.get_by_role("button", name="Jobs").click()
+    page.wait_for_selector("#jobs:has-text('cancelled')")
+    assert "completed" in page.inner_text("#jobs")
+    new = [name for name in left_behind(server_folder / "jobs") if name not in jobs]
+    assert not [name for name in new if name.endswith(".part")]
+    folders = [folder for folder in (server_folder / "jobs").iterdir() if not (folder / "settings.json").is_file()]
+    assert folders == [], "the cancelled job has left files"
+
+
+def test_wrong_files_are_refused_at_once(opened: Any, tmp_path: Path) -> None:
+    page = opened()
+    (tmp_path / "letter.png").write_text("dear reader", encoding="utf-8")
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "letter.png"))
+    page.wait_for_selector("text=letter.png: not an image that can be read")
+    (tmp_path / "large.png").write_bytes(bytes(LIMITS.upload + 1))
+    page.locator("input[type=file]").first.set_input_files(str(tmp_path / "large.png"))
+    page.wait_for_selector("text=/exceeds|too large|maximum/i")
+    page.fill("#animate-prompt textarea", PROMPT)
+    page.click("#animate-generate")
+    assert "an image" in status(page, "give one of")
+
+
+def test_two_visitors_at_once_each_get_their_own(opened: Any, image: str, tmp_path: Path) -> None:
+    picture(seed=5).save(tmp_path / "other.png")
+    first, second = opened(), opened(scheme="dark")
+    give(first, image, "the first one")
+    give(second, str(tmp_path / "other.png"), "the second one")
+    set_text(first, "sampling", "Steps", "30")
+    first.click("#animate-generate")
+    second.click("#animate-generate")
+    videos = []
+    for page in (second, first):
+        status(page, "Done")
+        videos.append(downloaded(page, tmp_path).float())
+        page.get_by_role("button", name="Jobs").click()
+        page.wait_for_selector("#jobs:has-text('one')")
+    assert (videos[0] - videos[1]).abs().mean() > 1
+    assert "the second one" not in first.inner_text("#jobs")
+
+
+def test_a_tab_shows_what_it_reads_alone(opened: Any) -> None:
+    page = opened()
+    for tab, shown in (("Animate", True), ("Compare", False), ("Interpolate", True)):
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_selector("#motion", state="visible" if shown else "hidden")
+    page.locator("#group-plug-ins button").first.click()
+    page.wait_for_selector("#between", state="visible")
+    page.get_by_role("tab", name="Animate").click()
+    page.wait_for_selector("#between", state="hidden")
+    assert page.locator("#camera").is_visible()
+
+
+def test_a_phone_shows_all_of_it_and_a_tab_says_why_not(opened: Any) -> None:
+    page = opened(width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page is wider than the phone"
+    button = page.locator("#animate-generate").bounding_box()
+    assert button["x"] >= 0
+    assert button["x"] + button["width"] <= 390
+    page.locator("#model input").click()
+    page.get_by_role("option", name=re.compile("words")).click()
+    page.wait_for_selector(".why:has-text('makes videos from text alone')")
+    assert page.locator("#animate-generate").is_disabled()
+    page.locator(".overflow-menu > button").click()  # where tabs are that find no place
+    page.locator(".overflow-dropdown button", has_text="From text").click()
+    assert page.locator("#text-to-video-generate").is_enabled()

@@ -1,0 +1,68 @@
+"""Where the page listens, who may use it, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from served import LIMITS, call
+from typer.testing import CliRunner
+
+import lvdm.app.server
+from lvdm.app.library import Library
+from lvdm.app.server import USER, Place, serving
+from lvdm.cli.app import app
+
+PROMPT = "a red ball moves to the right"
+
+
+def said(*words: str, **environment: str) -> str:
+    result = CliRunner().invoke(app, ["app", *words], env=environment)
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    return line
+
+
+def test_the_command_opens_to_others_only_with_a_password_or_a_word() -> None:
+    assert "--host 0.0.0.0 lets others use this machine" in said("--host", "0.0.0.0")
+    assert "--share lets others use this machine" in said("--share")
+    assert "the password is empty" in said("--password", "")
+    assert "should be NAME=PATH" in said("--model", "mine")
+    assert "the limit of frames should be at least 1" in said("--max-frames", "0")
+    assert "--port 99999 is not possible" in said("--port", "99999")
+
+
+def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvdm.app.server.importlib.metadata, "version", lambda name: "3.50.2")
+    assert 'the page needs gradio 6 and there is 3.50.2; use pip install "dynamicrafter[app]"' in said()
+
+
+def test_a_password_is_asked_for_and_nothing_stays(library: Library, image: str) -> None:
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    place = Place(port=0, password="open sesame")
+    with serving(library, place, replace(LIMITS, queue=2), "cpu", measure=False) as address:
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        assert httpx.get(f"{address}config").status_code == 401
+        assert httpx.post(f"{address}gradio_api/call/animate", json={"data": []}).status_code == 401
+        wrong = {"username": USER, "password": "guess"}
+        assert httpx.post(f"{address}login", data=wrong).status_code == 400
+        client: Any = Client(address, auth=(USER, "open sesame"), verbose=False, download_files=False)
+        call(client, "animate", image=handle_file(image), prompt=PROMPT)
+        assert any(folder.rglob("video.mp4"))
+    assert not folder.exists(), "uploads and videos are still there"
+    assert os.environ.get("GRADIO_TEMP_DIR") == before
+
+
+def test_times_are_measured_at_the_start_and_nothing_of_it_stays(library: Library, tmp_path: Path) -> None:
+    from lvdm.app.endpoints import Desk
+
+    for name in ("small", "words"):
+        desk = Desk(library, LIMITS, tmp_path / "jobs", "cpu")
+        desk.measure(name)
+        assert desk.pace.seconds(library.models[name].card, "draft") is not None
+        assert list((tmp_path / "jobs").iterdir()) == []
