@@ -23,7 +23,7 @@ from lvdm.app.sessions import Sessions
 from lvdm.app.work import View, Work
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.documents import one_line
-from lvdm.jobs.preview import soft_pictures
+from lvdm.jobs.preview import soft_images
 from lvdm.media.images import fit_image, load_image
 from lvdm.media.video_writer import to_uint8
 from lvdm.request.declaration import known_name
@@ -77,7 +77,7 @@ class Desk:
         id_ = self.sessions.new_id()
 
         def make(work: Work[Result]) -> Result:
-            picture = to_uint8(soft_pictures(1, max(model.card.height, 64)).transpose(0, 1))[0]
+            picture = to_uint8(soft_images(1, max(model.card.height, 64)).transpose(0, 1))[0]
             given = {"prompt": "it moves", "num_inference_steps": 2, **model.values, "device": self.device}
             folder = self._new_folder(id_)
             Image.fromarray(picture.numpy()).save(folder / "given.png")

@@ -16,7 +16,8 @@ from lvdm.app.work import Work
 from lvdm.documents import read_json
 from lvdm.jobs.extend import plan_extension, run_extension
 from lvdm.jobs.loaded import LoadedModel
-from lvdm.jobs.plan import SUFFIXES, Plan, plan_videos
+from lvdm.jobs.outputs import SUFFIXES
+from lvdm.jobs.plan import Plan, plan_videos
 from lvdm.jobs.preview import LatentColors, fit_colors
 from lvdm.jobs.record import read_record
 from lvdm.jobs.run import FinishedVideo, SelectedVideo, run
@@ -132,9 +133,9 @@ class Maker:
         kept = [event for event in finished if event.output.exists() or "%" in event.output.name]
         if not kept:
             report = read_record(record_path(selected[0].output)).quality
-            told = selected[0].told[0].partition("  ")[2].strip("()")
+            told = selected[0].messages[0].partition("  ")[2].strip("()")
             return selected[0].output, "; ".join([*([report.line()] if report else []), told])
-        ranking = [line for event in selected for line in event.told]
+        ranking = [line for event in selected for line in event.messages]
         return kept[0].output, "; ".join([kept[0].quality.line(), *ranking])
 
     def _extend(self, work: Work[Any], mode: str, values: dict[str, Any], folder: Path) -> tuple[Path, str]:

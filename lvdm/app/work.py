@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from lvdm.diffusion.samplers import SamplingCancelled
-from lvdm.jobs.preview import LatentColors, moving_picture
+from lvdm.jobs.preview import LatentColors, moving_image
 from lvdm.progress import Progress, ProgressCallback
 
 STAGES = {"encode": "reading image and prompt", "sample": "sampling", "decode": "decoding frames"}
@@ -131,7 +131,7 @@ class Work(Generic[Made]):
             return
         self._pictured = now
         stride = -(-pred_x0.shape[2] // MAX_PREVIEW_FRAMES)
-        self._tell(picture=moving_picture(self._colors.frames(pred_x0[0, :, ::stride])))
+        self._tell(picture=moving_image(self._colors.frames(pred_x0[0, :, ::stride])))
 
     def _tell(self, **changes: object) -> None:
         with self._lock:
