@@ -14,10 +14,10 @@ import gradio as gr
 
 from lvdm.app.components import Choice, ImageUpload
 from lvdm.app.library import Library
+from lvdm.declaration.parameter import GROUPS, Declared
+from lvdm.declaration.values import MAX_PROMPT
 from lvdm.plugins.camera import DIRECTIONS
-from lvdm.request.declaration import GROUPS, Declared
 from lvdm.request.layers import all_parameters
-from lvdm.request.parameters import MAX_PROMPT
 
 OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
     {

@@ -21,13 +21,13 @@ from lvdm.app.making import Maker, Result
 from lvdm.app.pace import Pace
 from lvdm.app.sessions import Sessions
 from lvdm.app.work import View, Work
+from lvdm.declaration.parameter import known_name
+from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.documents import one_line
 from lvdm.jobs.preview import soft_images
 from lvdm.media.images import fit_image, load_image
 from lvdm.media.video_writer import to_uint8
-from lvdm.request.declaration import known_name
-from lvdm.request.parameters import MachineParameters
 from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)

@@ -8,13 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from lvdm.generation import check_capability
+from lvdm.declaration.parameter import known_name
+from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.media.file_names import check_name
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, card_for, checkpoint_folders, find_model, find_preset
-from lvdm.request.declaration import known_name
-from lvdm.request.parameters import MachineParameters, ModelParameters
+from lvdm.request.settings import check_capability
 
 MAX_FILES = 500
 

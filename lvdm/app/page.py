@@ -17,9 +17,9 @@ from lvdm.app.components import Choice, FileUploads, ImageUpload, VideoUpload
 from lvdm.app.controls import Control, build_controls, make_component, offered, read_by
 from lvdm.app.endpoints import AT, FURTHER, Desk, fit_preview, generating
 from lvdm.app.sessions import COLUMNS
+from lvdm.declaration.parameter import ALL_MODES
+from lvdm.declaration.values import MAX_PROMPT
 from lvdm.model_files import INSTALLED, REPOSITORY
-from lvdm.request.declaration import ALL_MODES
-from lvdm.request.parameters import MAX_PROMPT
 
 TABS: Mapping[str, str] = {
     "animate": "Animate",

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import handle_file
-from lvdm.request.declaration import ALL_MODES
 from PIL import Image
 from served import LIMITS, call, refused
 from small_model import FRAMES, picture
 
 from lvdm.app.controls import OF_THE_SERVER, OF_THE_TABS, offered, read_by
+from lvdm.declaration.parameter import ALL_MODES
 from lvdm.media.video_reader import VideoReader
 from lvdm.model_files import REPOSITORY
 from lvdm.request.layers import all_parameters
