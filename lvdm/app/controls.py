@@ -16,7 +16,7 @@ from lvdm.app.components import Choice, ImageUpload
 from lvdm.app.library import Library
 from lvdm.declaration.parameter import GROUPS, Declared
 from lvdm.declaration.values import MAX_PROMPT
-from lvdm.plugins.camera import DIRECTIONS
+from lvdm.plugins.methods.camera import DIRECTIONS
 from lvdm.request.layers import all_parameters
 
 OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
@@ -177,14 +177,14 @@ def help_of(declared: Declared) -> str:
     return text
 
 
-def given_values(names: list[str], values: list[Any], library: Library) -> dict[str, Any]:
+def parameter_values(names: list[str], values: list[Any], library: Library) -> dict[str, Any]:
     """What visitors gave, by name, as `lvdm.request` takes it. Raises `ValueError`."""
     declared = all_parameters()
-    found = {name: _given(declared[name], value, library) for name, value in zip(names, values, strict=True)}
+    found = {name: _parameter_value(declared[name], value, library) for name, value in zip(names, values, strict=True)}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _given(declared: Declared, value: Any, library: Library) -> Any:
+def _parameter_value(declared: Declared, value: Any, library: Library) -> Any:
     name = declared.name
     if value is None or value == [] or (isinstance(value, str) and not value.strip()):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ import gradio as gr
 from PIL import Image
 
 from lvdm.app import showing
-from lvdm.app.controls import given_values
-from lvdm.app.library import Library, ListedModel
-from lvdm.app.limits import Limits
+from lvdm.app.controls import parameter_values
+from lvdm.app.library import Library, PageModel
+from lvdm.app.limits import PageLimits
 from lvdm.app.making import Maker, Result
-from lvdm.app.pace import Pace
+from lvdm.app.pace import VideoTimes
 from lvdm.app.sessions import Sessions
 from lvdm.app.work import View, Work
 from lvdm.declaration.parameter import known_name
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 FURTHER, AT = "further_images", "at_frames"
 """Of the tab that interpolates: pictures between the first and the last, and the frames that show them."""
 BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
-SHOWN = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
+OUTPUTS = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
 """What a button gives, in this order."""
 
 
@@ -44,18 +45,18 @@ class Desk:
     """What all visitors share: the models, the device, and who is making what."""
 
     library: Library
-    limits: Limits
+    limits: PageLimits
     folder: Path
     device: str = "auto"
     maker: Maker = field(init=False)
     sessions: Sessions = field(init=False)
-    pace: Pace = field(default_factory=Pace)
+    pace: VideoTimes = field(default_factory=VideoTimes)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.maker, self.sessions = Maker(self.limits), Sessions(self.folder)
 
-    def model(self, name: str) -> ListedModel:
+    def model(self, name: str) -> PageModel:
         """The listed model of this name. Raises `ValueError`."""
         return self.library.models[known_name(name, self.library.models, "model")]
 
@@ -66,10 +67,10 @@ class Desk:
         """
         all_values = dict(zip(names, values, strict=True))
         chosen = self.model(str(all_values.pop("model")))
-        own = {name: all_values.pop(name) for name in (FURTHER, AT) if all_values.get(name)}
+        extra = {name: all_values.pop(name) for name in (FURTHER, AT) if all_values.get(name)}
         declared = [name for name in all_values if name not in (FURTHER, AT)]
-        given = given_values(declared, [all_values[name] for name in declared], self.library)
-        return {**given, **own, **chosen.values, "device": self.device}
+        parameters = parameter_values(declared, [all_values[name] for name in declared], self.library)
+        return {**parameters, **extra, **chosen.values, "device": self.device}
 
     def measure(self, name: str) -> None:
         """Make a small video with a model, so that times are known; it also loads the model."""
@@ -77,13 +78,13 @@ class Desk:
         id_ = self.sessions.new_id()
 
         def make(work: Work[Result]) -> Result:
-            picture = to_uint8(soft_images(1, max(model.card.height, 64)).transpose(0, 1))[0]
-            given = {"prompt": "it moves", "num_inference_steps": 2, **model.values, "device": self.device}
+            image = to_uint8(soft_images(1, max(model.card.height, 64)).transpose(0, 1))[0]
+            parameters = {"prompt": "it moves", "num_inference_steps": 2, **model.values, "device": self.device}
             folder = self._new_folder(id_)
-            Image.fromarray(picture.numpy()).save(folder / "given.png")
+            Image.fromarray(image.numpy()).save(folder / "first.png")
             mode = model.card.usual_mode
-            images = {"image": folder / "given.png"} if mode != "text-to-video" else {}
-            return self.maker.make(work, mode, {**given, **images}, folder)
+            images = {"image": folder / "first.png"} if mode != "text-to-video" else {}
+            return self.maker.make(work, mode, {**parameters, **images}, folder)
 
         work = Work(make, self.turn)
         entry = self.sessions.begin("", "measure", "", work, id_)
@@ -99,32 +100,43 @@ class Desk:
         """The list of a visitor's jobs."""
         return self.sessions.rows(session)
 
-    def results(self, mode: str, given: Mapping[str, Any], session: str) -> Iterator[Any]:
+    def results(self, mode: str, parameters: Mapping[str, Any], session: str) -> Iterator[Any]:
         """Make a video: what the page shows, again and again, and the `Result` at the end. Raises `gr.Error`."""
         id_ = self.sessions.new_id()
-        work = Work(lambda own: self.maker.make(own, mode, given, self._new_folder(id_)), self.turn)
-        entry = self.sessions.begin(session, mode, str(given.get("prompt", "")), work, id_)
-        state, made = "failed", None
+        work = Work(lambda job: self._make(job, mode, parameters, id_), self.turn)
+        entry = self.sessions.begin(session, mode, str(parameters.get("prompt", "")), work, id_)
+        state, result = "cancelled", None
         work.start()
         try:
             yield from work.views()
-            made = work.result()
+            result = work.result()
             state = "completed"
         except SamplingCancelled:
-            state = "cancelled"
             return
+        except Exception:
+            state = "failed"
+            raise
         finally:  # also where nobody listens any more
             work.cancel()
-            if made is None:
-                self.sessions.end(session, entry, "cancelled" if work.cancelled and state != "failed" else state)
-            else:
-                self.sessions.end(session, entry, state, made.seconds, made.seed)
-        self.pace.learn(self._card_of(given), made.record)
-        yield made, work.view.notes
+            seconds, seed = (None, None) if result is None else (result.seconds, result.seed)
+            self.sessions.end(session, entry, state, seconds, seed)
+        self.pace.learn(self._card_of(parameters), result.record)
+        yield result, work.view.notes
 
-    def _card_of(self, given: Mapping[str, Any]) -> str:
+    def _make(self, work: Work[Result], mode: str, parameters: Mapping[str, Any], id_: str) -> Result:
+        """The video; where it is not completed its files go, and they do so last of all here, in its own thread."""
+        folder = self._new_folder(id_)
+        try:
+            result = self.maker.make(work, mode, parameters, folder)
+            work.check()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return result
+
+    def _card_of(self, parameters: Mapping[str, Any]) -> str:
         for model in self.library.models.values():
-            if all(given.get(name) == value for name, value in model.values.items()):
+            if all(parameters.get(name) == value for name, value in model.values.items()):
                 return model.card.name
         return ""
 
@@ -140,36 +152,42 @@ def refusal(error: Exception) -> gr.Error:
 
 
 def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Iterator[tuple[Any, ...]]]:
-    """The function behind the button of `mode`: takes the values of `names`, gives what `SHOWN` says."""
+    """The function behind the button of `mode`: takes the values of `names`, yields what `OUTPUTS` says."""
 
     def generate(*arguments: Any) -> Iterator[tuple[Any, ...]]:
         *values, request = arguments
         session, skip = request.session_hash or "", gr.skip()
         try:
-            given = desk.values(names, values)
-            made_as, given = with_frames(mode, given, desk.model(values[names.index("model")]).card.num_frames)
-            yield (showing.running(View()), *[skip] * (len(SHOWN) - 1))
-            for seen in desk.results(made_as, given, session):
+            parameters = desk.values(names, values)
+            real_mode, parameters = with_frames(
+                mode, parameters, desk.model(values[names.index("model")]).card.num_frames
+            )
+            yield (showing.running(View()), *[skip] * (len(OUTPUTS) - 1))
+            finished = False
+            for seen in desk.results(real_mode, parameters, session):
                 if isinstance(seen, tuple):
-                    yield (*_shown(*seen), desk.jobs_of(session))
+                    yield (*_result_outputs(*seen), desk.jobs_of(session))
                 else:
-                    yield (showing.running(seen), *[skip] * (len(SHOWN) - 1))
+                    yield (showing.running(seen), *[skip] * (len(OUTPUTS) - 1))
+                finished = isinstance(seen, tuple)
+            if not finished:
+                yield (showing.CANCELLED, *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
         except (ValueError, OSError) as error:
-            yield (showing.failed(one_line(str(error))), *[skip] * (len(SHOWN) - 2), desk.jobs_of(session))
+            yield (showing.failed(one_line(str(error))), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise refusal(error) from error
         except Exception:  # a bug of ours: what it was is told where the server runs
-            yield (showing.failed(BROKEN), *[skip] * (len(SHOWN) - 2), desk.jobs_of(session))
+            yield (showing.failed(BROKEN), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise
 
     return with_names(generate, names)
 
 
-def with_frames(mode: str, given: Mapping[str, Any], trained: int) -> tuple[str, dict[str, Any]]:
+def with_frames(mode: str, parameters: Mapping[str, Any], trained: int) -> tuple[str, dict[str, Any]]:
     """Mode and parameters where there are `FURTHER` pictures: the first and the last are key frames as well.
 
     Without `AT` they are spaced evenly. Raises `ValueError`.
     """
-    values = dict(given)
+    values = dict(parameters)
     further, numbers = values.pop(FURTHER, []), str(values.pop(AT, "")).replace(",", " ").split()
     if not further:
         return mode, values
@@ -189,9 +207,9 @@ def with_frames(mode: str, given: Mapping[str, Any], trained: int) -> tuple[str,
 def with_names(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
     """`function`, which takes the values of `names` and the request, with a signature that says so: clients see it."""
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    own = [inspect.Parameter(name, kind, default=None) for name in names]
+    extra = [inspect.Parameter(name, kind, default=None) for name in names]
     request = inspect.Parameter("request", kind, default=None, annotation=gr.Request)
-    function.__signature__ = inspect.Signature([*own, request])  # type: ignore[attr-defined]
+    function.__signature__ = inspect.Signature([*extra, request])  # type: ignore[attr-defined]
     function.__annotations__ = {"request": gr.Request}
     return function
 
@@ -208,11 +226,11 @@ def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: 
         warn(str(error).replace(str(image), image.name))
         return None, nothing, ""
     try:
-        given = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
-        listed, mode = desk.model(model), given.get("fit", "crop")
+        parameters = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
+        listed, mode = desk.model(model), parameters.get("fit", "crop")
         multiple = listed.choose(MachineParameters(device=desk.device)).size_multiple
         shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
-        size = choose_size(given.get("height"), given.get("width"), shape, trained, multiple)
+        size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
         inside = size.inner
         if max(inside.height, inside.width) > desk.limits.side:
             return gr.skip(), nothing, f"larger than this page makes ({desk.limits.side} pixels)"
@@ -230,9 +248,9 @@ def warn(message: str) -> None:
     gr.Warning(one_line(message).replace("<", "&lt;"))
 
 
-def _shown(made: Result, notes: tuple[str, ...]) -> tuple[Any, ...]:
-    """All of `SHOWN` but the list of jobs."""
-    status = showing.finished(made.report, made.seconds, notes)
-    sheet = None if made.sheet is None else str(made.sheet)
-    files = [str(path) for path in made.downloads]
-    return status, str(made.video), made.report, sheet, files, made.record, str(made.seed)
+def _result_outputs(result: Result, notes: tuple[str, ...]) -> tuple[Any, ...]:
+    """All of `OUTPUTS` but the list of jobs."""
+    status = showing.finished(result.report, result.seconds, notes)
+    sheet = None if result.sheet is None else str(result.sheet)
+    files = [str(path) for path in result.downloads]
+    return status, str(result.video), result.report, sheet, files, result.record, str(result.seed)

@@ -21,7 +21,7 @@ MAX_FILES = 500
 
 
 @dataclass(frozen=True)
-class ListedModel:
+class PageModel:
     """A model by its name on the page, the parameters that name it, and its card."""
 
     name: str
@@ -55,7 +55,7 @@ class ListedModel:
 class Library:
     """models: by name. files: weight files by name, for LoRAs and what else is a file of the server."""
 
-    models: Mapping[str, ListedModel]
+    models: Mapping[str, PageModel]
     files: Mapping[str, Path]
 
     def file(self, name: str, parameter: str) -> Path:
@@ -78,17 +78,17 @@ def read_library(entries: Sequence[str] = (), folder: Path | None = None) -> Lib
 
     PATH is what `find_model` takes. Raises `ValueError` for what is not there.
     """
-    found: dict[str, ListedModel] = {}
+    found: dict[str, PageModel] = {}
     for entry in entries:
         name, equals, path = entry.partition("=")
         if not equals:
             raise ValueError(f"--model {entry!r} should be NAME=PATH, such as mine=checkpoints/mine")
         check_name(name, "the name of a model")
         files = find_model(Path(path))
-        found[name] = ListedModel(name, {"config": files.config, "checkpoint": files.checkpoint}, card_for(files))
+        found[name] = PageModel(name, {"config": files.config, "checkpoint": files.checkpoint}, card_for(files))
     for name in PRESETS:
         if name not in found and _is_here(name):
-            found[name] = ListedModel(name, {"preset": name}, card_for(find_preset(name)))
+            found[name] = PageModel(name, {"preset": name}, card_for(find_preset(name)))
     if not found:
         find_preset(EMBEDDED)  # says where it should be
     return Library(MappingProxyType(found), MappingProxyType(_weight_files(folder)))

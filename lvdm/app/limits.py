@@ -9,7 +9,7 @@ from lvdm.jobs.plan import Plan
 
 
 @dataclass(frozen=True)
-class Limits:
+class PageLimits:
     """upload: bytes of a file. pixels: of an image that is given. The others are those of one request.
 
     side    pixels of the longer side of a video

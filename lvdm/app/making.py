@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lvdm.app.limits import Limits
+from lvdm.app.limits import PageLimits
 from lvdm.app.work import Work
 from lvdm.documents import read_json
 from lvdm.jobs.extend import plan_extension, run_extension
@@ -59,16 +59,16 @@ class Result:
 class Maker:
     """Makes videos with one model in memory. Its methods are called while the device is held."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PageLimits) -> None:
         self.limits = limits
         self._loaded = LoadedModel()
         self._colors: tuple[DynamiCrafterPipeline, LatentColors] | None = None
 
-    def make(self, work: Work[Any], mode: str, given: Mapping[str, Any], folder: Path) -> Result:
-        """The video of `given` in `folder`. Raises `ValueError`, `SamplingCancelled`."""
+    def make(self, work: Work[Any], mode: str, values: Mapping[str, Any], folder: Path) -> Result:
+        """The video of `values` in `folder`. Raises `ValueError`, `SamplingCancelled`."""
         began = time.monotonic()
         work.say("checking what was given")
-        values = self.receive(given, folder)
+        values = self.receive(values, folder)
         main, report = (self._extend if mode == "extend" else self._generate)(work, mode, values, folder)
         work.say("writing files")
         record = record_path(main)
@@ -89,9 +89,9 @@ class Maker:
         self.limits.check(plan)
         return plan
 
-    def receive(self, given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """`given` with each upload as a clean file of ours. Raises `ValueError` in the words of its own name."""
-        values = dict(given)
+    def receive(self, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """`values` with each upload as a clean file of ours. Raises `ValueError` in the words of its own name."""
+        values = dict(values)
         for name in IMAGES:
             if name in values:
                 values[name] = self.receive_image(values[name], folder / f"{name}.png")
@@ -133,8 +133,8 @@ class Maker:
         kept = [event for event in finished if event.output.exists() or "%" in event.output.name]
         if not kept:
             report = read_record(record_path(selected[0].output)).quality
-            told = selected[0].messages[0].partition("  ")[2].strip("()")
-            return selected[0].output, "; ".join([*([report.line()] if report else []), told])
+            reason = selected[0].messages[0].partition("  ")[2].strip("()")
+            return selected[0].output, "; ".join([*([report.line()] if report else []), reason])
         ranking = [line for event in selected for line in event.messages]
         return kept[0].output, "; ".join([kept[0].quality.line(), *ranking])
 

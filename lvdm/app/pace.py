@@ -13,7 +13,7 @@ from lvdm.request.effort import EFFORTS, effort_values
 REMEMBERED = 20
 
 
-class Pace:
+class VideoTimes:
     """Seconds for each frame, pixel, step and branch, by the hash of the checkpoint; used by several threads."""
 
     def __init__(self) -> None:
@@ -48,11 +48,11 @@ class Pace:
     def line(self, card: ModelCard) -> str:
         """All efforts with their seconds, in words."""
         known = {effort: self.seconds(card, effort) for effort in EFFORTS}
-        told = [f"{effort} about {in_words(seconds)}" for effort, seconds in known.items() if seconds is not None]
+        estimates = [f"{effort} about {in_words(seconds)}" for effort, seconds in known.items() if seconds is not None]
         size = f"{card.num_frames} frames at {card.width} x {card.height}"
-        return (
-            f"{size} on this machine: {', '.join(told)}" if told else f"{size}; times are known after the first video"
-        )
+        if not estimates:
+            return f"{size}; times are known after the first video"
+        return f"{size} on this machine: {', '.join(estimates)}"
 
 
 def in_words(seconds: float) -> str:

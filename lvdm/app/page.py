@@ -53,7 +53,7 @@ class Tab:
 
 @dataclass(eq=False)
 class Output:
-    """Where results are shown; `components` are in the order of `endpoints.SHOWN`."""
+    """Where results are shown; `components` are in the order of `endpoints.OUTPUTS`."""
 
     components: list[Any]
     cancel: Any
@@ -81,7 +81,7 @@ def build_page(desk: Desk) -> Any:
     page = Page(desk)
     first = next(iter(desk.library.models.values()))
     with gr.Blocks(title="DynamiCrafter", analytics_enabled=False, delete_cache=(600, 3600)) as page.blocks:
-        gr.Markdown("# DynamiCrafter\nA still image and a sentence become a short video.")
+        gr.Markdown("# DynamiCrafter\nA still image and a prompt become a short video.")
         choices = [(model.label, name) for name, model in desk.library.models.items()]
         model = Choice(choices=choices, value=first.name, label="Model", elem_id="model")
         with gr.Row():
@@ -104,20 +104,20 @@ def build_page(desk: Desk) -> Any:
 
 def _tab(mode: str, reason: str) -> Tab:
     inputs: dict[str, Any] = {}
-    picture: dict[str, Any] = {"sources": ["upload", "clipboard"], "height": 240, "min_width": 140}
+    upload: dict[str, Any] = {"sources": ["upload", "clipboard"], "height": 240, "min_width": 140}
     with gr.Tab(TABS[mode], id=mode) as tab:
         why = gr.HTML(showing.why(reason), visible=bool(reason))
         if mode == "interpolate":
             with gr.Row():
-                inputs["image"] = ImageUpload(label="First frame", **picture)
-                inputs["end_image"] = ImageUpload(label="Last frame", **picture)
+                inputs["image"] = ImageUpload(label="First frame", **upload)
+                inputs["end_image"] = ImageUpload(label="Last frame", **upload)
             with gr.Accordion("Further key frames", open=False):
                 inputs[FURTHER] = FileUploads(label="Images in their order", file_count="multiple", height=120)
                 inputs[AT] = gr.Textbox(label="At frames", info="Such as 5 10; left out, they are spaced evenly.")
         elif mode == "extend":
             inputs["video"] = VideoUpload(label="Video", sources=["upload"], height=240)
         elif mode != "text-to-video":
-            inputs["image"] = ImageUpload(label="Image", **picture)
+            inputs["image"] = ImageUpload(label="Image", **upload)
         inputs["prompt"] = gr.Textbox(
             label="Prompt", placeholder=PROMPTS[mode], lines=2, max_length=MAX_PROMPT, elem_id=f"{mode}-prompt"
         )
@@ -239,10 +239,11 @@ def _other_events(page: Page, model: Any, output: Output, pace: Any, compare: Ma
         listed = desk.model(name)
         reasons = [listed.cannot(tab.mode) for tab in page.tabs]
         buttons = [gr.update(interactive=not reason) for reason in reasons]
-        told = [gr.update(value=showing.why(reason), visible=bool(reason)) for reason in reasons]
-        return [desk.pace.line(listed.card), *told, *buttons]
+        reason_updates = [gr.update(value=showing.why(reason), visible=bool(reason)) for reason in reasons]
+        return [desk.pace.line(listed.card), *reason_updates, *buttons]
 
-    output.cancel.click(cancel, None, output.status, queue=False, cancels=page.started, **QUIET)
+    stopped = output.cancel.click(cancel, None, output.status, queue=False, cancels=page.started, **QUIET)
+    stopped.then(lambda: showing.CANCELLED, None, output.status, queue=False, **QUIET)  # what came late is wiped out
     page.blocks.unload(forget)
     shown = [pace, *(tab.reason for tab in page.tabs), *(tab.button for tab in page.tabs)]
     model.change(chosen, model, shown, concurrency_id=LIGHT, concurrency_limit=4, **QUIET)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.app.library import Library
-from lvdm.app.limits import Limits
+from lvdm.app.limits import PageLimits
 
 USER = "dynamicrafter"
 """The name that goes with the password."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Access:
     """Where the page listens and who may use it. Raises `ValueError` for a place that is open to everyone unsaid.
 
     password  None asks for none; for_everyone says that this is meant
@@ -60,7 +60,7 @@ def check_installed() -> None:
 
 @contextmanager
 def serving(
-    library: Library, place: Place, limits: Limits, device: str = "auto", measure: bool = True
+    library: Library, place: Access, limits: PageLimits, device: str = "auto", measure: bool = True
 ) -> Iterator[str]:
     """The page runs while the block does; gives its address. What was uploaded and made is removed at the end.
 
@@ -68,7 +68,7 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="dynamicrafter-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        with _settled(folder):
+        with _environment(folder):
             from lvdm.app.endpoints import Desk  # gradio reads the environment when it is imported
             from lvdm.app.page import build_page
             from lvdm.app.showing import CSS
@@ -115,7 +115,7 @@ def _launch_settings() -> dict[str, Any]:
 
 
 @contextmanager
-def _settled(folder: Path) -> Iterator[None]:
+def _environment(folder: Path) -> Iterator[None]:
     """gradio's settings by environment variables, for the block: no analytics, uploads in `folder`."""
     wanted = {"GRADIO_ANALYTICS_ENABLED": "0", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ALLOWED_PATHS": ""}
     before = {name: os.environ.get(name) for name in wanted}

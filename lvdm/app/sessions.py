@@ -17,7 +17,7 @@ KEPT = 20
 
 
 @dataclass(frozen=True)
-class Entry:
+class JobEntry:
     """One job in the list of a visitor. state: running, completed, cancelled or failed."""
 
     id: str
@@ -47,7 +47,7 @@ COLUMNS = ["time", "mode", "prompt", "state", "seconds", "seed"]
 
 @dataclass
 class _Session:
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[JobEntry] = field(default_factory=list)
     running: dict[str, Work[Any]] = field(default_factory=dict)
 
 
@@ -59,10 +59,10 @@ class Sessions:
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
 
-    def begin(self, session: str, mode: str, prompt: str, work: Work[Any], id_: str) -> Entry:
+    def begin(self, session: str, mode: str, prompt: str, work: Work[Any], id_: str) -> JobEntry:
         """Note a job, whose folder is `folder_of(id_)`; the files of the oldest ones go."""
         time = datetime.now().astimezone().strftime("%H:%M:%S")
-        entry = Entry(id_, self.folder_of(id_), time, mode, prompt)
+        entry = JobEntry(id_, self.folder_of(id_), time, mode, prompt)
         with self._lock:
             own = self._sessions.setdefault(session, _Session())
             own.entries.append(entry)
@@ -73,7 +73,7 @@ class Sessions:
         return entry
 
     def end(
-        self, session: str, entry: Entry, state: str, seconds: float | None = None, seed: int | None = None
+        self, session: str, entry: JobEntry, state: str, seconds: float | None = None, seed: int | None = None
     ) -> None:
         """Note how a job ended. Unless it is completed its files go, and so they do where the visitor has left."""
         with self._lock:

@@ -34,12 +34,12 @@ def running(view: View) -> str:
     left = "" if view.left is None else f", about {in_words(view.left)} left"
     title = f"{escape(view.title)}: " if view.title else ""
     bar = f'<progress max="{view.total}" value="{view.done}"></progress>' if view.total else "<progress></progress>"
-    picture = ""
-    if view.picture is not None:
-        data = base64.b64encode(view.picture).decode()
-        picture = f'<img class="preview" alt="preview of the video" src="data:image/webp;base64,{data}">'
+    image = ""
+    if view.image is not None:
+        data = base64.b64encode(view.image).decode()
+        image = f'<img class="preview" alt="preview of the video" src="data:image/webp;base64,{data}">'
     words = f"{title}{escape(view.stage)} {count}{left}"
-    return f'<div class="job" role="status"><span>{words}</span>{bar}{picture}{notes(view.notes)}</div>'
+    return f'<div class="job" role="status"><span>{words}</span>{bar}{image}{notes(view.notes)}</div>'
 
 
 def finished(report: str, seconds: float, said: tuple[str, ...]) -> str:

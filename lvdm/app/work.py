@@ -23,7 +23,7 @@ PREVIEW_EVERY = 0.7
 """Seconds from one preview to the next, at least: they are to cost nothing that is noticed."""
 MAX_PREVIEW_FRAMES = 32
 
-Made = TypeVar("Made")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class View:
 
     title    which of several videos; stage: what is being done
     left     seconds until the end of the stage; None where that is not known yet
-    picture  an animated WebP of what the video will be; None before the first step
+    image  an animated WebP of what the video will be; None before the first step
     notes    what the library said
     """
 
@@ -41,19 +41,19 @@ class View:
     done: int = 0
     total: int = 0
     left: float | None = None
-    picture: bytes | None = None
+    image: bytes | None = None
     notes: tuple[str, ...] = ()
 
 
-class Work(Generic[Made]):
+class Work(Generic[Outcome]):
     """One job: `make` is called with it in a new thread, once the device is free."""
 
-    def __init__(self, make: Callable[[Work[Made]], Made], device: threading.Lock) -> None:
+    def __init__(self, make: Callable[[Work[Outcome]], Outcome], device: threading.Lock) -> None:
         self._make, self._device = make, device
         self._lock = threading.Lock()
         self._view = View()
         self._cancelled, self._finished = threading.Event(), threading.Event()
-        self._made: Made | None = None
+        self._outcome: Outcome | None = None
         self._error: BaseException | None = None
         self._clock = _StageClock()
         self._colors: LatentColors | None = None
@@ -88,13 +88,13 @@ class Work(Generic[Made]):
         with self._lock:
             return self._view
 
-    def result(self) -> Made:
+    def result(self) -> Outcome:
         """What was made, once it is finished. Raises what the job raised."""
         self._finished.wait()
         if self._error is not None:
             raise self._error
-        assert self._made is not None
-        return self._made
+        assert self._outcome is not None
+        return self._outcome
 
     def show_colors(self, colors: LatentColors) -> None:
         """Let previews be made with this map."""
@@ -102,7 +102,7 @@ class Work(Generic[Made]):
 
     def say(self, stage: str) -> None:
         """Name what is being done. Raises `SamplingCancelled`."""
-        self._tell(stage=stage, done=0, total=0, left=None)
+        self._report(stage=stage, done=0, total=0, left=None)
         self.check()
 
     def check(self) -> None:
@@ -120,7 +120,7 @@ class Work(Generic[Made]):
             self.check()
             left = self._clock.left(progress)
             stage = STAGES.get(progress.stage, progress.stage)
-            self._tell(title=several, stage=stage, done=progress.done, total=progress.total, left=left)
+            self._report(title=several, stage=stage, done=progress.done, total=progress.total, left=left)
 
         yield show
 
@@ -131,9 +131,9 @@ class Work(Generic[Made]):
             return
         self._pictured = now
         stride = -(-pred_x0.shape[2] // MAX_PREVIEW_FRAMES)
-        self._tell(picture=moving_image(self._colors.frames(pred_x0[0, :, ::stride])))
+        self._report(image=moving_image(self._colors.frames(pred_x0[0, :, ::stride])))
 
-    def _tell(self, **changes: object) -> None:
+    def _report(self, **changes: object) -> None:
         with self._lock:
             self._view = View(**{**vars(self._view), **changes})  # type: ignore[arg-type]
 
@@ -144,7 +144,7 @@ class Work(Generic[Made]):
             try:
                 with self._heard():
                     self.check()
-                    self._made = self._make(self)
+                    self._outcome = self._make(self)
             finally:
                 self._device.release()
         except Exception as error:  # it is raised where the result is asked for
@@ -155,7 +155,7 @@ class Work(Generic[Made]):
     @contextmanager
     def _heard(self) -> Iterator[None]:
         """Let the notes of this job's thread be part of its views."""
-        notes = _Notes(threading.get_ident(), lambda text: self._tell(notes=(*self.view.notes, text)))
+        notes = _Notes(threading.get_ident(), lambda text: self._report(notes=(*self.view.notes, text)))
         logging.getLogger("lvdm").addHandler(notes)
         try:
             yield
@@ -182,13 +182,13 @@ class _StageClock:
 class _Notes(logging.Handler):
     """What one thread logs, each once."""
 
-    def __init__(self, thread: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, thread: int, report: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
-        self._thread, self._tell, self._said = thread, tell, set[str]()
+        self._thread, self._report, self._said = thread, report, set[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell one record."""
         text = record.getMessage()
         if record.thread == self._thread and text not in self._said:
             self._said.add(text)
-            self._tell(text)
+            self._report(text)

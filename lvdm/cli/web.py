@@ -47,12 +47,14 @@ def web_page(
 ) -> None:
     """Open a web page with every parameter, on this machine; needs pip install "dynamicrafter[app]"."""
     from lvdm.app.library import read_library
-    from lvdm.app.limits import Limits
-    from lvdm.app.server import USER, Place, check_installed, serving
+    from lvdm.app.limits import PageLimits
+    from lvdm.app.server import USER, Access, check_installed, serving
     from lvdm.cli.progress import library_messages, print_lines
 
-    place = Place(host, port, password, for_everyone, share)
-    limits = Limits(max_upload * 1_000_000, Limits.pixels, max_side, max_frames, max_steps, max_videos, max_queue)
+    place = Access(host, port, password, for_everyone, share)
+    limits = PageLimits(
+        max_upload * 1_000_000, PageLimits.pixels, max_side, max_frames, max_steps, max_videos, max_queue
+    )
     check_installed()
     library = read_library(model or (), files)
     with library_messages(), serving(library, place, limits, device) as address:

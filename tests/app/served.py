@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 
 from lvdm.app.library import Library
-from lvdm.app.limits import Limits
-from lvdm.app.server import Place, serving
+from lvdm.app.limits import PageLimits
+from lvdm.app.server import Access, serving
 
-LIMITS = Limits(upload=300_000, pixels=40_000, side=128, frames=12, steps=60, videos=3, queue=4)
+LIMITS = PageLimits(upload=300_000, pixels=40_000, side=128, frames=12, steps=60, videos=3, queue=4)
 CHROMIUM = "/usr/bin/chromium-headless-shell"
 
 
 @contextlib.contextmanager
-def served_page(library: Library, limits: Limits = LIMITS) -> Iterator[str]:
+def served_page(library: Library, limits: PageLimits = LIMITS) -> Iterator[str]:
     """Its address."""
-    with serving(library, Place(port=0), limits, "cpu", measure=False) as address:
+    with serving(library, Access(port=0), limits, "cpu", measure=False) as address:
         yield address
 
 

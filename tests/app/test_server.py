@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import lvdm.app.server
 from lvdm.app.library import Library
-from lvdm.app.server import USER, Place, serving
+from lvdm.app.server import USER, Access, serving
 from lvdm.cli.app import app
 
 PROMPT = "a red ball moves to the right"
@@ -44,7 +44,7 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
 
 def test_a_password_is_asked_for_and_nothing_stays(library: Library, image: str) -> None:
     before = os.environ.get("GRADIO_TEMP_DIR")
-    place = Place(port=0, password="open sesame")
+    place = Access(port=0, password="open sesame")
     with serving(library, place, replace(LIMITS, queue=2), "cpu", measure=False) as address:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         assert httpx.get(f"{address}config").status_code == 401

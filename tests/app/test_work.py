@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from lvdm.app.library import Library, ListedModel, read_library
-from lvdm.app.limits import Limits
-from lvdm.app.pace import Pace, in_words
-from lvdm.app.server import Place
+from lvdm.app.library import Library, PageModel, read_library
+from lvdm.app.limits import PageLimits
+from lvdm.app.pace import VideoTimes, in_words
+from lvdm.app.server import Access
 from lvdm.app.sessions import KEPT, Sessions
 from lvdm.app.showing import running
 from lvdm.app.work import View, Work
@@ -99,8 +99,8 @@ def test_views_tell_stage_step_notes_and_a_preview() -> None:
     assert (view.title, view.stage, view.done, view.total) == ("2/4", "sampling", 5, 25)
     assert view.left is not None
     assert view.left >= 0
-    assert view.picture is not None
-    assert view.picture[:4] == b"RIFF"
+    assert view.image is not None
+    assert view.image[:4] == b"RIFF"
     html = running(view)
     assert "2/4: sampling 5 of 25" in html
     assert "a &lt;b&gt;note&lt;/b&gt;" in html
@@ -129,7 +129,7 @@ def test_the_files_of_old_jobs_and_of_those_who_left_are_removed(tmp_path: Path)
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
 def test_this_machine_needs_no_password(host: str) -> None:
-    assert Place(host).password is None
+    assert Access(host).password is None
 
 
 @pytest.mark.parametrize(
@@ -137,22 +137,22 @@ def test_this_machine_needs_no_password(host: str) -> None:
 )
 def test_others_need_one_unless_it_is_said(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="lets others use this machine; give --password"):
-        Place(**given)
-    assert "geheim" not in repr(Place(**given, password="geheim"))
-    assert Place(**given, for_everyone=True).for_everyone
+        Access(**given)
+    assert "geheim" not in repr(Access(**given, password="geheim"))
+    assert Access(**given, for_everyone=True).for_everyone
     with pytest.raises(ValueError, match="the password is empty"):
-        Place(**given, password="")
+        Access(**given, password="")
 
 
 def test_limits_and_ports_are_checked() -> None:
     with pytest.raises(ValueError, match="the limit of queue should be at least 1"):
-        Limits(queue=0)
+        PageLimits(queue=0)
     with pytest.raises(ValueError, match="--port 70000 is not possible"):
-        Place(port=70000)
+        Access(port=70000)
 
 
 def test_times_follow_the_videos_that_were_made() -> None:
-    pace, card = Pace(), RELEASED["512"]
+    pace, card = VideoTimes(), RELEASED["512"]
     assert pace.seconds(card, "draft") is None
     assert "times are known after the first video" in pace.line(card)
     settings = {"num_frames": 16, "num_inference_steps": 50, "guidance_scale": 7.5, "image_guidance_scale": None}
@@ -168,7 +168,7 @@ def test_times_follow_the_videos_that_were_made() -> None:
 
 
 def test_models_say_what_they_cannot_do() -> None:
-    one = ListedModel("512", {}, RELEASED["512"])
+    one = PageModel("512", {}, RELEASED["512"])
     assert one.label == "512: 512 x 320, animates an image"
     assert one.cannot("animate") == ""
     assert one.cannot("loop") == "", "it goes round on a ring"

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from lvdm.jobs.preview import fit_colors, moving_image, soft_pictures
+from lvdm.jobs.preview import fit_colors, moving_image, soft_images
 from lvdm.media.images import fit_image, load_image
 from lvdm.model_files import REPOSITORY
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -30,7 +30,7 @@ def test_the_map_tells_the_colours_of_pictures_it_was_not_fitted_to(name: str) -
 
 
 def test_the_preview_moves_and_is_small() -> None:
-    frames = ((soft_pictures(6, 16) + 1) * 127.5).to(torch.uint8).permute(0, 2, 3, 1)
+    frames = ((soft_images(6, 16) + 1) * 127.5).to(torch.uint8).permute(0, 2, 3, 1)
     stored = moving_image(frames)
     with Image.open(io.BytesIO(stored)) as read:
         assert (read.format, read.n_frames, read.size) == ("WEBP", 6, (256, 256))
