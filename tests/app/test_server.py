@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ import lvdm.app.server
 from lvdm.app.library import Library
 from lvdm.app.server import USER, Access, serving
 from lvdm.cli.app import app
+from lvdm.model_files import CHECKPOINTS_VARIABLE
 
 PROMPT = "a red ball moves to the right"
 
@@ -66,3 +70,17 @@ def test_times_are_measured_at_the_start_and_nothing_of_it_stays(library: Librar
         desk.measure(name)
         assert desk.pace.seconds(library.models[name].card, "draft") is not None
         assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_the_command_ends_by_a_signal_and_removes_what_was_there(models: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path), CHECKPOINTS_VARIABLE: str(models)}
+    command = [sys.executable, "-m", "lvdm.cli.app", "app", "--port", "0", "--device", "cpu"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert re.match(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
+        assert list(tmp_path.glob("dynamicrafter-*")) != []
+        server.terminate()
+        server.wait(timeout=60)
+    assert list(tmp_path.glob("dynamicrafter-*")) == []
