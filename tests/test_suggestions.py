@@ -28,3 +28,9 @@ def test_names_spelled_alike_go_before_those_that_begin_alike() -> None:
 def test_a_mapping_is_its_names_and_nothing_known_is_said() -> None:
     assert suggest("x", {"a": 1, "b": 2}) == "use one of a, b"
     assert suggest("x", ()) == "there are none"
+
+
+def test_a_whole_word_of_a_name_is_near():
+    known = ["fps", "num_inference_steps", "num_frames"]
+    assert suggest("steps", known) == "did you mean 'num_inference_steps'?", "people write steps for the long name"
+    assert suggest("tep", known) == "use one of fps, num_inference_steps, num_frames", "a part is no word"
