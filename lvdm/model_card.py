@@ -46,7 +46,7 @@ class ModelCard:
     fs_default                   the `fs` that the preset uses
     capabilities                 see `Capability`
     keeps_image                  whether the image is seen as it is; False: only what it shows (VideoCrafter)
-    towers_agree                 whether text and image encoder have like features for what belongs together; False if
+    encoders_agree               whether text and image encoder have like features for what belongs together; False if
                                  the text encoder was trained on with the network, without the image encoder
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
@@ -66,7 +66,7 @@ class ModelCard:
     num_frames: int = 16
     capabilities: tuple[Capability, ...] = ("i2v",)
     keeps_image: bool = True
-    towers_agree: bool = True
+    encoders_agree: bool = True
     guidance_scale: float = 7.5
     guidance_rescale: float = 0.0
     eta: float = 1.0
@@ -109,7 +109,7 @@ class ModelCard:
             return _released_card(tree, where)
         if not isinstance(block, Mapping):
             raise ConfigError(f"{where}: sampling should be a mapping, it is {block!r}")
-        card: ModelCard = parse_dataclass(cls, block, f"{where}: sampling")
+        card: ModelCard = parse_dataclass(cls, _present_keys(block), f"{where}: sampling")
         return card
 
     @property
@@ -162,6 +162,19 @@ class ModelCard:
             f"fs {fs:g} is outside what {self.name} was trained on ({self.fs_description}); "
             f"use {self.fs_default}, or set motion from 0 to 1 instead"
         )
+
+
+FORMER_KEYS = types.MappingProxyType({"towers_agree": "encoders_agree", "start_time": "truncated_start"})
+"""Keys of cards of earlier versions, which are read as they were."""
+
+
+def _present_keys(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A `sampling:` block, levels of motion included, under the present keys."""
+    present = {FORMER_KEYS.get(key, key): value for key, value in block.items()}
+    levels = present.get("motion_levels")
+    if isinstance(levels, list):
+        present["motion_levels"] = [_present_keys(level) if isinstance(level, Mapping) else level for level in levels]
+    return present
 
 
 _WATERMARK = "Trained on video with watermarks, which can show in the result."

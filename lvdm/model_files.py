@@ -66,27 +66,27 @@ class ModelIdentity:
     """The hashes of all that decides on the numbers of a model, wherever its files lie.
 
     config   of the `model:` node of the YAML: comments and the card do not count
-    towers   of the checkpoint that supplies missing encoders
+    encoders   of the checkpoint that supplies missing encoders
     loras    hash and scale of each
     """
 
     config: str
     checkpoint: str
-    towers: str | None
+    encoders: str | None
     loras: tuple[tuple[str, float], ...]
     schedule: str
     dtype: str
 
 
 def identify(
-    files: ModelFiles, towers: Path | None, loras: Sequence[tuple[Path, float]], schedule: str, dtype: str
+    files: ModelFiles, encoders: Path | None, loras: Sequence[tuple[Path, float]], schedule: str, dtype: str
 ) -> ModelIdentity:
     """The identity of a model; each file is read once for the process. Raises `CheckpointError`."""
     node = json.dumps(load_yaml(files.config).get("model"), sort_keys=True)
     return ModelIdentity(
         hash_bytes(node.encode()),
         checkpoint_hash(files.checkpoint),
-        None if towers is None else checkpoint_hash(towers),
+        None if encoders is None else checkpoint_hash(encoders),
         tuple((checkpoint_hash(path), scale) for path, scale in loras),
         schedule,
         dtype,

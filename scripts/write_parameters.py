@@ -149,7 +149,7 @@ HEADINGS = ("name", "flag", "values", "default", "modes", "changes", "what it do
 def _cells(declared: Declared) -> list[str]:
     parameter = declared.parameter
     name = f"`{declared.name}`" if parameter.row else f"`{declared.name}` run"
-    former = ", ".join(f"`{flag}`" for flag in parameter.aliases)
+    former = ", ".join(f"`{flag}`" for flag in declared.flags[1:])
     flag = (f"`{declared.flag}`" if declared.flag else "") + (f" ({former})" if former else "")
     original = f" *original* `{parameter.original}`" if parameter.original else ""
     return [

@@ -67,18 +67,7 @@ PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "show
 
 ALLOWED = {
     ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
-    ("lvdm/declaration/parameters.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
-    ("lvdm/request/keywords.py", "tower"): "the same",
-    ("lvdm/request/keywords.py", "late weights"): "`--late-weights`: an option that people type",
-    ("lvdm/jobs/model.py", "tower"): "the file given as `--towers`",
-    ("lvdm/jobs/model.py", "late weights"): "the file given as `--late-weights`",
-    ("lvdm/pipeline/loading.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/memory.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/memory.py", "late weights"): "the file given as `--late-weights`",
-    ("lvdm/pipeline/pipeline.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/pipeline.py", "late weights"): "the file given as `--late-weights`",
     ("lvdm/pipeline/extension.py", "seam"): "where new frames meet the old ones, in records that people have",
-    ("lvdm/checkpoint/loading.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
     ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",
     (
@@ -91,8 +80,7 @@ ALLOWED = {
     ("lvdm/evaluation/report/meaning.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/page.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/writing.py", "sentence"): "the sentences of a report",
-    ("lvdm/model_card.py", "tower"): "`towers_agree` is a key of cards that people have",
-    ("lvdm/model_files.py", "tower"): "the file given as `--towers`",
+    ("lvdm/pipeline/pipeline.py", "tower"): "the former name of `encoders`, which warns for one version",
 }
 """(file, word) -> why it is no private word there."""
 

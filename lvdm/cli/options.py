@@ -96,7 +96,7 @@ def former_flags() -> Mapping[str, str]:
     """Long flags of earlier versions, and those that `--help` shows in their place."""
     found: dict[str, str] = {}
     for declared in all_parameters().values():
-        found |= {alias: declared.flag for alias in declared.parameter.aliases if alias.startswith("--")}
+        found |= {flag: declared.flag for flag in declared.flags[1:] if flag.startswith("--")}
     return MappingProxyType(found)
 
 

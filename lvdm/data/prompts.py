@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.declaration.parameter import Declared, known_name
+from lvdm.declaration.parameter import Declared, known_name, present_names
 from lvdm.errors import UserError
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
@@ -70,8 +71,9 @@ def columns() -> dict[str, Declared]:
     return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
 
 
-_PATHS = ("image", "end_image", "keep_mask", "start_statistics", "late_weights")
-"""Columns with files, which are relative to the table; so are those in `keyframes`."""
+def file_columns() -> tuple[str, ...]:
+    """The columns with a file, which is relative to the table; so are those in `keyframes`."""
+    return (*(name for name, declared in columns().items() if declared.kind is Path), *method_files())
 
 
 def read_requests(
@@ -224,6 +226,10 @@ _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
     where, known = f"{table}, {place}: ", columns()
+    try:
+        row = present_names(known, row)
+    except ValueError as error:
+        raise PromptError(f"{where}{error}") from error
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
         raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
@@ -234,15 +240,14 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
     try:
         for key in row:
             known_name(key, [*known, "name"], "column", where)
-        cells = {key: _cell(known[key], value, where) for key, value in row.items()}
+        cells = {key: _cell(known[key], _below(table.parent, key, value), where) for key, value in row.items()}
     except ValueError as error:
         raise PromptError(str(error)) from error
     if mode == "interp" and "end_image" not in cells:
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
-    values = {key: _below(table.parent, key, value) for key, value in cells.items()}
-    return _request(
-        name or (values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])), values, where
-    )
+    if "keyframes" in cells:
+        cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
+    return _request(name or (cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])), cells, where)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:
@@ -261,12 +266,8 @@ def _cell(column: Declared, value: Any, where: str) -> Any:
 
 
 def _below(folder: Path, name: str, value: Any) -> Any:
-    """The value of the parameter `name`, whose files are relative to `folder`."""
-    if name == "keyframes":
-        return tuple((frame, folder / path) for frame, path in value)
-    if name in _PATHS:
-        return type(value)(folder / value)
-    return value
+    """The text of a cell, with `folder` before the name of a file."""
+    return str(folder / value.strip()) if name in file_columns() and isinstance(value, str) else value
 
 
 def _request(name: str, values: Mapping[str, Any], place: str) -> Request:
@@ -285,7 +286,7 @@ def _safe_name(name: str) -> str:
 
 
 def _check(request: Request, source: Path, check_files: bool) -> None:
-    for name in _PATHS:
+    for name in file_columns():
         path = request.values.get(name)
         if check_files and path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"

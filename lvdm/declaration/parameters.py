@@ -88,9 +88,9 @@ class ModelParameters:
     config: Annotated[File | None, Parameter("The YAML for --checkpoint.", MODEL, row=False, original="--config")] = (
         None
     )
-    towers: Annotated[
+    encoders: Annotated[
         File | None,
-        Parameter("A checkpoint that supplies missing text and image encoders.", MODEL, row=False),
+        Parameter("A checkpoint that supplies missing text and image encoders.", MODEL, row=False, former=("towers",)),
     ] = None
     loras: Annotated[
         tuple[tuple[File, Annotated[float, Field(allow_inf_nan=False)]], ...],
@@ -137,10 +137,11 @@ class SizeParameters:
     long_video: Annotated[
         LongVideo,
         Parameter(
-            "Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; ring: loops.",
+            "Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops.",
             MOTION,
             modes=GENERATED,
             aliases=("--long",),
+            former_values=(("ring", "cyclic"),),
         ),
     ] = "plain"
     image_token_policy: Annotated[

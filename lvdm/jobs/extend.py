@@ -23,6 +23,7 @@ from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters,
 from lvdm.documents import read_json
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import suffix_of
+from lvdm.jobs.record import present_keys
 from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
@@ -31,8 +32,8 @@ from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
+from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.plugins.scaling import plan_scale
-from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
@@ -123,7 +124,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     if not inputs.prompt.strip():
         raise ValueError('the prompt is empty; say how the video goes on, e.g. --prompt "the ball rolls on"')
     model = choose_model(
-        values.make(ModelParameters), values.make(MachineParameters), values.values.get("late_weights")
+        values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
     if record is not None:
         record.check_files(source, values)
@@ -153,7 +154,7 @@ def _segments(
     video: the size of the one that goes on; None where it cannot be read, which is said when it is made.
     """
     chosen = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
-    chosen.setdefault("start_time", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
+    chosen.setdefault("truncated_start", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
     settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
     shape = trained if video is None else (video.height, video.width)
@@ -203,7 +204,7 @@ def read_extension_record(path: Path) -> ExtensionRecord:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
-    origin, model, runtime = (record[name] for name in ("source", "model", "runtime"))
+    origin, model, runtime = record["source"], present_keys(record["model"]), record["runtime"]
     extension = Extension(**record["extension"])
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     loras = [(Path(lora["file"]), float(lora["scale"])) for lora in model["loras"]]
@@ -214,7 +215,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     values |= {
         "config": model["config"],
         "checkpoint": model["checkpoint"],
-        "towers": model.get("towers"),
+        "encoders": model.get("encoders"),
         "loras": loras,
     }
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
@@ -242,7 +243,7 @@ def run_extension(
 
     A replay sets torch's number of threads, which all threads of the process share.
     """
-    check_blocks(plan.settings.weak, plan.model.config.unet_config.params)
+    check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
     with VideoReader(plan.source) as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
@@ -298,7 +299,7 @@ def _describe(
             "config": str(pipe.files.config.resolve()),
             "checkpoint": str(pipe.files.checkpoint.resolve()),
             "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
-            "towers": None if pipe.towers is None else str(pipe.towers.resolve()),
+            "encoders": None if pipe.encoders is None else str(pipe.encoders.resolve()),
             "loras": [
                 {"file": str(path.resolve()), "scale": scale, "sha256": checkpoint_hash(path)}
                 for path, scale in pipe.loras

@@ -10,7 +10,7 @@ from lvdm.device import choose_precision, free_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.pipeline.memory import MemoryPlan, Workload, count_parameters, plan_memory
-from lvdm.plugins.choosing import choose_shelf
+from lvdm.plugins.choosing import choose_offload
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
     settings, trained = request.settings, model.card.num_frames
     on_cpu = model.device.type == "cpu"
     windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
-    store = choose_shelf(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
+    store = choose_offload(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
     workload = Workload(
         request.size.height,
         request.size.width,
@@ -63,9 +63,9 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
         settings.vae_tile,
         settings.chunk_frames,
         store != "device",
-        late_weights=settings.late_weights is not None,
+        second_stage_unet=settings.second_stage_unet is not None,
     )
-    sources = [model.files.checkpoint, *([model.added.towers] if model.added.towers else [])]
+    sources = [model.files.checkpoint, *([model.added.encoders] if model.added.encoders else [])]
     return plan_memory(
         model.config,
         count_parameters(*map(read_checkpoint, sources)),

@@ -72,7 +72,7 @@ class ChosenModel:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
-        return identify(self.files, self.added.towers, self.added.loras, self.added.schedule, self.precision.name)
+        return identify(self.files, self.added.encoders, self.added.loras, self.added.schedule, self.precision.name)
 
     def load(self) -> DynamiCrafterPipeline:
         """The pipeline. Raises `ValueError`."""
@@ -84,7 +84,7 @@ class ChosenModel:
             self.machine.device,
             self.machine.dtype,
             self.machine.low_memory,
-            self.added.towers,
+            self.added.encoders,
             self.added.schedule,
         )
         for path, scale in self.added.loras:
@@ -92,11 +92,13 @@ class ChosenModel:
         return pipeline
 
 
-def choose_model(added: ModelParameters, machine: MachineParameters, late_weights: str | None = None) -> ChosenModel:
+def choose_model(
+    added: ModelParameters, machine: MachineParameters, second_stage_unet: str | None = None
+) -> ChosenModel:
     """The model that the parameters name; the embedded one when they name none.
 
-    Headers of weight files are read, not the weights. late_weights: another checkpoint for the late steps, which is to
-    have the same network. Raises `ValueError` for what does not fit together.
+    Headers of weight files are read, not the weights. second_stage_unet: another checkpoint for the late steps, which
+    is to have the same network. Raises `ValueError` for what does not fit together.
     """
     if added.preset and added.config:
         raise ValueError("--preset brings its own configuration; leave out --config")
@@ -106,18 +108,18 @@ def choose_model(added: ModelParameters, machine: MachineParameters, late_weight
         source = added.config or added.preset or added.checkpoint or EMBEDDED
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
     model = ChosenModel(files, card_for(files), added, machine)
-    if added.towers is not None:
+    if added.encoders is not None:
         _check_supplied_encoders(
-            files.checkpoint, added.towers, CLIP_ENCODERS if model.config.reads_images else (TEXT_ENCODER,)
+            files.checkpoint, added.encoders, CLIP_ENCODERS if model.config.reads_images else (TEXT_ENCODER,)
         )
     if added.loras:
         _check_loras(model)
-    if late_weights is not None:
+    if second_stage_unet is not None:
         if added.loras:
-            raise ValueError("a LoRA would change the early weights alone; leave out --late-weights, or --lora")
+            raise ValueError("a LoRA would change the early weights alone; leave out --second-stage-unet, or --lora")
         from lvdm.checkpoint import check_same_unet
 
-        check_same_unet(files.checkpoint, late_weights)
+        check_same_unet(files.checkpoint, second_stage_unet)
     return model
 
 
@@ -132,11 +134,11 @@ def _check_loras(model: ChosenModel) -> None:
         read_lora(path).check_fits(shapes, f"{model.card.name} ({model.files.checkpoint})")
 
 
-def _check_supplied_encoders(checkpoint: Path, towers: Path, needed: Sequence[Part]) -> None:
-    """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `towers` then is to supply."""
+def _check_supplied_encoders(checkpoint: Path, encoders: Path, needed: Sequence[Part]) -> None:
+    """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `encoders` then is to supply."""
     from lvdm.checkpoint import read_checkpoint
 
-    read_checkpoint(towers)
+    read_checkpoint(encoders)
     held = {part_of(key) for key in read_checkpoint(checkpoint)}
     if held.issuperset(needed):
-        raise ValueError(f"{checkpoint} has its own text and image encoders; leave out --towers {towers}")
+        raise ValueError(f"{checkpoint} has its own text and image encoders; leave out --encoders {encoders}")

@@ -115,7 +115,7 @@ def plan_videos(
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")
     model = choose_model(
-        common.make(ModelParameters), common.make(MachineParameters), common.values.get("late_weights")
+        common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet")
     )
     if record is not None:
         check_files(record, common, model)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.declaration.parameter import current_names
+from lvdm.declaration.parameter import current_names, present_names
 from lvdm.documents import read_json, short_text
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.geometry import PaddedSize
@@ -21,7 +21,7 @@ from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
-from lvdm.request.layers import DERIVED, Values, checked
+from lvdm.request.layers import DERIVED, Values, all_parameters, checked
 from lvdm.request.settings import GenerationSettings
 from lvdm.versions import versions
 
@@ -139,7 +139,7 @@ def request_facts(
         "size": [size.inner.height, size.inner.width, size.height, size.width],
         "fs": fs,
         "scale": scale,
-        "model": [model.config, model.checkpoint, model.towers, model.loras, model.schedule, model.dtype],
+        "model": [model.config, model.checkpoint, model.encoders, model.loras, model.schedule, model.dtype],
         "file": [file.suffix, file.playback_fps, file.num_frames],
     }
 
@@ -187,8 +187,8 @@ def describe_video(
             "config_sha256": identity.config,
             "checkpoint": _absolute(pipeline.files.checkpoint),
             "checkpoint_sha256": identity.checkpoint,
-            "towers": _absolute(pipeline.towers),
-            "towers_sha256": identity.towers,
+            "encoders": _absolute(pipeline.encoders),
+            "encoders_sha256": identity.encoders,
             "loras": [
                 {"file": _absolute(file), "scale": scale, "sha256": checkpoint_hash(file)}
                 for file, scale in pipeline.loras
@@ -259,7 +259,8 @@ def read_record(path: str | Path) -> Record:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> Record:
-    given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
+    given, model = (present_keys(record[name]) for name in ("input", "model"))
+    runtime, output = record["runtime"], record["output"]
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     if settings.mode == "keyframes" and not given.get("keyframes"):
         raise ValueError("its key frames came from memory, not from files")
@@ -272,7 +273,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
     values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
     values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
-    values |= {name: model.get(name) for name in ("config", "checkpoint", "towers")}
+    values |= {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
     values |= {"schedule": runtime.get("schedule"), "playback_fps": output["playback_fps"]}
     for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
@@ -284,7 +285,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         video=_of_type(record["video"], str, "video"),
         parameters=checked(values),
         settings=settings,
-        files=tuple(_files(record, settings)),
+        files=tuple(_files(given, model, settings)),
         index=_whole(given["index"], "index", 0, MAX_INDEX),
         scale=_of_type(output.get("scale", "off"), str, "scale"),
         drop_last_frame=_of_type(output["drop_last_frame"], bool, "drop_last_frame"),
@@ -295,19 +296,28 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     )
 
 
-def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
-    """All files that the record names with a hash."""
-    given, model = record["input"], record["model"]
-    places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
-    places |= {name: (getattr(settings, name), given.get(f"{name}_sha256")) for name in method_files()}
-    for name in ("config", "checkpoint", "towers"):
+def present_keys(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a record with the present names of parameters in its keys, those of hashes too."""
+    hashes = {key.removesuffix("_sha256"): part[key] for key in part if key.endswith("_sha256")}
+    others = {key: value for key, value in part.items() if not key.endswith("_sha256")}
+    declared = all_parameters()
+    return present_names(declared, others) | {
+        f"{name}_sha256": value for name, value in present_names(declared, hashes).items()
+    }
+
+
+def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
+    """All files that the parts `input` and `model` of a record name with a hash."""
+    places = {name: (source.get(name), source.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
+    places |= {name: (getattr(settings, name), source.get(f"{name}_sha256")) for name in method_files()}
+    for name in ("config", "checkpoint", "encoders"):
         places[name] = model.get(name), model.get(f"{name}_sha256")
     found = [
         InputFile(name, _of_type(sha256, str, f"{name}_sha256"), Path(file))
         for name, (file, sha256) in places.items()
         if file is not None and sha256 is not None
     ]
-    for key in given.get("keyframes", ()):
+    for key in source.get("keyframes", ()):
         found.append(InputFile("keyframes", _of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
     for lora in model.get("loras", ()):
         found.append(InputFile("loras", _of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))

@@ -26,7 +26,7 @@ from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_pa
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
-from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
@@ -111,7 +111,7 @@ def run(
     yield from _select(waiting)
     if not todo:
         return
-    for weak in {video.request.settings.weak for video in todo} - {None}:
+    for weak in {video.request.settings.perturbed_guidance for video in todo} - {None}:
         check_blocks(weak, plan.model.config.unet_config.params)
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:

@@ -12,7 +12,7 @@ from lvdm.plugins.methods.prompt_travel import check_starts
 from lvdm.request.settings import GenerationSettings
 
 MAX_PROMPT = 2000
-"""Characters of the longest prompt; the text tower reads 77 tokens, so that more is taken for a mistake."""
+"""Characters of the longest prompt; the text encoder reads 77 tokens, so that more is taken for a mistake."""
 
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:

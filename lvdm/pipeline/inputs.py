@@ -96,9 +96,9 @@ def kept_regions(
     return torch.stack([masks.expand(count, -1, -1)[: settings.num_frames] for masks in kept])
 
 
-def ring_of(settings: GenerationSettings) -> GenerationSettings:
+def cyclic_clip(settings: GenerationSettings) -> GenerationSettings:
     """The settings of the clip on a ring, where the video is one that is closed; else `settings`."""
-    if not settings.closes_ring:
+    if not settings.is_cyclic:
         return settings
     return replace(settings, mode="animate", num_frames=settings.num_frames - 1)
 

@@ -30,17 +30,17 @@ def choose_schedule(name: str) -> Schedule:
 def load_model(
     files: ModelFiles,
     precision: Precision,
-    towers: str | Path | None,
+    encoders: str | Path | None,
     device: torch.device,
     schedule: Schedule = "config",
 ) -> LatentVisualDiffusion:
     """The model of `files` in eval mode, built without memory and filled straight from the file on `device`."""
     checkpoint = read_checkpoint(files.checkpoint)
-    supplement = None if towers is None else read_checkpoint(towers)
+    supplement = None if encoders is None else read_checkpoint(encoders)
     with torch.device("meta"):
         model: LatentVisualDiffusion = load_model_config(files.config).build()
     for part in (model.model, model.cond_stage_model, model.embedder, model.image_proj_model):
         part.to(precision.weights)
     model.first_stage_model.to(precision.vae)
-    load_into(model, checkpoint, device=device, towers=supplement, schedule=schedule)
+    load_into(model, checkpoint, device=device, encoders=supplement, schedule=schedule)
     return model.to(device).eval().requires_grad_(False)

@@ -23,7 +23,7 @@ class Workload:
 
     `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None; the
     network works on `chunk_frames` at once if that is not None, with skips on the device unless `skips_elsewhere`. With
-    `late_weights` there is a second network for the late steps.
+    `second_stage_unet` there is a second network for the late steps.
     """
 
     height: int
@@ -35,7 +35,7 @@ class Workload:
     vae_tile: int | None = None
     chunk_frames: int | None = None
     skips_elsewhere: bool = False
-    late_weights: bool = False
+    second_stage_unet: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def plan_memory(
         for part, count in parameters.items()
     }
     if not moves_parts:
-        size[UNET] = size.get(UNET, 0) * (2 if workload.late_weights else 1)
+        size[UNET] = size.get(UNET, 0) * (2 if workload.second_stage_unet else 1)
         return MemoryPlan(sum(size.values()), sampling, decoding)
-    towers = max((size.get(part, 0) for part in CLIP_ENCODERS), default=0)
-    return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)
+    encoders = max((size.get(part, 0) for part in CLIP_ENCODERS), default=0)
+    return MemoryPlan(0, max(size.get(UNET, 0) + sampling, encoders), size.get(AUTOENCODER, 0) + decoding)
 
 
 def sampling_activations(config: UNetConfig, workload: Workload, area: int) -> int:

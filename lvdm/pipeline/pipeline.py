@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
+from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
     choose_precision,
@@ -67,13 +68,13 @@ class DynamiCrafterPipeline:
         card: ModelCard,
         files: ModelFiles,
         schedule: Schedule = "config",
-        towers: Path | None = None,
+        encoders: Path | None = None,
     ) -> None:
         self.runtime = runtime
         self.card = card
         self.files = files
         self.schedule = schedule
-        self.towers = towers
+        self.encoders = encoders
         self._loras = LoraStack(cast(nn.Module, runtime.model))
 
     @classmethod
@@ -84,8 +85,9 @@ class DynamiCrafterPipeline:
         device: str = "auto",
         dtype: str = "auto",
         low_memory: bool = False,
-        towers: str | Path | None = None,
+        encoders: str | Path | None = None,
         schedule: str = "config",
+        towers: str | Path | None = None,
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -93,12 +95,15 @@ class DynamiCrafterPipeline:
         dtype       auto, fp32, bf16 or fp16, see `lvdm.device.choose_precision`
         low_memory  keep only the part at work on the accelerator, run guidance branches one after the other and decode
                     single frames: slower, with the same result up to rounding
-        towers      a checkpoint that supplies the text and image towers, for files without them
+        encoders    a checkpoint that supplies the text and image encoders, for files without them; `towers` until now
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
 
         Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
         """
+        if towers is not None:
+            warn_of_former_name("towers", "encoders")
+            encoders = towers if encoders is None else encoders
         chosen_schedule = choose_schedule(schedule)
         chosen_device = choose_device(device)
         precision = choose_precision(dtype, chosen_device, low_memory)
@@ -107,9 +112,9 @@ class DynamiCrafterPipeline:
         files = find_model(source, checkpoint)
         card = card_for(files)
         weights_device = torch.device("cpu") if low_memory else chosen_device
-        model = load_model(files, precision, towers, weights_device, chosen_schedule)
+        model = load_model(files, precision, encoders, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
-        supplied = None if towers is None else Path(towers)
+        supplied = None if encoders is None else Path(encoders)
         return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
@@ -141,7 +146,7 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        return identify(self.files, self.towers, self.loras, self.schedule, self.runtime.precision.name)
+        return identify(self.files, self.encoders, self.loras, self.schedule, self.runtime.precision.name)
 
     def __call__(
         self,
@@ -248,7 +253,7 @@ class DynamiCrafterPipeline:
         callbacks = Callbacks(callback_on_step_end, on_progress, frames_to)
         runtime = self.runtime
         with runtime.in_use():
-            self._check_late_weights(settings)
+            self._check_second_stage(settings)
             batch = resolve(runtime, self.card, requests, settings, callbacks)  # 1 sizes, fs, what is refused
             smaller = self._smaller_video(batch)
             reset_peak_memory(runtime.device)
@@ -269,10 +274,10 @@ class DynamiCrafterPipeline:
                 batch.requests, own, callback_on_step_end=heard.on_step, on_progress=heard.on_progress
             ).video
 
-    def _check_late_weights(self, settings: GenerationSettings) -> None:
-        if settings.late_weights is not None and self.loras:
+    def _check_second_stage(self, settings: GenerationSettings) -> None:
+        if settings.second_stage_unet is not None and self.loras:
             raise ValueError(
-                "a LoRA would change the early weights alone; leave out late_weights, or merge it into both"
+                "a LoRA would change the early weights alone; leave out second_stage_unet, or merge it into both"
             )
 
 

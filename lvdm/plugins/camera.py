@@ -17,10 +17,10 @@ from torch.nn import functional as F
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.methods.camera import DIRECTIONS, Camera, CameraPath, Layout
+from lvdm.plugins.truncated_start import start_step
 
 View = tuple[float, float, float]
 """Where a camera has gone (x, y) as shares of width and height, and the share of the sides that it sees."""

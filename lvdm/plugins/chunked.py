@@ -4,7 +4,7 @@ Layers over pixels see a few frames at a time, layers over frames see a few rows
 statistics of group normalisation over the whole clip, is computed beforehand, so that the result is that of the network
 in one piece up to rounding. Samples of a batch, and branches of guidance, run one after the other.
 
-What still grows are the activations that wait for the decoder half (the skips), and those at work; with a `shelf` the
+What still grows are the activations that wait for the decoder half (the skips), and those at work; with a `offload` the
 skips, and what temporal convolutions make, wait elsewhere.
 """
 
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
 from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
+from lvdm.plugins.activation_offload import OFFLOADS, Fetch, Keep, Offload
 from lvdm.plugins.hooks import Hooks, Samples
-from lvdm.plugins.shelves import SHELVES, Fetch, Keep, Shelf
 
 TINY = 1e-12
 """Keeps the inverse of a frame's deviation finite."""
@@ -36,23 +36,23 @@ class Chunked:
     """The method as a plug-in.
 
     frames  how many frames layers over pixels see at once; layers over frames see as many activations
-    shelf   where skips wait, see `lvdm.plugins.shelves`: device, host or disk
+    offload   where skips wait, see `lvdm.plugins.activation_offload`: device, host or disk
     """
 
     frames: int = 4
-    shelf: str = "device"
+    offload: str = "device"
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"chunks of {self.frames} frames are not possible; use 1 or more")
-        if self.shelf not in SHELVES:
-            raise ValueError(f"shelf {self.shelf!r} is not known; use one of {', '.join(SHELVES)}")
+        if self.offload not in OFFLOADS:
+            raise ValueError(f"offload {self.offload!r} is not known; use one of {', '.join(OFFLOADS)}")
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Run `unet` in pieces; see `Plugin`."""
 
         def forward(network: UNetModel, inner: object, *args: Any, **others: Any) -> Tensor:
-            return ChunkedUNet(network, self.frames, SHELVES[self.shelf]).forward(*args, **others)
+            return ChunkedUNet(network, self.frames, OFFLOADS[self.offload]).forward(*args, **others)
 
         def project(network: UNetModel, inner: object, context: Tensor, num_frames: int) -> Context:
             # keys and values of all frames' tokens, computed once for all steps, would grow with the length
@@ -73,8 +73,8 @@ class Step:
 class ChunkedUNet:
     """Evaluates `unet` on pieces of at most `frames` frames."""
 
-    def __init__(self, unet: UNetModel, frames: int, shelf: Shelf) -> None:
-        self._unet, self._frames, self._shelf = unet, frames, shelf
+    def __init__(self, unet: UNetModel, frames: int, offload: Offload) -> None:
+        self._unet, self._frames, self._shelf = unet, frames, offload
 
     def forward(
         self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
@@ -184,7 +184,7 @@ def add_temporal_attention(layer: TemporalTransformer, h: Sequence[Piece], rows:
 def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int, keep: Keep) -> None:
     """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before.
 
-    What they make waits on the shelf `keep`, in rows of pixels.
+    What they make waits on the offload `keep`, in rows of pixels.
     """
     stages = (block.conv1, block.conv2, block.conv3, block.conv4)
     if any(max(cast(nn.Conv3d, stage[-1]).kernel_size[1:]) > 1 for stage in stages):

@@ -28,11 +28,11 @@ from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.early_start import start_step
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
 from lvdm.plugins.scaling import FreeScalePlan
+from lvdm.plugins.truncated_start import start_step
 from lvdm.plugins.windows import attend_in_windows, window_starts
 
 SIGMA = 1.0

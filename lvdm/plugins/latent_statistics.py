@@ -8,7 +8,7 @@ import safetensors
 from safetensors import safe_open
 
 from lvdm.checkpoint.writing import write_safetensors
-from lvdm.plugins.early_start import LatentStatistics
+from lvdm.plugins.truncated_start import LatentStatistics
 
 FORMAT = "dynamicrafter-latent-statistics/1"
 

@@ -170,7 +170,7 @@ def sliding_windows(num_frames: int, window: int, stride: int) -> Windows:
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def ring_windows(num_frames: int, window: int, stride: int) -> Windows:
+def cyclic_windows(num_frames: int, window: int, stride: int) -> Windows:
     """Windows that begin every `stride` frames of a ring and go round."""
     return blend((torch.arange(0, num_frames, stride)[:, None] + torch.arange(window)) % num_frames, num_frames)
 

@@ -21,8 +21,8 @@ class GenerationKeywords(TypedDict, total=False):
     """An image of another shape: crop, pad or stretch."""
     num_frames: int | None
     """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
-    long_video: Literal["plain", "freenoise", "freelong", "ring", "fifo"] | None
-    """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; ring: loops."""
+    long_video: Literal["plain", "freenoise", "freelong", "cyclic", "fifo"] | None
+    """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops."""
     image_token_policy: Literal["exact16", "nearest", "linear", "broadcast"] | None
     """For other lengths than the trained one: exact16, nearest, linear, broadcast."""
     motion: float | None
@@ -54,35 +54,35 @@ class GenerationKeywords(TypedDict, total=False):
     between: str | None
     """From image to image with a model for one: vibid or trf."""
     between_prompt: str | None
-    """The prompt for --between on its way back, seen in reverse."""
+    """The prompt for --between on its backward pass, seen in reverse."""
     camera: str | None
     """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
     'path:points=0.2 0 1; 0.2 0.1 1.5'.
     """
     color_lock: float | None
     """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
-    start_time: float | None
-    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
-    start_statistics: str | Path | None
-    """A file of `stats analytic-init`, for that beginning."""
     free_init: str | None
     """Sample again from the low frequencies: iterations=2,level=0.9."""
     free_u: str | None
     """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
     keep_feather: int | None
     """What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on. [0 to 256 pixels]"""
-    late_weights: str | Path | None
-    """A checkpoint of the same architecture whose network takes the late steps."""
-    late_below: float | None
-    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
     low_pass: float | None
     """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
     low_pass_until: float | None
     """The share of the steps that see it blurred. [0 to 1]"""
+    perturbed_guidance: str | None
+    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
     scale: str | None
     """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
-    weak: str | None
-    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
+    second_stage_unet: str | Path | None
+    """A checkpoint of the same architecture whose network takes the late steps."""
+    second_stage_below: float | None
+    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
+    truncated_start: float | None
+    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
+    start_statistics: str | Path | None
+    """A file of `stats analytic-init`, for that beginning."""
     chunk_frames: int | None
     """Frames of a long video that the network works on at once; left out, all of them. [1 to 1024 frames]"""
     decode_chunk_size: int | None
@@ -130,7 +130,7 @@ class RequestKeywords(GenerationKeywords, total=False):
     """A weight file, or a folder with config.yaml and weights."""
     config: str | Path | None
     """The YAML for --checkpoint."""
-    towers: str | Path | None
+    encoders: str | Path | None
     """A checkpoint that supplies missing text and image encoders."""
     loras: Sequence[str | Path | tuple[str | Path, float]] | None
     """A LoRA to add to the weights: FILE or FILE:SCALE. May be given often."""
@@ -179,7 +179,7 @@ class ExtensionKeywords(TypedDict, total=False):
     """A weight file, or a folder with config.yaml and weights."""
     config: str | Path | None
     """The YAML for --checkpoint."""
-    towers: str | Path | None
+    encoders: str | Path | None
     """A checkpoint that supplies missing text and image encoders."""
     loras: Sequence[str | Path | tuple[str | Path, float]] | None
     """A LoRA to add to the weights: FILE or FILE:SCALE. May be given often."""
@@ -229,26 +229,26 @@ class ExtensionKeywords(TypedDict, total=False):
     """
     color_lock: float | None
     """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
-    start_time: float | None
-    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
-    start_statistics: str | Path | None
-    """A file of `stats analytic-init`, for that beginning."""
     free_init: str | None
     """Sample again from the low frequencies: iterations=2,level=0.9."""
     free_u: str | None
     """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
-    late_weights: str | Path | None
-    """A checkpoint of the same architecture whose network takes the late steps."""
-    late_below: float | None
-    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
     low_pass: float | None
     """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
     low_pass_until: float | None
     """The share of the steps that see it blurred. [0 to 1]"""
+    perturbed_guidance: str | None
+    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
     scale: str | None
     """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
-    weak: str | None
-    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
+    second_stage_unet: str | Path | None
+    """A checkpoint of the same architecture whose network takes the late steps."""
+    second_stage_below: float | None
+    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
+    truncated_start: float | None
+    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
+    start_statistics: str | Path | None
+    """A file of `stats analytic-init`, for that beginning."""
     output: str | Path | None
     """File to write; a folder for --prompts."""
     overwrite: bool | None

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.declaration.options import as_text
-from lvdm.declaration.parameter import ALL_MODES, known_name
+from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
 from lvdm.jobs.outputs import suffix_of
@@ -30,7 +30,7 @@ IMAGES = ("image", "end_image", "keep_mask")
 UPLOADS = (*IMAGES, "keyframes", "video")
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
-    *("checkpoint", "config", "towers", "loras", "late_weights", "start_statistics"),
+    *("checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics"),
     *("prompts", "replay", "output"),
 )
 """Parameters that name a file where the videos are made."""
@@ -132,7 +132,8 @@ def fields_of_json(text: bytes) -> Fields:
 def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
     """The fields of a form, text or the content of files, in their order. Raises `ValueError`."""
     values, uploads, declared = dict[str, Any](), list[Upload](), all_parameters()
-    for name, content in items:
+    for given, content in items:
+        (name,) = present_names(declared, {given: content})
         keyframe = _KEYFRAME.fullmatch(name)
         if keyframe or name in ("input_reference", *UPLOADS):
             if name == "keyframes":
@@ -155,6 +156,7 @@ def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
 def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked, tuple[Upload, ...]]:
     """The request, checked by the declaration, and its files under the names that they get. Raises `ValueError`."""
     values = {name: value for name, value in fields.values.items() if value is not None}
+    values = present_names(all_parameters(), values)
     name = _text(values.pop("model", next(iter(models))), "model")
     model = models[known_name(name, models, "model")]
     uploads = _own_names(fields.uploads, values.get("mode"))

@@ -17,7 +17,7 @@ from test_commands import PROMPT, succeed
 
 from lvdm.request.settings import GenerationSettings
 
-METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "weak": "stg:scale=0.7"}
+METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "perturbed_guidance": "stg:scale=0.7"}
 
 
 @contextmanager

@@ -78,7 +78,7 @@ def test_low_memory_holds_one_part_at_a_time(config: LatentVisualDiffusionConfig
 
 
 def test_late_weights_are_a_second_network_unless_parts_are_moved(config: LatentVisualDiffusionConfig) -> None:
-    late = dataclasses.replace(LARGEST, late_weights=True)
+    late = dataclasses.replace(LARGEST, second_stage_unet=True)
     plans = [plan_memory(config, RELEASED, workload, HALF) for workload in (LARGEST, late)]
     assert plans[1].weights - plans[0].weights == 2 * RELEASED[UNET]
     assert plans[1].sampling == plans[0].sampling
@@ -109,14 +109,14 @@ def test_free_memory_of_the_cpu_is_plausible() -> None:
     assert free is None or 2**24 < free < 2**50, f"{free} bytes"
 
 
-@pytest.mark.parametrize(("frames", "shelf"), [(32, "device"), (256, "device"), (64, "disk")])
-def test_the_network_in_pieces_takes_what_the_plan_says(frames, shelf) -> None:
+@pytest.mark.parametrize(("frames", "offload"), [(32, "device"), (256, "device"), (64, "disk")])
+def test_the_network_in_pieces_takes_what_the_plan_says(frames, offload) -> None:
     network, side = parse_component(small_yaml()["model"], "small").build().unet.eval(), 16
-    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=shelf == "disk")
+    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=offload == "disk")
     planned = 4 * sampling_activations(network.config, workload, side * side)
     x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
     samples = Samples((1,), (0,))
-    hooks = attached([Chunked(16, shelf)], network, plain_hooks(samples, None), samples)
+    hooks = attached([Chunked(16, offload)], network, plain_hooks(samples, None), samples)
     with torch.inference_mode(), hooks.layers.active():
         measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
     assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"

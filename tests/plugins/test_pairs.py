@@ -69,10 +69,10 @@ def test_the_table_excludes_what_it_did() -> None:
         frozenset(pair)
         for pair in [
             ("camera", "free_init"),  # both make the noise that sampling begins with
-            ("start_time", "free_init"),
+            ("truncated_start", "free_init"),
             ("camera", "freescale"),
             ("free_init", "freescale"),
-            ("start_time", "freescale"),
+            ("truncated_start", "freescale"),
             ("camera", "keyframes"),  # the camera leaves what the video ends with
             ("keep_mask", "keyframes"),  # a kept region stays as in one image
         ]

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
+from lvdm.deprecation import renamed_names
 from lvdm.diffusion.guidance import Branches
 from lvdm.modules.attention import Context
 from lvdm.modules.hooks import LayerHooks, active_hooks
@@ -27,7 +28,7 @@ from lvdm.plugins.hooks import Hooks, Samples
 
 
 @dataclass(frozen=True, eq=False)
-class LateWeights:
+class SecondStage:
     """The method as a plug-in.
 
     weights  all of the network's, by name and in its shapes and dtypes, on any device
@@ -42,7 +43,7 @@ class LateWeights:
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Change the weights with the time step; see `Plugin`."""
-        late_network = LateNetwork(unet, self.weights, self.alone)
+        late_network = SecondStageNetwork(unet, self.weights, self.alone)
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
             inner: dict[bool, Branches] = {}  # made when their weights are in: they project the conditions once
@@ -60,7 +61,7 @@ class LateWeights:
         return replace(hooks, branches=make)
 
 
-class LateNetwork:
+class SecondStageNetwork:
     """A second network made of other weights, which is evaluated in the place of `unet` while its hooks are active.
 
     It has layers of its own: those of `unet`, and their weights, are never exchanged. What stands in for a layer of
@@ -140,3 +141,6 @@ class LateNetwork:
         """`UNetModel.project_context` of the second network, whose layers it names."""
         with self._own_hooks().active():
             return self._network.project_context(context, num_frames)
+
+
+__getattr__ = renamed_names(__name__, {"LateNetwork": "SecondStageNetwork", "LateWeights": "SecondStage"})
