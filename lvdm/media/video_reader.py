@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import av
 import numpy as np
@@ -64,7 +64,7 @@ class VideoReader:
     With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
     `conversion` says how frames become RGB. `num_frames` is exact; `fps` is the average over the whole file;
     `height` and `width` are those of the frame as shown, after the rotation that phones store beside it
-    (`rotation`, in degrees).
+    (`rotation`, in degrees). `has_open_groups`: frames behind a key frame are shown before it.
     Raises `VideoError` when the file is not a readable video.
     """
 
@@ -85,7 +85,7 @@ class VideoReader:
             self.close()
             raise
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -119,6 +119,11 @@ class VideoReader:
         if not frames:
             return torch.empty((0, *shape, 3), dtype=torch.uint8)
         return torch.from_numpy(np.stack([frames[index] for index in indices]))
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the packets say when each frame is shown; without that, frames are found by counting."""
+        return self._times is not None
 
     @property
     def has_variable_rate(self) -> bool:
@@ -157,6 +162,7 @@ class VideoReader:
         """
         self._times: list[int] | None = None
         self._key_times: list[int] = []
+        self.has_open_groups = False
         times: list[int | None] = []
         try:
             for packet in self._container.demux(self._stream):
@@ -164,6 +170,8 @@ class VideoReader:
                     continue
                 if packet.is_keyframe and packet.pts is not None:
                     self._key_times.append(packet.pts)
+                elif self._key_times and packet.pts is not None and packet.pts < self._key_times[-1]:
+                    self.has_open_groups = True
                 if not packet.is_discard:  # cut away by an edit list: needed to decode others, never shown
                     times.append(packet.pts)
         except av.FFmpegError as error:
