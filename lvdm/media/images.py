@@ -23,6 +23,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lvdm.errors import UserError
 from lvdm.media.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
+from lvdm.media.presentation import laid_on_white
 from lvdm.regular_files import unreadable_reason
 from lvdm.suggestions import suggest
 
@@ -180,8 +181,7 @@ def _lay_on_white(image: Image.Image, name: str) -> Image.Image:
     if straight.getchannel("A").getextrema() == (255, 255):
         return straight.convert("RGB")
     logger.info("%s is partly transparent: laid on white", name)
-    white = Image.new("RGBA", straight.size, "white")
-    return Image.alpha_composite(white, straight).convert("RGB")
+    return laid_on_white(straight)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
