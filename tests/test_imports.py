@@ -19,6 +19,7 @@ SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROO
 ROOMS = (
     "lvdm.errors",
     "lvdm.deprecation",
+    "lvdm.regular_files",
     "lvdm.documents",
     "lvdm.suggestions",
     "lvdm.progress",

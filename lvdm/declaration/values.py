@@ -18,6 +18,8 @@ MIN_SIDE = 16
 """Smaller videos are not made: encoders refuse them and there is nothing to see (pixels)."""
 MAX_FRAMES = 1024
 """Frames of the longest video whose latents are all held."""
+MIN_FPS, MAX_FPS = 0.01, 1000.0
+"""Frames per second of a file; what says otherwise is a mistake."""
 MAX_STREAMED_FRAMES = 1_000_000
 """Frames of the longest video that goes to its file frame by frame: more is taken for a mistake."""
 MAX_PROMPT = 2000

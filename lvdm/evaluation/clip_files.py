@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES
-from lvdm.data.video_header import probe_size
 from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
@@ -28,9 +27,6 @@ ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
 
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
-
-_CUT_OFF = 0.9
-"""A file with less than this part of the frames that its header announces (which may round) was cut off."""
 
 
 class ClipFileError(UserError):
@@ -135,7 +131,7 @@ def inspect_file(path: Path) -> FileFacts:
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return FileFacts(len(_open_array(path)), None)
     with VideoReader(path) as reader:
-        _check_whole(path, reader.num_frames)
+        _check_whole(reader)
         return FileFacts(reader.num_frames, reader.fps)
 
 
@@ -183,7 +179,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | No
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _read_array(path, indices), None
     with VideoReader(path) as reader:
-        _check_whole(path, reader.num_frames)
+        _check_whole(reader)
         _check_length(path, reader.num_frames, indices)
         return reader.read(indices), reader.fps
 
@@ -193,10 +189,12 @@ def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
         raise ClipFileError(f"{path}: has {there} frames, the clip needs frames {min(indices)} to {max(indices)}")
 
 
-def _check_whole(path: Path, there: int) -> None:
-    header = probe_size(path)
-    if header is not None and there < _CUT_OFF * header.num_frames - 1:
-        raise ClipFileError(f"{path}: cut off, its header announces {header.num_frames} frames and it has {there}")
+def _check_whole(reader: VideoReader) -> None:
+    if reader.lost_frames:
+        announced = reader.num_frames + reader.lost_frames
+        raise ClipFileError(
+            f"{reader.path}: cut off, its header announces {announced} frames and it has {reader.num_frames}"
+        )
 
 
 def _frame_files(folder: Path) -> list[str]:

@@ -22,6 +22,7 @@ from lvdm.jobs.record import read_record, save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
+from lvdm.media.masks import fit_masks
 from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -179,7 +180,7 @@ class _Work:
                 self.pipeline, result, number, video.output, plan.playback_fps, plan.drop_last_frame, report
             )
             clip = result.video[number] if plan.output.contact_sheet else None
-            finished.append(_finish(video, record, result, report, clip))
+            finished.append(_finish(video, record, result, report, clip, requests[number]))
         return finished
 
     def _streamed(
@@ -208,7 +209,8 @@ class _Work:
             record = save_record(
                 self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files
             )
-        return [_finish(video, record, result, report, torch.cat(sheet_frames) if sheet_frames else None)]
+        frames = torch.cat(sheet_frames) if sheet_frames else None
+        return [_finish(video, record, result, report, frames, request)]
 
 
 def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
@@ -251,13 +253,20 @@ def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:
 
 
 def _finish(
-    video: PlannedVideo, record: Path, result: GenerationResult, report: QualityReport, sheet_of: Tensor | None
+    video: PlannedVideo,
+    record: Path,
+    result: GenerationResult,
+    report: QualityReport,
+    sheet_of: Tensor | None,
+    request: GenerationRequest,
 ) -> FinishedVideo:
-    """Write the contact sheet of `sheet_of`, if it is given."""
+    """Write the contact sheet of `sheet_of`, if it is given, with the mask of the request over its first frame."""
     sheet = None
     if sheet_of is not None:
-        sheet = sheet_path(record)
-        write_contact_sheet(sheet_of, sheet)
+        sheet, mask, size = sheet_path(record), None, video.request.size.inner
+        if request.keep_mask:
+            mask = fit_masks(request.keep_mask[:1], size.height, size.width, video.request.settings.fit)[0]
+        write_contact_sheet(sheet_of, sheet, mask=mask)
     candidates = video.candidates if video.candidates and video.candidates.best else None
     return FinishedVideo(video.output, record, sheet, sum(result.seconds.values()), report, candidates)
 

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
 from lvdm.media.images import is_tensor
 from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
@@ -136,8 +137,8 @@ def _arrays(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
 
 def check_fps(fps: float) -> None:
     """Raise `OutputError` for a playback speed that no file can have."""
-    if not 0 < fps <= 1000:
-        raise OutputError(f"{fps:g} frames per second cannot be played, choose more than 0 and at most 1000")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise OutputError(f"{fps:g} frames per second cannot be played, choose {MIN_FPS:g} to {MAX_FPS:g}")
 
 
 def check_output(path: str | Path) -> None:

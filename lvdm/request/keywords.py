@@ -145,7 +145,7 @@ class RequestKeywords(GenerationKeywords, total=False):
     format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
     """mp4, webm, gif, webp, apng, or png for single frames."""
     playback_fps: float | None
-    """Speed of the file, not of the motion. [0 to 1000 frames per second]"""
+    """Speed of the file, not of the motion. [0.01 to 1000 frames per second]"""
     contact_sheet: bool | None
     """Also write all frames as one PNG."""
     keep: Literal["all", "best"] | None
@@ -256,7 +256,7 @@ class ExtensionKeywords(TypedDict, total=False):
     format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
     """mp4, webm, gif, webp, apng, or png for single frames."""
     playback_fps: float | None
-    """Speed of the file, not of the motion. [0 to 1000 frames per second]"""
+    """Speed of the file, not of the motion. [0.01 to 1000 frames per second]"""
     contact_sheet: bool | None
     """Also write all frames as one PNG."""
     device: str | None
