@@ -46,6 +46,7 @@ ROOMS = (
     "lvdm.training_memory",
     "lvdm.quality",
     "lvdm.jobs",
+    "lvdm.hosting",
     "lvdm.serving",
     "lvdm.app",
     "lvdm.evaluation",
@@ -62,6 +63,7 @@ LEAVES = {
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
+    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving"),
     "lvdm.serving": ("lvdm.cli",),
 }
 """Parts that only some others may import."""
