@@ -47,6 +47,7 @@ ROOMS = (
     "lvdm.training_memory",
     "lvdm.quality",
     "lvdm.jobs",
+    "lvdm.hosting",
     "lvdm.serving",
     "lvdm.app",
     "lvdm.evaluation",
@@ -63,6 +64,7 @@ LEAVES = {
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
+    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving"),
     "lvdm.serving": ("lvdm.cli",),
 }
 """Parts that only some others may import."""

@@ -13,9 +13,9 @@ from typing import Any
 import gradio as gr
 
 from lvdm.app.components import Choice, ImageUpload
-from lvdm.app.library import Library
 from lvdm.declaration.parameter import GROUPS, Declared
 from lvdm.declaration.values import MAX_PROMPT
+from lvdm.hosting.library import Library
 from lvdm.plugins.methods.camera import DIRECTIONS
 from lvdm.request.layers import all_parameters
 

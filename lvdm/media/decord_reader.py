@@ -22,7 +22,7 @@ class DecordReader(ForeignReader):
     """Frames of one video file by their number, decoded by decord.
 
     Refused are files in which it finds other frames: those not shown as they are stored (turned, mirrored, oblong
-    pixels, transparent), those with open groups of pictures, where it seeks to a neighbour (both found with 3.4), and
+    pixels, transparent), those with open GOPs, where it seeks to a neighbour (both found with 3.4), and
     those without times.
     """
 
@@ -49,7 +49,7 @@ class DecordReader(ForeignReader):
         if not facts.presentation.is_plain or facts.has_opacity:
             raise self.refused(f"it does not show it as a player does ({str(facts.presentation) or 'transparent'})")
         if facts.has_open_groups or not facts.has_times:
-            raise self.refused("it has " + ("open groups of pictures" if facts.has_times else "no times of frames"))
+            raise self.refused("it has " + ("open GOPs" if facts.has_times else "no times of frames"))
 
     def decode(self, numbers: Sequence[int]) -> Iterable[np.ndarray]:
         """The frames with these numbers, uint8 (H, W, 3) each."""

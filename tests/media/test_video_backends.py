@@ -45,7 +45,7 @@ FILES: dict[str, tuple[str, dict[str, str], list[int] | None, tuple[int, int]]] 
 
 NOT_READ = {
     ("torchcodec", "open_gop.mkv"): "not a video that torchcodec reads",
-    ("decord", "open_gop.mkv"): "open groups of pictures; choose reader: pyav",
+    ("decord", "open_gop.mkv"): "open GOPs; choose reader: pyav",
     ("decord", "hidden_packets.webm"): "no times of frames; choose reader: pyav",
     ("decord", "turned.mp4"): "does not show it as a player does .turned by 90 degrees.; choose reader: pyav",
 }
