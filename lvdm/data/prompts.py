@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name
+from lvdm.documents import read_text
 from lvdm.errors import Problems, UserError
 from lvdm.media.file_names import natural_order
 from lvdm.request.layers import all_parameters
@@ -217,19 +218,10 @@ def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: M
 
 
 def _read_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in _read_text(path).split("\n")]
+    lines = [line.strip() for line in read_text(path, PromptError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _read_table(source: Path, mode: Mode) -> list[Request]:
@@ -243,12 +235,12 @@ def _read_table(source: Path, mode: Mode) -> list[Request]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in csv_rows(path, _read_text(path), "prompts", PromptError):
+    for place, row in csv_rows(path, read_text(path, PromptError), "prompts", PromptError):
         yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, _read_text(path), "image, prompt and other parameters", PromptError):
+    for place, row in jsonl_rows(path, read_text(path, PromptError), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,16 @@ from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
+from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
 
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
+
+
+_MAX_ARRAY = 1_000_000_000
+"""Bytes that a small compressed array may unpack to."""
 
 
 class ClipFileError(UserError):
@@ -219,6 +225,7 @@ def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
 def _open_array(path: Path) -> np.ndarray:
     """An array of the right shape and kind; an .npy is not read but mapped."""
     try:
+        check_unpacked_sizes(path, _MAX_ARRAY)
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
@@ -231,7 +238,10 @@ def _open_array(path: Path) -> np.ndarray:
         raise
     except FileNotFoundError as error:
         raise ClipFileError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        reason = unreadable_reason(path) or (isinstance(error, OSError) and error.strerror)
+        if reason:
+            raise ClipFileError(f"{path}: {reason}") from error
         raise ClipFileError(f"{path}: not a readable array, or one of Python objects, which are not read") from error
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")
