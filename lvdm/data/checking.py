@@ -187,7 +187,7 @@ def _read_journal(path: Path) -> Iterator[Facts]:
     """The facts of earlier runs; a line cut off by a kill ends in a file that is examined again."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():  # a regular file, by `is_file`
         if not line:
             continue
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name, present_names
-from lvdm.errors import UserError
+from lvdm.documents import read_text
+from lvdm.errors import Problems, UserError
+from lvdm.media.file_names import natural_order
 from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
@@ -26,6 +29,9 @@ MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
+
+
+_PAIRS_SHOWN = 5
 
 
 class PromptError(UserError):
@@ -82,8 +88,9 @@ def read_requests(
     """Read the requests of a folder, or of a .csv or .jsonl table whose paths are relative to the table.
 
     A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
-    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and
-    last frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    line for the i-th image in the natural order of names (2.png before 10.png). In mode "interp" the i-th line is for
+    the images 2i and 2i + 1 (first and last frame). An empty line between others is an empty prompt; empty lines at the
+    end do not count.
     In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
@@ -106,12 +113,14 @@ def read_requests(
     elif source.suffix.lower() not in _TABLES:
         raise PromptError(f"{source}: should be a folder of images with test_prompts.txt, or a .csv or .jsonl table")
     else:
-        rows = _TABLES[source.suffix.lower()](source)
-        requests = [_from_row(row, source, place, mode) for place, row in rows]
+        requests = _read_table(source, mode)
     if not requests:
         raise PromptError(f"{source}: lists nothing to animate")
+    problems = Problems()
     for request in requests:
-        _check(request, source, check_files)
+        with problems.of_row():
+            _check(request, source, check_files)
+    problems.check()
     return requests if len(requests) < 2 else _with_unique_names(requests)
 
 
@@ -125,22 +134,21 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
     Agreement is judged without case, for file systems that ignore it.
     """
-    stems = [image.stem for image in images]
-    folded = [stem.casefold() for stem in stems]
-    planned = [
-        stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
-        for stem, image in zip(stems, images, strict=True)
-    ]
-    return _numbered(planned)
+    counts = Counter(image.stem.casefold() for image in images)
+    return _numbered(
+        [image.stem if counts[image.stem.casefold()] == 1 else image.name.replace(".", "_") for image in images]
+    )
 
 
 def _numbered(stems: Sequence[str]) -> list[str]:
-    taken: set[str] = set()
+    """Each name with the first number from 2 on that makes it new, where it is not; without regard to case."""
+    taken, next_number = set[str](), dict[str, int]()
     names: list[str] = []
     for name in stems:
-        candidate, number = name, 2
+        candidate, number = name, next_number.get(name.casefold(), 2)
         while candidate.casefold() in taken:
             candidate, number = f"{name}_{number}", number + 1
+        next_number[name.casefold()] = number
         taken.add(candidate.casefold())
         names.append(candidate)
     return names
@@ -152,10 +160,8 @@ def _with_unique_names(requests: list[Request]) -> list[Request]:
 
 
 def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
-    images = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
-        key=lambda path: path.name,
-    )
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    images = [folder / name for name in natural_order(names)]
     if not images:
         raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
     prompt_file = prompt_file or _find_prompt_file(folder)
@@ -165,10 +171,34 @@ def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Req
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
     firsts = images[::per_prompt]
     lasts = images[1::2] if mode == "interp" else [None] * len(firsts)
+    _show_pairs(images, prompts, per_prompt)
     return [
         _request(name, {"image": image, "prompt": prompt, "end_image": end_image}, f"{folder}: request {name!r}: ")
         for image, prompt, name, end_image in zip(firsts, prompts, output_names(firsts), lasts, strict=True)
     ]
+
+
+def _show_pairs(images: list[Path], prompts: list[str], per_prompt: int) -> None:
+    """Say which image gets which prompt: nobody sees the order of names otherwise."""
+    pairs = _pairs(images, prompts, per_prompt)
+    more = [f"and {len(pairs) - _PAIRS_SHOWN} more"] if len(pairs) > _PAIRS_SHOWN else []
+    logger.info("images and prompts, paired by the natural order of names: %s", "; ".join(pairs[:_PAIRS_SHOWN] + more))
+    names = [image.name for image in images]
+    if names != sorted(names):
+        logger.warning(
+            "numbers in the names count as numbers, %s; the original sorts them as text",
+            " before ".join(image.name for image in images[: per_prompt + 1]),
+        )
+
+
+def _pairs(images: list[Path], prompts: list[str], per_prompt: int) -> list[str]:
+    pairs = []
+    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
+        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
+        names += ["(no image)"] * (per_prompt - len(names))
+        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
+        pairs.append(f"{index + 1}. {' + '.join(names)} | {prompt}")
+    return pairs
 
 
 def _find_prompt_file(folder: Path) -> Path:
@@ -185,39 +215,34 @@ def _find_prompt_file(folder: Path) -> Path:
 def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: Mode) -> str:
     """Both lists side by side, so that the one that is missing can be seen."""
     rule = "two images per prompt (first and last frame)" if mode == "interp" else "one image per prompt"
-    lines = [f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; sorted by name they are:"]
-    per_prompt = 2 if mode == "interp" else 1
-    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
-        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
-        names += ["(no image)"] * (per_prompt - len(names))
-        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
-        lines.append(f"  {index + 1}. {' + '.join(names)} | {prompt}")
-    return "\n".join(lines)
+    head = f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; in natural order they are:"
+    return "\n  ".join([head, *_pairs(images, prompts, 2 if mode == "interp" else 1)])
 
 
 def _read_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in _read_text(path).split("\n")]
+    lines = [line.strip() for line in read_text(path, PromptError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
+def _read_table(source: Path, mode: Mode) -> list[Request]:
+    """The requests of a table. Raises `PromptError` with all rows that cannot be used."""
+    requests, problems = list[Request](), Problems()
+    for place, row in _TABLES[source.suffix.lower()](source):
+        with problems.of_row():
+            requests.append(_from_row(row, source, place, mode))
+    problems.check()
+    return requests
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in csv_rows(path, _read_text(path), "prompts", PromptError):
+    for place, row in csv_rows(path, read_text(path, PromptError), "prompts", PromptError):
         yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, _read_text(path), "image, prompt and other parameters", PromptError):
+    for place, row in jsonl_rows(path, read_text(path, PromptError), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 
@@ -290,7 +315,8 @@ def _check(request: Request, source: Path, check_files: bool) -> None:
         path = request.values.get(name)
         if check_files and path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            raise PromptError(f"{source}: the {what} {path} of request {request.name!r} does not exist")
+            place = request.place.removesuffix(": ") or source
+            raise PromptError(f"{place}: the {what} {path} of request {request.name!r} does not exist")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,20 @@ from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
+from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
+from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
 
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
+
+
+_MAX_ARRAY = 1_000_000_000
+"""Bytes that a small compressed array may unpack to."""
 
 
 class ClipFileError(UserError):
@@ -151,16 +157,6 @@ def resize_frames(frames: Tensor, scaling: FrameScaling) -> Tensor:
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def natural_order(names: Sequence[str]) -> list[str]:
-    """Names sorted so that numbers in them count as numbers: frame_2 before frame_10."""
-
-    def key(name: str) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", name)
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-    return sorted(names, key=lambda name: (key(name), name))
-
-
 def _shape(frames: Tensor) -> str:
     return f"{frames.shape[0]} {frames.shape[1]}x{frames.shape[2]}"
 
@@ -229,6 +225,7 @@ def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
 def _open_array(path: Path) -> np.ndarray:
     """An array of the right shape and kind; an .npy is not read but mapped."""
     try:
+        check_unpacked_sizes(path, _MAX_ARRAY)
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
@@ -241,7 +238,10 @@ def _open_array(path: Path) -> np.ndarray:
         raise
     except FileNotFoundError as error:
         raise ClipFileError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        reason = unreadable_reason(path) or (isinstance(error, OSError) and error.strerror)
+        if reason:
+            raise ClipFileError(f"{path}: {reason}") from error
         raise ClipFileError(f"{path}: not a readable array, or one of Python objects, which are not read") from error
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")

@@ -12,6 +12,8 @@ from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
 from lvdm.declaration.parameter import parameters_of
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters, OutputParameters, RunParameters
+from lvdm.documents import short_text
+from lvdm.errors import Problems
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
@@ -198,12 +200,15 @@ class _Job:
         folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
         resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
+        problems = Problems()
         for number, row in enumerate(map(layout.row, rows)):
             over |= {name for name in row.values if self.typed.get(name, row.values[name]) != row.values[name]}
-            request = self._resolve_row(row, resolver, number)
-            path, numbered = layout.paths(folder, row, suffix, self.copies)
-            indices = range(request.index, request.index + self.copies)
-            videos += self._videos(request, path, numbered, indices)
+            with problems.of_row(f"{row.place}request {short_text(row.name)}: "):
+                request = self._resolve_row(row, resolver, number)
+                path, numbered = layout.paths(folder, row, suffix, self.copies)
+                indices = range(request.index, request.index + self.copies)
+                videos += self._videos(request, path, numbered, indices)
+        problems.check()
         for name in sorted(over):
             logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))
         return self._plan(videos, skip_finished=True)
@@ -212,14 +217,11 @@ class _Job:
         own = {name: value for name, value in row.values.items() if name not in self.typed}
         # a request with a seed of its own means the same in any list
         index = 0 if "seed" in own else number * self.copies
-        try:
-            mode, values = self.mode, dict(row.values)
-            if values.get("keyframes") and mode == "animate":
-                mode, values = with_keyframes(mode, values)
-            check_mode(values, mode)
-            return resolver.resolve(self.base.under(values, "row").under(self.typed, "typed"), mode, index)
-        except ValueError as error:
-            raise ValueError(f"{row.place}request {row.name!r}: {error}") from error
+        mode, values = self.mode, dict(row.values)
+        if values.get("keyframes") and mode == "animate":
+            mode, values = with_keyframes(mode, values)
+        check_mode(values, mode)
+        return resolver.resolve(self.base.under(values, "row").under(self.typed, "typed"), mode, index)
 
     def _videos(
         self, request: ResolvedRequest, path: Path, numbered: Sequence[Path], indices: Sequence[int]
@@ -322,8 +324,12 @@ def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> N
     outputs = [
         group.output if group and group.best else video.output for video, group in zip(videos, groups, strict=True)
     ]
+    problems = Problems()
     for output in dict.fromkeys(outputs):
-        check_video_replaceable(output, written.overwrite, written.contact_sheet)
+        with problems.of_row():
+            check_video_replaceable(output, written.overwrite, written.contact_sheet)
     for group in dict.fromkeys(groups):
-        if group:
-            group.check_folder(written.overwrite)
+        with problems.of_row():
+            if group:
+                group.check_folder(written.overwrite)
+    problems.check()

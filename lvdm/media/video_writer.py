@@ -24,7 +24,15 @@ from PIL.PngImagePlugin import PngInfo
 from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
 from lvdm.media.images import is_tensor
-from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
+from lvdm.media.ownership import (
+    COUNTER,
+    SEQUENCE_PATTERN,
+    frame_name,
+    frames_at,
+    names_frames,
+    place_frames,
+    record_path,
+)
 from lvdm.media.reading_back import check_count, check_frames
 from lvdm.media.video_reader import VideoError, VideoReader
 
@@ -148,6 +156,10 @@ def check_output(path: str | Path) -> None:
     if path.name in ("", ".."):  # frames could be written there, a record beside them could not
         raise OutputError(f"{path}: is a folder, give the name of a file, or of a folder to make in it")
     check_writable(path / SEQUENCE_PATTERN if not path.suffix else path)
+    try:
+        record_path(path).exists()  # its name may be longer
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def to_uint8(video: Tensor) -> Tensor:

@@ -175,7 +175,7 @@ def test_efforts_and_several_videos(client: Any, image: str) -> None:
 
 
 def test_a_mask_and_key_frames(client: Any, image: str, tmp_path: Path) -> None:
-    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    Image.linear_gradient("L").resize((32, 32)).save(tmp_path / "mask.png")
     kept = call(
         client, "loop", image=handle_file(image), prompt=PROMPT, keep_mask=handle_file(str(tmp_path / "mask.png"))
     )

@@ -21,7 +21,7 @@ from lvdm.serving.schema import request_schema
 from lvdm.serving.settings import Settings
 
 DOG = data_url(png(picture(seed=1)))
-MASK = data_url(png(Image.new("L", (32, 32), 255)))
+MASK = data_url(png(Image.linear_gradient("L").resize((32, 32))))
 
 IN_THE_RECORD = {
     **{name: f"input.{name}" for name in ("prompt", "negative_prompt", "prompts_at", "seed")},
