@@ -18,6 +18,7 @@ MEDIA = (
 PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "lvdm.checkpoint.errors": ("lvdm.errors",),
+        "lvdm.data.procedural_pictures": ("lvdm.data.procedural_images",),
         "lvdm.evaluation.features.clip_towers": ("lvdm.evaluation.features.clip_encoders",),
         "lvdm.evaluation.flow": ("lvdm.quality.flow",),
         "lvdm.evaluation.quality": ("lvdm.quality.report", "lvdm.quality.generated", "lvdm.quality.ranking"),

@@ -334,7 +334,7 @@ class Runtime(Residence):
         with self.resident(carrier):
             concat = carrier.concat(latents[0], text, strides, count, period)
         for frame in sorted(latents)[1:]:
-            concat[:, :, frame] = carrier.given(latents[frame])
+            concat[:, :, frame] = carrier.all_visible(latents[frame])
         return concat
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:

@@ -74,7 +74,7 @@ class ChunkedUNet:
     """Evaluates `unet` on pieces of at most `frames` frames."""
 
     def __init__(self, unet: UNetModel, frames: int, offload: Offload) -> None:
-        self._unet, self._frames, self._shelf = unet, frames, offload
+        self._unet, self._frames, self._offload = unet, frames, offload
 
     def forward(
         self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
@@ -95,7 +95,7 @@ class ChunkedUNet:
         unet = self._unet
         h: list[Piece] = list(rearrange(x, "c t h w -> t c h w").split(self._frames))
         skips: list[list[Fetch]] = []
-        with self._shelf() as keep:
+        with self._offload() as keep:
             for index, block in enumerate(unet.input_blocks):
                 self._run([block], h, step, keep)
                 if index == 0 and unet.config.addition_attention:
@@ -159,15 +159,15 @@ class ChunkedUNet:
 def context_of(context: Context, number: int, batch: int, frames: range, num_frames: int) -> Context:
     """The tokens that `frames` of sample `number` read, of a context for `batch` samples of `num_frames`."""
 
-    def own(tokens: Tensor) -> Tensor:
+    def tokens_of(tokens: Tensor) -> Tensor:
         if tokens.shape[0] != batch * num_frames:  # (b, n, c), shared by the frames of a sample
             return tokens[number : number + 1]
         return tokens[number * num_frames + frames.start : number * num_frames + frames.stop]
 
     cut = {id(other): context_of(other, number, batch, frames, num_frames) for other in set(context.elsewhere.values())}
     return Context(
-        own(context.text),
-        None if context.image is None else own(context.image),
+        tokens_of(context.text),
+        None if context.image is None else tokens_of(context.image),
         elsewhere={layer: cut[id(other)] for layer, other in context.elsewhere.items()},
     )
 

@@ -152,12 +152,12 @@ def table() -> list[tuple[str, tuple[str, ...]]]:
     found: dict[str, set[str]] = {}
     for one in claims:
         others = found.setdefault(one.label, set())
-        rivals = [other for other in claims if other.what == one.what and other.method != one.method]
+        others_alike = [other for other in claims if other.what == one.what and other.method != one.method]
         if isinstance(one.what, Hold):
-            others |= {other.label for other in rivals}
+            others |= {other.label for other in others_alike}
         elif one.denied:
-            others |= {other.label for other in rivals if not other.denied}
+            others |= {other.label for other in others_alike if not other.denied}
         else:
-            others |= {other.label for other in rivals if other.denied}
+            others |= {other.label for other in others_alike if other.denied}
             others |= {mode for mode, provided in PROVIDED.items() if one.what not in provided}
     return [(label, tuple(sorted(others))) for label, others in sorted(found.items()) if others]

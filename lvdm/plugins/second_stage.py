@@ -72,9 +72,7 @@ class SecondStageNetwork:
         own = unet.state_dict(keep_vars=True)
         wrong = [name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape]
         if wrong or len(weights) != len(own):
-            raise ValueError(
-                f"the late weights are those of another network: {', '.join(wrong[:3]) or 'there are more'}"
-            )
+            raise ValueError(f"second_stage_unet is of another network: {', '.join(wrong[:3]) or 'there are more'}")
         self._unet, self._weights, self._alone, self._late = unet, weights, alone, False
 
     def in_place(self, hooks: LayerHooks) -> LayerHooks:

@@ -95,7 +95,7 @@ def test_every_plug_in_acts_alone_and_with_others_and_leaves_no_trace(pipe, plai
     [
         ({"camera": "pan_lft"}, "camera 'pan_lft' is not known; did you mean 'pan_left'"),
         ({"camera": "hold:amount=5"}, "amount 5 is not possible"),
-        ({"camera": "path:points=0.6 0 1"}, "point '0.6 0 1' is outside the picture"),
+        ({"camera": "path:points=0.6 0 1"}, "point '0.6 0 1' is outside the image"),
         ({"camera": "path:points=0.1 0 0"}, "zoom of point '0.1 0 0' 0 is not possible"),
         ({"camera": "path:points=0.1 0"}, "should be three numbers, x y zoom"),
         ({"camera": "path"}, "a path needs points"),

@@ -102,5 +102,5 @@ def test_close_sentences_blend_no_longer_than_to_the_one_before() -> None:
 
 @pytest.mark.parametrize("starts", [(0, 20), (0, 5, 5), (0, 7, 3), (1, 4), ()])
 def test_impossible_frames_are_refused(starts: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="sentences should take over at ascending frames from 1 to 19"):
+    with pytest.raises(ValueError, match="prompts should take over at ascending frames from 1 to 19"):
         prompt_weights(20, starts)

@@ -101,18 +101,18 @@ def _check(settings: MethodSettings) -> None:
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
-    """The stretches between pictures, under the conditions of clips that animate one of them."""
+    """The stretches between images, under the conditions of clips that animate one of them."""
     from lvdm.plugins.bidirectional import Bidirectional, make_passes
 
-    settings, pictures, requests = context.settings, context.images_by_frame, context.requests
+    settings, images, requests = context.settings, context.images_by_frame, context.requests
     assert settings.between is not None
-    frames, back = sorted(pictures), settings.between_prompt
+    frames, back = sorted(images), settings.between_prompt
     clip = replace(settings, mode="animate", between=None, between_prompt=None)
     reversed_requests = requests if back is None else [replace(request, prompt=back) for request in requests]
 
     def conditions(number: int, length: int, backwards: bool) -> tuple[Conditioning, ...]:
         shown = reversed_requests if backwards else requests
-        return context.clip_conditions(shown, replace(clip, num_frames=length), {0: pictures[frames[number]]})
+        return context.clip_conditions(shown, replace(clip, num_frames=length), {0: images[frames[number]]})
 
     passes = make_passes(frames, settings.num_frames, conditions)
     return [Bidirectional(settings.between.options, passes, context.conditions)]

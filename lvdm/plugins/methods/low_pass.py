@@ -37,7 +37,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     settings = context.settings
     if settings.low_pass_until == 0:
         return []
-    soft = {frame: without_details(picture, settings.low_pass) for frame, picture in context.images_by_frame.items()}
+    soft = {frame: without_details(image, settings.low_pass) for frame, image in context.images_by_frame.items()}
     return [LowPass(context.image_latents(soft), settings.low_pass_until)]
 
 

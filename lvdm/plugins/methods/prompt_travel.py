@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def check_starts(starts: Sequence[int], num_frames: int) -> None:
-    """Raise `ValueError` unless sentences start at 0 and then one after the other within the video."""
+    """Raise `ValueError` unless prompts start at 0 and then one after the other within the video."""
     ascending = all(before < after for before, after in pairwise(starts))
     if not starts or starts[0] != 0 or not ascending or starts[-1] >= num_frames:
         raise ValueError(
-            f"sentences should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
+            f"prompts should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
         )
 
 
