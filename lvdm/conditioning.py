@@ -7,7 +7,7 @@ for clips that are not as long as those of the training (`fit_image_tokens`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lvdm.declaration.token_policy import IMAGE_TOKEN_POLICIES as IMAGE_TOKEN_POLICIES
 from lvdm.declaration.token_policy import check_image_token_policy as check_image_token_policy
+from lvdm.modules.attention import Context
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Conditioning:
     concat  (b, 4, t, h, w)  latents concatenated to the noise, channel-wise
     fps     (b,) int64       the `fs` input: frames per second, or frame stride for the 256 model
 
-    A model that reads no image has m = 0, and one that reads none of its latents has 0 channels in `concat`.
+    A model that reads no image has m = 0, and one that reads none of its latents has 0 channels in `concat`. `tokens`,
+    if any, makes of the condition what the UNet reads in the place of `context`, such as other text for each frame.
     """
 
     text: Tensor
     image: Tensor
     concat: Tensor
     fps: Tensor
+    tokens: Callable[[Conditioning], Context] | None = None
 
     @property
     def context(self) -> Tensor:

@@ -71,7 +71,6 @@ EQUAL: Mapping[str, str] = {
 
 EQUAL_NUMBERS: Mapping[str, str] = {
     "schedule=file": "these weights bring no schedule of their own",
-    "low_pass=0.5": "of two steps none lies in the first tenth, see low_pass_until",
 }
 """Values with a digest of their own whose video is the same here."""
 

@@ -231,6 +231,11 @@ def test_a_folder_that_is_moved_is_not_made_again(here: Path) -> None:
         (("--guidance", 1, "--negative-prompt", "bad"), "negative_prompt (--negative-prompt) has no effect"),
         (("--guidance", 1, "--guidance-rescale", 0.9), "guidance_rescale (--guidance-rescale) has no effect"),
         (("--low-pass-until", 0.3), "low_pass_until (--low-pass-until) has no effect: low_pass is 0"),
+        (("--low-pass", 0.5), "low_pass (--low-pass) has no effect: no step lies before low_pass_until"),
+        (
+            ("--perturbed-guidance", "stg:until=0.1"),
+            "perturbed_guidance (--perturbed-guidance) has no effect: its scale is 0, or no step lies between",
+        ),
         (("--frames", FRAMES, "--long", "fifo"), "long_video (--long-video) has no effect"),
         (("--second-stage-below", 0.3), "second_stage_below (--second-stage-below) has no effect"),
         (("--fit", "pad"), "fit (--fit) has no effect: the image has the shape of the video"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_spec
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
+from lvdm.plugins.method import GROUP, Circumstances, Hold, Idle, Method, Need, Place, When
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
@@ -98,6 +98,13 @@ def _in_some_steps(settings: MethodSettings) -> bool:
     return settings.perturbed_guidance is not None and not settings.perturbed_guidance.options.every_step
 
 
+def _off(settings: MethodSettings, around: Circumstances) -> bool:
+    if settings.perturbed_guidance is None:
+        return False
+    options = settings.perturbed_guidance.options
+    return options.scale == 0 or settings.steps_before(options.until) <= settings.steps_before(options.after)
+
+
 def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.perturbed_guidance import PerturbedGuidance
 
@@ -114,4 +121,5 @@ METHOD = Method(
     needs=(When(Need.WHOLE_CLIP, _in_some_steps, "after and until of perturbed_guidance"),),
     holds=(Hold.BRANCHES, Hold.GUIDANCE),
     make=_make,
+    idle=(Idle("perturbed_guidance", None, _off, "its scale is 0, or no step lies between after and until"),),
 )

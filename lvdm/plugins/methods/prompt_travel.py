@@ -32,7 +32,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
         frames, prompts = zip((0, request.prompt), *request.prompts_at, strict=True)
         tokens.append(travel_tokens(context.embed_texts(prompts), frames, context.settings.num_frames))
     mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
-    return [PromptTravel(context.model, mixed, target)]
+    return [PromptTravel(context.model.schedule, mixed, target)]
 
 
 METHOD = Method(
