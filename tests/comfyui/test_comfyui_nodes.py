@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from comfy_stand_in import KINDS, PACKAGE, Comfy, ExecutionBlocker, InterruptProcessingException, fault_of_value
+from PIL import Image, ImageChops
 from small_model import FRAMES, SIDE, picture, write_small_model
 
 from lvdm.declaration.parameter import ALL_MODES
@@ -130,8 +131,10 @@ def test_the_example_workflow_makes_the_video_of_the_command_line(comfy: Comfy, 
     assert comfy.reports[-1][:2] == (1000, 1000)
     assert any(preview for _, _, preview in comfy.reports), "nothing is seen while it runs"
     typed = {name: given[name] for name in ("prompt", "seed", "guidance_scale", "num_inference_steps", "num_frames")}
-    made = json.loads(record_path(written).read_text(encoding="utf-8"))["digest"]
-    same = plan_videos("animate", image=star, output=tmp_path / "star.mp4", device="cpu", **typed)
+    record = json.loads(record_path(written).read_text(encoding="utf-8"))
+    image, made = Path(record["input"]["image"]), record["digest"]
+    assert ImageChops.difference(Image.open(image), Image.open(star).convert("RGB")).getbbox() is None
+    same = plan_videos("animate", image=image, output=tmp_path / "star.mp4", device="cpu", **typed)
     assert same.videos[0].digest == made, "it is not the video of the command line"
     assert plan_videos("animate", replay=record_path(written)).videos[0].digest == made
 
