@@ -23,11 +23,13 @@ PLACES = ("image", "end_image")
 FRAME_AND_VALUE = re.compile(r"\d+=.+")
 
 
-def with_parameters(mode: str, *also: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_parameters(
+    mode: str, *also: str, without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command, whose last parameter is `typed: Mapping[str, Any]`, every parameter as an option.
 
     `typed` holds what was typed, by name. Parameters that neither `mode` nor the modes `also` read are hidden from
-    `--help`; typed all the same, they are refused by name.
+    `--help`; typed all the same, they are refused by name. So are those in `without`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,7 +40,7 @@ def with_parameters(mode: str, *also: str) -> Callable[[Callable[..., None]], Ca
             if name != "typed"
         ]
         names = [name for name, declared in all_parameters().items() if declared.flag and name not in PLACES]
-        added = [_option(all_parameters()[name], {mode, *also}) for name in names]
+        added = [_option(all_parameters()[name], set() if name in without else {mode, *also}) for name in names]
 
         @functools.wraps(command)
         def wrapped(*args: Any, **values: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name
 from lvdm.errors import UserError
+from lvdm.media.file_names import natural_order
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
@@ -70,8 +71,9 @@ def columns() -> dict[str, Declared]:
     return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
 
 
+MODEL_COLUMNS = ("checkpoint", "config")
 _PATHS = ("image", "end_image", "keep_mask", "start_statistics", "late_weights")
-"""Columns with files, which are relative to the table; so are those in `keyframes`."""
+"""Columns with files, which are relative to the table; so are those in `keyframes`, and `MODEL_COLUMNS`."""
 
 
 def read_requests(
@@ -89,7 +91,7 @@ def read_requests(
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
     if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
-        lines = enumerate(_read_lines(source), start=1)
+        lines = enumerate(read_lines(source), start=1)
         requests = [
             _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
             for number, prompt in lines
@@ -98,24 +100,25 @@ def read_requests(
     elif mode == "t2v" and source.is_dir():
         raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
     elif source.is_dir():
-        requests = _read_folder(source, mode, Path(prompt_file) if prompt_file else None)
+        requests = read_folder(source, mode, Path(prompt_file) if prompt_file else None)
     elif not source.exists():
         raise PromptError(f"{source}: there is no such folder or file")
     elif source.suffix.lower() not in _TABLES:
         raise PromptError(f"{source}: should be a folder of images with test_prompts.txt, or a .csv or .jsonl table")
     else:
         rows = _TABLES[source.suffix.lower()](source)
-        requests = [_from_row(row, source, place, mode) for place, row in rows]
+        requests = [row_request(row, source, place, mode, columns()) for place, row in rows]
     if not requests:
         raise PromptError(f"{source}: lists nothing to animate")
-    for request in requests:
-        _check(request, source, check_files)
-    return requests if len(requests) < 2 else _with_unique_names(requests)
+    for request in requests if check_files else ():
+        check_request(request, source)
+    names = unique_names([request.name for request in requests])
+    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
 
 
 def name_of_prompt(prompt: str) -> str:
     """A name for the video of a prompt: its first words, without characters that a file system refuses."""
-    return _safe_name("_".join(prompt.split())[:40])
+    return safe_name("_".join(prompt.split())[:40])
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -129,10 +132,11 @@ def output_names(images: Sequence[Path]) -> list[str]:
         stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
         for stem, image in zip(stems, images, strict=True)
     ]
-    return _numbered(planned)
+    return unique_names(planned)
 
 
-def _numbered(stems: Sequence[str]) -> list[str]:
+def unique_names(stems: Sequence[str]) -> list[str]:
+    """The names, with a number behind those that are taken before, without regard to case."""
     taken: set[str] = set()
     names: list[str] = []
     for name in stems:
@@ -144,20 +148,21 @@ def _numbered(stems: Sequence[str]) -> list[str]:
     return names
 
 
-def _with_unique_names(requests: list[Request]) -> list[Request]:
-    names = _numbered([request.name for request in requests])
-    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
-
-
-def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
-    images = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
-        key=lambda path: path.name,
+def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None, natural: bool = False) -> list[Request]:
+    """The requests of a folder, see `read_requests`; `natural`: 2.png comes before 10.png. Raises `PromptError`."""
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     )
+    if natural and natural_order(names) != names:
+        names = natural_order(names)
+        logger.info("%s: the prompts are for its images in the order of their numbers: %s", folder, _few(names))
+    images = [folder / name for name in names]
     if not images:
         raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
     prompt_file = prompt_file or _find_prompt_file(folder)
-    prompts = _read_lines(prompt_file)
+    prompts = read_lines(prompt_file)
     per_prompt = 2 if mode == "interp" else 1
     if len(images) != per_prompt * len(prompts):
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
@@ -193,14 +198,16 @@ def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: M
     return "\n".join(lines)
 
 
-def _read_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in _read_text(path).split("\n")]
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without white space around them, and without empty ones at its end."""
+    lines = [line.strip() for line in read_text(path).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The UTF-8 text of a file. Raises `PromptError`."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -210,20 +217,22 @@ def _read_text(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in csv_rows(path, _read_text(path), "prompts", PromptError):
+    for place, row in csv_rows(path, read_text(path), "prompts", PromptError):
         yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, _read_text(path), "image, prompt and other parameters", PromptError):
+    for place, row in jsonl_rows(path, read_text(path), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 
 _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
-def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
-    where, known = f"{table}, {place}: ", columns()
+def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, known: Mapping[str, Declared]) -> Request:
+    """The request in a row of a table with the columns `known`. Raises `PromptError`."""
+    where = f"{table}, {place}: "
+    row = dict(row)
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
         raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
@@ -240,9 +249,8 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
     if mode == "interp" and "end_image" not in cells:
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
     values = {key: _below(table.parent, key, value) for key, value in cells.items()}
-    return _request(
-        name or (values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])), values, where
-    )
+    usual = values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])
+    return _request(name or usual, values, where, known)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:
@@ -264,32 +272,37 @@ def _below(folder: Path, name: str, value: Any) -> Any:
     """The value of the parameter `name`, whose files are relative to `folder`."""
     if name == "keyframes":
         return tuple((frame, folder / path) for frame, path in value)
-    if name in _PATHS:
+    if name in (*_PATHS, *MODEL_COLUMNS):
         return type(value)(folder / value)
     return value
 
 
-def _request(name: str, values: Mapping[str, Any], place: str) -> Request:
+def _request(name: str, values: Mapping[str, Any], place: str, known: Mapping[str, Declared] | None = None) -> Request:
     """A request with values that are checked; None is left out. Raises `PromptError`."""
-    known = columns()
+    known = columns() if known is None else known
     try:
         checked = {key: known[key].check(value, place) for key, value in values.items() if value is not None}
     except ValueError as error:
         raise PromptError(str(error)) from error
-    return Request(_safe_name(name), checked, place)
+    return Request(safe_name(name), checked, place)
 
 
-def _safe_name(name: str) -> str:
-    """Without characters that some file system refuses, so that a name can never leave the output folder."""
+def safe_name(name: str) -> str:
+    """The name without characters that some file system refuses, so that a name can never leave the output folder."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "video"
 
 
-def _check(request: Request, source: Path, check_files: bool) -> None:
+def check_request(request: Request, where: str | Path) -> None:
+    """Raise `PromptError`, which begins with `where`, for a file that is not there."""
     for name in _PATHS:
         path = request.values.get(name)
-        if check_files and path is not None and not Path(path).is_file():
+        if path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            raise PromptError(f"{source}: the {what} {path} of request {request.name!r} does not exist")
+            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} does not exist")
+
+
+def _few(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
+from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
@@ -153,16 +153,6 @@ def resize_frames(frames: Tensor, scaling: FrameScaling) -> Tensor:
     top, left = round((scaled[0] - target[0]) / 2), round((scaled[1] - target[1]) / 2)
     planes = planes[..., top : top + target[0], left : left + target[1]]
     return planes.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def natural_order(names: Sequence[str]) -> list[str]:
-    """Names sorted so that numbers in them count as numbers: frame_2 before frame_10."""
-
-    def key(name: str) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", name)
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
-
-    return sorted(names, key=lambda name: (key(name), name))
 
 
 def _shape(frames: Tensor) -> str:

@@ -25,6 +25,10 @@ class ImageStore:
         self._images: OrderedDict[tuple[str, str], Image.Image] = OrderedDict()
         self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
 
+    def __reduce__(self) -> tuple[type[ImageStore], tuple[int]]:
+        """Another process gets an empty one."""
+        return ImageStore, (self._max_pixels,)
+
     def image(self, path: Path) -> Image.Image:
         """The image, upright RGB. Raises `ImageError`."""
         key = self._key(path)
