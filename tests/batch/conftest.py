@@ -28,6 +28,12 @@ class Silent:
         self.lines += lines
 
 
+LIST = "image,prompt,seed,mode\n" + "".join(
+    f"{image}.png,x,{seed},{mode}\n" for seed, image in enumerate("abc") for mode in ("animate", "loop")
+)
+"""Six videos."""
+
+
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
