@@ -32,7 +32,7 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self._found: list[ValueError] = []
+        self._errors: list[ValueError] = []
 
     @contextmanager
     def of_row(self, place: str = "") -> Iterator[None]:
@@ -40,15 +40,17 @@ class Problems:
         try:
             yield
         except ValueError as error:
-            self._found.append(type(error)(f"{place}{error}") if place and str(error)[: len(place)] != place else error)
+            self._errors.append(
+                type(error)(f"{place}{error}") if place and str(error)[: len(place)] != place else error
+            )
 
     def check(self) -> None:
         """Raise the `ValueError` that was kept; of several one of the same class with all of them, up to a limit."""
-        if len(self._found) < 2:
-            for error in self._found:
+        if len(self._errors) < 2:
+            for error in self._errors:
                 raise error
             return
-        lines = [str(error) for error in self._found[:MAX_PROBLEMS]]
-        if len(self._found) > MAX_PROBLEMS:
-            lines.append(f"and {len(self._found) - MAX_PROBLEMS} more")
-        raise type(self._found[0])(f"{len(self._found)} problems:\n" + "\n".join(lines)) from self._found[0]
+        lines = [str(error) for error in self._errors[:MAX_PROBLEMS]]
+        if len(self._errors) > MAX_PROBLEMS:
+            lines.append(f"and {len(self._errors) - MAX_PROBLEMS} more")
+        raise type(self._errors[0])(f"{len(self._errors)} problems:\n" + "\n".join(lines)) from self._errors[0]

@@ -16,7 +16,13 @@ from typing import Any, Literal
 
 from lvdm.declaration.parameter import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
-from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
+from lvdm.declaration.run_parameters import (
+    BatchParameters,
+    ExtendParameters,
+    MachineParameters,
+    OutputParameters,
+    RunParameters,
+)
 from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +30,7 @@ KEYWORDS, PAGE = ROOT / "lvdm/request/keywords.py", ROOT / "docs/parameters.md"
 WIDTH = 120
 NOT_SETTINGS = (
     *(InputParameters, RunParameters, ModelParameters, ExtendParameters),
-    *(SeedParameters, OutputParameters, MachineParameters),
+    *(SeedParameters, OutputParameters, MachineParameters, BatchParameters),
 )
 """Classes whose parameters are not settings of a loaded model's generation: it takes them apart, or not at all."""
 
@@ -76,6 +82,12 @@ def keywords_source() -> str:
         _class("GenerationKeywords", "TypedDict", "Settings of a generation by a loaded model.", settings.values()),
         _class(
             "RequestKeywords", "GenerationKeywords", "Parameters of videos that are planned and made.", others.values()
+        ),
+        _class(
+            "BatchKeywords",
+            "RequestKeywords",
+            "Parameters of the videos of a list, and how they are shared among devices.",
+            parameters_of(BatchParameters).values(),
         ),
         _class("ExtensionKeywords", "TypedDict", "Parameters of a video that goes on.", extend.values()),
     ]

@@ -31,6 +31,7 @@ OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
         "replay": "a record names files of the server",
         "dry_run": "the page shows what it will make",
         "device": "`dynamicrafter app --device` says it",
+        **dict.fromkeys(("list_mode", "engine", "devices", "batch_size", "retry_failed"), "they are about lists"),
     }
 )
 """Parameters without a control, and why."""

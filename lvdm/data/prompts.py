@@ -77,6 +77,10 @@ def columns() -> dict[str, Declared]:
     return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
 
 
+_MODEL_PATHS = ("checkpoint", "config")
+"""Columns with files of a model, in lists that may name several (`lvdm.data.lists`)."""
+
+
 def file_columns() -> tuple[str, ...]:
     """The columns with a file, which is relative to the table; so are those in `keyframes`."""
     return (*(name for name, declared in columns().items() if declared.kind is Path), *method_files())
@@ -98,7 +102,7 @@ def read_requests(
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
     if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
-        lines = enumerate(_read_lines(source), start=1)
+        lines = enumerate(read_lines(source), start=1)
         requests = [
             _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
             for number, prompt in lines
@@ -107,7 +111,7 @@ def read_requests(
     elif mode == "t2v" and source.is_dir():
         raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
     elif source.is_dir():
-        requests = _read_folder(source, mode, Path(prompt_file) if prompt_file else None)
+        requests = read_folder(source, mode, Path(prompt_file) if prompt_file else None)
     elif not source.exists():
         raise PromptError(f"{source}: there is no such folder or file")
     elif source.suffix.lower() not in _TABLES:
@@ -117,16 +121,17 @@ def read_requests(
     if not requests:
         raise PromptError(f"{source}: lists nothing to animate")
     problems = Problems()
-    for request in requests:
+    for request in requests if check_files else ():
         with problems.of_row():
-            _check(request, source, check_files)
+            check_request(request, request.place.removesuffix(": ") or source)
     problems.check()
-    return requests if len(requests) < 2 else _with_unique_names(requests)
+    names = unique_names([request.name for request in requests])
+    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
 
 
 def name_of_prompt(prompt: str) -> str:
     """A name for the video of a prompt: its first words, without characters that a file system refuses."""
-    return _safe_name("_".join(prompt.split())[:40])
+    return safe_name("_".join(prompt.split())[:40])
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -135,13 +140,13 @@ def output_names(images: Sequence[Path]) -> list[str]:
     Agreement is judged without case, for file systems that ignore it.
     """
     counts = Counter(image.stem.casefold() for image in images)
-    return _numbered(
+    return unique_names(
         [image.stem if counts[image.stem.casefold()] == 1 else image.name.replace(".", "_") for image in images]
     )
 
 
-def _numbered(stems: Sequence[str]) -> list[str]:
-    """Each name with the first number from 2 on that makes it new, where it is not; without regard to case."""
+def unique_names(stems: Sequence[str]) -> list[str]:
+    """The names, each with the first number from 2 on that makes it new, where it is not; without regard to case."""
     taken, next_number = set[str](), dict[str, int]()
     names: list[str] = []
     for name in stems:
@@ -154,18 +159,14 @@ def _numbered(stems: Sequence[str]) -> list[str]:
     return names
 
 
-def _with_unique_names(requests: list[Request]) -> list[Request]:
-    names = _numbered([request.name for request in requests])
-    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
-
-
-def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
+def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None) -> list[Request]:
+    """The requests of a folder, see `read_requests`. Raises `PromptError`."""
     names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
     images = [folder / name for name in natural_order(names)]
     if not images:
         raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
     prompt_file = prompt_file or _find_prompt_file(folder)
-    prompts = _read_lines(prompt_file)
+    prompts = read_lines(prompt_file)
     per_prompt = 2 if mode == "interp" else 1
     if len(images) != per_prompt * len(prompts):
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
@@ -219,7 +220,8 @@ def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: M
     return "\n  ".join([head, *_pairs(images, prompts, 2 if mode == "interp" else 1)])
 
 
-def _read_lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without white space around them, and without empty ones at its end."""
     lines = [line.strip() for line in read_text(path, PromptError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
@@ -231,7 +233,7 @@ def _read_table(source: Path, mode: Mode) -> list[Request]:
     requests, problems = list[Request](), Problems()
     for place, row in _TABLES[source.suffix.lower()](source):
         with problems.of_row():
-            requests.append(_from_row(row, source, place, mode))
+            requests.append(row_request(row, source, place, mode, columns()))
     problems.check()
     return requests
 
@@ -249,8 +251,9 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
-def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
-    where, known = f"{table}, {place}: ", columns()
+def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, known: Mapping[str, Declared]) -> Request:
+    """The request in a row of a table with the columns `known`. Raises `PromptError`."""
+    where = f"{table}, {place}: "
     try:
         row = present_names(known, row)
     except ValueError as error:
@@ -272,7 +275,8 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
     if "keyframes" in cells:
         cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
-    return _request(name or (cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])), cells, where)
+    usual = cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])
+    return _request(name or usual, cells, where, known)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:
@@ -292,31 +296,31 @@ def _cell(column: Declared, value: Any, where: str) -> Any:
 
 def _below(folder: Path, name: str, value: Any) -> Any:
     """The text of a cell, with `folder` before the name of a file."""
-    return str(folder / value.strip()) if name in file_columns() and isinstance(value, str) else value
+    return str(folder / value.strip()) if name in (*file_columns(), *_MODEL_PATHS) and isinstance(value, str) else value
 
 
-def _request(name: str, values: Mapping[str, Any], place: str) -> Request:
+def _request(name: str, values: Mapping[str, Any], place: str, known: Mapping[str, Declared] | None = None) -> Request:
     """A request with values that are checked; None is left out. Raises `PromptError`."""
-    known = columns()
+    known = columns() if known is None else known
     try:
         checked = {key: known[key].check(value, place) for key, value in values.items() if value is not None}
     except ValueError as error:
         raise PromptError(str(error)) from error
-    return Request(_safe_name(name), checked, place)
+    return Request(safe_name(name), checked, place)
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """Without characters that some file system refuses, so that a name can never leave the output folder."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "video"
 
 
-def _check(request: Request, source: Path, check_files: bool) -> None:
+def check_request(request: Request, where: str | Path) -> None:
+    """Raise `PromptError`, which begins with `where`, for a file that is not there."""
     for name in file_columns():
         path = request.values.get(name)
-        if check_files and path is not None and not Path(path).is_file():
+        if path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            place = request.place.removesuffix(": ") or source
-            raise PromptError(f"{place}: the {what} {path} of request {request.name!r} does not exist")
+            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} does not exist")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -10,6 +10,7 @@ from lvdm.declaration.parameter import GENERATED, Parameter, declared
 from lvdm.declaration.values import (
     INPUT,
     MACHINE,
+    MAX_DEVICES,
     MAX_FPS,
     MAX_FRAMES,
     MAX_SIDE,
@@ -20,8 +21,10 @@ from lvdm.declaration.values import (
     OUTPUT,
     SAMPLING,
     Effort,
+    Engine,
     File,
     Format,
+    ListMode,
     Precision,
 )
 
@@ -187,3 +190,67 @@ class ExtendParameters:
             row=False,
         ),
     ] = None
+
+
+BATCH = ("batch",)
+"""Where the parameters of `BatchParameters` are read: by the command of that name, in no single request."""
+
+
+@declared
+class BatchParameters:
+    """How the videos of a long list are made and shared among devices."""
+
+    list_mode: Annotated[
+        ListMode | None,
+        Parameter(
+            "What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, "
+            "what their images say.",
+            INPUT,
+            changes="nothing",
+            modes=BATCH,
+            flag="--mode",
+            row=False,
+        ),
+    ] = None
+    engine: Annotated[
+        Engine,
+        Parameter(
+            "lightning: the devices of this machine, or what torchrun and SLURM started. ray: a Ray cluster.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = "lightning"
+    devices: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_DEVICES),
+        Parameter(
+            "Devices that share the list, each with a process of its own; left out, every GPU there is, or one CPU.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=MAX_VIDEOS),
+        Parameter(
+            "Videos of one size and the same settings that a device makes at once; more than 1 changes rounding.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = 1
+    retry_failed: Annotated[
+        bool,
+        Parameter(
+            "Make what failed in an earlier run again; without it, it is only reported.",
+            OUTPUT,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = False

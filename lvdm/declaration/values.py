@@ -26,6 +26,7 @@ MAX_PROMPT = 2000
 """Characters of the longest prompt; the text encoder reads 77 tokens, so that more is taken for a mistake."""
 MAX_SEED = 2**63 - 1
 MAX_VIDEOS = 1000
+MAX_DEVICES = 4096
 MIN_TILE = 8
 """Smaller tiles hold too little for the VAE to tell tone from texture (latent pixels)."""
 
@@ -35,6 +36,8 @@ Fit = Literal["crop", "pad", "stretch"]
 TokenPolicy = Literal["exact16", "nearest", "linear", "broadcast"]
 LongVideo = Literal["plain", "freenoise", "freelong", "cyclic", "fifo"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+ListMode = Literal["animate", "interpolate", "loop", "text-to-video"]
+Engine = Literal["lightning", "ray"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]

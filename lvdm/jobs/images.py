@@ -30,6 +30,10 @@ class ImageStore:
         self._images: OrderedDict[_Key, Image.Image] = OrderedDict()
         self._sizes: dict[_Key, tuple[int, int]] = {}
 
+    def __reduce__(self) -> tuple[type[ImageStore], tuple[int]]:
+        """Another process gets an empty one."""
+        return ImageStore, (self._max_pixels,)
+
     def image(self, path: Path) -> Image.Image:
         """The image, upright RGB. Raises `ImageError`."""
         return self._held(_key("image", path), lambda: load_image(path))

@@ -107,9 +107,9 @@ def run(
     if len(todo) < len(plan.videos):
         count = len(plan.videos)
         logger.warning("%d of %d videos are finished already and skipped", count - len(todo), count)
-    waiting = _waiting(todo, plan)
+    waiting = waiting_candidates(todo, plan)
     check_places([*todo, *(video for video in plan.videos if video.candidates in waiting)], plan.output)
-    yield from _select(waiting)
+    yield from select(waiting)
     if not todo:
         return
     for weak in {video.request.settings.perturbed_guidance for video in todo} - {None}:
@@ -117,12 +117,12 @@ def run(
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = _Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
-    for batch in _batches(todo, batch_size):
+    work = Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
 
-def _batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
+def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
     """Runs of at most `batch_size` videos of one size under the same settings."""
     for _, same in itertools.groupby(videos, key=lambda video: video.request.settings):
         rest = list(same)
@@ -134,8 +134,8 @@ def _batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[P
 
 
 @dataclass(eq=False)
-class _Work:
-    """The pipeline of a plan, and how far it is."""
+class Work:
+    """The pipeline of a plan, and how far it is; `waiting` as `waiting_candidates` gives it for all that is made."""
 
     plan: Plan
     pipeline: DynamiCrafterPipeline
@@ -155,7 +155,7 @@ class _Work:
         self.done += len(videos)
         for video, event in zip(videos, finished, strict=True):
             yield event
-            yield from _select(self.waiting, video)
+            yield from select(self.waiting, video)
 
     def _heard(self, settings: GenerationSettings) -> StepCallback | None:
         """Who sees the latents; nobody where each frame is at a step of its own."""
@@ -213,7 +213,7 @@ class _Work:
         return [_finish(video, record, result, report, frames, request)]
 
 
-def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
+def waiting_candidates(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
     """The candidates of which none is chosen yet, with the files that they wait for."""
     waiting: dict[Candidates, set[Path]] = {}
     for video in plan.videos if plan.skip_finished else ():
@@ -226,7 +226,7 @@ def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[P
     return waiting
 
 
-def _select(waiting: dict[Candidates, set[Path]], finished: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
+def select(waiting: dict[Candidates, set[Path]], finished: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
     """Choose among the candidates that wait for nothing, now that `made` is there."""
     if finished and finished.candidates:
         waiting[finished.candidates].discard(finished.output)
@@ -274,9 +274,14 @@ def _finish(
 def is_finished(video: PlannedVideo) -> bool:
     """Whether the video lies there with the digest that is asked for, or lost to one of its candidates that does."""
     others = video.candidates
-    if others and others.best and _lies_there(others.output, set(others.digests), len(others.entries)):
+    if others and others.best and is_selected(others):
         return True
     return _lies_there(video.output, {video.digest}, None)
+
+
+def is_selected(candidates: Candidates) -> bool:
+    """Whether the best of them lies at its place, chosen among as many."""
+    return _lies_there(candidates.output, set(candidates.digests), len(candidates.entries))
 
 
 def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:

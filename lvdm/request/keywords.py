@@ -158,6 +158,26 @@ class RequestKeywords(GenerationKeywords, total=False):
     """Slower, with less memory."""
 
 
+class BatchKeywords(RequestKeywords, total=False):
+    """Parameters of the videos of a list, and how they are shared among devices."""
+
+    list_mode: Literal["animate", "interpolate", "loop", "text-to-video"] | None
+    """What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, what
+    their images say.
+    """
+    engine: Literal["lightning", "ray"] | None
+    """lightning: the devices of this machine, or what torchrun and SLURM started. ray: a Ray cluster."""
+    devices: int | None
+    """Devices that share the list, each with a process of its own; left out, every GPU there is, or one CPU. [1 to
+    4096]
+    """
+    batch_size: int | None
+    """Videos of one size and the same settings that a device makes at once; more than 1 changes rounding. [1 to 1000]
+    """
+    retry_failed: bool | None
+    """Make what failed in an earlier run again; without it, it is only reported."""
+
+
 class ExtensionKeywords(TypedDict, total=False):
     """Parameters of a video that goes on."""
 
