@@ -1,12 +1,13 @@
-"""Write what is made from the declaration of parameters as files: keyword arguments, and the reference page.
+"""Write what is made from declarations as files: keyword arguments, the reference page, outlines of our models.
 
     python -m scripts.write_parameters
 
-writes `lvdm/request/keywords.py` and `docs/parameters.md` anew; a test says when that is due.
+writes `lvdm/request/keywords.py`, `docs/parameters.md` and `lvdm/model_outlines.py` anew; tests say when that is due.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import textwrap
 import typing
@@ -21,6 +22,7 @@ from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
 KEYWORDS, PAGE = ROOT / "lvdm/request/keywords.py", ROOT / "docs/parameters.md"
+OUTLINES = ROOT / "lvdm/model_outlines.py"
 WIDTH = 120
 NOT_SETTINGS = (
     *(InputParameters, RunParameters, ModelParameters, ExtendParameters),
@@ -190,9 +192,51 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+OUTLINES_HEAD = '''"""The outlines of the models whose YAML files come with the package, by hash of the node `model`.
+
+Made by `python -m scripts.write_parameters` from the files in `configs/` and of the embedded model; run it after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from lvdm.model_outline import AutoencoderOutline, ModelOutline, UNetOutline
+
+'''
+
+
+def outlines_source() -> str:
+    """The text of `lvdm/model_outlines.py`."""
+    from lvdm.config import load_yaml, model_component
+    from lvdm.model_files import config_hash
+    from lvdm.model_outline import ModelOutline
+
+    entries: dict[str, str] = {}
+    for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), ROOT / "checkpoints/tiny/config.yaml"]):
+        tree = load_yaml(path)
+        outline = ModelOutline.of(model_component(tree, str(path)).params)
+        parts = [
+            str(outline.size_multiple),
+            str(outline.reads_images),
+            *map(_call, (outline.unet, outline.autoencoder)),
+        ]
+        body = "".join(f"        {part},\n" for part in parts)
+        name = path.relative_to(ROOT).as_posix()
+        entries.setdefault(config_hash(tree), f"ModelOutline(\n        # {name}\n{body}    ),\n")
+    table = "".join(f'    "{key}": {entry}' for key, entry in entries.items())
+    table = textwrap.indent(table, "    ")
+    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}    }}\n)\n"
+
+
+def _call(part: Any) -> str:
+    return f"{type(part).__name__}({', '.join(repr(value) for value in dataclasses.astuple(part))})"
+
+
 def main() -> None:
-    """Write both files."""
-    for path, text in ((KEYWORDS, keywords_source()), (PAGE, reference_page())):
+    """Write the files."""
+    for path, text in ((KEYWORDS, keywords_source()), (PAGE, reference_page()), (OUTLINES, outlines_source())):
         path.write_text(text, encoding="utf-8", newline="\n")
 
 

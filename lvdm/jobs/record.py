@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ class Record:
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
     best_of  of how many videos this one was kept as the best; 1 if it had no rival
-    quality  None where it was not measured
+    measures  of its quality, as they are stored
     """
 
     path: Path
@@ -57,7 +57,17 @@ class Record:
     threads: int
     digest: str | None
     best_of: int
-    quality: QualityReport | None
+    measures: Mapping[str, Any] | None = field(repr=False)
+
+    @property
+    def quality(self) -> QualityReport | None:
+        """The measures; None where there are none, or those of another version."""
+        from lvdm.quality.report import QualityReport  # it measures with torch, which a record is read without
+
+        try:
+            return None if self.measures is None else QualityReport.from_dict(self.measures)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
 
     def values(self) -> Values:
         """The layer of parameters that a replay begins with. Files that were moved with the record are found there."""
@@ -292,7 +302,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         threads=_whole(runtime["threads"], "threads", 1, 4096),
         digest=None if digest is None else _of_type(digest, str, "digest"),
         best_of=_whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
-        quality=_quality(record),
+        measures=record.get("quality"),
     )
 
 
@@ -334,16 +344,6 @@ def _whole(value: Any, name: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} {short_text(value)} is not possible; a whole number from {low} to {high} is")
     return value
-
-
-def _quality(record: Mapping[str, Any]) -> QualityReport | None:
-    """The measures of a record; None where there are none, or those of another version."""
-    from lvdm.quality.report import QualityReport
-
-    try:
-        return QualityReport.from_dict(record["quality"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -117,13 +117,13 @@ class Resolver:
         shapes = [self.store.size(path)[::-1] for path in images]
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
-        size = choose_size(settings.height, settings.width, shape, trained, self.model.size_multiple)
+        size = choose_size(settings.height, settings.width, shape, trained, self.model.outline.size_multiple)
         ratio = (size.inner.height, size.inner.width)
         around = Circumstances(
             card.num_frames,
             inputs.prompt,
             all(shape[0] * ratio[1] == shape[1] * ratio[0] for shape in shapes),
-            self.model.config.reads_images,
+            self.model.outline.reads_images,
         )
         settings, idle = effective(settings, around)
         if settings.num_branches == 1 and inputs.negative_prompt:

@@ -19,12 +19,23 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.request.keywords import ExtensionKeywords, GenerationKeywords, RequestKeywords
 from lvdm.request.layers import all_parameters
 from lvdm.request.settings import GenerationSettings
-from scripts.write_parameters import KEYWORDS, PAGE, keywords_source, reference_page, settings_of_a_generation
+from scripts.write_parameters import (
+    KEYWORDS,
+    OUTLINES,
+    PAGE,
+    keywords_source,
+    outlines_source,
+    reference_page,
+    settings_of_a_generation,
+)
 
 REMEDY = "run `python -m scripts.write_parameters` and commit what it wrote"
 
 
-@pytest.mark.parametrize(("path", "made"), [(KEYWORDS, keywords_source), (PAGE, reference_page)], ids=lambda x: x)
+FILES = [(KEYWORDS, keywords_source), (PAGE, reference_page), (OUTLINES, outlines_source)]
+
+
+@pytest.mark.parametrize(("path", "made"), FILES, ids=lambda x: x)
 def test_files_are_as_the_declaration_says(path: Path, made: Callable[[], str]) -> None:
     assert path.read_text(encoding="utf-8") == made(), f"{path.name} is out of date: {REMEDY}"
 
