@@ -73,13 +73,23 @@ def keywords_source() -> str:
         if name not in settings and set(found.parameter.modes) & set(GENERATED)
     }
     extend = {name: found for name, found in everything.items() if "extend" in found.parameter.modes}
-    extend = {name: found for name, found in extend.items() if name != "video"}
+    own = {name: found for name, found in extend.items() if name not in settings and name not in others}
+    own.pop("video")
+
+    def part(of: Mapping[str, Declared], shared: bool) -> list[Declared]:
+        return [found for name, found in of.items() if (name in extend) == shared]
+
+    loaded, planned = "of a generation by a loaded model", "of videos that are planned and made"
     parts = [
-        _class("GenerationKeywords", "TypedDict", "Settings of a generation by a loaded model.", settings.values()),
+        _class("SharedSettings", "TypedDict", f"Settings {loaded}, and of a video that goes on.", part(settings, True)),
+        _class("GenerationKeywords", "SharedSettings", f"Settings {loaded}.", part(settings, False)),
+        _class("SharedParameters", "TypedDict", f"Parameters {planned}, or that go on.", part(others, True)),
         _class(
-            "RequestKeywords", "GenerationKeywords", "Parameters of videos that are planned and made.", others.values()
+            "RequestKeywords", "GenerationKeywords, SharedParameters", f"Parameters {planned}.", part(others, False)
         ),
-        _class("ExtensionKeywords", "TypedDict", "Parameters of a video that goes on.", extend.values()),
+        _class(
+            "ExtensionKeywords", "SharedSettings, SharedParameters", "Parameters of a video that goes on.", own.values()
+        ),
     ]
     return "\n\n".join([HEAD, *parts])
 
