@@ -93,10 +93,14 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 def load_model_config(path: str | Path) -> Component:
     """The checked `model:` node of a YAML file."""
-    tree = load_yaml(path)
+    return model_component(load_yaml(path), str(path))
+
+
+def model_component(tree: Mapping[str, Any], where: str) -> Component:
+    """`load_model_config` for a YAML that has been read; `where` is the file named in errors."""
     if "model" not in tree:
-        raise ConfigError(f"{path} has no top-level `model:` key; it has {short_text(sorted(map(str, tree)))}")
-    return parse_component(tree["model"], f"{path}: model")
+        raise ConfigError(f"{where} has no top-level `model:` key; it has {short_text(sorted(map(str, tree)))}")
+    return parse_component(tree["model"], f"{where}: model")
 
 
 def parse_component(node: Any, where: str) -> Component:

@@ -228,7 +228,7 @@ def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: 
     try:
         parameters = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
         listed, mode = desk.model(model), parameters.get("fit", "crop")
-        multiple = listed.choose(MachineParameters(device=desk.device)).size_multiple
+        multiple = listed.choose(MachineParameters(device=desk.device)).outline.size_multiple
         shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
         size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
         inside = size.inner

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from lvdm.batch.plan import BatchItem, BatchPlan
 from lvdm.documents import DocumentError, one_line, read_json
 from lvdm.errors import UserError
+from lvdm.jobs.finished import is_finished, is_selected
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import check_places
-from lvdm.jobs.run import is_finished, is_selected
 from lvdm.media.atomic import OutputError, write_json
 from lvdm.media.ownership import check_replaceable, record_stem
 from lvdm.plugins.perturbed_guidance import check_blocks

@@ -13,10 +13,11 @@ import torch
 
 from lvdm.batch.plan import BatchItem, BatchPlan
 from lvdm.batch.states import is_item_finished, remove_failure, write_failure
+from lvdm.jobs.finished import is_finished
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan
-from lvdm.jobs.run import Work, batches, is_finished, select, waiting_candidates
+from lvdm.jobs.run import Work, batches, select, waiting_candidates
 from lvdm.media.atomic import check_writable
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.progress import ProgressCallback

@@ -14,18 +14,15 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lvdm.checkpoint.keys import NEW_NAME, OLD_NAME, examples, released_keys
 from lvdm.checkpoint.pickles import damaged, load_pickle
 from lvdm.checkpoint.sharded import is_sharded, read_sharded
 from lvdm.checkpoint.sources import (
     DTYPES,
-    NEW_NAME,
-    OLD_NAME,
     CheckpointFile,
     Format,
     SafetensorsSource,
     TensorSource,
-    examples,
-    released_keys,
 )
 from lvdm.checkpoint.zero import STAND_INS, find_model_file, partition_files, read_zero
 from lvdm.errors import CheckpointError

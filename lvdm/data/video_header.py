@@ -10,7 +10,7 @@ from pathlib import Path
 
 import av
 
-from lvdm.data.clips import ClipSize
+from lvdm.data.clip_size import ClipSize
 from lvdm.data.source_files import SourceError, SourceFiles
 from lvdm.documents import read_json
 from lvdm.media.atomic import write_json

@@ -32,6 +32,7 @@ from lvdm.declaration.values import (
     TokenPolicy,
     frame_pairs,
     lora_pairs,
+    one_of,
 )
 
 
@@ -225,7 +226,7 @@ class SamplingParameters:
             "0 (deterministic) to 1 (as much noise as DDPM); for ddim.", SAMPLING, original="--ddim_eta", card=True
         ),
     ] = 1.0
-    sampler: Annotated[Sampler, Parameter("ddim, dpm++ or unipc.", SAMPLING, card=True)] = "ddim"
+    sampler: Annotated[Sampler, Parameter(one_of(Sampler), SAMPLING, card=True)] = "ddim"
     timestep_spacing: Annotated[
         Spacing,
         Parameter(

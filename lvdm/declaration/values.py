@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,12 @@ Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
+
+
+def one_of(choices: Any) -> str:
+    """The choices of a Literal as a help text, such as "ddim, dpm++ or unipc."."""
+    *names, last = typing.get_args(choices)
+    return f"{', '.join(names)} or {last}."
 
 
 def _path(value: Any) -> Any:

@@ -7,15 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Unpack
-
-import torch
-from PIL import Image
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
-from lvdm.data.clips import ClipSize
+from lvdm.data.clip_size import ClipSize
 from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
@@ -24,15 +20,10 @@ from lvdm.documents import read_json
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.record import present_keys
-from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
-from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
-from lvdm.media.video_reader import VideoReader
-from lvdm.media.video_writer import check_output, write_video
-from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
-from lvdm.plugins.perturbed_guidance import check_blocks
+from lvdm.media.video_writer import check_output
+from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
@@ -40,6 +31,12 @@ from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lvdm.jobs.run import Load, ProgressOf
+    from lvdm.pipeline import DynamiCrafterPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +155,7 @@ def _segments(
     settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
     shape = trained if video is None else (video.height, video.width)
-    size = choose_size(settings.height, settings.width, shape, trained, model.size_multiple)
+    size = choose_size(settings.height, settings.width, shape, trained, model.outline.size_multiple)
     same_shape = shape[0] * size.inner.width == shape[1] * size.inner.height
     settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt, same_shape))
     if settings.scale not in ("auto", "off") and plan_scale(settings.scale, (size.height, size.width), trained) is None:
@@ -243,6 +240,17 @@ def run_extension(
 
     A replay sets torch's number of threads, which all threads of the process share.
     """
+    # what computes is imported here: plans and refusals need no torch
+    import torch
+    from PIL import Image
+
+    from lvdm.jobs.run import also_kept
+    from lvdm.media.contact_sheet import write_contact_sheet
+    from lvdm.media.video_reader import VideoReader
+    from lvdm.media.video_writer import write_video
+    from lvdm.pipeline.extension import extend_video, fitted_video, segment_settings
+    from lvdm.plugins.perturbed_guidance import check_blocks
+
     check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
     with VideoReader(plan.source) as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
@@ -284,6 +292,8 @@ def _describe(
     drifts: Sequence[Drift],
 ) -> dict[str, Any]:
     """What `read_extension_record` reads, and what was measured. before: frames of the source."""
+    import torch
+
     runtime = pipe.runtime
     return {
         "format": EXTENSION_FORMAT,

@@ -15,15 +15,16 @@ from torch import Tensor
 
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
+from lvdm.jobs.finished import is_finished
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
-from lvdm.jobs.record import read_record, save_record, save_video
+from lvdm.jobs.record import save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.masks import fit_masks
-from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
+from lvdm.media.ownership import record_path, sheet_path
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
@@ -269,36 +270,3 @@ def _finish(
         write_contact_sheet(sheet_of, sheet, mask=mask)
     candidates = video.candidates if video.candidates and video.candidates.best else None
     return FinishedVideo(video.output, record, sheet, sum(result.seconds.values()), report, candidates)
-
-
-def is_finished(video: PlannedVideo) -> bool:
-    """Whether the video lies there with the digest that is asked for, or lost to one of its candidates that does."""
-    others = video.candidates
-    if others and others.best and is_selected(others):
-        return True
-    return _lies_there(video.output, {video.digest}, None)
-
-
-def is_selected(candidates: Candidates) -> bool:
-    """Whether the best of them lies at its place, chosen among as many."""
-    return _lies_there(candidates.output, set(candidates.digests), len(candidates.entries))
-
-
-def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:
-    """Whether `output` is a video with one of `digests`. It and its record appear together."""
-    record = record_path(output)
-    first_file = output.with_name(frame_name(output.name, 0)) if names_frames(output) else output
-    if not (record.is_file() and first_file.exists()):
-        return False
-    try:
-        finished = read_record(record)
-    except ValueError as error:
-        logger.warning("%s; the video is made again", error)
-        return False
-    if finished.digest is None:
-        logger.warning("%s is of an earlier version and has no digest; the video is made again", record)
-    return (
-        finished.video == output.name
-        and finished.digest in digests
-        and finished.best_of == (best_of or finished.best_of)
-    )

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
+from lvdm.config import load_yaml
 from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
@@ -32,7 +34,7 @@ from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import to_image
 from lvdm.media.masks import MaskSource, to_masks
 from lvdm.model_card import ModelCard
-from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
+from lvdm.model_files import ModelFiles, ModelIdentity, card_for, config_hash, find_model, identify
 from lvdm.models.lora_merging import LoraStack
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
@@ -146,7 +148,12 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        return identify(self.files, self.encoders, self.loras, self.schedule, self.runtime.precision.name)
+        dtype = self.runtime.precision.name
+        return identify(self._config_hash, self.files, self.encoders, self.loras, self.schedule, dtype)
+
+    @cached_property
+    def _config_hash(self) -> str:
+        return config_hash(load_yaml(self.files.config))
 
     def __call__(
         self,

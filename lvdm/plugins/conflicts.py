@@ -82,13 +82,13 @@ def claims_of(settings: MethodSettings, inputs: Iterable[str] = ()) -> list[Clai
 
 
 def exclusions(claims: Sequence[Claim]) -> Iterator[Exclusion]:
-    """Every two methods among the claims that exclude each other."""
-    for one, other in itertools.permutations(claims, 2):
+    """Every two methods among the claims that exclude each other, named in their order."""
+    for (i, one), (j, other) in itertools.permutations(enumerate(claims), 2):
         if one.method == other.method or one.what != other.what:
             continue
         if isinstance(one.what, Need) and other.denied and not one.denied:
             yield Exclusion(one.method, other.method, _missing(one.what, [one.label], other.label))
-        elif isinstance(one.what, Hold) and one.method < other.method:
+        elif isinstance(one.what, Hold) and i < j:
             yield Exclusion(one.method, other.method, _shared(one.what, [one.label, other.label]))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.declaration.parameter import Declared, known_name, parameters_of, present_names
@@ -73,6 +74,11 @@ def all_parameters() -> Mapping[str, Declared]:
     for cls in CLASSES:
         found |= parameters_of(cls)
     return types.MappingProxyType(found)
+
+
+def file_inputs() -> tuple[str, ...]:
+    """The inputs that are one file each, such as the image; key frames are several."""
+    return tuple(name for name, declared in parameters_of(InputParameters).items() if declared.kind is Path)
 
 
 @dataclass(frozen=True)

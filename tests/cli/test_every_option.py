@@ -158,7 +158,7 @@ def planned(mode: str, given: Mapping[str, Any]) -> Plan | ExtensionPlan:
 
 def contents(plan: Plan | ExtensionPlan) -> dict[str, Any]:
     """What a plan holds, as values that can be compared."""
-    model = plan.model.machine, plan.model.added, plan.model.precision.name, plan.model.files.checkpoint
+    model = plan.model.machine, plan.model.added, plan.model.precision().weights, plan.model.files.checkpoint
     if isinstance(plan, ExtensionPlan):
         names = ("source", "inputs", "seed", "extension", "settings", "output", "written")
         return {"model": model} | {name: getattr(plan, name) for name in names}

@@ -179,7 +179,7 @@ def test_a_record_from_before_some_of_its_parts_is_read(there: Path) -> None:
     old, new = read_record(there / "older.json"), read_record(there / "animate.json")
     settings = replace(new.settings, truncated_start=1.0)
     given = {name: value for name, value in new.parameters.items() if name != "schedule"}
-    expected = replace(new, quality=None, settings=settings, path=old.path, parameters=given)
+    expected = replace(new, measures=None, settings=settings, path=old.path, parameters=given)
     assert old == replace(expected, parameters=old.parameters)
     assert {**old.parameters, "prompts_at": (), "keyframes": (), "loras": ()} == given
 

@@ -106,7 +106,7 @@ def test_every_plug_in_acts_alone_and_with_others_and_leaves_no_trace(pipe, plai
         ({"free_init": "level=1"}, "at the last time step nothing"),
         ({"free_init": "iterations=2", "truncated_start": 0.9}, "give only one of them"),
         ({"truncated_start": 0.0}, "leaves nothing to sample"),
-        ({"start_statistics": "a.safetensors"}, "give truncated_start below 1 as well"),
+        ({"start_statistics": "a.safetensors"}, "give truncated_start below 1"),
         ({"low_pass": 2.0}, "low_pass 2.0 is not possible"),
         ({"free_u": "b3=1"}, "unknown key 'b3'"),
         ({"anchor": "exactly"}, "anchor 'exactly' is not known"),

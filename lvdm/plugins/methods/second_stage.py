@@ -37,9 +37,9 @@ class SecondStageParameters:
 def _check_files(settings: MethodSettings) -> None:
     """Open the file: whether it is a checkpoint shows before others are loaded."""
     if settings.second_stage_unet is not None:
-        from lvdm.checkpoint import read_checkpoint
+        from lvdm.checkpoint import read_shapes
 
-        read_checkpoint(settings.second_stage_unet)
+        read_shapes(settings.second_stage_unet)
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
