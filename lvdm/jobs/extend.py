@@ -260,7 +260,8 @@ def run_extension(
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)
     known = fitted_video(frames, size.height, size.width, settings.fit)
-    drifts, sheet_frames = list[Drift](), list[Tensor]()
+    drifts: list[Drift] = []
+    sheet_frames: list[Tensor] = []
     with (progress or (lambda title: nullcontext()))(plan.output.name) as show:
 
         def parts() -> Iterator[Tensor]:
