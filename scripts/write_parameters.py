@@ -17,7 +17,13 @@ from typing import Any, Literal
 
 from lvdm.declaration.parameter import ALL_MODES, GENERATED, GROUPS, Declared, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
-from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
+from lvdm.declaration.run_parameters import (
+    BatchParameters,
+    ExtendParameters,
+    MachineParameters,
+    OutputParameters,
+    RunParameters,
+)
 from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +32,7 @@ OUTLINES = ROOT / "lvdm/model_outlines.py"
 WIDTH = 120
 NOT_SETTINGS = (
     *(InputParameters, RunParameters, ModelParameters, ExtendParameters),
-    *(SeedParameters, OutputParameters, MachineParameters),
+    *(SeedParameters, OutputParameters, MachineParameters, BatchParameters),
 )
 """Classes whose parameters are not settings of a loaded model's generation: it takes them apart, or not at all."""
 
@@ -89,6 +95,12 @@ def keywords_source() -> str:
         ),
         _class(
             "ExtensionKeywords", "SharedSettings, SharedParameters", "Parameters of a video that goes on.", own.values()
+        ),
+        _class(
+            "BatchKeywords",
+            "RequestKeywords",
+            "Parameters of the videos of a list, and how they are shared among devices.",
+            parameters_of(BatchParameters).values(),
         ),
     ]
     return "\n\n".join([HEAD, *parts])
@@ -223,21 +235,22 @@ def outlines_source() -> str:
     from lvdm.model_files import config_hash
     from lvdm.model_outline import ModelOutline
 
-    entries: dict[str, str] = {}
+    hashes: dict[ModelOutline, list[str]] = {}
     for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), ROOT / "checkpoints/tiny/config.yaml"]):
         tree = load_yaml(path)
         outline = ModelOutline.of(model_component(tree, str(path)).params)
-        parts = [
+        hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.name}')
+    parts = []
+    for outline, keys in hashes.items():
+        values = [
             str(outline.size_multiple),
             str(outline.reads_images),
             *map(_call, (outline.unet, outline.autoencoder)),
         ]
-        body = "".join(f"        {part},\n" for part in parts)
-        name = path.relative_to(ROOT).as_posix()
-        entries.setdefault(config_hash(tree), f"ModelOutline(\n        # {name}\n{body}    ),\n")
-    table = "".join(f'    "{key}": {entry}' for key, entry in entries.items())
-    table = textwrap.indent(table, "    ")
-    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}    }}\n)\n"
+        lines = ["**dict.fromkeys(", "    (", *(f"        {key}" for key in keys), "    ),", "    ModelOutline("]
+        parts += [*lines, *(f"        {value}," for value in values), "    ),", "),"]
+    table = textwrap.indent("\n".join(parts), " " * 8)
+    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}\n    }}\n)\n"
 
 
 def _call(part: Any) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 import gradio as gr
 
 from lvdm.app.components import Choice, ImageUpload
-from lvdm.app.library import Library
 from lvdm.declaration.parameter import GROUPS, Declared
 from lvdm.declaration.values import MAX_PROMPT
+from lvdm.hosting.library import Library
 from lvdm.plugins.methods.camera import DIRECTIONS
 from lvdm.request.layers import all_parameters
 
@@ -31,6 +31,7 @@ OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
         "replay": "a record names files of the server",
         "dry_run": "the page shows what it will make",
         "device": "`dynamicrafter app --device` says it",
+        **dict.fromkeys(("list_mode", "engine", "devices", "batch_size", "retry_failed"), "they are about lists"),
     }
 )
 """Parameters without a control, and why."""

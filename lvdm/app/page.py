@@ -98,7 +98,7 @@ def build_page(desk: Desk) -> Any:
         _compare_events(page, compare, model, output)
         _other_events(page, model, output, pace, compare)
         _preview_events(page, model, seen, seen_words)
-    page.blocks.queue(max_size=desk.limits.queue, default_concurrency_limit=1)
+    page.blocks.queue(max_size=desk.limits.max_queue, default_concurrency_limit=1)
     return page.blocks
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.plan import PlannedVideo
 from lvdm.jobs.record import read_record
 from lvdm.media.ownership import frame_name, names_frames, record_path
@@ -15,9 +16,14 @@ logger = logging.getLogger(__name__)
 def is_finished(video: PlannedVideo) -> bool:
     """Whether the video lies there with the digest that is asked for, or lost to one of its candidates that does."""
     others = video.candidates
-    if others and others.best and _lies_there(others.output, set(others.digests), len(others.entries)):
+    if others and others.best and is_selected(others):
         return True
     return _lies_there(video.output, {video.digest}, None)
+
+
+def is_selected(candidates: Candidates) -> bool:
+    """Whether the best of them lies at its place, chosen among as many."""
+    return _lies_there(candidates.output, set(candidates.digests), len(candidates.entries))
 
 
 def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:

@@ -23,6 +23,7 @@ from lvdm.jobs.record import save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
+from lvdm.media.masks import fit_masks
 from lvdm.media.ownership import record_path, sheet_path
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -107,22 +108,22 @@ def run(
     if len(todo) < len(plan.videos):
         count = len(plan.videos)
         logger.warning("%d of %d videos are finished already and skipped", count - len(todo), count)
-    waiting = _waiting(todo, plan)
+    waiting = waiting_candidates(todo, plan)
     check_places([*todo, *(video for video in plan.videos if video.candidates in waiting)], plan.output)
-    yield from _select(waiting)
+    yield from select(waiting)
     if not todo:
         return
-    for weak in {video.request.settings.perturbed_guidance for video in todo} - {None}:
-        check_blocks(weak, plan.model.config.unet_config.params)
+    for perturbed in {video.request.settings.perturbed_guidance for video in todo} - {None}:
+        check_blocks(perturbed, plan.model.config.unet_config.params)
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = _Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
-    for batch in _batches(todo, batch_size):
+    work = Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
 
-def _batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
+def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
     """Runs of at most `batch_size` videos of one size under the same settings."""
     for _, same in itertools.groupby(videos, key=lambda video: video.request.settings):
         rest = list(same)
@@ -134,8 +135,8 @@ def _batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[P
 
 
 @dataclass(eq=False)
-class _Work:
-    """The pipeline of a plan, and how far it is."""
+class Work:
+    """The pipeline of a plan, and how far it is; `waiting` as `waiting_candidates` gives it for all that is made."""
 
     plan: Plan
     pipeline: DynamiCrafterPipeline
@@ -155,7 +156,7 @@ class _Work:
         self.done += len(videos)
         for video, event in zip(videos, finished, strict=True):
             yield event
-            yield from _select(self.waiting, video)
+            yield from select(self.waiting, video)
 
     def _heard(self, settings: GenerationSettings) -> StepCallback | None:
         """Who sees the latents; nobody where each frame is at a step of its own."""
@@ -180,7 +181,7 @@ class _Work:
                 self.pipeline, result, number, video.output, plan.playback_fps, plan.drop_last_frame, report
             )
             clip = result.video[number] if plan.output.contact_sheet else None
-            finished.append(_finish(video, record, result, report, clip))
+            finished.append(_finish(video, record, result, report, clip, requests[number]))
         return finished
 
     def _streamed(
@@ -209,10 +210,11 @@ class _Work:
             record = save_record(
                 self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files
             )
-        return [_finish(video, record, result, report, torch.cat(sheet_frames) if sheet_frames else None)]
+        frames = torch.cat(sheet_frames) if sheet_frames else None
+        return [_finish(video, record, result, report, frames, request)]
 
 
-def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
+def waiting_candidates(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
     """The candidates of which none is chosen yet, with the files that they wait for."""
     waiting: dict[Candidates, set[Path]] = {}
     for video in plan.videos if plan.skip_finished else ():
@@ -225,7 +227,7 @@ def _waiting(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[P
     return waiting
 
 
-def _select(waiting: dict[Candidates, set[Path]], finished: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
+def select(waiting: dict[Candidates, set[Path]], finished: PlannedVideo | None = None) -> Iterator[SelectedVideo]:
     """Choose among the candidates that wait for nothing, now that `made` is there."""
     if finished and finished.candidates:
         waiting[finished.candidates].discard(finished.output)
@@ -252,12 +254,19 @@ def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:
 
 
 def _finish(
-    video: PlannedVideo, record: Path, result: GenerationResult, report: QualityReport, sheet_of: Tensor | None
+    video: PlannedVideo,
+    record: Path,
+    result: GenerationResult,
+    report: QualityReport,
+    sheet_of: Tensor | None,
+    request: GenerationRequest,
 ) -> FinishedVideo:
-    """Write the contact sheet of `sheet_of`, if it is given."""
+    """Write the contact sheet of `sheet_of`, if it is given, with the mask of the request over its first frame."""
     sheet = None
     if sheet_of is not None:
-        sheet = sheet_path(record)
-        write_contact_sheet(sheet_of, sheet)
+        sheet, mask, size = sheet_path(record), None, video.request.size.inner
+        if request.keep_mask:
+            mask = fit_masks(request.keep_mask[:1], size.height, size.width, video.request.settings.fit)[0]
+        write_contact_sheet(sheet_of, sheet, mask=mask)
     candidates = video.candidates if video.candidates and video.candidates.best else None
     return FinishedVideo(video.output, record, sheet, sum(result.seconds.values()), report, candidates)

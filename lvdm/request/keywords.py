@@ -134,7 +134,7 @@ class SharedParameters(TypedDict, total=False):
     format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
     """mp4, webm, gif, webp, apng, or png for single frames."""
     playback_fps: float | None
-    """Speed of the file, not of the motion. [0 to 1000 frames per second]"""
+    """Speed of the file, not of the motion. [0.01 to 1000 frames per second]"""
     contact_sheet: bool | None
     """Also write all frames as one PNG."""
     device: str | None
@@ -173,3 +173,23 @@ class ExtensionKeywords(SharedSettings, SharedParameters, total=False):
 
     overlap: int | None
     """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
+
+
+class BatchKeywords(RequestKeywords, total=False):
+    """Parameters of the videos of a list, and how they are shared among devices."""
+
+    list_mode: Literal["animate", "interpolate", "loop", "text-to-video"] | None
+    """What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, what
+    their images say.
+    """
+    engine: Literal["lightning", "ray"] | None
+    """lightning: the devices of this machine, or what torchrun and SLURM started. ray: a Ray cluster."""
+    devices: int | None
+    """Devices that share the list, each with a process of its own; left out, every GPU there is, or one CPU. [1 to
+    4096]
+    """
+    batch_size: int | None
+    """Videos of one size and the same settings that a device makes at once; more than 1 changes rounding. [1 to 1000]
+    """
+    retry_failed: bool | None
+    """Make what failed in an earlier run again; without it, it is only reported."""

@@ -21,6 +21,7 @@ from lvdm.declaration.parameters import (
     SizeParameters,
 )
 from lvdm.declaration.run_parameters import (
+    BatchParameters,
     ExtendParameters,
     MachineParameters,
     MemoryParameters,
@@ -43,6 +44,7 @@ CLASSES: tuple[type, ...] = (
     OutputParameters,
     MachineParameters,
     MemoryParameters,
+    BatchParameters,
 )
 """Where parameters are declared, in the order that people read them."""
 

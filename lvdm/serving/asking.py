@@ -20,11 +20,11 @@ from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
+from lvdm.hosting.checks import ImageIntake, check_video
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
-from lvdm.media.images import load_image
 from lvdm.request.layers import all_parameters, check_mode, checked
-from lvdm.serving.models import ListedModel
-from lvdm.serving.settings import Limits
 
 IMAGES = ("image", "end_image", "keep_mask")
 UPLOADS = (*IMAGES, "keyframes", "video")
@@ -180,19 +180,14 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submi
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
     """Write the files into `folder` and read each once. Raises `ValueError` for what is no image or video of ours."""
-    pixels = 0
+    images = ImageIntake(limits)
     for upload in uploads:
         path = folder / upload.name
         path.write_bytes(upload.content)
         if upload.parameter == "video":
-            limits.check_video(path)
-            continue
-        image = load_image(path, limits.image_pixels)
-        pixels += image.width * image.height
-        if pixels > limits.image_pixels:
-            raise ValueError(
-                f"the images have more than {limits.image_pixels / 1e6:g} megapixels together; scale them down"
-            )
+            check_video(path, limits)
+        else:
+            images.read(path)
 
 
 def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:

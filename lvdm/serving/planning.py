@@ -11,6 +11,7 @@ from typing import Any
 
 from lvdm.declaration.parameter import known_name
 from lvdm.documents import one_line
+from lvdm.hosting.checks import check_plan
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
@@ -27,16 +28,16 @@ PATHS = (
 def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
     """The plan of a request whose files are in `folder`; what is made goes into a folder in it. Raises `ValueError`."""
     known_name(submission.model, settings.models, "model")  # a job may be older than the server
-    given = dict(settings.machine) | submission.parameters(folder) | settings.models[submission.model].values()
+    given = dict(settings.machine) | submission.parameters(folder) | settings.models[submission.model].values
     if submission.mode != "extend":
         plan = plan_videos(submission.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
-        settings.limits.check_plan(plan)
+        check_plan(plan, settings.limits)
         return plan
     video = given.pop("video", None)
     if video is None:
         raise ValueError("extend needs a video, and none was given")
     extension = plan_extension(video, **given)
-    settings.limits.check_extension(extension, settings.limits.check_video(video))
+    check_plan(extension, settings.limits)
     return extension
 
 

@@ -61,7 +61,7 @@ class Service:
 
     def check_room(self) -> None:
         """Raise `QueueFullError` if no further job may wait."""
-        self.store.check_room(self.settings.limits.queue)
+        self.store.check_room(self.settings.limits.max_queue)
 
     def add(self, fields: Fields) -> Job | DryRun:
         """A job for a request, or with `dry_run` what it would come to. Raises `ValueError`; then nothing is left."""
@@ -126,7 +126,7 @@ class Service:
         place = self.settings.jobs / job
         os.replace(folder, place)
         try:
-            taken = self.store.add(job, submission.as_json(), summary, warnings, self.settings.limits.queue)
+            taken = self.store.add(job, submission.as_json(), summary, warnings, self.settings.limits.max_queue)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise

@@ -19,7 +19,7 @@ from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.plan import Plan
 from lvdm.jobs.run import FinishedVideo, ProgressOf, SelectedVideo, run
 from lvdm.media.ownership import frames_at, record_path, sheet_path
-from lvdm.progress import Progress, ProgressCallback
+from lvdm.progress import Progress, ProgressCallback, share_of_video
 from lvdm.serving.asking import OUTPUT_FOLDER, Submission
 from lvdm.serving.metrics import Metrics
 from lvdm.serving.packing import pack_frames
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """How often jobs that have expired are looked for while nothing waits."""
-SHARES = {"encode": (0.0, 0.05), "sample": (0.05, 0.9), "decode": (0.9, 1.0)}
-"""Where each stage begins and ends in the progress of a video."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +173,8 @@ class Worker:
         return reported
 
     def _report(self, job: Job, progress: Progress, before: float, share: float) -> None:
-        begin, end = SHARES.get(progress.stage, (0.0, 1.0))
-        inside = begin + (end - begin) * progress.done / max(1, progress.total)
         last = self.live(job.id) or Live()
-        percent = min(99, max(last.percent, int(100 * (before + share * inside))))
+        percent = min(99, max(last.percent, int(100 * (before + share * share_of_video(progress)))))
         self._live = job.id, Live(progress.stage, progress.done, progress.total, percent)
         if progress.stage == "sample" and progress.done:
             self._metrics.steps.inc()

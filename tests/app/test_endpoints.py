@@ -175,7 +175,7 @@ def test_efforts_and_several_videos(client: Any, image: str) -> None:
 
 
 def test_a_mask_and_key_frames(client: Any, image: str, tmp_path: Path) -> None:
-    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    Image.linear_gradient("L").resize((32, 32)).save(tmp_path / "mask.png")
     kept = call(
         client, "loop", image=handle_file(image), prompt=PROMPT, keep_mask=handle_file(str(tmp_path / "mask.png"))
     )
@@ -215,12 +215,12 @@ def test_a_video_is_extended_and_two_are_compared(client: Any, image: str) -> No
     ("given", "said"),
     [
         ({"prompt": ""}, "the prompt is empty; say what should happen"),
-        ({"num_frames": "13"}, "num_frames 13 is more than this page makes (12)"),
+        ({"num_frames": "13"}, "num_frames (--num-frames) 13 is more than is made here; use at most 12"),
         ({"num_frames": "0"}, "num_frames 0 is not possible; use a whole number from 1 to"),
         ({"num_frames": "many"}, "num_frames 'many' is not possible"),
-        ({"num_inference_steps": "61"}, "num_inference_steps 61 is more than this page makes (60)"),
-        ({"num_videos_per_prompt": "4"}, "num_videos_per_prompt 4 is more than this page makes (3)"),
-        ({"height": "256"}, "height 256 is more than this page makes (128)"),
+        ({"num_inference_steps": "61"}, "61 is more than is made here; use at most 60"),
+        ({"num_videos_per_prompt": "4"}, "(--num-videos-per-prompt) 4 is more than is made here"),
+        ({"height": "256", "width": "128"}, "the video is 128x256, 0.03 megapixels, more than is made here"),
         ({"sampler": "dpm"}, "sampler 'dpm' is not known"),
         ({"motion": "0.5", "fps": "8"}, "fps and motion set the same thing"),
         ({"camera": "spin"}, "spin"),
@@ -303,6 +303,6 @@ def test_no_file_of_the_server_is_served(name: str, address: str, models: Path) 
 
 
 def test_a_file_that_is_too_large_is_turned_away(client: Any, tmp_path: Path) -> None:
-    large = upload_of(WHOLE + bytes(LIMITS.upload), "large.png", tmp_path)
+    large = upload_of(WHOLE + bytes(LIMITS.upload_bytes), "large.png", tmp_path)
     found = refused(client, "animate", image=large, prompt=PROMPT)
     assert re.search("413|exceed|too large|size", found), found

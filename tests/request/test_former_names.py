@@ -10,13 +10,13 @@ from PIL import Image
 
 from lvdm.data.prompts import PromptError, read_requests
 from lvdm.declaration.parameter import current_names
+from lvdm.hosting.library import read_library
 from lvdm.jobs.plan import plan_videos
 from lvdm.model_card import ModelCard
 from lvdm.request.digest import InputFile, file_facts, setting_facts
 from lvdm.request.layers import all_parameters, checked
 from lvdm.request.settings import GenerationSettings
 from lvdm.serving.asking import Fields, fields_of_form, understand
-from lvdm.serving.models import list_models
 
 FORMER = {
     "weak": ("perturbed_guidance", "stg:scale=1"),
@@ -91,7 +91,7 @@ def test_a_list_with_both_columns_is_refused_with_its_place(tmp_path: Path) -> N
 
 
 def test_a_request_over_http_may_have_them() -> None:
-    models = list_models(["tiny"])
+    models = read_library(["tiny"]).models
     asked, _ = understand(Fields({"prompt": "a ball", "mode": "animate", "weak": "stg"}, ()), models)
     assert asked.values["perturbed_guidance"] == "stg"
     form = fields_of_form([("weak", "stg"), ("prompt", "a ball")])

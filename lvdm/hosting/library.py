@@ -1,12 +1,11 @@
-"""What a visitor may name: models, and weight files of the server. By these names, never by a path."""
+"""What others may name: models, and weight files of this machine. By these names, never by a path."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from lvdm.declaration.parameter import known_name
 from lvdm.declaration.parameters import ModelParameters
@@ -14,19 +13,31 @@ from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.media.file_names import check_name
 from lvdm.model_card import ModelCard
-from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, card_for, checkpoint_folders, find_model, find_preset
+from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, ModelFiles, card_for, checkpoint_folders, find_model
 from lvdm.request.settings import check_capability
 
 MAX_FILES = 500
 
 
 @dataclass(frozen=True)
-class PageModel:
-    """A model by its name on the page, the parameters that name it, and its card."""
+class ListedModel:
+    """A model by the name that requests give; its files are the affair of this machine."""
 
     name: str
-    values: Mapping[str, Any]
+    files: ModelFiles
     card: ModelCard
+
+    @property
+    def values(self) -> dict[str, Path]:
+        """The parameters that name it."""
+        return {"config": self.files.config, "checkpoint": self.files.checkpoint}
+
+    @property
+    def label(self) -> str:
+        """Its name, with its size and what it does."""
+        does = {"i2v": "animates an image", "interpolation": "joins images", "t2v": "needs no image"}
+        able = ", ".join(does[capability] for capability in self.card.capabilities)
+        return f"{self.name}: {self.card.width} x {self.card.height}, {able}"
 
     def cannot(self, mode: str) -> str:
         """Why it cannot do `mode`; empty where it can."""
@@ -39,24 +50,17 @@ class PageModel:
             return str(error)
         return ""
 
-    @property
-    def label(self) -> str:
-        """Its name, with its size and what it does."""
-        does = {"i2v": "animates an image", "interpolation": "joins images", "t2v": "needs no image"}
-        able = ", ".join(does[capability] for capability in self.card.capabilities)
-        return f"{self.name}: {self.card.width} x {self.card.height}, {able}"
-
     def choose(self, machine: MachineParameters) -> ChosenModel:
         """The model with nothing added to it. Raises `ValueError`."""
-        return choose_model(ModelParameters(**self.values), machine)
+        return choose_model(ModelParameters(config=self.files.config, checkpoint=self.files.checkpoint), machine)
 
 
 @dataclass(frozen=True)
 class Library:
-    """models: by name. files: weight files by name, for LoRAs and what else is a file of the server."""
+    """models: by name, the usual one first. files: weight files by name, for LoRAs and what else is a file."""
 
-    models: Mapping[str, PageModel]
-    files: Mapping[str, Path]
+    models: Mapping[str, ListedModel]
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def file(self, name: str, parameter: str) -> Path:
         """The file of this name. Raises `ValueError`."""
@@ -74,33 +78,35 @@ class Library:
 
 
 def read_library(entries: Sequence[str] = (), folder: Path | None = None) -> Library:
-    """The models of NAME=PATH entries beside the released ones that are here, and the weight files in `folder`.
+    """The models of `entries`, and the weight files in `folder`.
 
-    PATH is what `find_model` takes. Raises `ValueError` for what is not there.
+    An entry is NAME=PATH, where PATH is what `find_model` takes, or the name of a released model. Without any, all
+    released ones whose files are here are listed, the embedded one first. Raises `ValueError` for a name that stands
+    twice, and for what is not here.
     """
-    found: dict[str, PageModel] = {}
-    for entry in entries:
+    found: dict[str, ListedModel] = {}
+    for entry in entries or _released() or (EMBEDDED,):
         name, equals, path = entry.partition("=")
         if not equals:
-            raise ValueError(f"--model {entry!r} should be NAME=PATH, such as mine=checkpoints/mine")
+            known_name(name, PRESETS, "model", "--model NAME=PATH: ")
         check_name(name, "the name of a model")
-        files = find_model(Path(path))
-        found[name] = PageModel(name, {"config": files.config, "checkpoint": files.checkpoint}, card_for(files))
-    for name in PRESETS:
-        if name not in found and _is_here(name):
-            found[name] = PageModel(name, {"preset": name}, card_for(find_preset(name)))
-    if not found:
-        find_preset(EMBEDDED)  # says where it should be
+        if name in found:
+            raise ValueError(f"--model gives {name} twice; give each model a name of its own")
+        files = find_model(Path(path) if equals and path not in PRESETS else path or name)
+        found[name] = ListedModel(name, ModelFiles(files.config.resolve(), files.checkpoint.resolve()), card_for(files))
     return Library(MappingProxyType(found), MappingProxyType(_weight_files(folder)))
 
 
+def _released() -> list[str]:
+    """The released models whose files are here; `loop` is the model of `interp` by another name."""
+    return [name for name in PRESETS if name != "loop" and _is_here(name)]
+
+
 def _is_here(preset: str) -> bool:
-    """Whether its files are; `loop` is the model of `interp` by another name."""
-    folders = [folder / PRESETS[preset].folder for folder in checkpoint_folders()]
-    if preset == "loop" or not any(folder.is_dir() for folder in folders):
+    if not any((folder / PRESETS[preset].folder).is_dir() for folder in checkpoint_folders()):
         return False
     try:
-        find_preset(preset)
+        find_model(preset)
     except ValueError:
         return False
     return True
