@@ -32,9 +32,11 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
         "callbacks.ImageLogger": "lvdm.fit.callbacks.ImageLogger",
         "pytorch_lightning.callbacks.ModelCheckpoint": "lvdm.fit.callbacks.ModelCheckpoint",
         "torch.nn.Identity": "lvdm.config.Nothing",
+        "lvdm.models.ddpm3d.LatentDepthDiffusion": "lvdm.models.depth_diffusion.LatentDepthDiffusion",
+        "lvdm.modules.encoders.midas.api.MiDaSInference": "lvdm.modules.encoders.depth.DepthEstimator",
     }
 )
-"""The original's dotted paths that are not ours by name. `torch.nn.Identity` is its way of saying 'no loss'."""
+"""The originals' dotted paths that are not ours by name. `torch.nn.Identity` is their way of saying 'no loss'."""
 
 
 class ConfigError(UserError):
@@ -128,7 +130,7 @@ def resolve_target(target: Any, where: str) -> type:
     if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
             f"{where}: {short_text(target)} is not allowed; a configuration may only name classes of lvdm, "
-            f"or {', '.join(TARGET_ALIASES)}"
+            f"or {', '.join(alias for alias in TARGET_ALIASES if not alias.startswith(ALLOWED_PACKAGE))}"
         )
     module_name, _, class_name = path.rpartition(".")
     try:

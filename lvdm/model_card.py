@@ -20,9 +20,9 @@ FsMeaning = Literal["stride", "fps", "none"]
 """stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more.
 none: the network reads no such number."""
 
-Capability = Literal["i2v", "interpolation", "t2v"]
+Capability = Literal["i2v", "interpolation", "t2v", "structure"]
 """i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice.
-t2v: text-to-video, a prompt is enough."""
+t2v: text-to-video, a prompt is enough. structure: a prompt and the depth of every frame."""
 
 MODES: Mapping[str, Capability] = types.MappingProxyType(
     {
@@ -31,6 +31,7 @@ MODES: Mapping[str, Capability] = types.MappingProxyType(
         "loop": "interpolation",
         "keyframes": "interpolation",
         "text-to-video": "t2v",
+        "structure": "structure",
     }
 )
 """What can be asked of a model, and the capability that it takes."""
@@ -238,7 +239,21 @@ VIDEOCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
 )
 """The cards of VideoCrafter's checkpoints, with the settings of its scripts."""
 
-CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER})
+MAKEYOURVIDEO = ModelCard(
+    name="myv",
+    height=256,
+    width=256,
+    fs_meaning="none",
+    fs_min=16,
+    fs_max=16,
+    fs_default=16,
+    capabilities=("structure",),
+    keeps_image=False,
+    notes=_WATERMARK,
+)
+"""The card of Make-Your-Video's checkpoint, with the settings of its script."""
+
+CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER, MAKEYOURVIDEO.name: MAKEYOURVIDEO})
 """The cards of all published checkpoints that can be used here."""
 
 
@@ -248,6 +263,8 @@ def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
     params = model.get("params") if isinstance(model, Mapping) else None
     if isinstance(params, Mapping) and params.get("conditioning_key") == "crossattn":
         return VIDEOCRAFTER[_videocrafter_name(params)]
+    if isinstance(params, Mapping) and "depth_stage_config" in params:
+        return MAKEYOURVIDEO
     size = params.get("image_size") if isinstance(params, Mapping) else None
     if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
         for name in _released_order(params, where):

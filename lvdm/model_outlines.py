@@ -50,6 +50,17 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
         ),
         **dict.fromkeys(
             (
+                "1ad591f6cf4365ecfd51bef37959e75810b5ce53ecf4993f53891f7f2bfc95dc",  # inference_makeyourvideo_256_v1.0.yaml
+            ),
+            ModelOutline(
+                64,
+                False,
+                UNetOutline(5, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, False),
+                AutoencoderOutline(8, (128, 256, 512, 512)),
+            ),
+        ),
+        **dict.fromkeys(
+            (
                 "d058ce0c4d1d715783bd8cec9af093298eb88d04a47b6fe68b4504ad5ce578a3",  # inference_t2v_1024_v1.0.yaml
                 "f0b5f0d9acfeeb753f7b96a914ffb8d2c1d4a3755dbb0cdc21533294dc948461",  # inference_t2v_512_v1.0.yaml
                 "996b9178fef10c5e9ec386df60d6d615ac48b39e5e9095ba2f2b553310c3fadf",  # inference_t2v_512_v2.0.yaml

@@ -42,7 +42,7 @@ Engine = Literal["lightning", "ray"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
-Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"]
+Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
 
 
 def one_of(choices: Any) -> str:

@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
-from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
+from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalResidual
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
 from lvdm.plugins.activation_offload import OFFLOADS, Fetch, Keep, Offload
 from lvdm.plugins.hooks import Hooks, Samples
@@ -181,14 +181,14 @@ def add_temporal_attention(layer: TemporalTransformer, h: Sequence[Piece], rows:
         scatter_rows(h, begin, x + rearrange(out, "(r w) t c -> t c r w", w=x.shape[3]))
 
 
-def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int, keep: Keep) -> None:
+def add_temporal_convolution(block: TemporalResidual, h: Sequence[Piece], rows: int, keep: Keep) -> None:
     """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before.
 
     What they make waits on the offload `keep`, in rows of pixels.
     """
-    stages = (block.conv1, block.conv2, block.conv3, block.conv4)
+    stages = block.stages
     if any(max(cast(nn.Conv3d, stage[-1]).kernel_size[1:]) > 1 for stage in stages):
-        rows = h[0].shape[2]  # those that see neighbouring pixels need all rows; no released model has them
+        rows = h[0].shape[2]  # those that see neighbouring pixels need all rows
     begins = range(0, h[0].shape[2], rows)
     affine = clip_normalization(stages[0][0], h)
     made: list[Fetch] = []

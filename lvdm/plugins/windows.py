@@ -91,7 +91,7 @@ def attend_windowed(
     inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta, windows: Windows
 ) -> Tensor:
     """`inner` within each window, blended; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
-    if inner is attend and q.device.type == "cpu" and not meta.order.causal:
+    if inner is attend and q.device.type == "cpu" and not meta.order.masks:
         out = attend_in_bands(q, k, v, meta.order, windows)
         if out is not None:
             return out

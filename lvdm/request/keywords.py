@@ -113,7 +113,7 @@ class SharedParameters(TypedDict, total=False):
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"] | None
+    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"] | None
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
