@@ -239,7 +239,7 @@ def outlines_source() -> str:
     for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), ROOT / "checkpoints/tiny/config.yaml"]):
         tree = load_yaml(path)
         outline = ModelOutline.of(model_component(tree, str(path)).params)
-        hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.name}')
+        hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.stem.removeprefix("inference_")}')
     parts = []
     for outline, keys in hashes.items():
         values = [
