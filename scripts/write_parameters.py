@@ -235,21 +235,22 @@ def outlines_source() -> str:
     from lvdm.model_files import config_hash
     from lvdm.model_outline import ModelOutline
 
-    entries: dict[str, str] = {}
+    hashes: dict[ModelOutline, list[str]] = {}
     for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), ROOT / "checkpoints/tiny/config.yaml"]):
         tree = load_yaml(path)
         outline = ModelOutline.of(model_component(tree, str(path)).params)
-        parts = [
+        hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.stem.removeprefix("inference_")}')
+    parts = []
+    for outline, keys in hashes.items():
+        values = [
             str(outline.size_multiple),
             str(outline.reads_images),
             *map(_call, (outline.unet, outline.autoencoder)),
         ]
-        body = "".join(f"        {part},\n" for part in parts)
-        name = path.relative_to(ROOT).as_posix()
-        entries.setdefault(config_hash(tree), f"ModelOutline(\n        # {name}\n{body}    ),\n")
-    table = "".join(f'    "{key}": {entry}' for key, entry in entries.items())
-    table = textwrap.indent(table, "    ")
-    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}    }}\n)\n"
+        lines = ["**dict.fromkeys(", "    (", *(f"        {key}" for key in keys), "    ),", "    ModelOutline("]
+        parts += [*lines, *(f"        {value}," for value in values), "    ),", "),"]
+    table = textwrap.indent("\n".join(parts), " " * 8)
+    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}\n    }}\n)\n"
 
 
 def _call(part: Any) -> str:

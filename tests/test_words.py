@@ -57,7 +57,7 @@ PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "show
 
 ALLOWED = {
     ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
-    ("lvdm/pipeline/extension.py", "seam"): "where new frames meet the old ones, in records that people have",
+    ("lvdm/pipeline/extension_request.py", "seam"): "where new frames meet the old ones, in records that people have",
     ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",
     (

@@ -21,7 +21,7 @@ from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
 from lvdm.batch.plan import BatchPlan, Bundle
-from lvdm.batch.worker import Reporter, Worker
+from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
 from lvdm.launched import launch
 
@@ -38,7 +38,7 @@ class BatchModule(pl.LightningModule):
     def __init__(self, plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter, threads: int) -> None:
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
-        self._worker: Worker | None = None
+        self._worker: BatchWorker | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""
@@ -67,7 +67,7 @@ class BatchModule(pl.LightningModule):
         bundles += [()] * (-len(bundles) % count)  # all take as many, so that all come to the end of the loop
         share = [number for bundle in bundles[self.global_rank :: count] for number in bundle]
         device = str(self.trainer.strategy.root_device)
-        self._worker = Worker(self._plan, self._reporter, device, share, self._threads)
+        self._worker = BatchWorker(self._plan, self._reporter, device, share, self._threads)
         return DataLoader(bundles, batch_size=1, collate_fn=_alone)  # type: ignore[arg-type]  # a list is a data set
 
     def transfer_batch_to_device(self, batch: Bundle, device: torch.device, dataloader_idx: int) -> Bundle:

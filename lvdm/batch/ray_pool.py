@@ -15,7 +15,7 @@ import torch
 from ray.data import ActorPoolStrategy
 
 from lvdm.batch.plan import BatchPlan, Bundle
-from lvdm.batch.worker import Estimate, Reporter, Worker, in_words
+from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class BundleMaker:
 
     def __init__(self, plan: BatchPlan, reporter: Reporter, threads: int) -> None:
         reporter.start()
-        self._worker = Worker(plan, reporter, threads=threads)
+        self._worker = BatchWorker(plan, reporter, threads=threads)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the bundle of a row; gives the items of it that failed."""

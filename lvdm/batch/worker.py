@@ -17,7 +17,7 @@ from lvdm.jobs.finished import is_finished
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan
-from lvdm.jobs.run import Work, batches, select, waiting_candidates
+from lvdm.jobs.run import PlanWork, batches, select, waiting_candidates
 from lvdm.media.atomic import check_writable
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.progress import ProgressCallback
@@ -44,7 +44,7 @@ class Reporter(Protocol):
         ...
 
 
-class Worker:
+class BatchWorker:
     """Makes items one after the other, with models that it loads when they are first needed.
 
     device   of its pipelines, where `--device` leaves it open; None: as planned
@@ -111,7 +111,7 @@ class Worker:
         waiting = waiting_candidates(todo, own)
         for event in select(waiting):
             self._reporter.show(event.lines())
-        work = Work(own, pipeline, waiting, 1, self._progress)
+        work = PlanWork(own, pipeline, waiting, 1, self._progress)
         for batch in batches(todo, self._plan.how.batch_size):
             for made in work.make(batch):
                 self._reporter.show(made.lines())

@@ -1,7 +1,7 @@
 """Pixels of procedural scenes, vectorised over clips, on any device.
 
 A sprite is looked up in two small textures, a signed distance to its outline and a tone, at coordinates that turn,
-grow and travel with it; a background is a formula, a noise texture or a picture of world coordinates. The camera moves
+grow and travel with it; a background is a formula, a noise texture or an image of world coordinates. The camera moves
 the world coordinates. Coordinates are in sides, from the centre of the frame, y down.
 """
 
@@ -209,7 +209,7 @@ def _sign(motion: str, positive: str, negative: str) -> float:
 
 
 def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the picture."""
+    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the image."""
     x = (torch.arange(config.width, device=device) + 0.5 - config.width / 2) / config.side
     y = (torch.arange(config.height, device=device) + 0.5 - config.height / 2) / config.side
     return x, y

@@ -52,7 +52,7 @@ TEXTURES = ("solid", "striped", "spotted", "marked")
 PATTERNS = ("plain", "gradient", "striped", "checkered", "noisy", "dotted")
 """Backgrounds of two colours."""
 IMAGES = ("collage", "cloudy")
-"""Backgrounds of many colours, cut from the pictures of `lvdm.data.procedural_images`."""
+"""Backgrounds of many colours, cut from the images of `lvdm.data.procedural_images`."""
 BACKGROUNDS = (*PATTERNS, *IMAGES)
 PHOTOGRAPH = "photograph"
 """A background cut from the photographs of `lvdm.data.picture_files`: drawn only where a configuration names it."""
@@ -74,7 +74,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 """Unit vectors of the eight directions in which a sprite moves, y down."""
 
 PANS: dict[str, tuple[float, float]] = {f"pan {name}": DIRECTIONS[name] for name in ("left", "right", "up", "down")}
-"""Unit vectors of the camera's own motion; the picture moves the other way."""
+"""Unit vectors of the camera's own motion; the image moves the other way."""
 
 CAMERA_MOTIONS = (*PANS, "zoom in", "zoom out")
 
@@ -111,7 +111,7 @@ class ProceduralConfig:
 
     A (shape, colour, background) triple belongs to the test split when its hash falls into the first `holdout` part of
     the hash range, whatever the seed: `split="train"` never shows a sprite of such a triple, `split="test"` shows no
-    other. The two cut their `IMAGES` backgrounds from different pictures.
+    other. The two cut their `IMAGES` backgrounds from different images.
 
     When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`. With
     `return_probability` a motion goes half-way and back: such clips end as they began, and can be looped. With
@@ -180,7 +180,7 @@ class ProceduralConfig:
 
     @property
     def images(self) -> range:
-        """Numbers of the pictures that the configured split may show."""
+        """Numbers of the images that the configured split may show."""
         first_held_out = NUM_IMAGES - NUM_HELD_OUT_IMAGES
         return range(
             first_held_out if self.split == "test" else 0, first_held_out if self.split == "train" else NUM_IMAGES
@@ -220,12 +220,12 @@ class Scene:
     radius: float  # fraction of the side
     angle: float  # radians, clockwise
     background_colors: tuple[Color, Color]
-    background_angle: float  # radians, of gradients, stripes and pictures
-    background_cell: float  # period of the pattern, fraction of the side; the part of a picture that a side shows
-    background_phase: tuple[float, float]  # offset of the pattern, in periods; centre of the view of a picture
+    background_angle: float  # radians, of gradients, stripes and images
+    background_cell: float  # period of the pattern, fraction of the side; the part of an image that a side shows
+    background_phase: tuple[float, float]  # offset of the pattern, in periods; centre of the view of an image
     background_image: int  # which of the NUM_IMAGES
-    background_contrast: float  # of a picture, around the first background colour
-    background_saturation: float  # of a picture
+    background_contrast: float  # of an image, around the first background colour
+    background_saturation: float  # of an image
     returns: bool = False  # half the way there, and back in the last frame
     glyph: str = ""  # the emoji that stands for the shape, if any; colour and texture are then its own
 
@@ -297,7 +297,7 @@ def _background_colors(sprite: Color, rng: random.Random) -> tuple[Color, Color]
     """Two colours that differ from each other a little and from the sprite a lot."""
     while True:  # most draws pass: a sprite colour excludes a small ball of the RGB cube
         base = tuple(rng.uniform(0.08, 0.95) for _ in range(3))
-        # Pull towards grey: muted backgrounds keep the sprite the most colourful thing of the picture.
+        # Pull towards grey: muted backgrounds keep the sprite the most colourful thing of the image.
         grey = sum(base) / 3
         first = tuple(grey + 0.7 * (channel - grey) for channel in base)
         shift = rng.choice((-1, 1)) * rng.uniform(0.18, 0.3)

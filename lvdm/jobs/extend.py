@@ -33,8 +33,6 @@ from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lvdm.jobs.run import Load, ProgressOf
     from lvdm.pipeline import DynamiCrafterPipeline
 
@@ -243,6 +241,7 @@ def run_extension(
     # what computes is imported here: plans and refusals need no torch
     import torch
     from PIL import Image
+    from torch import Tensor
 
     from lvdm.jobs.run import also_kept
     from lvdm.media.contact_sheet import write_contact_sheet

@@ -113,12 +113,12 @@ def run(
     yield from select(waiting)
     if not todo:
         return
-    for weak in {video.request.settings.perturbed_guidance for video in todo} - {None}:
-        check_blocks(weak, plan.model.config.unet_config.params)
+    for perturbed in {video.request.settings.perturbed_guidance for video in todo} - {None}:
+        check_blocks(perturbed, plan.model.config.unet_config.params)
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    work = PlanWork(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
@@ -135,7 +135,7 @@ def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[Pl
 
 
 @dataclass(eq=False)
-class Work:
+class PlanWork:
     """The pipeline of a plan, and how far it is; `waiting` as `waiting_candidates` gives it for all that is made."""
 
     plan: Plan

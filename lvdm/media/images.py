@@ -65,7 +65,7 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def load_layer(source: str | Path | Image.Image, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
     """An image upright, with its own transparency and in its own mode, and its name in messages. Raises `ImageError`.
 
-    Colours are as stored: this is for what is no picture, such as a mask.
+    Colours are as stored: this is for what is no image, such as a mask.
     """
     if isinstance(source, Image.Image):
         return _upright(source, "the given image", max_pixels), "the given image"

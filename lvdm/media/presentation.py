@@ -1,6 +1,6 @@
 """From the pixels that a file stores to what a player shows: upright, with square pixels, on white, as 8-bit RGB.
 
-Every reader of moving pictures ends here, whatever decodes for it, and still images share the rule for transparency.
+Every reader of moving images ends here, whatever decodes for it, and still images share the rule for transparency.
 """
 
 from __future__ import annotations

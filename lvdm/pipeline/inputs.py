@@ -71,7 +71,7 @@ def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: A
 def later_images(
     requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
 ) -> dict[int, Tensor]:
-    """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
+    """The images after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
     given = [request.later_images(settings) for request in requests]
     if any(list(some) != list(given[0]) for some in given):
         raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")

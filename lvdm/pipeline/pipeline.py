@@ -1,4 +1,4 @@
-"""Image and sentence in, or a sentence alone, and video out: load a model once, then generate as often as wanted."""
+"""Image and prompt in, or a prompt alone, and video out: load a model once, then generate as often as wanted."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class DynamiCrafterPipeline:
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
 
-        Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
+        Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with a hint.
         """
         if towers is not None:
             warn_of_former_name("towers", "encoders")
@@ -181,8 +181,8 @@ class DynamiCrafterPipeline:
         prompt            one for all images, or one for each; the same for `negative_prompt`, `end_image`, `keep_mask`
         keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
-        prompts_at        frames, and the sentence that has taken over there, for all images
-        keyframes         frames from 1, and the pictures that they show, for all images; `image` is frame 0
+        prompts_at        frames, and the prompt that has taken over there, for all images
+        keyframes         frames from 1, and the images that they show, for all images; `image` is frame 0
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`; with
@@ -290,7 +290,7 @@ class DynamiCrafterPipeline:
 
 @contextmanager
 def _memory_errors(device: torch.device, batch: ResolvedBatch) -> Iterator[None]:
-    """Turn a lack of memory inside the block into `OutOfMemoryError` with the way out."""
+    """Turn a lack of memory inside the block into `OutOfMemoryError` with a hint."""
     try:
         yield
     except torch.OutOfMemoryError as error:

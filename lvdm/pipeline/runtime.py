@@ -56,7 +56,7 @@ class Runtime(Residence):
     ) -> tuple[Conditioning, ...]:
         """What guidance needs, the full condition first: (cond,), (cond, uncond) or (cond, uncond, image only).
 
-        pictures: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
+        images: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
         of a model that reads no image, only their size is used.
         """
         images = images_by_frame[0]
@@ -138,7 +138,7 @@ class Runtime(Residence):
         conditions: Sequence[Conditioning],
         fs: int,
     ) -> list[Plugin]:
-        """The methods that need the pictures, at the size that the network runs at, or what `scale` came to.
+        """The methods that need the images, at the size that the network runs at, or what `scale` came to.
 
         conditions: those of the whole video, see `conditions`, in the place of which a method may use others.
         """

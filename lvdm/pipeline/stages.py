@@ -101,7 +101,7 @@ class ResolvedBatch:
 class EncodedBatch:
     """Stage 2: what the network is shown.
 
-    pictures    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
+    images    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere

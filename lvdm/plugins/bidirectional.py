@@ -1,8 +1,8 @@
-"""Between pictures with a model that animates one: there from the first, and back from the last with time reversed.
+"""Between images with a model that animates one: there from the first, and back from the last with time reversed.
 
 Two ways to join the two views of the same noisy video (both leave the network as it is, with its own guidance):
 
-trf    time reversal fusion (arXiv 2403.14611): each step takes both estimates and blends them, from the first picture's
+trf    time reversal fusion (arXiv 2403.14611): each step takes both estimates and blends them, from the first image's
        at frame 0 to the last one's at the last frame. `repeats` takes the first steps several times, with new noise
        between (the paper's noise re-injection).
 vibid  ViBiDSampler (arXiv 2410.05651, algorithm 1): each step is taken there, noised again, and taken back. Neither
@@ -14,7 +14,7 @@ Noise is added again so that latents at step s are those of step t, dynamic resc
 
 Under zero terminal SNR a is 0 at the first step, and what was done before it is lost: there one pass is taken, not two.
 
-More than two pictures cut the video into stretches, each of which is a clip of its own for the network.
+More than two images cut the video into stretches, each of which is a clip of its own for the network.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from lvdm.plugins.methods.between import Between, takes_steps_once
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One stretch of frames, `begin` to `end` (both part of it), as a clip that begins with one of its pictures.
+    """One stretch of frames, `begin` to `end` (both part of it), as a clip that begins with one of its images.
 
-    backwards   the picture is that of `end`, and the network sees the stretch in reversed time
+    backwards   the image is that of `end`, and the network sees the stretch in reversed time
     conditions  those of the clip, in the order of the conditions of the whole video
-    alone       nothing is seen from the other end: there is no picture
+    alone       nothing is seen from the other end: there is no image
     """
 
     begin: int
@@ -63,7 +63,7 @@ class Pass:
         return [output.flip(2) for output in outputs] if self.backwards else list(outputs)
 
     def weights(self) -> Tensor:
-        """Its share in the blend of both ways, (n, 1, 1): 1 at its own picture, falling to 0 at the other one."""
+        """Its share in the blend of both ways, (n, 1, 1): 1 at its own image, falling to 0 at the other one."""
         falling = torch.linspace(1, 1 if self.alone else 0, self.end - self.begin + 1)
         return (falling.flip(0) if self.backwards else falling)[:, None, None]
 
@@ -105,7 +105,7 @@ def _chosen(passes: Sequence[Pass], stretch: Pass, view: str) -> Tensor:
         frame = stretch.begin + i
         around = [other for other in passes if other.begin <= frame <= other.end]
         same = [other for other in around if other.backwards == backwards] or around
-        # of two stretches that meet at a picture, the one that begins with it in its own time
+        # of two stretches that meet at an image, the one that begins with it in its own time
         own = min(same, key=lambda other: abs(frame - (other.end if other.backwards else other.begin)))
         chosen[i] = own is stretch
     return chosen
@@ -114,9 +114,9 @@ def _chosen(passes: Sequence[Pass], stretch: Pass, view: str) -> Tensor:
 def make_passes(
     frames: Sequence[int], num_frames: int, conditions: Callable[[int, int, bool], Sequence[Conditioning]]
 ) -> list[Pass]:
-    """The stretches between the `frames` that have pictures, frame 0 among them: each there and back, the rest there.
+    """The stretches between the `frames` that have images, frame 0 among them: each there and back, the rest there.
 
-    conditions  (number of the picture, length of the clip, whether time is reversed) -> those of the clip
+    conditions  (number of the image, length of the clip, whether time is reversed) -> those of the clip
     """
     passes = []
     for number, (begin, end) in enumerate(pairwise(frames)):

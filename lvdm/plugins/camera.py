@@ -1,6 +1,6 @@
-"""Camera moves, and a held camera, from the still picture alone: FrameInit (ConsistI2V, arXiv 2402.04324, section 4.3).
+"""Camera moves, and a held camera, from the still image alone: FrameInit (ConsistI2V, arXiv 2402.04324, section 4.3).
 
-The picture is warped as the camera would see it from frame to frame. The low frequencies of the noise that sampling
+The image is warped as the camera would see it from frame to frame. The low frequencies of the noise that sampling
 begins with are taken from the noised latents of that video, so that the layout follows the camera; everything else is
 left to the network.
 """
@@ -27,7 +27,7 @@ View = tuple[float, float, float]
 
 
 def views(move: str, camera: Camera | CameraPath, num_frames: int) -> list[View]:
-    """What the camera sees in each frame; all of the picture in frame 0."""
+    """What the camera sees in each frame; all of the image in frame 0."""
     found = []
     for i in range(num_frames):
         way = i / max(num_frames - 1, 1)
@@ -55,7 +55,7 @@ def frames_of_camera(images: Tensor, seen: Sequence[View]) -> Iterator[Tensor]:
     """The frames of `seen_by_camera` one by one, (b, 3, 1, H, W) each."""
     yield images[:, :, None]
     for x, y, scale in seen[1:]:
-        # affine_grid counts from -1 to 1, twice the picture's side
+        # affine_grid counts from -1 to 1, twice the image's side
         matrix = images.new_tensor([[scale, 0.0, 2 * x], [0.0, scale, 2 * y]])
         grid = F.affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
         yield F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)[:, :, None]

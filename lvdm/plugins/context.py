@@ -71,7 +71,7 @@ class Finishing:
     """Of decoded videos, for `Method.finish`.
 
     images_by_frame  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
-    kept      (b, 1 or t, H, W) in [0, 1], 1 where the picture of frame 0 stays; None for nowhere
+    kept      (b, 1 or t, H, W) in [0, 1], 1 where the image of frame 0 stays; None for nowhere
     """
 
     settings: MethodSettings

@@ -1,6 +1,6 @@
 """Sampling that begins below the last time step, from noise with the right mean and spread (arXiv 2406.15735).
 
-Conditional image leakage: at the very last steps a model has nothing but the picture to go by, and copies it. Beginning
+Conditional image leakage: at the very last steps a model has nothing but the image to go by, and copies it. Beginning
 at M < T leaves these steps out and gives more motion. The latents at M are not quite noise: Analytic-Init draws them
 with the mean and variance that latents of real clips have there,
 
