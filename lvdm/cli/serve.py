@@ -38,6 +38,7 @@ Key = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16, unless a request says.")]
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Slower, with less memory, unless a request says.")]
+Attention = Annotated[str, typer.Option(help="auto, sdpa, xformers, plain, flash or sage, unless a request says.")]
 UploadMegabytes = Annotated[float, typer.Option(help="Of a request, with its images.", min=0.001)]
 ImageMegapixels = Annotated[float, typer.Option(help="Of the images of a request, together.", min=0.001)]
 Megapixels = Annotated[float, typer.Option(help="Of a frame of a video.", min=0.001)]
@@ -57,6 +58,7 @@ def serve(
     device: Device = "auto",
     dtype: Dtype = "auto",
     low_memory: LowMemory = False,
+    attention: Attention = "auto",
     max_upload_mb: UploadMegabytes = 32.0,
     max_image_megapixels: ImageMegapixels = 50.0,
     max_megapixels: Megapixels = 2.1,
@@ -81,7 +83,8 @@ def serve(
     from lvdm.serving.settings import KEY_VARIABLE, Limits, Settings
 
     choose_device(device)
-    machine: dict[str, Any] = checked({"device": device, "dtype": dtype, "low_memory": low_memory})
+    values = {"device": device, "dtype": dtype, "low_memory": low_memory, "attention": attention}
+    machine: dict[str, Any] = checked(values)
     limits = Limits(
         *(round(max_upload_mb * 1e6), round(max_image_megapixels * 1e6), round(max_megapixels * 1e6)),
         *(max_frames, max_steps, max_videos, max_queue),

@@ -22,7 +22,7 @@ from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
-from lvdm.media.video_reader import VideoReader
+from lvdm.media.video_backends import Backend, open_video
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
@@ -43,7 +43,7 @@ class ClipSpec:
 
     Frames are `start`, `start` + `stride`, ...: `frames` of them. `fps` is the rate of the file, None for what the file
     itself says. A `still` is the input image, or the first frame where there is none, repeated `frames` times. What is
-    compared frame by frame has the other clip as its `reference`.
+    compared frame by frame has the other clip as its `reference`. `reader` decodes the video.
     """
 
     id: str
@@ -57,6 +57,7 @@ class ClipSpec:
     last_image: Path | None = None
     still: bool = False
     reference: ClipSpec | None = None
+    reader: Backend = "pyav"
 
     @property
     def files(self) -> list[Path]:
@@ -102,7 +103,7 @@ class FileFacts:
 
 def load_clip(spec: ClipSpec, scaling: FrameScaling) -> LoadedClip:
     """The frames of `spec` at the size of `scaling`, with its images. Raises `ValueError` for what cannot be read."""
-    frames, rate = _read_frames(spec.video, spec.indices)  # (t, H, W, 3)
+    frames, rate = _read_frames(spec.video, spec.indices, spec.reader)  # (t, H, W, 3)
     rate = spec.fps or rate
     frames = resize_frames(frames, scaling)
     size = (frames.shape[1], frames.shape[2])
@@ -134,7 +135,7 @@ def inspect_file(path: Path) -> FileFacts:
         return FileFacts(len(_frame_files(path)), None)
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return FileFacts(len(_open_array(path)), None)
-    with VideoReader(path) as reader:
+    with open_video(path, conversion="accurate") as reader:
         _check_whole(path, reader.num_frames)
         return FileFacts(reader.num_frames, reader.fps)
 
@@ -176,13 +177,13 @@ def _read_image(path: Path, scaling: FrameScaling, size: tuple[int, int]) -> Ten
     return resize_frames(pixels, FrameScaling(how, *size, antialias=scaling.antialias))[0]
 
 
-def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | None]:
+def _read_frames(path: Path, indices: Sequence[int], backend: Backend) -> tuple[Tensor, float | None]:
     """Frames (t, H, W, 3) uint8 and the file's rate."""
     if path.is_dir():
         return _read_folder(path, indices), None
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _read_array(path, indices), None
-    with VideoReader(path) as reader:
+    with open_video(path, backend=backend, conversion="accurate") as reader:
         _check_whole(path, reader.num_frames)
         _check_length(path, reader.num_frames, indices)
         return reader.read(indices), reader.fps

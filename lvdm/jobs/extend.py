@@ -27,7 +27,7 @@ from lvdm.jobs.run import Load, ProgressOf, also_kept
 from lvdm.media.atomic import together, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
-from lvdm.media.video_reader import VideoReader
+from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
@@ -51,6 +51,7 @@ class ExtensionPlan:
     """One video to go on with.
 
     settings  of its segments
+    reader    what decodes the source
     threads   of a replay: sums are rounded in an order that depends on it; None: as it is
     """
 
@@ -62,6 +63,7 @@ class ExtensionPlan:
     model: ChosenModel
     output: Path
     written: OutputParameters
+    reader: Backend = "pyav"
     threads: int | None = None
 
 
@@ -125,6 +127,8 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("late_weights")
     )
+    reader = values.make(ExtendParameters).reader
+    check_reader(reader)
     if record is not None:
         record.check_files(source, values)
     settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
@@ -142,7 +146,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     check_output(output)
     check_video_replaceable(output, written.overwrite, written.contact_sheet)
     threads = None if record is None else record.threads
-    return ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, threads)
+    return ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader, threads)
 
 
 def _segments(
@@ -218,6 +222,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
         "loras": loras,
     }
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
+    values |= {name: runtime.get(name) for name in ("reader", "attention")}  # older ones were made with the defaults
     values["playback_fps"] = float(record["playback_fps"])
     threads = runtime["threads"]
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 4096:
@@ -243,7 +248,7 @@ def run_extension(
     A replay sets torch's number of threads, which all threads of the process share.
     """
     check_blocks(plan.settings.weak, plan.model.config.unet_config.params)
-    with VideoReader(plan.source) as reader:
+    with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
@@ -307,8 +312,10 @@ def _describe(
         "runtime": {
             "device": str(runtime.device),
             "dtype": runtime.precision.name,
+            "attention": runtime.attention,
             "low_memory": runtime.low_memory,
             "schedule": pipe.schedule,
+            "reader": plan.reader,
             "threads": torch.get_num_threads(),
         },
         "drift": [asdict(drift) for drift in drifts],

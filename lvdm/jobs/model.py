@@ -12,6 +12,7 @@ from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, Part, part_of
 from lvdm.config import load_model_config
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
+from lvdm.declaration.values import Attention
 from lvdm.model_card import ModelCard
 from lvdm.model_files import EMBEDDED, ModelFiles, ModelIdentity, card_for, find_model, find_preset, identify
 
@@ -59,9 +60,16 @@ class ChosenModel:
 
         return choose_precision(self.machine.dtype, self.device, self.machine.low_memory)
 
+    @cached_property
+    def attention(self) -> Attention:
+        """What computes its attention."""
+        from lvdm.modules.attention_backends import choose_attention
+
+        return choose_attention(self.machine.attention, self.device, self.precision.weights)
+
     def check(self) -> None:
-        """Raise `ValueError` for a configuration, a device or a precision that is not possible."""
-        _ = self.config, self.precision
+        """Raise `ValueError` for a configuration, a device, a precision or an attention that is not possible."""
+        _ = self.config, self.precision, self.attention
 
     @property
     def size_multiple(self) -> int:
@@ -72,7 +80,10 @@ class ChosenModel:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
-        return identify(self.files, self.added.towers, self.added.loras, self.added.schedule, self.precision.name)
+        from lvdm.modules.attention_backends import numbers_name
+
+        numbers = numbers_name(self.precision.name, self.attention)
+        return identify(self.files, self.added.towers, self.added.loras, self.added.schedule, numbers)
 
     def load(self) -> DynamiCrafterPipeline:
         """The pipeline. Raises `ValueError`."""
@@ -86,6 +97,7 @@ class ChosenModel:
             self.machine.low_memory,
             self.added.towers,
             self.added.schedule,
+            self.machine.attention,
         )
         for path, scale in self.added.loras:
             pipeline.load_lora(path, scale)

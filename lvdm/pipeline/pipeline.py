@@ -33,6 +33,7 @@ from lvdm.media.masks import MaskSource, to_masks
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
 from lvdm.models.lora_merging import LoraStack
+from lvdm.modules.attention_backends import choose_attention, numbers_name
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
 from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
@@ -86,6 +87,7 @@ class DynamiCrafterPipeline:
         low_memory: bool = False,
         towers: str | Path | None = None,
         schedule: str = "config",
+        attention: str = "auto",
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -96,6 +98,7 @@ class DynamiCrafterPipeline:
         towers      a checkpoint that supplies the text and image towers, for files without them
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
+        attention   what computes the network's attention, see `lvdm.modules.attention_backends`
 
         Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
         """
@@ -104,13 +107,15 @@ class DynamiCrafterPipeline:
         precision = choose_precision(dtype, chosen_device, low_memory)
         if chosen_device.type == "cpu" and precision.weights == torch.bfloat16 and not multiplies_bf16(chosen_device):
             logger.warning("this CPU has no instructions for bf16 and is many times slower in it; leave out --dtype")
+        chosen_attention = choose_attention(attention, chosen_device, precision.weights)
         files = find_model(source, checkpoint)
         card = card_for(files)
         weights_device = torch.device("cpu") if low_memory else chosen_device
         model = load_model(files, precision, towers, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
         supplied = None if towers is None else Path(towers)
-        return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule, supplied)
+        runtime = Runtime(model, chosen_device, precision, low_memory, chosen_attention)
+        return cls(runtime, card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
         """Add `scale` times a LoRA to the weights, beside those that were loaded before.
@@ -141,7 +146,8 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        return identify(self.files, self.towers, self.loras, self.schedule, self.runtime.precision.name)
+        numbers = numbers_name(self.runtime.precision.name, self.runtime.attention)
+        return identify(self.files, self.towers, self.loras, self.schedule, numbers)
 
     def __call__(
         self,

@@ -156,6 +156,10 @@ class RequestKeywords(GenerationKeywords, total=False):
     """auto, fp32, bf16 or fp16."""
     low_memory: bool | None
     """Slower, with less memory."""
+    attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
+    """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
+    `doctor` says which run here.
+    """
 
 
 class ExtensionKeywords(TypedDict, total=False):
@@ -203,6 +207,8 @@ class ExtensionKeywords(TypedDict, total=False):
     """The model's fs input, in the unit that the model reads. [1 to 1000]"""
     overlap: int | None
     """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
+    reader: Literal["pyav", "torchcodec", "decord", "imageio"] | None
+    """What decodes the video: pyav, torchcodec, decord or imageio; `doctor` says which run here."""
     num_inference_steps: int | None
     """Sampling steps. [1 to 1000]"""
     guidance_scale: float | None
@@ -265,6 +271,10 @@ class ExtensionKeywords(TypedDict, total=False):
     """auto, fp32, bf16 or fp16."""
     low_memory: bool | None
     """Slower, with less memory."""
+    attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
+    """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
+    `doctor` says which run here.
+    """
     decode_chunk_size: int | None
     """Frames decoded at once. [1 to 1024 frames]"""
     vae_tile: int | None
