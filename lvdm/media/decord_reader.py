@@ -21,8 +21,9 @@ _NO_LOST_FRAMES = 1e-9
 class DecordReader(ForeignReader):
     """Frames of one video file by their number, decoded by decord.
 
-    Refused are files in which it finds other frames: turned ones, whose shape it takes wrong; those with open groups of
-    pictures, where it seeks to a neighbour (both found with 3.4); and those without times.
+    Refused are files in which it finds other frames: those not shown as they are stored (turned, mirrored, oblong
+    pixels, transparent), those with open GOPs, where it seeks to a neighbour (both found with 3.4), and
+    those without times.
     """
 
     name = "decord"
@@ -45,10 +46,10 @@ class DecordReader(ForeignReader):
 
     def check(self, facts: VideoReader) -> None:
         """Raise `VideoError` for what decord reads wrong, see above."""
-        if facts.rotation % 360:
-            raise self.refused(f"it is stored turned by {facts.rotation} degrees")
+        if not facts.presentation.is_plain or facts.has_opacity:
+            raise self.refused(f"it does not show it as a player does ({str(facts.presentation) or 'transparent'})")
         if facts.has_open_groups or not facts.has_times:
-            raise self.refused("it has " + ("open groups of pictures" if facts.has_times else "no times of frames"))
+            raise self.refused("it has " + ("open GOPs" if facts.has_times else "no times of frames"))
 
     def decode(self, numbers: Sequence[int]) -> Iterable[np.ndarray]:
         """The frames with these numbers, uint8 (H, W, 3) each."""

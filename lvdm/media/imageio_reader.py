@@ -11,6 +11,7 @@ import numpy as np
 from imageio.core.v3_plugin_api import PluginV3
 
 from lvdm.media.frame_reader import ForeignReader
+from lvdm.media.presentation import upright_frame
 from lvdm.media.video_reader import VideoError, VideoReader
 
 
@@ -32,8 +33,10 @@ class ImageioReader(ForeignReader):
         self._known_whole = False
 
     def check(self, facts: VideoReader) -> None:
-        """Nothing is refused; frames are turned here."""
-        self._turns = round(facts.rotation / 90) % 4
+        """Raise `VideoError` for transparent files, which imageio lays on black; the rest is made upright here."""
+        if facts.has_opacity:
+            raise self.refused("it is transparent")
+        self._presentation = facts.presentation
 
     def decode(self, numbers: Sequence[int]) -> Iterator[np.ndarray]:
         """The frames with these numbers, uint8 (H, W, 3) each."""
@@ -47,7 +50,7 @@ class ImageioReader(ForeignReader):
                     break
                 self._position += 1
                 if self._position - 1 in wanted:
-                    yield np.ascontiguousarray(np.rot90(frame, self._turns))
+                    yield upright_frame(frame, self._presentation)
         except (av.FFmpegError, OSError, RuntimeError) as error:
             raise VideoError(f"{self.path}: damaged ({str(error).splitlines()[0]})") from error
         if not self._known_whole and self._position != self.num_frames:

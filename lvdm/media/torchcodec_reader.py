@@ -6,11 +6,15 @@ import functools
 import importlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from lvdm.media.containers import ContainerError, open_container
+import av
+
+from lvdm.media.containers import ContainerError, open_container, reason_of
+from lvdm.media.decoded_frames import has_opacity, presentation_of
 from lvdm.media.frame_reader import INSTEAD, BackendError, check_indices
 from lvdm.media.video_reader import VideoError, check_video_file
 
@@ -51,6 +55,7 @@ class TorchCodecReader:
         except (RuntimeError, IndexError) as error:
             raise VideoError(f"{self.path}: not a video that torchcodec reads ({_reason(error)})") from error
         self.height, self.width = ends.data.shape[1:3]
+        self.lost_frames = 0  # it refuses a file that ends early
         self.fps = _average_fps(self.num_frames, ends.pts_seconds.tolist(), self._decoder.metadata.average_fps)
 
     def __enter__(self) -> Self:
@@ -100,11 +105,26 @@ def load_torchcodec() -> Any:
 
 
 def check_container(path: Path, data: bytes | None) -> None:
-    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content."""
+    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content.
+
+    Also for what torchcodec does not show as a player does: it turns frames, and neither mirrors them, nor makes their
+    pixels square, nor lays them on white (torchcodec 0.17).
+    """
     try:
-        open_container(path, data).close()
-    except ContainerError as error:
-        raise VideoError(f"{path}: not a readable video ({error})") from error
+        with open_container(path, data) as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
+                raise VideoError(f"{path}: holds no video stream")
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise VideoError(f"{path}: no frame can be decoded, the file is damaged or incomplete")
+            presentation = replace(presentation_of(stream, frame, path), turns=0)
+            if not presentation.is_plain or has_opacity(stream, frame):
+                what = str(presentation) or "transparent"
+                raise VideoError(f"{path}: torchcodec does not show it as a player does ({what}); choose reader: pyav")
+    except (ContainerError, av.FFmpegError) as error:
+        reason = reason_of(error) if isinstance(error, av.FFmpegError) else error
+        raise VideoError(f"{path}: not a readable video ({reason})") from error
 
 
 def _average_fps(num_frames: int, times: list[float], claimed: float | None) -> float:

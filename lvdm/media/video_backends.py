@@ -50,7 +50,7 @@ READERS: Mapping[Backend, ReaderBackend] = MappingProxyType(
         "decord": ReaderBackend(
             lambda path, data, _: DecordReader(path, data),
             load_decord,
-            "for training; no turned videos, open groups of pictures, files without times",
+            "for training; no turned videos, open GOPs, files without times",
         ),
         "imageio": ReaderBackend(
             lambda path, data, _: ImageioReader(path, data),

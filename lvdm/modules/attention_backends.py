@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from lvdm.declaration.values import Attention
 from lvdm.device import DTYPES, trains_attention_in_float32
 from lvdm.errors import UserError
+from lvdm.precision import AUTO_ATTENTION
 from lvdm.suggestions import suggest
 
 MAX_ATTENTION_BATCH = 65535
@@ -80,7 +81,6 @@ class AttentionBackend:
     kernel   what computes it
     package  what is to be installed, and how; "" for torch's own
     dtypes   the precisions that it computes in; None for all
-    exact    whether its results are those of `plain` up to rounding: otherwise it counts among what a video is made of
     trains   whether it has a backward pass
     notes    what it is good at, in a line
     """
@@ -89,7 +89,6 @@ class AttentionBackend:
     notes: str
     package: str = ""
     dtypes: tuple[torch.dtype, ...] | None = None
-    exact: bool = True
     trains: bool = True
 
 
@@ -110,7 +109,6 @@ BACKENDS: Mapping[Attention, AttentionBackend] = MappingProxyType(
             "products in 8 bits: other numbers, on CUDA alone, not for training",
             "pip install sageattention",
             HALVES,
-            exact=False,
             trains=False,
         ),
     }
@@ -125,7 +123,7 @@ def choose_attention(name: str, device: torch.device, dtype: torch.dtype, *, tra
     for a name that is none.
     """
     if name == "auto":
-        return "sdpa"
+        return AUTO_ATTENTION
     known = next((known for known in BACKENDS if known == name), None)
     if known is None:
         raise ValueError(f"attention {name!r} is not known; {suggest(name, ('auto', *BACKENDS))}")
@@ -133,11 +131,6 @@ def choose_attention(name: str, device: torch.device, dtype: torch.dtype, *, tra
     if reason:
         raise AttentionError(f"attention {known} cannot be used: {reason}; choose auto")
     return known
-
-
-def numbers_name(dtype: str, name: Attention) -> str:
-    """What decides on the last digits of a video, in a word: the precision, and a backend that is not exact."""
-    return dtype if BACKENDS[name].exact else f"{dtype} {name}"
 
 
 def why_not(name: Attention, device: torch.device, dtype: torch.dtype, *, training: bool = False) -> str:

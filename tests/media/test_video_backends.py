@@ -45,9 +45,9 @@ FILES: dict[str, tuple[str, dict[str, str], list[int] | None, tuple[int, int]]] 
 
 NOT_READ = {
     ("torchcodec", "open_gop.mkv"): "not a video that torchcodec reads",
-    ("decord", "open_gop.mkv"): "open groups of pictures; choose reader: pyav",
+    ("decord", "open_gop.mkv"): "open GOPs; choose reader: pyav",
     ("decord", "hidden_packets.webm"): "no times of frames; choose reader: pyav",
-    ("decord", "turned.mp4"): "stored turned by 90 degrees; choose reader: pyav",
+    ("decord", "turned.mp4"): "does not show it as a player does .turned by 90 degrees.; choose reader: pyav",
 }
 """An error, never another frame: torchcodec 0.17 does not find the last frame behind an open group of pictures, decord
 3.4 shows others there, and takes turned frames for frames of six channels."""
