@@ -33,6 +33,8 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
         "pytorch_lightning.callbacks.ModelCheckpoint": "lvdm.fit.callbacks.ModelCheckpoint",
         "torch.nn.Identity": "lvdm.config.Nothing",
         "lvdm.models.ddpm3d.LatentDepthDiffusion": "lvdm.models.depth_diffusion.LatentDepthDiffusion",
+        "lvdm.models.ddpm3d.VIPLatentDiffusion": "lvdm.models.ddpm3d.LatentVisualDiffusion",
+        "lvdm.models.autoencoder.AutoencoderKL_Dualref": "lvdm.models.autoencoder.DualReferenceAutoencoder",
         "lvdm.modules.encoders.midas.api.MiDaSInference": "lvdm.modules.encoders.depth.DepthEstimator",
     }
 )

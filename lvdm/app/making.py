@@ -29,6 +29,7 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift
 
 IMAGES = ("image", "end_image", "keep_mask")
+VIDEOS = ("video", "depth", "driving_video")
 PLAYED = (".mp4", ".webm")
 """What browsers show as a video."""
 MAX_CONVERTED = 128
@@ -100,8 +101,9 @@ class Maker:
             values["keyframes"] = [
                 (frame, self.receive_image(path, folder / f"keyframe_{frame}.png")) for frame, path in frames
             ]
-        if "video" in values:
-            values["video"] = self._receive_video(values["video"], folder)
+        for name in VIDEOS:
+            if name in values:
+                values[name] = self._receive_video(values[name], folder / f"given_{name}")
         return values
 
     def receive_image(self, upload: Path, to: Path) -> Path:
@@ -110,7 +112,7 @@ class Maker:
             load_image(upload, self.limits.pixels).save(to)
         return to
 
-    def _receive_video(self, upload: Path, folder: Path) -> Path:
+    def _receive_video(self, upload: Path, to: Path) -> Path:
         with _own_words(upload):
             with VideoReader(upload) as reader:
                 if reader.num_frames > self.limits.frames:
@@ -118,7 +120,7 @@ class Maker:
                         f"{upload}: {reader.num_frames} frames are more than this page takes ({self.limits.frames}); "
                         "cut it, or use the command line"
                     )
-            to = folder / f"given{upload.suffix.lower()}"
+            to = to.with_suffix(upload.suffix.lower())
             shutil.copyfile(upload, to)
         return to
 

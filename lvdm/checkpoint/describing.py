@@ -130,6 +130,8 @@ def _candidates(checkpoint: CheckpointFile, family: Family) -> tuple[str, ...]:
         return () if name is None else (name,)
     if family == "makeyourvideo" and checkpoint.shape(FIRST_LAYER)[0] == RELEASED_CHANNELS:
         return ("myv",)
+    if family == "tooncrafter" and checkpoint.shape(FIRST_LAYER)[0] == RELEASED_CHANNELS:
+        return ("toon",)
     if family != "dynamicrafter":
         return ()
     if any(key.endswith(ALPHA) for key in checkpoint):
@@ -205,7 +207,7 @@ def _parameterization(checkpoint: CheckpointFile, config: str | Path | None, can
         return str(params.get("parameterization", "eps"))
     if "sqrt_recip_alphas_cumprod" in checkpoint:
         return "eps" if bool(checkpoint["sqrt_recip_alphas_cumprod"].any()) else "v"
-    found = {"v" if name in V_MODELS else "eps" for name in candidates}
+    found = {"v" if name in (*V_MODELS, "toon") else "eps" for name in candidates}
     return found.pop() if len(found) == 1 else None
 
 

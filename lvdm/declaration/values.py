@@ -35,7 +35,7 @@ LongVideo = Literal["plain", "freenoise", "freelong", "ring", "fifo"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
-Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
+Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
 
 
 def _path(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Images and masks of many requests: each file is decoded once, and only so many are held."""
+"""Images, masks and depth of many requests: each file is decoded once, and only so many are held."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from lvdm.content_hash import stamp
+from lvdm.media.depth import read_depth, read_driving_video
 from lvdm.media.images import load_image
 from lvdm.media.masks import to_masks
 
@@ -24,6 +26,7 @@ class ImageStore:
         self._lock = threading.Lock()
         self._images: OrderedDict[tuple[str, str], Image.Image] = OrderedDict()
         self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
+        self._frames: tuple[tuple[str, str, str], np.ndarray] | None = None
 
     def image(self, path: Path) -> Image.Image:
         """The image, upright RGB. Raises `ImageError`."""
@@ -48,6 +51,17 @@ class ImageStore:
     def mask(self, path: Path) -> Image.Image:
         """The mask, 8-bit grey. Raises `ImageError`."""
         return to_masks(self.image(path))[0]
+
+    def frames(self, path: Path, kind: str, num_frames: int, stride: int) -> np.ndarray:
+        """The frames of a depth or a driving_video, see `lvdm.media.depth`; those of the last file are held."""
+        key = *self._key(path), f"{kind} {num_frames} {stride}"
+        with self._lock:
+            if self._frames is not None and self._frames[0] == key:
+                return self._frames[1]
+        frames = (read_depth if kind == "depth" else read_driving_video)(path, num_frames, stride)
+        with self._lock:
+            self._frames = key, frames
+        return frames
 
     def _key(self, path: Path) -> tuple[str, str]:
         try:

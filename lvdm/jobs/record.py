@@ -15,8 +15,9 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.parameter import current_names
 from lvdm.documents import read_json, short_text
 from lvdm.media.atomic import Together, together, write_json
+from lvdm.media.depth import write_depth
 from lvdm.media.geometry import PaddedSize
-from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
+from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, depth_path, record_path
 from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lvdm.pipeline.results import GenerationRequest, GenerationResult
     from lvdm.quality.report import QualityReport
 
+INPUT_FILES = ("image", "end_image", "keep_mask", "depth", "driving_video", "depth_model")
+"""Parameters that are one file of a request's own."""
+OF_STRUCTURE = INPUT_FILES[3:]
 MAX_INDEX = 1_000_000_000
 """Videos of a list are counted; more is taken for a mistake."""
 
@@ -65,7 +69,7 @@ class Record:
         for name in ("mode", "num_videos_per_prompt"):
             del settings[name]
         found = {name: value for name, value in {**settings, **self.parameters}.items() if value is not None}
-        for name in ("image", "end_image", "keep_mask"):
+        for name in INPUT_FILES:
             if name in found:
                 found[name] = self._located(found[name])
         found["keyframes"] = tuple((frame, self._located(path)) for frame, path in found.get("keyframes", ()))
@@ -112,6 +116,9 @@ def save_record(
     record["output"]["bytes"] = written.bytes
     if quality is not None:
         record["quality"] = quality.as_dict()
+    depth = result.depth[number] if result.depth else None
+    if depth is not None:
+        write_depth(depth_path(beside), depth.numpy(), files)
     write_json(beside, record, files)
     return beside
 
@@ -227,6 +234,7 @@ def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> d
         "end_image_sha256": hashes.get("end_image"),
         "keep_mask": _absolute(request.keep_mask_path),
         "keep_mask_sha256": hashes.get("keep_mask"),
+        **_describe_structure(request, hashes),
         **{f"{name}_sha256": hashes.get(name) for name in method_files()},
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
@@ -238,6 +246,15 @@ def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> d
         ],
         "seed": request.seed,
         "index": request.index,
+    }
+
+
+def _describe_structure(request: GenerationRequest, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """The files of a request that follows depth, and those alone: other records stay as they were."""
+    paths = {name: getattr(request, f"{name}_path") for name in OF_STRUCTURE}
+    named = {name: path for name, path in paths.items() if path is not None}
+    return {name: _absolute(path) for name, path in named.items()} | {
+        f"{name}_sha256": hashes.get(name) for name in named
     }
 
 
@@ -263,12 +280,12 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     if settings.mode == "keyframes" and not given.get("keyframes"):
         raise ValueError("its key frames came from memory, not from files")
-    if given["image"] is None and settings.mode != "text-to-video":
+    if settings.mode == "structure" and not (given.get("depth") or given.get("driving_video")):
+        raise ValueError("its depth came from memory, not from a file")
+    if given["image"] is None and settings.mode not in ("text-to-video", "structure"):
         raise ValueError("its image came from memory, not from a file")
     keyframes, loras = given.get("keyframes", ()), model.get("loras", ())
-    values = {
-        name: given.get(name) for name in ("image", "end_image", "keep_mask", "prompt", "negative_prompt", "seed")
-    }
+    values = {name: given.get(name) for name in (*INPUT_FILES, "prompt", "negative_prompt", "seed")}
     values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
     values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
     values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
@@ -298,7 +315,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
 def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
     """All files that the record names with a hash."""
     given, model = record["input"], record["model"]
-    places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
+    places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in INPUT_FILES}
     places |= {name: (getattr(settings, name), given.get(f"{name}_sha256")) for name in method_files()}
     for name in ("config", "checkpoint", "towers"):
         places[name] = model.get(name), model.get(f"{name}_sha256")

@@ -21,6 +21,9 @@ INPUTS = {
     "end_image": "end image",
     "keyframes": "image of frame {frame}",
     "keep_mask": "mask",
+    "depth": "depth",
+    "driving_video": "driving video",
+    "depth_model": "depth estimator",
     "start_statistics": "statistics",
 }
 """Files without which the video cannot be made again, as messages call them. Other weights make another video."""

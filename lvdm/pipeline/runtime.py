@@ -20,7 +20,7 @@ from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.models.training_inputs import LeftOut
 from lvdm.pipeline.residence import Residence
-from lvdm.pipeline.results import GenerationRequest, in_chunks
+from lvdm.pipeline.results import GenerationRequest, in_chunks, stacked_depth
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.choosing import choose_shelf
 from lvdm.plugins.context import MethodContext
@@ -302,6 +302,8 @@ class Runtime(Residence):
         fs: int,
     ) -> Tensor:
         images, last = images_by_frame[0], settings.num_frames - 1
+        if settings.mode == "structure":
+            return stacked_depth(requests).to(self.device)
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)

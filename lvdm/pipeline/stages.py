@@ -41,6 +41,7 @@ from lvdm.pipeline.results import (
 )
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
+from lvdm.pipeline.structure import with_depth_maps
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
@@ -104,6 +105,7 @@ class EncodedBatch:
     pictures    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
+    requests    as they were, with the depth that the network reads
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere
     readings    how much of each prompt the text encoder reads
     """
@@ -111,6 +113,7 @@ class EncodedBatch:
     images_by_frame: Mapping[int, Tensor]
     padded: Mapping[int, Tensor]
     conditions: tuple[Conditioning, ...]
+    requests: tuple[GenerationRequest, ...]
     kept: Tensor | None
     readings: Mapping[str, PromptReading]
 
@@ -177,10 +180,11 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     padded = {frame: size.pad(image) for frame, image in images_by_frame.items()}
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
+        requests = with_depth_maps(runtime, requests, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
-    return EncodedBatch(images_by_frame, padded, conditions, kept, readings)
+    return EncodedBatch(images_by_frame, padded, conditions, requests, kept, readings)
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
@@ -202,7 +206,9 @@ def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptRead
 def make_methods(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, smaller: Tensor | None) -> list[Plugin]:
     """Stage 3: the methods that the settings ask for. smaller: (b, 3, t, h, w), the video that a larger one goes on."""
     with batch.watch.stage("encode"):
-        methods = runtime.plugins(batch.requests, batch.clip, encoded.padded, batch.scale, encoded.conditions, batch.fs)
+        methods = runtime.plugins(
+            encoded.requests, batch.clip, encoded.padded, batch.scale, encoded.conditions, batch.fs
+        )
         if batch.cascade is not None and smaller is not None:
             inside = batch.size.inner
             larger = enlarge(smaller[:, :, : batch.clip.num_frames], (inside.height, inside.width))
@@ -265,6 +271,7 @@ def describe(
         scale="off" if batch.scale is None else batch.scale.text,
         seconds=batch.watch.seconds,
         peak_memory=peak_memory(runtime.device),
+        depth=tuple(request.depth_maps for request in encoded.requests),
         readings=encoded.readings,
         first_frame_psnr=tuple(
             None if request.image is None else psnr(frame, image) for request, frame, image in likeness

@@ -13,12 +13,16 @@ from typing import Literal, TypedDict
 class GenerationKeywords(TypedDict, total=False):
     """Settings of a generation by a loaded model."""
 
+    depth_range: Literal["clip", "frame"] | None
+    """Stretch depth over its range in the whole clip, or in each frame as the original does, which flickers."""
+    depth_stride: int | None
+    """Frame interval: every how many frames of --depth or --driving-video one is taken. [1 to 1000 frames]"""
     height: int | None
     """Height; left out, it follows the image. [16 to 8192 pixels]"""
     width: int | None
     """Width; left out, it follows the image. [16 to 8192 pixels]"""
     fit: Literal["crop", "pad", "stretch"] | None
-    """An image of another shape: crop, pad or stretch."""
+    """An image or depth of another shape: crop, pad or stretch."""
     num_frames: int | None
     """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
     long_video: Literal["plain", "freenoise", "freelong", "ring", "fifo"] | None
@@ -112,6 +116,12 @@ class RequestKeywords(GenerationKeywords, total=False):
     """
     keep_mask: str | Path | None
     """An image as large as the first one: where it is white, nothing changes."""
+    depth: str | Path | None
+    """The depth of every frame, near is large: a video, a folder of images, or an NPZ with an array `depth`."""
+    driving_video: str | Path | None
+    """A video whose depth is estimated, in the place of --depth."""
+    depth_model: str | Path | None
+    """Weights of a depth estimator (MiDaS, DPT-Hybrid), for checkpoints without one."""
     prompts: str | Path | None
     """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table.
     Finished ones are skipped.
@@ -124,7 +134,10 @@ class RequestKeywords(GenerationKeywords, total=False):
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"] | None
+    preset: (
+        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
+        | None
+    )
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
@@ -173,7 +186,10 @@ class ExtensionKeywords(TypedDict, total=False):
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"] | None
+    preset: (
+        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
+        | None
+    )
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
@@ -190,7 +206,7 @@ class ExtensionKeywords(TypedDict, total=False):
     width: int | None
     """Width; left out, it follows the image. [16 to 8192 pixels]"""
     fit: Literal["crop", "pad", "stretch"] | None
-    """An image of another shape: crop, pad or stretch."""
+    """An image or depth of another shape: crop, pad or stretch."""
     num_frames: int | None
     """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
     motion: float | None

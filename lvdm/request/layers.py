@@ -18,6 +18,7 @@ from lvdm.declaration.parameters import (
     SamplingParameters,
     SeedParameters,
     SizeParameters,
+    StructureParameters,
 )
 from lvdm.declaration.run_parameters import (
     ExtendParameters,
@@ -32,6 +33,7 @@ Layer = Literal["preset", "record", "row", "typed"]
 
 CLASSES: tuple[type, ...] = (
     InputParameters,
+    StructureParameters,
     RunParameters,
     ModelParameters,
     SizeParameters,

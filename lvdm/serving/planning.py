@@ -18,7 +18,7 @@ from lvdm.serving.asking import Asked
 from lvdm.serving.settings import Settings
 
 PATHS = (
-    *("video", "image", "end_image", "keep_mask", "start_statistics"),
+    *("video", "image", "end_image", "keep_mask", "start_statistics", "depth", "driving_video", "depth_model"),
     *("config", "checkpoint", "towers", "late_weights", "file"),
 )
 """Keys of a record whose values are names of files."""

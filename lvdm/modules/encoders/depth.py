@@ -106,7 +106,7 @@ class ResidualUnit(nn.Module):
         return x + self.conv2(F.relu(self.conv1(F.relu(x))))
 
 
-class Fusion(nn.Module):
+class FeatureFusion(nn.Module):
     """A finer map added to the coarser ones, at twice the size. The coarsest one has none to be added to."""
 
     def __init__(self, channels: int) -> None:
@@ -134,7 +134,7 @@ def _twice(x: Tensor) -> Tensor:
 
 
 class Scratch(nn.Module):
-    """Fusion from coarse to fine, and the head."""
+    """FeatureFusion from coarse to fine, and the head."""
 
     def __init__(self, config: DPTConfig) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class Scratch(nn.Module):
         for number, width in enumerate(widths, 1):
             self.add_module(f"layer{number}_rn", nn.Conv2d(width, features, 3, padding=1, bias=False))
         for number in range(1, 5):
-            self.add_module(f"refinenet{number}", Fusion(features))
+            self.add_module(f"refinenet{number}", FeatureFusion(features))
         self.output_conv = nn.Sequential(
             nn.Conv2d(features, features // 2, 3, padding=1),
             Twice(),
