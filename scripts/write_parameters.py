@@ -94,7 +94,7 @@ def _field(declared: Declared) -> Iterator[str]:
     if len(line) <= WIDTH:
         yield line
     else:
-        yield from (f"    {declared.name}: (", f"        {kind}", "        | None", "    )")
+        yield from (f"    {declared.name}: (", f"        {kind} | None", "    )")
     help_text = declared.parameter.help
     values = _values(declared) if declared.kind in (int, float) else ""
     text = f"{help_text} [{values}]" if values else help_text

@@ -22,6 +22,7 @@ from lvdm.documents import short_text
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
+from lvdm.pipeline.clip_decoding import check_decoding
 from lvdm.pipeline.inputs import (
     check_finite,
     check_requests,
@@ -146,6 +147,7 @@ def resolve(
     streamed = settings.long_video == "fifo" and settings.num_frames > model.trained_frames
     check_requests(requests, settings, card, streamed, callbacks.frames is not None)
     check_blocks(settings.weak, model.unet)
+    check_decoding(model.first_stage_model, settings)
     if streamed and callbacks.on_step is not None:
         raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
     size = common_size(requests, settings, card, model.size_multiple)
@@ -237,7 +239,9 @@ def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sample
     settings, size, consumer = batch.settings, batch.size, batch.callbacks.frames
     with batch.watch.stage("decode"):
         finite = check_finite(sampled.parts, runtime.precision)
-        frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress)
+        later = encoded.padded.get(settings.num_frames - 1)
+        ends = None if later is None else torch.stack([encoded.padded[0], later], dim=2)
+        frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress, ends)
         kept = None if encoded.kept is None else size.crop(encoded.kept)
         finished = finish_parts(settings, map(size.crop, frames), encoded.images_by_frame, kept)
         first = next(finished)

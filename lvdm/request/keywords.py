@@ -135,8 +135,7 @@ class RequestKeywords(GenerationKeywords, total=False):
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
     preset: (
-        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
-        | None
+        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"] | None
     )
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
@@ -187,8 +186,7 @@ class ExtensionKeywords(TypedDict, total=False):
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
     preset: (
-        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
-        | None
+        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"] | None
     )
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from einops import rearrange
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from lvdm.modules.networks.ae_modules import (
     AttnBlock,
     AutoencoderNetworkConfig,
+    DownLevel,
     Encoder,
     ResnetBlock,
     Upsample,
@@ -24,8 +26,8 @@ from lvdm.modules.networks.ae_modules import (
 
 HEADS, HEAD_CHANNELS = 8, 64
 """Of the attention to references; the released code fixes them."""
-ATTENTIVE_LEVELS = (2, 3)
-"""Levels that attend to the references; the others add them to the first and the last frame."""
+ATTENTIVE_LEVELS = 2
+"""So many coarse levels attend to the references; the others add them to the first and the last frame."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def encode_references(encoder: Encoder, images: Tensor) -> References:
 
     h = encoder.conv_in(rearrange(images, "b c n h w -> (b n) c h w"))
     first, levels = paired(h), []
-    for level in encoder.down:
+    for level in (cast(DownLevel, down) for down in encoder.down):
         h = level.blocks(h)
         levels.append(paired(h))
         h = level.downsample(h)
@@ -198,10 +200,12 @@ class DualReferenceDecoder(nn.Module):
         self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
         self.mid = VideoMiddle(config)
         self.up = nn.ModuleList(VideoUpLevel(config, level) for level in range(len(widths)))
-        self.attn_refinement = nn.ModuleList(
-            ReferenceAttention(width, groups) if level in ATTENTIVE_LEVELS else Combiner(width)
-            for level, width in enumerate((*widths, widths[0]))
-        )
+        attentive = len(widths) - ATTENTIVE_LEVELS
+        refinement: list[nn.Module] = [
+            Combiner(width) if level < attentive else ReferenceAttention(width, groups)
+            for level, width in enumerate(widths)
+        ]
+        self.attn_refinement = nn.ModuleList([*refinement, Combiner(widths[0])])
         self.norm_out = config.norm(widths[0])
         self.conv_out = VideoConv(widths[0], config.out_ch)
 
@@ -213,10 +217,11 @@ class DualReferenceDecoder(nn.Module):
         refined: Sequence[Tensor] = () if references is None else references.levels
         h = self.mid(self.conv_in(z))
         for level in range(len(self.up) - 1, -1, -1):
-            h = self.up[level](h)
+            up = cast(VideoUpLevel, self.up[level])
+            h = up(h)
             if refined:
                 h = self.attn_refinement[level](h, refined[level])
-            h = self.up[level].upsample(h)
+            h = up.upsample(h)
         h = F.silu(self.norm_out(h))
         if references is not None:
             h = self.attn_refinement[-1](h, references.input)
