@@ -41,6 +41,10 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
 """The originals' dotted paths that are not ours by name. `torch.nn.Identity` is their way of saying 'no loss'."""
 
 
+CAMERA_ADAPTERS = "CameraControl."
+"""Where CamI2V's code has its models and those of the other camera adapters that it trains."""
+
+
 class ConfigError(UserError):
     """A configuration that cannot be used; the message says what is wrong, where, and what to do."""
 
@@ -125,6 +129,11 @@ def resolve_target(target: Any, where: str) -> type:
     path = TARGET_ALIASES.get(target, target)
     for former, package in FORMER_PACKAGES.items():
         path = package + path.removeprefix(former) if path.startswith(former) else path
+    if path.startswith(CAMERA_ADAPTERS):
+        raise ConfigError(
+            f"{where}: {short_text(target)} is a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not "
+            "implemented; the DynamiCrafter checkpoint under it loads by its own configuration"
+        )
     if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
             f"{where}: {short_text(target)} is not allowed; a configuration may only name classes of lvdm, "

@@ -10,7 +10,14 @@ import torch
 
 from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
-from lvdm.checkpoint.families import FIRST_LAYER, RELEASED_CHANNELS, Family, family_of, videocrafter_model
+from lvdm.checkpoint.families import (
+    FIRST_LAYER,
+    RELEASED_CHANNELS,
+    Family,
+    family_of,
+    has_camera_adapter,
+    videocrafter_model,
+)
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.parts import (
     DEPTH_ESTIMATOR,
@@ -104,6 +111,11 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")
+    if has_camera_adapter(checkpoint):
+        notes.append(
+            "it holds a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented: use the "
+            "checkpoint that the adapter was trained on"
+        )
     if DEPTH_ESTIMATOR.name in missing:
         notes.append("it does not estimate depth: give depth, or the estimator's own weights with --depth-model")
     return CheckpointInfo(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from lvdm.checkpoint.families import FIRST_LAYER, family_of, videocrafter_model
+from lvdm.checkpoint.families import FIRST_LAYER, family_of, has_camera_adapter, videocrafter_model
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
@@ -98,6 +98,8 @@ class StateDictDifference:
         name = videocrafter_model(checkpoint)
         if name is not None and not self._is_incomplete():
             return f"it is a VideoCrafter checkpoint ({name}); use {VIDEOCRAFTER_CONFIGS[name]}"
+        if has_camera_adapter(checkpoint):
+            return "it holds a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented"
         if family_of(checkpoint) == "makeyourvideo" and not self._is_incomplete():
             return f"it is a Make-Your-Video checkpoint; use {CONFIG_MAKEYOURVIDEO}"
         if family_of(checkpoint) == "tooncrafter" and not self._is_incomplete():

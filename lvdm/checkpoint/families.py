@@ -24,6 +24,8 @@ STAGED_CONVOLUTION = ".temopral_conv.conv_last."
 """In the keys of Make-Your-Video's temporal convolutions, and of no others."""
 REFERENCES = f"{AUTOENCODER.prefix}decoder.attn_refinement."
 """In the keys of ToonCrafter's decoder; the rest of its file is DynamiCrafter's."""
+CAMERA_ADAPTER = ("pose_encoder.", ".cc_projection.")
+"""In the keys of camera adapters: what encodes poses, and what adds them to temporal attention."""
 SHARED_QUERIES = 16
 """Image tokens of VideoCrafter, which all frames share; DynamiCrafter has as many for each of 16 frames."""
 
@@ -44,6 +46,11 @@ def family_of(checkpoint: CheckpointFile) -> Family:
     if any(REFERENCES in key for key in checkpoint):
         return "tooncrafter"
     return "dynamicrafter" if width == RELEASED_CHANNELS else "dynamicrafter, small"
+
+
+def has_camera_adapter(checkpoint: CheckpointFile) -> bool:
+    """Whether the file holds a camera adapter (CamI2V, CameraCtrl, MotionCtrl) around a DynamiCrafter model."""
+    return any(mark in key for key in checkpoint for mark in CAMERA_ADAPTER)
 
 
 def videocrafter_model(checkpoint: CheckpointFile) -> str | None:
