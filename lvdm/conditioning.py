@@ -88,7 +88,7 @@ def loop(latent: Tensor, num_frames: int) -> Tensor:
 
 
 def guide_video(latents: Tensor, image: Tensor) -> Tensor:
-    """View synthesis (ViewCrafter): latents (b, c, t, h, w) of a rendered video, and at frame 0 the image, (b, c, h, w)."""
+    """ViewCrafter: latents (b, c, t, h, w) of a rendered video, those of the image (b, c, h, w) at frame 0."""
     return torch.cat([image[:, :, None], latents[:, :, 1:]], dim=2)
 
 
