@@ -33,10 +33,16 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
         "pytorch_lightning.callbacks.ModelCheckpoint": "lvdm.fit.callbacks.ModelCheckpoint",
         "torch.nn.Identity": "lvdm.config.Nothing",
         "lvdm.models.ddpm3d.LatentDepthDiffusion": "lvdm.models.depth_diffusion.LatentDepthDiffusion",
+        "lvdm.models.ddpm3d.VIPLatentDiffusion": "lvdm.models.ddpm3d.LatentVisualDiffusion",
+        "lvdm.models.autoencoder.AutoencoderKL_Dualref": "lvdm.models.autoencoder.DualReferenceAutoencoder",
         "lvdm.modules.encoders.midas.api.MiDaSInference": "lvdm.modules.encoders.depth.DepthEstimator",
     }
 )
 """The originals' dotted paths that are not ours by name. `torch.nn.Identity` is their way of saying 'no loss'."""
+
+
+CAMERA_ADAPTERS = "CameraControl."
+"""Where CamI2V's code has its models and those of the other camera adapters that it trains."""
 
 
 class ConfigError(UserError):
@@ -127,6 +133,11 @@ def resolve_target(target: Any, where: str) -> type:
     path = TARGET_ALIASES.get(target, target)
     for former, package in FORMER_PACKAGES.items():
         path = package + path.removeprefix(former) if path.startswith(former) else path
+    if path.startswith(CAMERA_ADAPTERS):
+        raise ConfigError(
+            f"{where}: {short_text(target)} is a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not "
+            "implemented; the DynamiCrafter checkpoint under it loads by its own configuration"
+        )
     if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
             f"{where}: {short_text(target)} is not allowed; a configuration may only name classes of lvdm, "

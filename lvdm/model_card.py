@@ -253,7 +253,24 @@ MAKEYOURVIDEO = ModelCard(
 )
 """The card of Make-Your-Video's checkpoint, with the settings of its script."""
 
-CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER, MAKEYOURVIDEO.name: MAKEYOURVIDEO})
+TOONCRAFTER = ModelCard(
+    name="toon",
+    height=320,
+    width=512,
+    fs_meaning="fps",
+    fs_min=5,
+    fs_max=30,
+    fs_default=10,
+    capabilities=("interpolation",),
+    guidance_rescale=0.7,
+    timestep_spacing="uniform_trailing",
+    notes=_NO_WATERMARK,
+)
+"""The card of ToonCrafter's checkpoint, with the settings of its script."""
+
+CARDS: Mapping[str, ModelCard] = types.MappingProxyType(
+    {**RELEASED, **VIDEOCRAFTER, **{card.name: card for card in (MAKEYOURVIDEO, TOONCRAFTER)}}
+)
 """The cards of all published checkpoints that can be used here."""
 
 
@@ -265,6 +282,9 @@ def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
         return VIDEOCRAFTER[_videocrafter_name(params)]
     if isinstance(params, Mapping) and "depth_stage_config" in params:
         return MAKEYOURVIDEO
+    first_stage = params.get("first_stage_config") if isinstance(params, Mapping) else None
+    if isinstance(first_stage, Mapping) and str(first_stage.get("target")).endswith(".AutoencoderKL_Dualref"):
+        return TOONCRAFTER
     size = params.get("image_size") if isinstance(params, Mapping) else None
     if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
         for name in _released_order(params, where):

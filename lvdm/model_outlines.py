@@ -29,6 +29,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 "4b928c75af8c0a84b50ee0268a0f0c92215266efbec840d9d29cb8d1a2a5da3a",  # 256_v1.0
                 "7d5e35d5246196259e849a60e3c45210068dba992fc25f863eb7fa0d6dc9e2c4",  # 512_interp_v1.0
                 "7d5e35d5246196259e849a60e3c45210068dba992fc25f863eb7fa0d6dc9e2c4",  # 512_v1.0
+                "064bf997c558d1bba0b8bd6994df2d6e719d5734be19681e4c1f4f3d97b55faa",  # tooncrafter_512_v1.0
             ),
             ModelOutline(
                 64,

@@ -114,7 +114,11 @@ def _class(name: str, base: str, about: str, fields: Iterable[Declared]) -> str:
 
 
 def _field(declared: Declared) -> Iterator[str]:
-    yield f"    {declared.name}: {python_type(declared)} | None"
+    kind, line = python_type(declared), f"    {declared.name}: {python_type(declared)} | None"
+    if len(line) <= WIDTH:
+        yield line
+    else:
+        yield from (f"    {declared.name}: (", f"        {kind} | None", "    )")
     help_text = declared.parameter.help
     values = _values(declared) if declared.kind in (int, float) else ""
     text = f"{help_text} [{values}]" if values else help_text

@@ -131,6 +131,24 @@ def small_videocrafter_yaml(images: bool = False) -> dict[str, Any]:
     return tree
 
 
+def small_structure_yaml(estimator: bool = True) -> dict[str, Any]:
+    """The same for a model in Make-Your-Video's layout and words, with a small depth estimator or without one."""
+    tree = small_yaml(("structure",))
+    old = tree["model"]["params"]
+    params = {key: old[key] for key in ("image_size", "scale_factor", "first_stage_config", "cond_stage_config")}
+    unet = old["unet_config"]["params"] | {"in_channels": 5, "use_relative_position": True}
+    unet |= {"use_causal_attention": True, "tempspatial_aware": True, "addition_attention": False}
+    for key in ("fs_condition", "image_cross_attention", "init_attn_heads", "image_tokens_per_frame"):
+        del unet[key]
+    params |= {"conditioning_key": "hybrid", "unet_config": _node(old["unet_config"]["target"], **unet)}
+    if estimator:
+        network = {"image_size": 64, "stem": 32, "depths": [1, 1, 1], "dim": 32, "heads": 2, "blocks": 2}
+        network |= {"taps": [0, 1], "features": 32, "classes": 2}
+        params["depth_stage_config"] = _node("lvdm.modules.encoders.midas.api.MiDaSInference", network=network)
+    sampling = tree["sampling"] | {"fs_meaning": "none", "timestep_spacing": "uniform", "keeps_image": False}
+    return {"model": {"target": "lvdm.models.ddpm3d.LatentDepthDiffusion", "params": params}, "sampling": sampling}
+
+
 def write_small_model(folder: Path, capabilities: tuple[str, ...] = ("i2v", "interpolation")) -> Path:
     """Write config.yaml and model.safetensors into `folder`; returns it."""
     return write_model(folder, small_yaml(capabilities))

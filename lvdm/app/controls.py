@@ -35,11 +35,11 @@ OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
     }
 )
 """Parameters without a control, and why."""
-OF_THE_TABS = ("image", "end_image", "keyframes", "video", "prompt")
+OF_THE_TABS = ("image", "end_image", "keyframes", "video", "depth", "driving_video", "prompt")
 """Parameters that each tab has a control of its own for."""
 VISIBLE = ("effort", "motion", "num_frames", "camera", "seed", "num_videos_per_prompt")
 """The few that matter; the others are folded, by their group."""
-FILES = ("encoders", "second_stage_unet", "start_statistics")
+FILES = ("encoders", "second_stage_unet", "start_statistics", "depth_model")
 """Parameters whose value is a file of the server, by its name."""
 SUGGESTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 from PIL import Image
 
 from lvdm.app import showing
@@ -83,6 +84,9 @@ class Desk:
             folder = self._new_folder(id_)
             Image.fromarray(image.numpy()).save(folder / "first.png")
             mode = model.card.usual_mode
+            if mode == "structure":
+                np.savez(folder / "depth.npz", depth=np.tile(np.arange(64.0), (model.card.num_frames, 64, 1)))
+                return self.maker.make(work, mode, {**parameters, "depth": folder / "depth.npz"}, folder)
             images = {"image": folder / "first.png"} if mode != "text-to-video" else {}
             return self.maker.make(work, mode, {**parameters, **images}, folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift
 
 IMAGES = ("image", "end_image", "keep_mask")
+VIDEOS = ("video", "depth", "driving_video")
 PLAYED = (".mp4", ".webm")
 """What browsers show as a video."""
 MAX_CONVERTED = 128
@@ -101,14 +103,16 @@ class Maker:
             values["keyframes"] = [
                 (frame, _receive_image(images, path, folder / f"keyframe_{frame}.png")) for frame, path in frames
             ]
-        if "video" in values:
-            values["video"] = self._receive_video(values["video"], folder)
+        for name in VIDEOS:
+            if name in values:
+                values[name] = self._receive_video(values[name], folder / f"given_{name}")
         return values
 
-    def _receive_video(self, upload: Path, folder: Path) -> Path:
+    def _receive_video(self, upload: Path, to: Path) -> Path:
         with _own_words(upload):
-            check_video(upload, self.limits)
-            to = folder / f"given{upload.suffix.lower()}"
+            if not zipfile.is_zipfile(upload):  # depth may be an NPZ, which is checked when it is read
+                check_video(upload, self.limits)
+            to = to.with_suffix(upload.suffix.lower())
             shutil.copyfile(upload, to)
         return to
 

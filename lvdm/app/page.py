@@ -26,6 +26,7 @@ TABS: Mapping[str, str] = {
     "interpolate": "Interpolate",
     "loop": "Loop",
     "text-to-video": "From text",
+    "structure": "Structure",
     "extend": "Extend",
 }
 PROMPTS = {
@@ -33,6 +34,7 @@ PROMPTS = {
     "interpolate": "What happens between the two images",
     "loop": "What goes round, such as: waves roll in",
     "text-to-video": "What the video shows",
+    "structure": "What the video shows, in the shapes of the depth",
     "extend": "How the video goes on",
 }
 DEVICE, LIGHT = "device", "light"
@@ -116,6 +118,10 @@ def _tab(mode: str, reason: str) -> Tab:
                 inputs[AT] = gr.Textbox(label="At frames", info="Such as 5 10; left out, they are spaced evenly.")
         elif mode == "extend":
             inputs["video"] = VideoUpload(label="Video", sources=["upload"], height=240)
+        elif mode == "structure":
+            with gr.Row():
+                for name, label in (("depth", "Depth: near is white"), ("driving_video", "Or a video to take it from")):
+                    inputs[name] = VideoUpload(label=label, sources=["upload"], height=240)
         elif mode != "text-to-video":
             inputs["image"] = ImageUpload(label="Image", **upload)
         inputs["prompt"] = gr.Textbox(

@@ -10,7 +10,14 @@ import torch
 
 from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
-from lvdm.checkpoint.families import FIRST_LAYER, RELEASED_CHANNELS, Family, family_of, videocrafter_model
+from lvdm.checkpoint.families import (
+    FIRST_LAYER,
+    RELEASED_CHANNELS,
+    Family,
+    family_of,
+    has_camera_adapter,
+    videocrafter_model,
+)
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.parts import (
     DEPTH_ESTIMATOR,
@@ -104,6 +111,11 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")
+    if has_camera_adapter(checkpoint):
+        notes.append(
+            "it holds a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented: use the "
+            "checkpoint that the adapter was trained on"
+        )
     if DEPTH_ESTIMATOR.name in missing:
         notes.append("it does not estimate depth: give depth, or the estimator's own weights with --depth-model")
     return CheckpointInfo(
@@ -130,6 +142,8 @@ def _candidates(checkpoint: CheckpointFile, family: Family) -> tuple[str, ...]:
         return () if name is None else (name,)
     if family == "makeyourvideo" and checkpoint.shape(FIRST_LAYER)[0] == RELEASED_CHANNELS:
         return ("myv",)
+    if family == "tooncrafter" and checkpoint.shape(FIRST_LAYER)[0] == RELEASED_CHANNELS:
+        return ("toon",)
     if family != "dynamicrafter":
         return ()
     if any(key.endswith(ALPHA) for key in checkpoint):
@@ -205,7 +219,7 @@ def _parameterization(checkpoint: CheckpointFile, config: str | Path | None, can
         return str(params.get("parameterization", "eps"))
     if "sqrt_recip_alphas_cumprod" in checkpoint:
         return "eps" if bool(checkpoint["sqrt_recip_alphas_cumprod"].any()) else "v"
-    found = {"v" if name in V_MODELS else "eps" for name in candidates}
+    found = {"v" if name in (*V_MODELS, "toon") else "eps" for name in candidates}
     return found.pop() if len(found) == 1 else None
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lvdm.checkpoint.parts import IMAGE_ENCODER, QUERY_TRANSFORMER, UNET, part_of
+from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER, UNET, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
 Family = Literal[
-    "dynamicrafter", "dynamicrafter, small", "videocrafter i2v", "videocrafter t2v", "makeyourvideo", "unknown"
+    "dynamicrafter",
+    "dynamicrafter, small",
+    "videocrafter i2v",
+    "videocrafter t2v",
+    "makeyourvideo",
+    "tooncrafter",
+    "unknown",
 ]
 
 FIRST_LAYER = f"{UNET.prefix}input_blocks.0.0.weight"
@@ -16,6 +22,10 @@ QUERIES = f"{QUERY_TRANSFORMER.prefix}latents"
 RELEASED_CHANNELS = 320
 STAGED_CONVOLUTION = ".temopral_conv.conv_last."
 """In the keys of Make-Your-Video's temporal convolutions, and of no others."""
+REFERENCES = f"{AUTOENCODER.prefix}decoder.attn_refinement."
+"""In the keys of ToonCrafter's decoder; the rest of its file is DynamiCrafter's."""
+CAMERA_ADAPTER = ("pose_encoder.", ".cc_projection.")
+"""In the keys of camera adapters: what encodes poses, and what adds them to temporal attention."""
 SHARED_QUERIES = 16
 """Image tokens of VideoCrafter, which all frames share; DynamiCrafter has as many for each of 16 frames."""
 
@@ -33,7 +43,14 @@ def family_of(checkpoint: CheckpointFile) -> Family:
         return "videocrafter i2v" if images else "videocrafter t2v"
     if in_channels != 8 or not image_stream:
         return "unknown"
+    if any(REFERENCES in key for key in checkpoint):
+        return "tooncrafter"
     return "dynamicrafter" if width == RELEASED_CHANNELS else "dynamicrafter, small"
+
+
+def has_camera_adapter(checkpoint: CheckpointFile) -> bool:
+    """Whether the file holds a camera adapter (CamI2V, CameraCtrl, MotionCtrl) around a DynamiCrafter model."""
+    return any(mark in key for key in checkpoint for mark in CAMERA_ADAPTER)
 
 
 def videocrafter_model(checkpoint: CheckpointFile) -> str | None:

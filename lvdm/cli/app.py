@@ -16,7 +16,7 @@ from lvdm.cli.data_check import check
 from lvdm.cli.errors import OneLineErrors
 from lvdm.cli.evaluate import evaluate
 from lvdm.cli.extend import extend
-from lvdm.cli.generate import animate, interpolate, loop, text_to_video
+from lvdm.cli.generate import animate, interpolate, loop, structure, text_to_video
 from lvdm.cli.inspection import doctor, info
 from lvdm.cli.merge import merge
 from lvdm.cli.motion_statistics import motion_levels
@@ -28,7 +28,7 @@ from lvdm.cli.web import web_page
 from lvdm.versions import installed_version
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, text_to_video, extend, batch):
+for command in (animate, interpolate, loop, text_to_video, structure, extend, batch):
     app.command(cls=GeneratingCommand)(command)
 for command in (info, convert, merge, doctor):
     app.command()(command)

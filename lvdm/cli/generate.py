@@ -1,4 +1,4 @@
-"""`animate`, `interpolate`, `loop` and `text-to-video`: one video, several, a list of them, or one made again."""
+"""`animate`, `interpolate`, `loop`, `text-to-video`, `structure`: one video, several, a list, or one made again."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def text_to_video(text: Text = None, *, typed: Mapping[str, Any]) -> None:
     if text is not None and "prompt" in typed:
         raise ValueError("the prompt was given twice; leave out --prompt")
     _generate("text-to-video", {"prompt": text, **typed})
+
+
+@with_parameters("structure")
+def structure(text: Text = None, *, typed: Mapping[str, Any]) -> None:
+    """Make a video that follows depth (--depth), or that of another video (--driving-video), as the prompt says."""
+    if text is not None and "prompt" in typed:
+        raise ValueError("the prompt was given twice; leave out --prompt")
+    _generate("structure", {"prompt": text, **typed})
 
 
 def _generate(mode: str, typed: Mapping[str, Any]) -> None:

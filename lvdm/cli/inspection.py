@@ -108,12 +108,12 @@ def doctor() -> None:
     codecs = available_encoders()
     table.add_row("video codecs", ", ".join(f"{name} {'yes' if there else 'NO'}" for name, there in codecs.items()))
     missing = []
-    for name in PRESETS:
+    for preset in PRESETS:
         try:
-            table.add_row(f"preset {name}", str(find_preset(name).checkpoint))
+            table.add_row(f"preset {preset}", str(find_preset(preset).checkpoint))
         except ValueError as error:
-            table.add_row(f"preset {name}", "not here")
-            missing.append((name, str(error)))
+            table.add_row(f"preset {preset}", "not here")
+            missing.append((preset, str(error)))
     Console(highlight=False, soft_wrap=True).print(table)
     advice = [
         f"codec {name} is missing: pip install --force-reinstall av" for name, there in codecs.items() if not there

@@ -29,10 +29,12 @@ from lvdm.suggestions import suggest
 if TYPE_CHECKING:
     from typing import dataclass_transform
 
-ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "extend")
+ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "structure", "extend")
 """What can be asked for. `keyframes` is `animate` with images at later frames."""
-WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode != "text-to-video")
+WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode not in ("text-to-video", "structure"))
 GENERATED = tuple(mode for mode in ALL_MODES if mode != "extend")
+FROM_IMAGE_OR_TEXT = tuple(mode for mode in GENERATED if mode != "structure")
+"""Modes that make videos in windows, and lists of videos."""
 STILL = tuple(mode for mode in WITH_IMAGE if mode != "extend")
 """Modes whose image is a file or in memory, not the end of a video."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from lvdm.declaration.parameter import GENERATED, STILL, WITH_IMAGE, Parameter, declared
+from lvdm.declaration.parameter import FROM_IMAGE_OR_TEXT, GENERATED, STILL, WITH_IMAGE, Parameter, declared
 from lvdm.declaration.values import (
     INPUT,
     MAX_SEED,
@@ -75,6 +75,50 @@ class InputParameters:
             "An image as large as the first one: where it is white, nothing changes.", INPUT, modes=("animate", "loop")
         ),
     ] = None
+    depth: Annotated[
+        File | None,
+        Parameter(
+            "The depth of every frame, near is large: a video, a folder of images, or an NPZ with an array `depth`.",
+            INPUT,
+            modes=("structure",),
+        ),
+    ] = None
+    driving_video: Annotated[
+        File | None,
+        Parameter("A video whose depth is estimated, in the place of --depth.", INPUT, modes=("structure",)),
+    ] = None
+    depth_model: Annotated[
+        File | None,
+        Parameter(
+            "Weights of a depth estimator (MiDaS, DPT-Hybrid), for checkpoints without one.",
+            INPUT,
+            modes=("structure",),
+        ),
+    ] = None
+
+
+@declared
+class StructureParameters:
+    """How depth becomes what the network reads."""
+
+    depth_range: Annotated[
+        Literal["clip", "frame"],
+        Parameter(
+            "Stretch depth over its range in the whole clip, or in each frame as the original does, which flickers.",
+            INPUT,
+            modes=("structure",),
+        ),
+    ] = "clip"
+    depth_stride: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Parameter(
+            "Frame interval: every how many frames of --depth or --driving-video one is taken.",
+            INPUT,
+            "frames",
+            modes=("structure",),
+        ),
+    ] = 1
 
 
 @declared
@@ -120,9 +164,12 @@ class SizeParameters:
         Field(ge=MIN_SIDE, le=MAX_SIDE),
         Parameter("Width; left out, it follows the image.", MOTION, "pixels", original="--width"),
     ] = None
-    fit: Annotated[Fit, Parameter("An image of another shape: crop, pad or stretch.", MOTION, modes=WITH_IMAGE)] = (
-        "crop"
-    )
+    fit: Annotated[
+        Fit,
+        Parameter(
+            "An image or depth of another shape: crop, pad or stretch.", MOTION, modes=(*WITH_IMAGE, "structure")
+        ),
+    ] = "crop"
     num_frames: Annotated[
         int,
         Field(ge=1, le=MAX_STREAMED_FRAMES),
@@ -140,7 +187,7 @@ class SizeParameters:
         Parameter(
             "Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops.",
             MOTION,
-            modes=GENERATED,
+            modes=FROM_IMAGE_OR_TEXT,
             aliases=("--long",),
             former_values=(("ring", "cyclic"),),
         ),
@@ -150,7 +197,7 @@ class SizeParameters:
         Parameter(
             "For other lengths than the trained one: exact16, nearest, linear, broadcast.",
             MOTION,
-            modes=GENERATED,
+            modes=FROM_IMAGE_OR_TEXT,
             card=True,
         ),
     ] = "linear"

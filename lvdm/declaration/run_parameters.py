@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lvdm.declaration.parameter import GENERATED, Parameter, declared
+from lvdm.declaration.parameter import FROM_IMAGE_OR_TEXT, GENERATED, Parameter, declared
 from lvdm.declaration.values import (
     INPUT,
     MACHINE,
@@ -154,7 +154,7 @@ class RunParameters:
             "table. Finished ones are skipped.",
             INPUT,
             changes="nothing",
-            modes=GENERATED,
+            modes=FROM_IMAGE_OR_TEXT,
             row=False,
             original="--prompt_dir",
         ),

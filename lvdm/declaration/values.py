@@ -43,7 +43,7 @@ Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
 Attention = Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
-Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
+Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
 
 
 def one_of(choices: Any) -> str:

@@ -12,11 +12,22 @@ from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.media.file_names import check_name
-from lvdm.model_card import ModelCard
+from lvdm.model_card import Capability, ModelCard
 from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, ModelFiles, card_for, checkpoint_folders, find_model
 from lvdm.request.settings import check_capability
 
 MAX_FILES = 500
+
+
+ABLE: Mapping[Capability, str] = MappingProxyType(
+    {
+        "i2v": "animates an image",
+        "interpolation": "joins images",
+        "t2v": "needs no image",
+        "structure": "follows depth",
+    }
+)
+"""What a model does, as its label says it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +46,7 @@ class ListedModel:
     @property
     def label(self) -> str:
         """Its name, with its size and what it does."""
-        does = {"i2v": "animates an image", "interpolation": "joins images", "t2v": "needs no image"}
-        able = ", ".join(does[capability] for capability in self.card.capabilities)
+        able = ", ".join(ABLE[capability] for capability in self.card.capabilities)
         return f"{self.name}: {self.card.width} x {self.card.height}, {able}"
 
     def cannot(self, mode: str) -> str:

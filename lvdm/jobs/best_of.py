@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lvdm.documents import read_json
 from lvdm.jobs.record import read_record
 from lvdm.media.atomic import OutputError, output_error, write_json
-from lvdm.media.ownership import check_video_replaceable, own_frames, record_path, sheet_path
+from lvdm.media.ownership import check_video_replaceable, depth_path, own_frames, record_path, sheet_path
 
 if TYPE_CHECKING:
     from lvdm.quality.ranking import Ranking
@@ -64,7 +64,7 @@ class Candidates:
         for entry in self.entries if self.best and not overwrite else ():
             if entry.parent.is_dir():
                 check_video_replaceable(entry)
-                ours = {entry, record_path(entry), sheet_path(record_path(entry)), *own_frames(entry)}
+                ours = {entry, record_path(entry), *_named_after(record_path(entry)), *own_frames(entry)}
                 there = sorted(path for path in entry.parent.iterdir() if not path.name.startswith("."))
                 foreign = next((path for path in there if path not in ours), None)
                 if foreign is not None:
@@ -95,10 +95,10 @@ class Candidates:
             ],
         }
         made = read_json(old_record)
-        sheet = sheet_path(old_record).name
+        own_names = dict(zip(_named_after(old_record), _named_after(record), strict=True))
         try:
             for path in sorted(winner.parent.iterdir()):
-                name = sheet_path(record).name if path.name == sheet else path.name
+                name = own_names.get(path, path).name
                 if path != old_record:
                     _move(path, self.output.with_name(name))
         except OSError as error:
@@ -121,6 +121,11 @@ def entries_of(output: Path, numbered: tuple[Path, ...], keep: str) -> tuple[Pat
         )
     folder = _folder(output)
     return tuple(folder / f"{i + 1:02d}" / output.name for i in range(len(numbered)))
+
+
+def _named_after(record: Path) -> tuple[Path, ...]:
+    """The files that are named after a record."""
+    return sheet_path(record), depth_path(record)
 
 
 def _folder(output: Path) -> Path:

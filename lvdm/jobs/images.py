@@ -1,4 +1,4 @@
-"""Images and masks of many requests: each file is decoded once, and only so many are held."""
+"""Images, masks and depth of many requests: each file is decoded once, and only so many are held."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from lvdm.content_hash import stamp
+from lvdm.media.depth import read_depth, read_driving_video
 from lvdm.media.images import load_image
 from lvdm.media.masks import to_masks
 
@@ -29,6 +31,7 @@ class ImageStore:
         self._lock = threading.Lock()
         self._images: OrderedDict[_Key, Image.Image] = OrderedDict()
         self._sizes: dict[_Key, tuple[int, int]] = {}
+        self._frames: tuple[_Key, np.ndarray] | None = None
 
     def __reduce__(self) -> tuple[type[ImageStore], tuple[int]]:
         """Another process gets an empty one."""
@@ -41,6 +44,17 @@ class ImageStore:
     def mask(self, path: Path) -> Image.Image:
         """The mask, 8-bit grey. Raises `ImageError`."""
         return self._held(_key("mask", path), lambda: to_masks(path)[0])
+
+    def frames(self, path: Path, kind: str, num_frames: int, stride: int) -> np.ndarray:
+        """The frames of a depth or a driving_video, see `lvdm.media.depth`; those of the last file are held."""
+        key = _key(f"{kind} {num_frames} {stride}", path)
+        with self._lock:
+            if self._frames is not None and self._frames[0] == key:
+                return self._frames[1]
+        frames = (read_depth if kind == "depth" else read_driving_video)(path, num_frames, stride)
+        with self._lock:
+            self._frames = key, frames
+        return frames
 
     def size(self, path: Path) -> tuple[int, int]:
         """Width and height of the image; once decoded, without decoding it again."""

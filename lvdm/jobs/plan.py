@@ -102,6 +102,7 @@ def plan_videos(
     typed = checked(keywords)
     if typed.get("keyframes"):
         mode, typed = with_keyframes(mode, typed)
+    check_mode([name for name in ("prompts",) if name in typed], mode)
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
     if mode != "keyframes" or run.prompts is None:
         check_mode(typed, mode)
@@ -301,9 +302,8 @@ def _check_source(mode: str, values: Values) -> None:
         raise ValueError("the video begins with an image: give it, or --keyframe 0=FILE")
     if mode == "interpolate" and (image is None) != (end is None):
         raise ValueError("give two images, the first and the last frame")
-    what, missing = (
-        ("a prompt", "prompt" not in values.values) if mode == "text-to-video" else ("an image", image is None)
-    )
+    of_text = mode in ("text-to-video", "structure")
+    what, missing = ("a prompt", "prompt" not in values.values) if of_text else ("an image", image is None)
     if missing:
         raise ValueError(f"give one of: {what}, --prompts or --replay; nothing was given")
 
@@ -336,7 +336,8 @@ def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> N
     problems = Problems()
     for output in dict.fromkeys(outputs):
         with problems.of_row():
-            check_video_replaceable(output, written.overwrite, written.contact_sheet)
+            structure = videos[0].request.settings.mode == "structure"
+            check_video_replaceable(output, written.overwrite, written.contact_sheet, depth=structure)
     for group in dict.fromkeys(groups):
         with problems.of_row():
             if group:

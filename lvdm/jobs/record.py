@@ -15,8 +15,9 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.parameter import current_names, present_names
 from lvdm.documents import read_json, short_text
 from lvdm.media.atomic import Together, together, write_json
+from lvdm.media.depth import write_depth
 from lvdm.media.geometry import PaddedSize
-from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, record_path
+from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, depth_path, record_path
 from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lvdm.pipeline.results import GenerationRequest, GenerationResult
     from lvdm.quality.report import QualityReport
 
+OF_STRUCTURE = ("depth", "driving_video", "depth_model")
 MAX_INDEX = 1_000_000_000
 """Videos of a list are counted; more is taken for a mistake."""
 
@@ -122,6 +124,9 @@ def save_record(
     record["output"]["bytes"] = written.bytes
     if quality is not None:
         record["quality"] = quality.as_dict()
+    depth = result.depth[number] if result.depth else None
+    if depth is not None:
+        write_depth(depth_path(beside), depth.numpy(), files)
     write_json(beside, record, files)
     return beside
 
@@ -231,9 +236,11 @@ def _tokens(request: GenerationRequest, result: GenerationResult) -> dict[str, i
 
 def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> dict[str, Any]:
     hashes = {file.parameter: file.sha256 for file in files if file.frame is None}
+    paths = {name: getattr(request, f"{name}_path") for name in file_inputs()}
+    named = [name for name in paths if name not in OF_STRUCTURE or paths[name] is not None]
     return {
-        **{name: _absolute(getattr(request, f"{name}_path")) for name in file_inputs()},
-        **{f"{name}_sha256": hashes.get(name) for name in (*file_inputs(), *method_files())},
+        **{name: _absolute(paths[name]) for name in named},
+        **{f"{name}_sha256": hashes.get(name) for name in (*named, *method_files())},
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "prompts_at": request.prompts_at,
@@ -270,7 +277,9 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     if settings.mode == "keyframes" and not given.get("keyframes"):
         raise ValueError("its key frames came from memory, not from files")
-    if given["image"] is None and settings.mode != "text-to-video":
+    if settings.mode == "structure" and not (given.get("depth") or given.get("driving_video")):
+        raise ValueError("its depth came from memory, not from a file")
+    if given["image"] is None and settings.mode not in ("text-to-video", "structure"):
         raise ValueError("its image came from memory, not from a file")
     keyframes, loras = given.get("keyframes", ()), model.get("loras", ())
     values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed")}

@@ -16,7 +16,12 @@ from lvdm.request.layers import Values, all_parameters, file_inputs
 
 logger = logging.getLogger(__name__)
 
-LABELS = {"keyframes": "image of frame {frame}", "keep_mask": "mask", "start_statistics": "statistics"}
+LABELS = {
+    "keyframes": "image of frame {frame}",
+    "keep_mask": "mask",
+    "depth_model": "depth estimator",
+    "start_statistics": "statistics",
+}
 """Inputs that messages do not call by their names."""
 
 

@@ -14,7 +14,7 @@ from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
-from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at
+from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at, check_structure_sources
 from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
@@ -88,7 +88,22 @@ class ResolvedRequest:
             inputs.prompts_at,
             tuple((frame, store.image(path)) for frame, path in inputs.keyframes),
             inputs.keyframes,
+            **self._load_frames(store),
+            depth_path=inputs.depth,
+            driving_video_path=inputs.driving_video,
+            depth_model_path=inputs.depth_model,
         )
+
+    def _load_frames(self, store: ImageStore) -> dict[str, Any]:
+        """`depth` or `driving_video` in memory, where one is given."""
+        import torch  # a plan is made without
+
+        source = frames_of(self.inputs)
+        if source is None:
+            return {}
+        kind, path = source
+        frames = store.frames(path, kind, self.settings.num_frames, self.settings.depth_stride)
+        return {kind: torch.from_numpy(frames)}
 
 
 class Resolver:
@@ -113,8 +128,12 @@ class Resolver:
         settings = self._settings_of(values, mode)
         _check_images(inputs, mode)
         card = self.model.card
-        images = _images(inputs)
-        shapes = [self.store.size(path)[::-1] for path in images]
+        source = frames_of(inputs)
+        if source is None:
+            shapes = [self.store.size(path)[::-1] for path in _images(inputs)]
+        else:
+            frames = self.store.frames(source[1], source[0], settings.num_frames, settings.depth_stride)
+            shapes = [(frames.shape[1], frames.shape[2])]
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
         size = choose_size(settings.height, settings.width, shape, trained, self.model.outline.size_multiple)
@@ -156,10 +175,20 @@ class Resolver:
 
 def _check_images(inputs: InputParameters, mode: str) -> None:
     """Raise `ValueError` unless the images are there that `mode` begins and ends with."""
-    if mode != "text-to-video" and inputs.image is None:
+    given = [name for name in ("depth", "driving_video") if getattr(inputs, name) is not None]
+    check_structure_sources(given, mode)
+    if inputs.depth_model is not None and inputs.depth is not None:
+        raise ValueError("depth_model estimates the depth of a driving video; leave it out, or depth (--depth)")
+    if mode not in ("text-to-video", "structure") and inputs.image is None:
         raise ValueError(f"{mode} needs an image, and none was given")
     if mode == "interpolate" and inputs.end_image is None:
         raise ValueError("give two images, the first and the last frame")
+
+
+def frames_of(inputs: InputParameters) -> tuple[str, Path] | None:
+    """The parameter that gives the structure, depth or driving_video, and its file; None without one."""
+    named = [(name, getattr(inputs, name)) for name in ("depth", "driving_video")]
+    return next(((name, path) for name, path in named if path is not None), None)
 
 
 def _images(inputs: InputParameters) -> list[Path]:

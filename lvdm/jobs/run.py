@@ -12,6 +12,7 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
@@ -180,7 +181,7 @@ class PlanWork:
             record = save_video(
                 self.pipeline, result, number, video.output, plan.playback_fps, plan.drop_last_frame, report
             )
-            clip = result.video[number] if plan.output.contact_sheet else None
+            clip = _sheet_of(result, number) if plan.output.contact_sheet else None
             finished.append(_finish(video, record, result, report, clip, requests[number]))
         return finished
 
@@ -210,8 +211,11 @@ class PlanWork:
             record = save_record(
                 self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files
             )
-        frames = torch.cat(sheet_frames) if sheet_frames else None
-        return [_finish(video, record, result, report, frames, request)]
+        sheet = torch.cat(sheet_frames) if sheet_frames else None
+        depth = result.depth[0] if result.depth else None
+        if sheet is not None and depth is not None:
+            sheet = torch.cat([to_uint8(shown_depth(depth, (sheet.shape[1], sheet.shape[2]))), sheet], dim=1)
+        return [_finish(video, record, result, report, sheet, request)]
 
 
 def waiting_candidates(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
@@ -243,6 +247,18 @@ def also_kept(parts: Iterator[Tensor], kept: list[Tensor]) -> Iterator[Tensor]:
     for part in parts:
         kept.append(to_uint8(part))
         yield part
+
+
+def _sheet_of(result: GenerationResult, number: int) -> Tensor:
+    """The frames (3, t, H, W) of a contact sheet: those of a video, and above each the depth that it follows."""
+    clip = result.video[number]
+    depth = result.depth[number] if result.depth else None
+    return clip if depth is None else torch.cat([shown_depth(depth, (clip.shape[2], clip.shape[3])), clip], dim=2)
+
+
+def shown_depth(depth: Tensor, size: tuple[int, int]) -> Tensor:
+    """Depth (t, h, w) in [-1, 1] as a grey video (3, t, H, W), near is white."""
+    return F.interpolate(depth[:, None], size, mode="bilinear").transpose(0, 1).expand(3, -1, -1, -1)
 
 
 def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:

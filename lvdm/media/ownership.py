@@ -50,8 +50,10 @@ def check_replaceable(path: str | Path, overwrite: bool = False, beside: str | P
         raise OutputError(f"{foreign} is there and was not made here; choose another name, or allow it by --overwrite")
 
 
-def check_video_replaceable(path: str | Path, overwrite: bool = False, contact_sheet: bool = False) -> None:
-    """The same for a video with its record, and for the contact sheet that is named after the record."""
+def check_video_replaceable(
+    path: str | Path, overwrite: bool = False, contact_sheet: bool = False, depth: bool = False
+) -> None:
+    """The same for a video with its record, and for the contact sheet and depth that are named after the record."""
     path = Path(path)
     record = record_path(path)
     check_replaceable(path, overwrite)
@@ -59,6 +61,8 @@ def check_video_replaceable(path: str | Path, overwrite: bool = False, contact_s
         raise OutputError(f"{record} is there and is not the record of {path}; choose another name, or --overwrite")
     if contact_sheet:
         check_replaceable(sheet_path(record), overwrite)
+    if depth:
+        check_replaceable(depth_path(record), overwrite, beside=record)
 
 
 def record_path(path: Path) -> Path:
@@ -90,6 +94,11 @@ def frame_name(pattern: str, number: int) -> str:
 def sheet_path(record: Path) -> Path:
     """Where the contact sheet of the video with this record lies."""
     return record.with_name(f"{record.stem}_sheet.png")
+
+
+def depth_path(record: Path) -> Path:
+    """Where the depth lies that the video with this record was made to follow."""
+    return record.with_name(f"{record.stem}_depth.npz")
 
 
 def frames_at(path: Path) -> tuple[Path, str] | None:

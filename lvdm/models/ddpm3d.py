@@ -85,6 +85,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         self.image_proj_model = _build(config.image_proj_stage_config, QUERY_TRANSFORMER)
         self.image_proj_model.requires_grad_(config.image_proj_model_trainable)
         self.frame_carrier: FrameCarrier | None = None
+        self.depth_stage_model: Any = None
         if config.frame_carrier_config is not None:  # after all else: the released keys keep their order
             self.frame_carrier = config.frame_carrier_config.build().requires_grad_(False)
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
 from lvdm.config import Component, ConfigError
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.training_inputs import LeftOut
@@ -68,7 +66,7 @@ class LatentDepthDiffusion(LatentVisualDiffusion):
     def __init__(self, config: LatentDepthDiffusionConfig) -> None:
         super().__init__(config)
         estimator = config.depth_stage_config
-        self.depth_stage_model: Any = (
+        self.depth_stage_model = (
             LeftOut("depth estimator", "give depth, or the estimator's own weights (--depth-model)")
             if estimator is None
             else estimator.build().eval().requires_grad_(False)
@@ -78,8 +76,3 @@ class LatentDepthDiffusion(LatentVisualDiffusion):
     def reads_latents(self) -> bool:
         """No: beside the noise there is depth."""
         return False
-
-    def estimate_depth(self, frames: Tensor) -> Tensor:
-        """Relative inverse depth (n, S, S), near is large, of frames (n, 3, H, W) in [-1, 1]; S is the estimator's."""
-        depth: Tensor = self.depth_stage_model(frames)
-        return depth

@@ -92,6 +92,7 @@ class LatentVisualDiffusionConfig:
             "monitor": LegacyOption((None, "val/loss_simple_ema"), "set it on the checkpoint callback"),
             "encoder_type": LegacyOption(("2d",), "the autoencoder works frame by frame"),
             "scale_a": LegacyOption((1,), "the dynamic rescale begins at 1"),
+            "loop_video": LegacyOption((True, False, "Flase"), "its authors never read it"),
             "random_cond": LegacyOption((False,), "no released model was trained on it"),
         }
     )

@@ -54,6 +54,19 @@ def check_keyframes(frames: Sequence[int], settings: GenerationSettings) -> None
         raise ValueError(f"key frames {list(frames)} name a frame twice; give one image for each")
 
 
+def check_structure_sources(sources: Sequence[str], mode: str) -> None:
+    """Raise `ValueError` unless depth or a driving video is given, one of them, and for structure only."""
+    if mode != "structure" and sources:
+        raise ValueError(f"mode {mode} reads no {' and no '.join(sources)}; leave it out, or use structure")
+    if mode == "structure" and len(sources) != 1:
+        raise ValueError(
+            "give depth or driving_video, one of them"
+            if sources
+            else "structure follows the depth of every frame: give it (depth, --depth), or a video to estimate it from "
+            "(driving_video, --driving-video)"
+        )
+
+
 def check_keep_mask(
     masks: Sequence[Image.Image], image: Image.Image | None, settings: GenerationSettings, card: ModelCard
 ) -> None:

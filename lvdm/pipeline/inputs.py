@@ -16,7 +16,13 @@ from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
 from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
-from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompt, check_prompts_at
+from lvdm.pipeline.checks import (
+    check_keep_mask,
+    check_keyframes,
+    check_prompt,
+    check_prompts_at,
+    check_structure_sources,
+)
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 from lvdm.sizes import choose_size, explain_size
@@ -35,13 +41,30 @@ def check_requests(
     if by_frame and not streamed and settings.num_frames > MAX_FRAMES:
         raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
     for request in requests:
-        if (request.image is None) != (settings.mode == "text-to-video"):
-            raise ValueError(f"mode {settings.mode} {'needs' if request.image is None else 'takes no'} image")
+        if (request.image is None) != (settings.mode in ("text-to-video", "structure")):
+            raise ValueError(f"mode {settings.mode} {'needs an' if request.image is None else 'takes no'} image")
+        check_structure(request, settings)
         check_prompt(request.prompt)
         check_prompt(request.negative_prompt, "negative prompt")
         check_keep_mask(request.keep_mask, request.image, settings, card)
         check_prompts_at(request.prompts_at, settings)
         check_keyframes([frame for frame, _ in request.keyframes], settings)
+
+
+def check_structure(request: GenerationRequest, settings: GenerationSettings) -> None:
+    """Raise `ValueError` unless the depth of every frame is there, for structure only, and can be read."""
+    sources = {"depth": request.depth, "driving_video": request.driving_video}
+    check_structure_sources([name for name, tensor in sources.items() if tensor is not None], settings.mode)
+    for name, tensor in sources.items():
+        if tensor is not None and len(tensor) != settings.num_frames:
+            raise ValueError(f"{name} has {len(tensor)} frames and the video {settings.num_frames}; give as many")
+    depth = request.depth
+    if depth is None:
+        return
+    if depth.ndim != 3 or not bool(torch.isfinite(depth).all()):
+        raise ValueError(f"depth should be finite numbers (frames, height, width), it is {tuple(depth.shape)}")
+    if bool(depth.min() == depth.max()):
+        raise ValueError("the depth is the same everywhere, which shows no structure; give another")
 
 
 def common_size(
@@ -51,8 +74,7 @@ def common_size(
     if not requests:
         raise ValueError("there is nothing to generate: give at least one image, or a prompt")
     trained = card.height, card.width
-    images = [request.image for request in requests]
-    shapes = [trained if image is None else (image.height, image.width) for image in images]
+    shapes = [request.source_shape or trained for request in requests]
     sizes = [choose_size(settings.height, settings.width, shape, trained, multiple) for shape in shapes]
     if any(size != sizes[0] for size in sizes):
         raise ValueError("the images of this batch lead to videos of different sizes; give height and width")

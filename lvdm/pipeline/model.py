@@ -22,6 +22,7 @@ class VideoModel(Protocol):
     first_stage_model, cond_stage_model, embedder, image_proj_model  autoencoder, text encoder, image encoder, and what
                      makes tokens of the latter's features
     frame_carrier    what carries frame 0's latents along; None in released models
+    depth_stage_model  the depth estimator of a model that follows depth; None in others
     trained_frames, temporal_length  frames of the trained clips, and those that it has image tokens for
     vae_factor, size_multiple        image pixels of a latent pixel, and what sides are multiples of
     reads_latents    whether the image's latents are concatenated to the noise
@@ -33,6 +34,7 @@ class VideoModel(Protocol):
     embedder: Any
     image_proj_model: Any
     frame_carrier: FrameCarrier | None
+    depth_stage_model: Any
 
     @property
     def model(self) -> nn.Module: ...

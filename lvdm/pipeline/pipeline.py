@@ -175,6 +175,8 @@ class DynamiCrafterPipeline:
         keep_mask: MaskSource | Sequence[MaskSource] | None = None,
         prompts_at: Mapping[int, str] | None = None,
         keyframes: Mapping[int, ImageSource] | None = None,
+        depth: Tensor | np.ndarray | None = None,
+        driving_video: Tensor | np.ndarray | None = None,
         seed: int | Sequence[int] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         sample_index: int = 0,
@@ -194,6 +196,8 @@ class DynamiCrafterPipeline:
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
         prompts_at        frames, and the prompt that has taken over there, for all images
         keyframes         frames from 1, and the images that they show, for all images; `image` is frame 0
+        depth             (t, H, W), near is large: structure, a video of each prompt that follows it
+        driving_video     (t, H, W, 3) bytes, whose depth is estimated, in its place
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
                           image; 123 when it is left out
         generator         in the place of `seed`, as in diffusers: the seed, or one for each image, is drawn from it
@@ -225,7 +229,8 @@ class DynamiCrafterPipeline:
             raise ValueError("key frames come after an image, and make end_image and loop needless; give these alone")
         later = [(frame, to_image(source)) for frame, source in sorted((keyframes or {}).items())]
         mode = "keyframes" if later else "loop" if loop else "animate" if end_image is None else "interpolate"
-        chosen = self.settings(mode="text-to-video" if image is None else mode, **settings)
+        without_image = "text-to-video" if depth is None and driving_video is None else "structure"
+        chosen = self.settings(mode=without_image if image is None else mode, **settings)
         count = len(as_list(prompt if image is None else image))
         images = [None] * count if image is None else [to_image(source) for source in as_list(image)]
         last = None if end_image is None else [to_image(source) for source in as_list(end_image)]
@@ -244,6 +249,8 @@ class DynamiCrafterPipeline:
                     keep_mask=masks[i],
                     prompts_at=tuple(sorted((prompts_at or {}).items())),
                     keyframes=tuple(later),
+                    depth=None if depth is None else torch.as_tensor(depth),
+                    driving_video=None if driving_video is None else torch.as_tensor(driving_video),
                 )
             )
         return self.generate(requests, chosen, output_type, on_step, on_progress, frames_to)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,9 @@ class GenerationRequest:
     keyframes  frames from 1 and their images
     prompts_at  frames from 1 and the prompts that take over there, ascending; `prompt` is that of the beginning
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
+    depth      (t, H, W) of any size and unit, near is large; for structure, or in its place
+    driving_video  (t, H, W, 3) bytes, whose depth is estimated, with the weights at `depth_model_path` if there are any
+    depth_maps  (t, h, w) in [-1, 1], what the network reads; the pipeline makes them
     """
 
     image: Image.Image | None
@@ -54,6 +57,20 @@ class GenerationRequest:
     prompts_at: tuple[tuple[int, str], ...] = ()
     keyframes: tuple[tuple[int, Image.Image], ...] = ()
     keyframe_paths: tuple[tuple[int, Path], ...] = ()
+    depth: Tensor | None = field(default=None, compare=False)
+    depth_path: Path | None = None
+    driving_video: Tensor | None = field(default=None, compare=False)
+    driving_video_path: Path | None = None
+    depth_model_path: Path | None = None
+    depth_maps: Tensor | None = field(default=None, compare=False)
+
+    @property
+    def source_shape(self) -> tuple[int, int] | None:
+        """Height and width of the image, or of the frames whose depth is given; None without either."""
+        if self.image is not None:
+            return self.image.height, self.image.width
+        frames = self.depth if self.depth is not None else self.driving_video
+        return None if frames is None else (frames.shape[1], frames.shape[2])
 
     def prompts(self) -> list[str]:
         """All prompts of the video."""
@@ -66,6 +83,10 @@ class GenerationRequest:
             ("end_image", self.end_image, self.end_image_path, None),
             *((("keep_mask", mask, self.keep_mask_path, None)) for mask in self.keep_mask),
         ]
+        tensors = (
+            ("depth", self.depth, self.depth_path),
+            ("driving_video", self.driving_video, self.driving_video_path),
+        )
         paths = dict(self.keyframe_paths)
         named += [("keyframes", image, paths.get(frame), frame) for frame, image in self.keyframes]
         found = [
@@ -73,6 +94,13 @@ class GenerationRequest:
             for name, image, path, frame in named
             if image is not None
         ]
+        found += [
+            InputFile(name, hash_of_tensor(tensor) if path is None else content_hash(path), path)
+            for name, tensor, path in tensors
+            if tensor is not None
+        ]
+        if self.depth_model_path is not None:
+            found.append(InputFile("depth_model", content_hash(self.depth_model_path), self.depth_model_path))
         for name in method_files():
             file = getattr(settings, name)
             if file is not None:
@@ -90,9 +118,22 @@ class GenerationRequest:
         return dict(sorted(found.items()))
 
 
+def stacked_depth(requests: Sequence[GenerationRequest]) -> Tensor:
+    """The depth of a batch as the network reads it beside the noise, (b, 1, t, h, w). Raises `ValueError` for none."""
+    maps = [request.depth_maps for request in requests if request.depth_maps is not None]
+    if len(maps) < len(requests):
+        raise ValueError("structure needs the depth of every frame; give depth, or driving_video")
+    return torch.stack(maps)[:, None]
+
+
 def hash_of_image(image: Image.Image) -> str:
     """SHA-256 of the mode, size and pixels of an image in memory, in hexadecimal."""
     return hash_bytes(f"{image.mode} {image.width}x{image.height} ".encode() + image.tobytes())
+
+
+def hash_of_tensor(tensor: Tensor) -> str:
+    """SHA-256 of the shape and values of a tensor in memory, in hexadecimal."""
+    return hash_bytes(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + tensor.contiguous().numpy().tobytes())
 
 
 @dataclass
@@ -125,6 +166,7 @@ class GenerationResult:
     fs                the model's `fs` input
     scale             how the network was re-dilated, as the setting `scale` says it with every value; or off
     peak_memory       bytes, see `lvdm.device.peak_memory`
+    depth             for structure, (t, h, w) in [-1, 1] of each video: what the network was given
     readings          how much of each prompt the text encoder reads
     first_frame_psnr  of frame 0 against the fitted input image, decibels, one for each video; None without an image
     """
@@ -140,6 +182,7 @@ class GenerationResult:
     seconds: dict[str, float]
     peak_memory: int | None
     first_frame_psnr: tuple[float | None, ...]
+    depth: tuple[Tensor | None, ...] = ()
     readings: Mapping[str, PromptReading] = field(default_factory=dict)
 
 

@@ -19,12 +19,14 @@ from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.models.autoencoder import DualReferenceAutoencoder
 from lvdm.models.training_inputs import LeftOut
 from lvdm.modules.attention_backends import BACKENDS
 from lvdm.modules.attention_processors import attend_by
 from lvdm.modules.hooks import LayerHooks
+from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.residence import Residence
-from lvdm.pipeline.results import GenerationRequest, in_chunks
+from lvdm.pipeline.results import GenerationRequest, in_chunks, stacked_depth
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.choosing import choose_offload
 from lvdm.plugins.context import MethodContext
@@ -222,11 +224,16 @@ class Runtime(Residence):
         num_frames: int,
         settings: GenerationSettings,
         on_progress: ProgressCallback | None,
+        ends: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Videos of latents in parts (b, c, k, h, w), `num_frames` in all, as they come.
 
-        In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1].
+        In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1]. A decoder of whole clips takes
+        all frames together, and the images of the first and the last one, `ends` (b, 3, 2, H, W) or None.
         """
+        if isinstance(self.model.first_stage_model, DualReferenceAutoencoder):
+            yield from decode_whole_clips(self, latents, num_frames, ends, on_progress)
+            return
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         done = 0
         with self.resident(self.model.first_stage_model):
@@ -314,6 +321,8 @@ class Runtime(Residence):
         fs: int,
     ) -> Tensor:
         images, last = images_by_frame[0], settings.num_frames - 1
+        if settings.mode == "structure":
+            return stacked_depth(requests).to(self.device)
         if not self.model.reads_latents:
             height, width = (side // self.model.vae_factor for side in images.shape[2:])
             return torch.zeros(len(images), 0, settings.num_frames, height, width, device=self.device)

@@ -22,6 +22,7 @@ from lvdm.documents import short_text
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
+from lvdm.pipeline.clip_decoding import check_decoding
 from lvdm.pipeline.inputs import (
     check_finite,
     check_requests,
@@ -41,6 +42,7 @@ from lvdm.pipeline.results import (
 )
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
+from lvdm.pipeline.structure import with_depth_maps
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
@@ -104,6 +106,7 @@ class EncodedBatch:
     images    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
+    requests    as they were, with the depth that the network reads
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere
     readings    how much of each prompt the text encoder reads
     """
@@ -111,6 +114,7 @@ class EncodedBatch:
     images_by_frame: Mapping[int, Tensor]
     padded: Mapping[int, Tensor]
     conditions: tuple[Conditioning, ...]
+    requests: tuple[GenerationRequest, ...]
     kept: Tensor | None
     readings: Mapping[str, PromptReading]
 
@@ -143,6 +147,7 @@ def resolve(
     streamed = settings.long_video == "fifo" and settings.num_frames > model.trained_frames
     check_requests(requests, settings, card, streamed, callbacks.frames is not None)
     check_blocks(settings.perturbed_guidance, model.unet)
+    check_decoding(model.first_stage_model, settings)
     if streamed and callbacks.on_step is not None:
         raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
     size = common_size(requests, settings, card, model.size_multiple)
@@ -177,10 +182,11 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     padded = {frame: size.pad(image) for frame, image in images_by_frame.items()}
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
+        requests = with_depth_maps(runtime, requests, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
-    return EncodedBatch(images_by_frame, padded, conditions, kept, readings)
+    return EncodedBatch(images_by_frame, padded, conditions, requests, kept, readings)
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
@@ -202,7 +208,9 @@ def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptRead
 def make_methods(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, smaller: Tensor | None) -> list[Plugin]:
     """Stage 3: the methods that the settings ask for. smaller: (b, 3, t, h, w), the video that a larger one goes on."""
     with batch.watch.stage("encode"):
-        methods = runtime.plugins(batch.requests, batch.clip, encoded.padded, batch.scale, encoded.conditions, batch.fs)
+        methods = runtime.plugins(
+            encoded.requests, batch.clip, encoded.padded, batch.scale, encoded.conditions, batch.fs
+        )
         if batch.cascade is not None and smaller is not None:
             inside = batch.size.inner
             larger = enlarge(smaller[:, :, : batch.clip.num_frames], (inside.height, inside.width))
@@ -231,7 +239,9 @@ def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sample
     settings, size, consumer = batch.settings, batch.size, batch.callbacks.frames
     with batch.watch.stage("decode"):
         finite = check_finite(sampled.parts, runtime.precision)
-        frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress)
+        later = encoded.padded.get(settings.num_frames - 1)
+        ends = None if later is None else torch.stack([encoded.padded[0], later], dim=2)
+        frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress, ends)
         kept = None if encoded.kept is None else size.crop(encoded.kept)
         finished = finish_parts(settings, map(size.crop, frames), encoded.images_by_frame, kept)
         first = next(finished)
@@ -265,6 +275,7 @@ def describe(
         scale="off" if batch.scale is None else batch.scale.text,
         seconds=batch.watch.seconds,
         peak_memory=peak_memory(runtime.device),
+        depth=tuple(request.depth_maps for request in encoded.requests),
         readings=encoded.readings,
         first_frame_psnr=tuple(
             None if request.image is None else psnr(frame, image) for request, frame, image in likeness

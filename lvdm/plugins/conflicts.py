@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from lvdm.plugins.settings import MethodSettings
 
 _TO_AN_END = frozenset({Need.IMAGE, Need.LATER_IMAGE, Need.WHOLE_CLIP, Need.WHOLE_LAYERS})
+_WITHOUT_IMAGE = frozenset({Need.OPEN_END, Need.RETURN, Need.WHOLE_CLIP, Need.WHOLE_LAYERS})
 PROVIDED: Mapping[str, frozenset[Need]] = MappingProxyType(
     {
         "animate": frozenset(Need) - {Need.LATER_IMAGE},
         "interpolate": _TO_AN_END,
         "loop": _TO_AN_END | {Need.ONE_IMAGE, Need.RETURN},
         "keyframes": _TO_AN_END | {Need.RETURN},
-        "text-to-video": frozenset({Need.OPEN_END, Need.RETURN, Need.WHOLE_CLIP, Need.WHOLE_LAYERS}),
+        "text-to-video": _WITHOUT_IMAGE,
+        "structure": _WITHOUT_IMAGE,
     }
 )
 """What each mode has for methods that need it."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.declaration.parameters import SamplingParameters, SizeParameters
+from lvdm.declaration.parameters import SamplingParameters, SizeParameters, StructureParameters
 from lvdm.declaration.run_parameters import MemoryParameters
 from lvdm.plugins.all_parameters import MethodParameters
 
-Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video"]
+Mode = Literal["animate", "interpolate", "loop", "keyframes", "text-to-video", "structure"]
 
 
 @declared
-class MethodSettings(SizeParameters, SamplingParameters, MethodParameters, MemoryParameters):
+class MethodSettings(SizeParameters, StructureParameters, SamplingParameters, MethodParameters, MemoryParameters):
     """Every setting of a generation, without the checks between them.
 
     mode  animate (one image), interpolate (first and last image), loop (the image at both ends), keyframes (images at
-          any frames) or text-to-video (no image)
+          any frames), text-to-video (no image) or structure (depth, and no image)
     """
 
     mode: Annotated[Mode, Parameter("What is made of what.", "Input", flag="")] = "animate"

@@ -53,11 +53,16 @@ class FileSpec:
 
 
 def setting_facts(settings: Any) -> dict[str, Any]:
-    """The settings that change pixels, by name; those in `RESOLVED_ELSEWHERE` are left out."""
+    """The settings that change pixels, by name; those in `RESOLVED_ELSEWHERE` are left out.
+
+    What a single other mode reads is left out too: a new mode does not change the digests of the others.
+    """
     return {
         declared.fact: declared.fact_of(as_text(getattr(settings, name)))
         for name, declared in parameters_of(type(settings)).items()
-        if declared.parameter.changes != "nothing" and name not in RESOLVED_ELSEWHERE
+        if declared.parameter.changes != "nothing"
+        and name not in RESOLVED_ELSEWHERE
+        and (len(declared.parameter.modes) > 1 or settings.mode in declared.parameter.modes)
     }
 
 

@@ -18,7 +18,7 @@ class SharedSettings(TypedDict, total=False):
     width: int | None
     """Width; left out, it follows the image. [16 to 8192 pixels]"""
     fit: Literal["crop", "pad", "stretch"] | None
-    """An image of another shape: crop, pad or stretch."""
+    """An image or depth of another shape: crop, pad or stretch."""
     num_frames: int | None
     """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
     motion: float | None
@@ -82,6 +82,10 @@ class SharedSettings(TypedDict, total=False):
 class GenerationKeywords(SharedSettings, total=False):
     """Settings of a generation by a loaded model."""
 
+    depth_range: Literal["clip", "frame"] | None
+    """Stretch depth over its range in the whole clip, or in each frame as the original does, which flickers."""
+    depth_stride: int | None
+    """Frame interval: every how many frames of --depth or --driving-video one is taken. [1 to 1000 frames]"""
     long_video: Literal["plain", "freenoise", "freelong", "cyclic", "fifo"] | None
     """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops."""
     image_token_policy: Literal["exact16", "nearest", "linear", "broadcast"] | None
@@ -113,7 +117,9 @@ class SharedParameters(TypedDict, total=False):
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"] | None
+    preset: (
+        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"] | None
+    )
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
@@ -164,6 +170,12 @@ class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
     """
     keep_mask: str | Path | None
     """An image as large as the first one: where it is white, nothing changes."""
+    depth: str | Path | None
+    """The depth of every frame, near is large: a video, a folder of images, or an NPZ with an array `depth`."""
+    driving_video: str | Path | None
+    """A video whose depth is estimated, in the place of --depth."""
+    depth_model: str | Path | None
+    """Weights of a depth estimator (MiDaS, DPT-Hybrid), for checkpoints without one."""
     prompts: str | Path | None
     """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table.
     Finished ones are skipped.

@@ -19,6 +19,7 @@ from lvdm.declaration.parameters import (
     SamplingParameters,
     SeedParameters,
     SizeParameters,
+    StructureParameters,
 )
 from lvdm.declaration.run_parameters import (
     BatchParameters,
@@ -34,6 +35,7 @@ Layer = Literal["preset", "record", "row", "typed"]
 
 CLASSES: tuple[type, ...] = (
     InputParameters,
+    StructureParameters,
     RunParameters,
     ModelParameters,
     SizeParameters,

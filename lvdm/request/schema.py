@@ -19,6 +19,7 @@ NEEDED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "loop": ("image", "prompt"),
         "keyframes": ("image", "keyframes", "prompt"),
         "text-to-video": ("prompt",),
+        "structure": ("depth", "prompt"),
         "extend": ("video", "prompt"),
     }
 )
@@ -34,7 +35,8 @@ def json_schema(mode: str, defaults: Mapping[str, Any] | None = None) -> dict[st
     """
     known_name(mode, ALL_MODES, "mode")
     read = {name: found for name, found in all_parameters().items() if mode in found.parameter.modes}
-    alone = [["prompts"]] if "prompts" in read else []
+    alone = [[*NEEDED[mode][1:], "driving_video"]] if mode == "structure" else []
+    alone += [["prompts"]] if "prompts" in read else []
     return {
         "$schema": DRAFT,
         "title": mode,

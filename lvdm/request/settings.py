@@ -31,7 +31,7 @@ class GenerationSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         self._check_length()
-        if self.mode == "text-to-video" and self.image_guidance_scale is not None:
+        if self.mode in ("text-to-video", "structure") and self.image_guidance_scale is not None:
             raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance-scale)")
         if self.sampler != "ddim" and self.eta != 0:
             raise ValueError(f"sampler {self.sampler!r} adds no noise: use eta 0, or sampler 'ddim' for eta {self.eta}")
@@ -150,6 +150,14 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     if between or card.can(needed):
         return
     wish = "show key frames" if mode == "keyframes" else mode
+    if needed == "structure":
+        raise ValueError(
+            f"checkpoint {card.name} reads no depth and cannot follow structure; use one that does, such as preset myv"
+        )
+    if card.usual_mode == "structure":
+        raise ValueError(
+            f"checkpoint {card.name} needs depth and does not {wish}; use structure, or another checkpoint"
+        )
     if needed == "t2v":
         raise ValueError(
             f"checkpoint {card.name} needs an image and cannot make a video from text alone; use {card.usual_mode}, or "

@@ -11,6 +11,7 @@ import base64
 import binascii
 import re
 import typing
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,11 @@ from lvdm.jobs.outputs import suffix_of
 from lvdm.request.layers import all_parameters, check_mode, checked
 
 IMAGES = ("image", "end_image", "keep_mask")
-UPLOADS = (*IMAGES, "keyframes", "video")
+VIDEOS = ("video", "depth", "driving_video")
+UPLOADS = (*IMAGES, "keyframes", *VIDEOS)
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
-    *("checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics"),
+    *("checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "depth_model"),
     *("prompts", "replay", "output"),
 )
 """Parameters that name a file where the videos are made."""
@@ -162,6 +164,7 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submi
     uploads = _own_names(fields.uploads, values.get("mode"))
     there = {upload.parameter for upload in uploads}
     usual = "keyframes" if "keyframes" in there else "animate" if there else "text-to-video"
+    usual = "structure" if there & {"depth", "driving_video"} else usual
     mode = known_name(_text(values.pop("mode", usual), "mode"), ALL_MODES, "mode")
     if mode == "animate" and "keyframes" in there:
         mode = "keyframes"  # as on the command line
@@ -184,10 +187,10 @@ def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> No
     for upload in uploads:
         path = folder / upload.name
         path.write_bytes(upload.content)
-        if upload.parameter == "video":
-            check_video(path, limits)
-        else:
+        if upload.parameter not in VIDEOS:
             images.read(path)
+        elif not zipfile.is_zipfile(path):  # depth may be an NPZ, which is checked when it is read
+            check_video(path, limits)
 
 
 def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:

@@ -19,7 +19,7 @@ from lvdm.serving.asking import Submission
 from lvdm.serving.settings import Settings
 
 PATHS = (
-    *("video", "image", "end_image", "keep_mask", "start_statistics"),
+    *("video", "image", "end_image", "keep_mask", "start_statistics", "depth", "driving_video", "depth_model"),
     *("config", "checkpoint", "encoders", "second_stage_unet", "file"),
 )
 """Keys of a record whose values are names of files."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.request.schema import NEEDED, json_schema
-from lvdm.serving.asking import IMAGES, SERVER_CHOICES, SERVER_FILES, UPLOADS
+from lvdm.serving.asking import IMAGES, SERVER_CHOICES, SERVER_FILES, UPLOADS, VIDEOS
 
 _BASE64 = {"title": "base64", "type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=]{64,}$"}
 _VIDEO_URL = {
@@ -24,7 +24,7 @@ def request_schema(mode: str, models: Iterable[str]) -> dict[str, Any]:
     """The JSON schema of a request in `mode` to a server with these models."""
     schema = json_schema(mode)
     properties = {name: part for name, part in schema["properties"].items() if not _is_of_server(name)}
-    for name in set(properties) & {*IMAGES, "video"}:
+    for name in set(properties) & {*IMAGES, *VIDEOS}:
         properties[name] = _without_files(name, properties[name])
     if "keyframes" in properties:
         frame, image = properties["keyframes"]["items"]["prefixItems"]
@@ -38,8 +38,10 @@ def request_schema(mode: str, models: Iterable[str]) -> dict[str, Any]:
     if mode == "extend":
         del shared["seconds"]
     needed = [name for name in NEEDED[mode] if name != first]
-    needed += [] if mode in ("animate", "keyframes", "text-to-video") else ["mode"]
+    needed += [] if mode in ("animate", "keyframes", "text-to-video", "structure") else ["mode"]
     begins = [[*needed, name] for name in (first, "input_reference")] if first in properties else [needed]
+    if mode == "structure":
+        begins = [["prompt", name] for name in ("depth", "driving_video")]
     return {
         **{key: value for key, value in schema.items() if key not in ("$schema", "properties", "anyOf")},
         "properties": shared | properties,
@@ -106,7 +108,7 @@ def _is_of_server(name: str) -> bool:
 def _without_files(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an image that comes with the request: a data URL or base64, and no name of a file."""
     found: dict[str, Any] = copy.deepcopy(dict(schema))
-    if name == "video":
+    if name in VIDEOS:
         kinds = [_VIDEO_URL]
         for key in ("type", "format"):
             found.pop(key, None)

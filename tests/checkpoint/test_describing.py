@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint import CheckpointError, convert, describe, load_into, read_checkpoint
+from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.parts import DEPTH_ESTIMATOR
 from lvdm.config import load_model_config
 from lvdm.model_card import CARDS, RELEASED, VIDEOCRAFTER
@@ -80,6 +81,30 @@ def test_make_your_video_fits_strictly_with_and_without_its_estimator(estimator:
         model = component.build()
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     assert shapes == {key: checkpoint.shape(key) for key in checkpoint}
+
+
+def test_tooncrafter_is_named_by_its_decoder(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = load_model_config(CONFIGS / "inference_tooncrafter_512_v1.0.yaml").build()
+    tensors = {"first_stage_model.decoder.attn_refinement.0.conv.bias": torch.zeros(128)}
+    tensors |= {FIRST_LAYER: torch.zeros(320, 8, 3, 3), "model.diffusion_model.a.attn2.to_k_ip.weight": torch.zeros(1)}
+    assert set(tensors) - set(model.state_dict()) == {"model.diffusion_model.a.attn2.to_k_ip.weight"}
+    info = describe(save(tmp_path / "model.safetensors", tensors), with_hash=False)
+    assert (info.family, info.candidates, info.card) == ("tooncrafter", ("toon",), CARDS["toon"])
+    assert info.parameterization == "v"
+
+
+@pytest.mark.parametrize(
+    "key", ["pose_encoder.conv.weight", "model.diffusion_model.input_blocks.1.2.cc_projection.weight"]
+)
+def test_camera_adapters_are_recognised(key: str, tmp_path: Path) -> None:
+    info = describe(save(tmp_path / "model.safetensors", {key: torch.zeros(1)}), with_hash=False)
+    assert any("a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented" in n for n in info.notes)
+
+
+def save(path: Path, tensors: dict[str, Tensor]) -> Path:
+    save_file(tensors, path)
+    return path
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from lvdm.declaration.parameter import ALL_MODES
 from lvdm.hosting.library import ListedModel
 from lvdm.hosting.limits import Limits
 from lvdm.request.schema import json_schema
-from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES
+from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES, UPLOADS
 from lvdm.serving.settings import Settings
 
 EXAMPLES = 6
@@ -47,7 +47,7 @@ def test_every_mode_is_described_by_the_declaration(idle: Server) -> None:
         for name, part in declared.items():
             if name in SERVER_FILES or name in SERVER_CHOICES:
                 assert name not in schema["properties"], f"{name} is the server's affair"
-            elif name not in ("image", "end_image", "keep_mask", "keyframes", "video"):
+            elif name not in UPLOADS:
                 assert schema["properties"][name] == part, name
         assert '"format": "path"' not in str(schema).replace("'", '"'), "a name of a file can be given"
         assert schema["additionalProperties"] is False
@@ -56,7 +56,7 @@ def test_every_mode_is_described_by_the_declaration(idle: Server) -> None:
 
 def test_a_form_has_files(idle: Server) -> None:
     form = described(idle, "multipart/form-data")
-    for name in ("image", "end_image", "keep_mask", "video", "input_reference"):
+    for name in ("image", "end_image", "keep_mask", "video", "depth", "driving_video", "input_reference"):
         assert form["properties"][name]["format"] == "binary"
     assert {"num_frames", "seed", "sampler", "overlap", "size"} <= set(form["properties"])
     assert "keyframes" not in form["properties"]

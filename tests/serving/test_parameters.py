@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from serving_client import CAT, Server, data_url, png, running
-from small_model import picture, write_small_model
+from small_model import picture, small_structure_yaml, write_model, write_small_model
 
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.hosting.library import read_library
@@ -40,6 +43,13 @@ TOLD_ELSEWHERE = {
     "dry_run": "test_videos.py",
     "effort": "its values are, see below",
 }
+
+
+def depth_file(count: int) -> bytes:
+    """An NPZ with the depth of `count` frames."""
+    file = io.BytesIO()
+    np.savez(file, depth=np.arange(count * 64.0).reshape(count, 8, 8))
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,10 @@ CASES = [
     Case({"free_init": "iterations=2"}),
     Case({"frame_stride": 2.0}, {"model": "strides"}),
     Case(
+        {"depth_range": "frame", "depth_stride": 2},
+        {"model": "depths", "input_reference": None, "depth": base64.b64encode(depth_file(8)).decode()},
+    ),
+    Case(
         {"between": "trf", "between_prompt": "back"},
         {"mode": "interpolate", "model": "strides", "end_image": DOG, "num_frames": 4},
     ),
@@ -93,7 +107,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     still = write_small_model(folder / "still", ("i2v",))
     config = still / "config.yaml"
     config.write_text(config.read_text().replace("fs_meaning: fps", "fs_meaning: stride"))
-    models = read_library([f"small={small}", f"strides={still}"]).models
+    depths = write_model(folder / "depths", small_structure_yaml(estimator=False))
+    models = read_library([f"small={small}", f"strides={still}", f"depths={depths}"]).models
     with running(Settings(folder / "jobs", models)) as server:
         yield server
 

@@ -139,8 +139,8 @@ class Level(nn.Module):
         self.block = nn.ModuleList(ResnetBlock(config, channels, out_channels) for channels in inputs)
         self.attn = nn.ModuleList(AttnBlock(config, out_channels) for _ in inputs if config.has_attention(level))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, in, h, w) -> (n, out, h', w')."""
+    def blocks(self, x: Tensor) -> Tensor:
+        """What is done at this resolution, without the resampling: (n, in, h, w) -> (n, out, h, w)."""
         for i, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
@@ -158,7 +158,7 @@ class DownLevel(Level):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) -> (n, out, h // 2, w // 2), or (n, out, h, w) for the last level."""
-        return self.downsample(super().forward(x))
+        return self.downsample(self.blocks(x))
 
 
 class UpLevel(Level):
@@ -171,7 +171,7 @@ class UpLevel(Level):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, in, h, w) -> (n, out, 2 h, 2 w), or (n, out, h, w) at full resolution."""
-        return self.upsample(super().forward(x))
+        return self.upsample(self.blocks(x))
 
 
 class Middle(nn.Module):

@@ -1,0 +1,54 @@
+"""Models that descend from DynamiCrafter load as they are, or say in one line what is missing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from manifests import entries, manifest
+from tiny_models import released_tree
+
+from lvdm.conditioning import guide_video
+from lvdm.config import ConfigError, parse_component
+
+
+def viewcrafter_tree():
+    """ViewCrafter's `model:` node: that of the 1024 model under another name, with its own frame rate and option."""
+    tree = copy.deepcopy(released_tree("configs/inference_1024_v1.0.yaml"))
+    tree["target"] = "lvdm.models.ddpm3d.VIPLatentDiffusion"
+    tree["params"] |= {"loop_video": "Flase", "rand_cond_frame": True, "uncond_prob": 0.05}
+    tree["params"]["unet_config"]["params"]["default_fs"] = 10
+    return tree
+
+
+def test_viewcrafter_has_the_keys_of_the_1024_model() -> None:
+    with torch.device("meta"):
+        model = parse_component(viewcrafter_tree(), "viewcrafter").build()
+    assert entries(model) == manifest("1024")
+
+
+def test_a_guide_video_begins_with_the_image() -> None:
+    latents, image = torch.randn(2, 4, 25, 4, 8), torch.randn(2, 4, 4, 8)
+    concat = guide_video(latents, image)
+    assert torch.equal(concat[:, :, 0], image)
+    assert torch.equal(concat[:, :, 1:], latents[:, :, 1:])
+
+
+def test_condition_noise_changes_no_key() -> None:
+    """cond-image-leakage: a training with TimeNoise gives a checkpoint of the same layout."""
+    tree = released_tree("configs/inference_512_v1.0.yaml")
+    tree["params"] = dict(tree["params"]) | {"time_noise": {}}
+    with torch.device("meta"):
+        model = parse_component(tree, "timenoise").build()
+    assert entries(model) == manifest("512")
+
+
+@pytest.mark.parametrize(
+    "target", ["CameraControl.CamI2V.cami2v.CamI2V", "CameraControl.motionctrl.motionctrl.MotionCtrl"]
+)
+def test_camera_adapters_are_refused_by_name(target: str) -> None:
+    tree = viewcrafter_tree() | {"target": target}
+    with pytest.raises(ConfigError, match=r"is a camera adapter .*, which is not implemented") as caught:
+        parse_component(tree, "model")
+    assert "\n" not in str(caught.value)
