@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import signal
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from processes import start_command
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture, small_yaml, write_small_model
 from typer.testing import CliRunner
@@ -440,19 +439,6 @@ def test_interrupting_while_writing_leaves_no_half_file(here, monkeypatch, momen
     assert left == [], "a file that is not whole, or a video without its record, was left"
 
 
-KILLED_WHILE_WRITING = """
-import os, sys
-replace = os.replace
-def kill(source, destination):
-    if str(destination).endswith("2.mp4"):
-        os._exit(9)  # as kill -9: nothing is tidied up
-    replace(source, destination)
-os.replace = kill
-from lvdm.cli.app import app
-app(sys.argv[1:])
-"""
-
-
 def test_a_list_that_was_killed_goes_on_where_it_was(here):
     for number in (1, 2, 3):
         picture(seed=number).save(f"{number}.png")
@@ -460,11 +446,9 @@ def test_a_list_that_was_killed_goes_on_where_it_was(here):
     Path("list.jsonl").write_text("\n".join(map(json.dumps, lines)))
     succeed("animate", "--prompts", "list.jsonl", "-o", "whole")
     listed = ("animate", "--prompts", "list.jsonl", "-o", "made")
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_WRITING, *listed], env=environment, capture_output=True, text=True
-    )
-    assert killed.returncode == 9, killed.stderr
+    killed = start_command(listed, here / "log.txt", killed_at="2.mp4")
+    killed.join()
+    assert killed.exitcode == 9, (here / "log.txt").read_text()
     assert [path.name for path in sorted(Path("made").glob("[!.]*"))] == ["1.json", "1.mp4"]
     first = Path("made/1.mp4").stat().st_mtime_ns
     assert "1 of 3 videos are finished already" in run(*listed).stderr

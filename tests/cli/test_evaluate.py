@@ -6,16 +6,14 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from processes import fresh_environment
+from processes import start_command
 from typer.testing import CliRunner
 
 from lvdm.cli.app import app
@@ -97,24 +95,19 @@ def test_batches_workers_and_shards_change_no_digit(scored: Path, videos: Path, 
     assert "0 records made, 54 were there, 0 clips failed" in run("extract", *inputs(videos, cache)).stdout
 
 
-def command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "lvdm.cli.app", "evaluate", *(str(arg) for arg in args)]
+def started(log: Path, *args: object) -> ForkServerProcess:
+    return start_command(["evaluate", *map(str, args)], log)
 
 
 def test_an_extraction_that_is_killed_goes_on_to_the_same_result(scored: Path, videos: Path, tmp_path: Path) -> None:
     cache, moment = tmp_path / "cache", random.Random()
     wanted = moment.randint(1, 40)
-    process = subprocess.Popen(
-        command("extract", *inputs(videos, cache), "--batch-size", 1),
-        env=fresh_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = started(tmp_path / "log.txt", "extract", *inputs(videos, cache), "--batch-size", 1)
     deadline = time.monotonic() + 300
-    while len(list(cache.rglob("*.safetensors"))) < wanted and process.poll() is None and time.monotonic() < deadline:
+    while len(list(cache.rglob("*.safetensors"))) < wanted and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01 * moment.random())
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     there = sum(not path.name.startswith(".") for path in cache.rglob("*.safetensors"))
     assert 0 < there < 54, f"killed too early or too late to tell anything, with {there} records"
     assert f"{54 - there} records made, {there} were there" in run("extract", *inputs(videos, cache)).stdout
@@ -124,15 +117,11 @@ def test_an_extraction_that_is_killed_goes_on_to_the_same_result(scored: Path, v
 
 def test_several_devices_make_the_same_records(scored: Path, videos: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    done = subprocess.run(
-        command("extract", *inputs(videos, cache), "--devices", 2),
-        env=fresh_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("54 records made") == 1, "only one process should report"
+    log = tmp_path / "log.txt"
+    process = started(log, "extract", *inputs(videos, cache), "--devices", 2)
+    process.join()
+    assert process.exitcode == 0, log.read_text()
+    assert log.read_text().count("54 records made") == 1, "only one process should report"
     run("score", *inputs(videos, cache), "--output", tmp_path)
     assert same_bytes(scored, tmp_path)
 

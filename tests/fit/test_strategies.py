@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from processes import fresh_environment
+from processes import fresh_environment, start_trainer
 from pytorch_lightning.strategies import DDPStrategy
 from small_model import FRAMES, SIDE, picture, small_yaml
 
@@ -217,24 +217,45 @@ def environment() -> dict[str, str]:
     return fresh_environment(PYTHONPATH=str(ROOT), GLOO_SOCKET_IFNAME="lo")
 
 
-def run_on_two_nodes(folder: Path, name: str, *data_dirs: Path) -> list[tuple[int, str]]:
-    """Train on two torchrun agents, one process each, that meet over the loopback device; exit codes and outputs."""
+def flags_of_a_node(folder: Path, name: str, data_dir: Path) -> list[str]:
     tree = training_tree(folder)
     pictures = {"data_dir": "", "resolution": [SIDE, SIDE], "video_length": FRAMES, "caption": "a picture"}
     tree["data"]["params"]["train"] = {"target": "lvdm.data.image_folder.ImageFolder", "params": pictures}
     tree["data"]["params"]["batch_size"] = 1
     (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    flags = ["--base", folder / "config.yaml", "--train", "--name", name, "--logdir", folder]
+    return [*map(str, flags), f"data.params.train.params.data_dir={data_dir}"]
+
+
+def run_as_two_nodes(folder: Path, name: str, *data_dirs: Path) -> list[tuple[int | None, str]]:
+    """Train in two processes with what torchrun tells those of two nodes, without its agents; codes and outputs."""
+    port = str(free_port())
+    logs = [folder / f"{rank}.txt" for rank in range(2)]
+    processes = []
+    for rank, (data_dir, log) in enumerate(zip(data_dirs, logs, strict=True)):
+        told = {"RANK": str(rank), "GROUP_RANK": str(rank), "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+        told |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "none"}
+        flags = flags_of_a_node(folder, name, data_dir)
+        processes.append(start_trainer(flags, log, GLOO_SOCKET_IFNAME="lo", **told))
+    for process in processes:
+        process.join(timeout=240)
+        process.kill()
+    return [(process.exitcode, log.read_text()) for process, log in zip(processes, logs, strict=True)]
+
+
+def run_on_two_nodes(folder: Path, name: str, *data_dirs: Path) -> list[tuple[int, str]]:
+    """Train on two torchrun agents, one process each, that meet over the loopback device; exit codes and outputs."""
     port = free_port()
-    flags = ["-m", "lvdm.fit.trainer", "--base", folder / "config.yaml", "--train", "--name", name, "--logdir", folder]
+    flags = [["-m", "lvdm.fit.trainer", *flags_of_a_node(folder, name, data_dir)] for data_dir in data_dirs]
     processes = [
         subprocess.Popen(
-            torchrun(*flags, f"data.params.train.params.data_dir={data_dir}", nodes=2, node=rank, port=port),
+            torchrun(*words, nodes=2, node=rank, port=port),
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank, data_dir in enumerate(data_dirs)
+        for rank, words in enumerate(flags)
     ]
     try:
         outputs = [process.communicate(timeout=240)[0] for process in processes]
@@ -255,7 +276,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_a_folder_that_one_node_lacks_stops_both(pictures: Path, tmp_path: Path) -> None:
-    for code, output in run_on_two_nodes(tmp_path, "bad", pictures, tmp_path / "not_here"):
+    for code, output in run_as_two_nodes(tmp_path, "bad", pictures, tmp_path / "not_here"):
         assert code != 0
         told = [line for line in output.splitlines() if line.startswith("error: process 1 on ")]
         assert len(told) == 1, f"this node should have told of it in one line: {output[-3000:]}"
