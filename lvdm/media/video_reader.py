@@ -156,6 +156,9 @@ class VideoReader:
         if not isinstance(stream, av.VideoStream):
             container.close()
             raise VideoError(f"{self.path}: holds no video stream")
+        if stream.codec_context is None:  # of an empty track, whose codec nothing says
+            container.close()
+            raise VideoError(f"{self.path}: the video stream holds no frames")
         size = stream.codec_context.width, stream.codec_context.height
         if size[0] * size[1] > _MAX_PIXELS:
             container.close()
