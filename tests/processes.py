@@ -35,11 +35,11 @@ def start_trainer(arguments: Sequence[str], log: Path) -> ForkServerProcess:
     return process
 
 
-def start_command(arguments: Sequence[str], log: Path) -> ForkServerProcess:
-    """`dynamicrafter ...` in a process of its own, as `start_trainer` does it; for the command `serve`."""
+def start_command(arguments: Sequence[str], log: Path, **variables: str) -> ForkServerProcess:
+    """`dynamicrafter ...` in a process of its own, as `start_trainer` does it, with further `variables`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lvdm.cli.app", "lvdm.serving.app", "uvicorn"])
-    process = context.Process(target=_run_command, args=(list(arguments), str(log), fresh_environment()))
+    process = context.Process(target=_run_command, args=(list(arguments), str(log), fresh_environment(**variables)))
     process.start()
     return process
 

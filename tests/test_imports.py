@@ -19,12 +19,15 @@ SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROO
 ROOMS = (
     "lvdm.errors",
     "lvdm.deprecation",
+    "lvdm.regular_files",
     "lvdm.documents",
     "lvdm.suggestions",
     "lvdm.progress",
     "lvdm.versions",
     "lvdm.psnr",
+    "lvdm.precision",
     "lvdm.config",
+    "lvdm.launched",
     "lvdm.declaration",
     "lvdm.device",
     "lvdm.diffusion",
@@ -39,6 +42,8 @@ ROOMS = (
     "lvdm.request",
     "lvdm.sizes",
     "lvdm.model_files",
+    "lvdm.model_outline",
+    "lvdm.model_outlines",
     "lvdm.data",
     "lvdm.models",
     "lvdm.pipeline",
@@ -47,6 +52,7 @@ ROOMS = (
     "lvdm.quality",
     "lvdm.jobs",
     "lvdm.hosting",
+    "lvdm.batch",
     "lvdm.serving",
     "lvdm.app",
     "lvdm.evaluation",
@@ -59,6 +65,7 @@ ROOMS = (
 """The parts from the innermost to the outermost; each is a layer of its own, which may import only those before it."""
 LAYERS = {name: number for number, name in enumerate(ROOMS)}
 LEAVES = {
+    "lvdm.batch": ("lvdm.cli", "scripts"),
     "lvdm.evaluation": ("lvdm.cli", "scripts"),
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
@@ -75,7 +82,8 @@ SIBLINGS = {"lvdm.diffusion", "lvdm.modules"}
 """Parts of one layer that do not know each other."""
 
 EXTERNAL = {
-    "pytorch_lightning": ("lvdm.models.ddpm3d", "lvdm.fit.", "lvdm.cli.extraction."),
+    "pytorch_lightning": ("lvdm.models.ddpm3d", "lvdm.fit.", "lvdm.cli.extraction.", "lvdm.batch.predicting."),
+    "ray": ("lvdm.batch.ray_pool.",),
     "open_clip": ("lvdm.modules.encoders.", "scripts.make_small_vocabulary."),
     "kornia": ("lvdm.modules.encoders.",),
     "av": ("lvdm.media.", "lvdm.data.", "lvdm.cli.inspection."),  # `doctor` tells which codecs there are
@@ -200,8 +208,9 @@ def test_no_module_collects_odds_and_ends() -> None:
 IMPORT_EVERYTHING = """
 import contextlib, importlib, random, sys
 import av, kornia, numpy, open_clip, pytorch_lightning, torch  # theirs may touch the state
-with contextlib.suppress(ImportError):
-    import gradio
+for extra in ("gradio", "ray.data"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(extra)
 
 def state():
     return {
@@ -226,8 +235,9 @@ assert not torch.cuda.is_initialized(), "importing lvdm started CUDA"
 def test_importing_is_silent_and_touches_nothing() -> None:
     """Importing all of the library prints nothing, starts no CUDA, draws no random number, changes no default."""
     names = [module_name(path) for path in SOURCES if path.is_relative_to(ROOT / "lvdm")]
-    if importlib.util.find_spec("gradio") is None:  # an extra that is not installed
-        names = [name for name in names if not name.startswith("lvdm.app.")]
+    for extra, part in (("gradio", "lvdm.app."), ("ray", "lvdm.batch.ray_pool")):
+        if importlib.util.find_spec(extra) is None:
+            names = [name for name in names if not name.startswith(part)]
     command = [sys.executable, "-c", IMPORT_EVERYTHING, *names]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -34,7 +34,7 @@ from lvdm.sizes import choose_size
 logger = logging.getLogger(__name__)
 
 FURTHER, AT = "further_images", "at_frames"
-"""Of the tab that interpolates: pictures between the first and the last, and the frames that show them."""
+"""Of the tab that interpolates: images between the first and the last, and the frames that show them."""
 BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
 OUTPUTS = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
 """What a button gives, in this order."""
@@ -183,7 +183,7 @@ def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Ite
 
 
 def with_frames(mode: str, parameters: Mapping[str, Any], trained: int) -> tuple[str, dict[str, Any]]:
-    """Mode and parameters where there are `FURTHER` pictures: the first and the last are key frames as well.
+    """Mode and parameters where there are `FURTHER` images: the first and the last are key frames as well.
 
     Without `AT` they are spaced evenly. Raises `ValueError`.
     """
@@ -228,7 +228,7 @@ def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: 
     try:
         parameters = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
         listed, mode = desk.model(model), parameters.get("fit", "crop")
-        multiple = listed.choose(MachineParameters(device=desk.device)).size_multiple
+        multiple = listed.choose(MachineParameters(device=desk.device)).outline.size_multiple
         shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
         size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
         inside = size.inner

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lvdm.cli.batch import batch
 from lvdm.cli.convert import convert
 from lvdm.cli.data_cache import cache
 from lvdm.cli.data_check import check
@@ -27,7 +28,7 @@ from lvdm.cli.web import web_page
 from lvdm.versions import installed_version
 
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (animate, interpolate, loop, text_to_video, extend):
+for command in (animate, interpolate, loop, text_to_video, extend, batch):
     app.command(cls=GeneratingCommand)(command)
 for command in (info, convert, merge, doctor):
     app.command()(command)

@@ -16,6 +16,8 @@ from lvdm.errors import UserError
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: the request cannot be carried out as it is; it could, but something failed; Ctrl-C."""
+FINISHED_WITH_FAILURES = 3
+"""Exit code: everything was done that could be, and some clips or videos failed."""
 
 TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 """Set this environment variable to see where an error came from."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from lvdm.cli.errors import FINISHED_WITH_FAILURES
 from lvdm.cli.evaluate_inputs import (
     DEFAULT_CACHE,
     DEFAULT_PROTOCOL,
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from lvdm.evaluation.cache import FeatureCache
     from lvdm.evaluation.clip_sets import Evaluation
     from lvdm.evaluation.extraction import ExtractionReport
-
-FINISHED_WITH_FAILURES = 3
-"""Exit code: everything was done, and some clips could not be read."""
 
 _MAX_LISTED = 20
 """Failures that are listed; the file of failures names all."""

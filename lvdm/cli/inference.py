@@ -2,8 +2,9 @@
 
     python -m lvdm.cli.inference --config ... --ckpt_path ... --prompt_dir prompts/512 --savedir results ...
 
-Videos are written to SAVEDIR/samples_separate/NAME_sampleI.mp4, each with its record beside it. With several processes
-(`--rank`, `--world_size`, or RANK and WORLD_SIZE in the environment) every process takes each WORLD_SIZE-th request.
+Videos are written to SAVEDIR/samples_separate/NAME_sampleI.mp4, each with its record beside it. Several devices share
+them by `--devices`, torchrun or srun (`lvdm.batch`). Without these, a process can be told that it is one of several
+(`--rank`, `--world_size`, or RANK and WORLD_SIZE in the environment), and takes each WORLD_SIZE-th video.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lvdm.cli.errors import EXPECTED, report_error
+from lvdm.cli.batch import ConsoleReporter
+from lvdm.cli.errors import EXPECTED, FINISHED_WITH_FAILURES, report_error
+from lvdm.launched import launch
 from lvdm.request.layers import all_parameters
 
 if TYPE_CHECKING:
@@ -56,6 +59,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "--dtype": "auto",
         "--low_memory": False,
         "--overwrite": False,
+        "--devices": 1,
         "--rank": None,
         "--world_size": None,
     }
@@ -72,8 +76,9 @@ HELP: Mapping[str, str] = MappingProxyType(
         "--loop": "generate looping videos or not",
         "--interp": "generate generative frame interpolation or not",
         "--resume": "skip videos that are finished",
+        "--devices": "processes that share the work, each on a device of its own; 0: one for each GPU",
         "--rank": "number of this process, from 0",
-        "--world_size": "how many processes share the work",
+        "--world_size": "how many processes share the work, when they know nothing of each other",
     }
 )
 """Flags that are no parameters of a request."""
@@ -127,8 +132,8 @@ class OriginalLayout:
         return names[0], names
 
 
-def run(args: argparse.Namespace) -> None:
-    """Check everything, then make the videos of this process."""
+def run(args: argparse.Namespace) -> int:
+    """Check everything, then make the videos; returns the exit code."""
     missing = [f"--{name}" for name in ("savedir", "prompt_dir", "config", "ckpt_path") if not getattr(args, name)]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given")
@@ -136,14 +141,17 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("--loop and --interp exclude each other")
     if args.n_samples < 1 or args.bs < 1:
         raise ValueError("--n_samples and --bs must be at least 1")
+    if args.devices < 0:
+        raise ValueError(f"--devices {args.devices} is not possible; use 1 or more, or 0 for all GPUs")
     if args.negative_prompt:
         logger.warning(
             "--negative_prompt has no effect, as in the original; use `dynamicrafter animate --negative-prompt`"
         )
     rank, world_size = _share(args)
-    from lvdm.cli.progress import print_lines, progress_bar
+    from lvdm.batch.plan import BatchPlan
+    from lvdm.cli.progress import print_lines
+    from lvdm.declaration.run_parameters import BatchParameters
     from lvdm.jobs.plan import plan_videos
-    from lvdm.jobs.run import run as run_plan
 
     mode = "loop" if args.loop else "interpolate" if args.interp else "animate"
     given, usual = parameters_from(args), parameters_from(get_parser().parse_args([]))
@@ -151,11 +159,24 @@ def run(args: argparse.Namespace) -> None:
     below = {name: value for name, value in usual.items() if name not in typed}
     plan = plan_videos(mode, OriginalLayout(args.text_input), below, **typed)
     mine = replace(plan, videos=plan.videos[rank::world_size], skip_finished=args.resume)
-    for event in run_plan(mine, args.bs, progress_bar):
-        print_lines(event.lines())
+    if not mine.videos:
+        return 0
+    from lvdm.batch.run import run_batch  # torch takes seconds to import: not for what the plan refuses
+
+    how = BatchParameters(devices=args.devices or None, batch_size=args.bs)
+    report = run_batch(BatchPlan.of(mine, Path(args.savedir), how), ConsoleReporter())
+    if report is None:
+        return 0  # the first process speaks for all
+    print_lines(report.lines())
+    return 0 if report.is_whole else FINISHED_WITH_FAILURES
 
 
 def _share(args: argparse.Namespace) -> tuple[int, int]:
+    """Which part of the videos this process takes: all, and Lightning shares them, where a launcher has started it."""
+    if launch() is not None:
+        if args.rank is not None or args.world_size is not None:
+            raise ValueError("the launcher says how many processes there are; leave out --rank and --world_size")
+        return 0, 1
     rank = int(os.environ.get("RANK", 0)) if args.rank is None else args.rank
     world_size = int(os.environ.get("WORLD_SIZE", 1)) if args.world_size is None else args.world_size
     if not 0 <= rank < world_size:
@@ -164,10 +185,10 @@ def _share(args: argparse.Namespace) -> tuple[int, int]:
 
 
 def _device(name: str) -> str:
-    """With several processes on a machine, each takes the GPU of its local rank."""
+    """Where processes know nothing of each other, each takes the GPU of its local rank."""
     import torch
 
-    local_rank = os.environ.get("LOCAL_RANK")
+    local_rank = os.environ.get("LOCAL_RANK") if launch() is None else None
     if name == "auto" and local_rank is not None and torch.cuda.is_available():
         return f"cuda:{int(local_rank) % torch.cuda.device_count()}"
     return name
@@ -180,13 +201,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = get_parser().parse_args(arguments)
     try:
         with library_messages():
-            run(args)
+            return run(args)
     except (KeyboardInterrupt, *EXPECTED) as error:
         code = report_error(error)
         if code is None:
             raise
         return code
-    return 0
 
 
 if __name__ == "__main__":

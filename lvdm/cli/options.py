@@ -35,21 +35,23 @@ PLACES = ("image", "end_image")
 FRAME_AND_VALUE = re.compile(r"\d+=.+")
 
 
-def with_parameters(mode: str, *also: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_parameters(
+    mode: str, *also: str, without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command, whose last parameter is `typed: Mapping[str, Any]`, every parameter as an option.
 
     `typed` holds what was typed, by name. Parameters that neither `mode` nor the modes `also` read are hidden from
-    `--help`; typed all the same, they are refused by name.
+    `--help`; typed all the same, they are refused by name. So are those in `without`.
     """
 
     options = [declared for name, declared in all_parameters().items() if declared.flag and name not in PLACES]
-    return with_options(options, {mode, *also})
+    return with_options(options, {mode, *also}, without=without)
 
 
 def with_options(
-    options: Sequence[Declared], modes: set[str], panel: str = ""
+    options: Sequence[Declared], modes: set[str], panel: str = "", without: Sequence[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The same with these parameters, of which those that none of `modes` reads are hidden.
+    """The same with these parameters, of which those in `without`, and those that none of `modes` reads, are hidden.
 
     panel: what `--help` shows them under; left out, their groups
     """
@@ -61,7 +63,10 @@ def with_options(
             for name, parameter in inspect.signature(command).parameters.items()
             if name != "typed"
         ]
-        added = [_option(declared, modes, panel or declared.parameter.group) for declared in options]
+        added = [
+            _option(declared, set() if declared.name in without else modes, panel or declared.parameter.group)
+            for declared in options
+        ]
 
         @functools.wraps(command)
         def wrapped(*args: Any, **values: Any) -> None:
@@ -119,7 +124,7 @@ def former_flags(parameters: Mapping[str, Declared]) -> Mapping[str, str]:
     """Long flags of earlier versions, and those that `--help` shows in their place."""
     found: dict[str, str] = {}
     for declared in parameters.values():
-        found |= {alias: declared.flag for alias in declared.parameter.aliases if alias.startswith("--")}
+        found |= {flag: declared.flag for flag in declared.flags[1:] if flag.startswith("--")}
     return MappingProxyType(found)
 
 

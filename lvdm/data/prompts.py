@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.declaration.parameter import Declared, known_name
-from lvdm.errors import UserError
+from lvdm.declaration.parameter import Declared, known_name, present_names
+from lvdm.documents import read_text
+from lvdm.errors import Problems, UserError
+from lvdm.media.file_names import natural_order
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
@@ -25,6 +29,9 @@ MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
+
+
+_PAIRS_SHOWN = 5
 
 
 class PromptError(UserError):
@@ -70,8 +77,13 @@ def columns() -> dict[str, Declared]:
     return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
 
 
-_PATHS = ("image", "end_image", "keep_mask", "start_statistics", "late_weights")
-"""Columns with files, which are relative to the table; so are those in `keyframes`."""
+_MODEL_PATHS = ("checkpoint", "config")
+"""Columns with files of a model, in lists that may name several (`lvdm.data.lists`)."""
+
+
+def file_columns() -> tuple[str, ...]:
+    """The columns with a file, which is relative to the table; so are those in `keyframes`."""
+    return (*(name for name, declared in columns().items() if declared.kind is Path), *method_files())
 
 
 def read_requests(
@@ -80,8 +92,9 @@ def read_requests(
     """Read the requests of a folder, or of a .csv or .jsonl table whose paths are relative to the table.
 
     A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
-    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and
-    last frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    line for the i-th image in the natural order of names (2.png before 10.png). In mode "interp" the i-th line is for
+    the images 2i and 2i + 1 (first and last frame). An empty line between others is an empty prompt; empty lines at the
+    end do not count.
     In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
@@ -89,7 +102,7 @@ def read_requests(
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
     if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
-        lines = enumerate(_read_lines(source), start=1)
+        lines = enumerate(read_lines(source), start=1)
         requests = [
             _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
             for number, prompt in lines
@@ -98,24 +111,27 @@ def read_requests(
     elif mode == "t2v" and source.is_dir():
         raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
     elif source.is_dir():
-        requests = _read_folder(source, mode, Path(prompt_file) if prompt_file else None)
+        requests = read_folder(source, mode, Path(prompt_file) if prompt_file else None)
     elif not source.exists():
         raise PromptError(f"{source}: there is no such folder or file")
     elif source.suffix.lower() not in _TABLES:
         raise PromptError(f"{source}: should be a folder of images with test_prompts.txt, or a .csv or .jsonl table")
     else:
-        rows = _TABLES[source.suffix.lower()](source)
-        requests = [_from_row(row, source, place, mode) for place, row in rows]
+        requests = _read_table(source, mode)
     if not requests:
         raise PromptError(f"{source}: lists nothing to animate")
-    for request in requests:
-        _check(request, source, check_files)
-    return requests if len(requests) < 2 else _with_unique_names(requests)
+    problems = Problems()
+    for request in requests if check_files else ():
+        with problems.of_row():
+            check_request(request, request.place.removesuffix(": ") or source)
+    problems.check()
+    names = unique_names([request.name for request in requests])
+    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
 
 
 def name_of_prompt(prompt: str) -> str:
     """A name for the video of a prompt: its first words, without characters that a file system refuses."""
-    return _safe_name("_".join(prompt.split())[:40])
+    return safe_name("_".join(prompt.split())[:40])
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -123,50 +139,67 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
     Agreement is judged without case, for file systems that ignore it.
     """
-    stems = [image.stem for image in images]
-    folded = [stem.casefold() for stem in stems]
-    planned = [
-        stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
-        for stem, image in zip(stems, images, strict=True)
-    ]
-    return _numbered(planned)
+    counts = Counter(image.stem.casefold() for image in images)
+    return unique_names(
+        [image.stem if counts[image.stem.casefold()] == 1 else image.name.replace(".", "_") for image in images]
+    )
 
 
-def _numbered(stems: Sequence[str]) -> list[str]:
-    taken: set[str] = set()
+def unique_names(stems: Sequence[str]) -> list[str]:
+    """The names, each with the first number from 2 on that makes it new, where it is not; without regard to case."""
+    taken, next_number = set[str](), dict[str, int]()
     names: list[str] = []
     for name in stems:
-        candidate, number = name, 2
+        candidate, number = name, next_number.get(name.casefold(), 2)
         while candidate.casefold() in taken:
             candidate, number = f"{name}_{number}", number + 1
+        next_number[name.casefold()] = number
         taken.add(candidate.casefold())
         names.append(candidate)
     return names
 
 
-def _with_unique_names(requests: list[Request]) -> list[Request]:
-    names = _numbered([request.name for request in requests])
-    return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
-
-
-def _read_folder(folder: Path, mode: Mode, prompt_file: Path | None) -> list[Request]:
-    images = sorted(
-        (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")),
-        key=lambda path: path.name,
-    )
+def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None) -> list[Request]:
+    """The requests of a folder, see `read_requests`. Raises `PromptError`."""
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    images = [folder / name for name in natural_order(names)]
     if not images:
         raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
     prompt_file = prompt_file or _find_prompt_file(folder)
-    prompts = _read_lines(prompt_file)
+    prompts = read_lines(prompt_file)
     per_prompt = 2 if mode == "interp" else 1
     if len(images) != per_prompt * len(prompts):
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
     firsts = images[::per_prompt]
     lasts = images[1::2] if mode == "interp" else [None] * len(firsts)
+    _show_pairs(images, prompts, per_prompt)
     return [
         _request(name, {"image": image, "prompt": prompt, "end_image": end_image}, f"{folder}: request {name!r}: ")
         for image, prompt, name, end_image in zip(firsts, prompts, output_names(firsts), lasts, strict=True)
     ]
+
+
+def _show_pairs(images: list[Path], prompts: list[str], per_prompt: int) -> None:
+    """Say which image gets which prompt: nobody sees the order of names otherwise."""
+    pairs = _pairs(images, prompts, per_prompt)
+    more = [f"and {len(pairs) - _PAIRS_SHOWN} more"] if len(pairs) > _PAIRS_SHOWN else []
+    logger.info("images and prompts, paired by the natural order of names: %s", "; ".join(pairs[:_PAIRS_SHOWN] + more))
+    names = [image.name for image in images]
+    if names != sorted(names):
+        logger.warning(
+            "numbers in the names count as numbers, %s; the original sorts them as text",
+            " before ".join(image.name for image in images[: per_prompt + 1]),
+        )
+
+
+def _pairs(images: list[Path], prompts: list[str], per_prompt: int) -> list[str]:
+    pairs = []
+    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
+        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
+        names += ["(no image)"] * (per_prompt - len(names))
+        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
+        pairs.append(f"{index + 1}. {' + '.join(names)} | {prompt}")
+    return pairs
 
 
 def _find_prompt_file(folder: Path) -> Path:
@@ -183,47 +216,48 @@ def _find_prompt_file(folder: Path) -> Path:
 def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: Mode) -> str:
     """Both lists side by side, so that the one that is missing can be seen."""
     rule = "two images per prompt (first and last frame)" if mode == "interp" else "one image per prompt"
-    lines = [f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; sorted by name they are:"]
-    per_prompt = 2 if mode == "interp" else 1
-    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
-        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
-        names += ["(no image)"] * (per_prompt - len(names))
-        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
-        lines.append(f"  {index + 1}. {' + '.join(names)} | {prompt}")
-    return "\n".join(lines)
+    head = f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; in natural order they are:"
+    return "\n  ".join([head, *_pairs(images, prompts, 2 if mode == "interp" else 1)])
 
 
-def _read_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in _read_text(path).split("\n")]
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without white space around them, and without empty ones at its end."""
+    lines = [line.strip() for line in read_text(path, PromptError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
+def _read_table(source: Path, mode: Mode) -> list[Request]:
+    """The requests of a table. Raises `PromptError` with all rows that cannot be used."""
+    requests, problems = list[Request](), Problems()
+    for place, row in _TABLES[source.suffix.lower()](source):
+        with problems.of_row():
+            requests.append(row_request(row, source, place, mode, columns()))
+    problems.check()
+    return requests
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in csv_rows(path, _read_text(path), "prompts", PromptError):
+    for place, row in csv_rows(path, read_text(path, PromptError), "prompts", PromptError):
         yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, _read_text(path), "image, prompt and other parameters", PromptError):
+    for place, row in jsonl_rows(path, read_text(path, PromptError), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 
 _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
-def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Request:
-    where, known = f"{table}, {place}: ", columns()
+def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, known: Mapping[str, Declared]) -> Request:
+    """The request in a row of a table with the columns `known`. Raises `PromptError`."""
+    where = f"{table}, {place}: "
+    try:
+        row = present_names(known, row)
+    except ValueError as error:
+        raise PromptError(f"{where}{error}") from error
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
         raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
@@ -234,15 +268,15 @@ def _from_row(row: dict[str, Any], table: Path, place: str, mode: Mode) -> Reque
     try:
         for key in row:
             known_name(key, [*known, "name"], "column", where)
-        cells = {key: _cell(known[key], value, where) for key, value in row.items()}
+        cells = {key: _cell(known[key], _below(table.parent, key, value), where) for key, value in row.items()}
     except ValueError as error:
         raise PromptError(str(error)) from error
     if mode == "interp" and "end_image" not in cells:
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
-    values = {key: _below(table.parent, key, value) for key, value in cells.items()}
-    return _request(
-        name or (values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])), values, where
-    )
+    if "keyframes" in cells:
+        cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
+    usual = cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])
+    return _request(name or usual, cells, where, known)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:
@@ -261,35 +295,32 @@ def _cell(column: Declared, value: Any, where: str) -> Any:
 
 
 def _below(folder: Path, name: str, value: Any) -> Any:
-    """The value of the parameter `name`, whose files are relative to `folder`."""
-    if name == "keyframes":
-        return tuple((frame, folder / path) for frame, path in value)
-    if name in _PATHS:
-        return type(value)(folder / value)
-    return value
+    """The text of a cell, with `folder` before the name of a file."""
+    return str(folder / value.strip()) if name in (*file_columns(), *_MODEL_PATHS) and isinstance(value, str) else value
 
 
-def _request(name: str, values: Mapping[str, Any], place: str) -> Request:
+def _request(name: str, values: Mapping[str, Any], place: str, known: Mapping[str, Declared] | None = None) -> Request:
     """A request with values that are checked; None is left out. Raises `PromptError`."""
-    known = columns()
+    known = columns() if known is None else known
     try:
         checked = {key: known[key].check(value, place) for key, value in values.items() if value is not None}
     except ValueError as error:
         raise PromptError(str(error)) from error
-    return Request(_safe_name(name), checked, place)
+    return Request(safe_name(name), checked, place)
 
 
-def _safe_name(name: str) -> str:
+def safe_name(name: str) -> str:
     """Without characters that some file system refuses, so that a name can never leave the output folder."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "video"
 
 
-def _check(request: Request, source: Path, check_files: bool) -> None:
-    for name in _PATHS:
+def check_request(request: Request, where: str | Path) -> None:
+    """Raise `PromptError`, which begins with `where`, for a file that is not there."""
+    for name in file_columns():
         path = request.values.get(name)
-        if check_files and path is not None and not Path(path).is_file():
+        if path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            raise PromptError(f"{source}: the {what} {path} of request {request.name!r} does not exist")
+            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} does not exist")
 
 
 def _short(text: str, length: int = 60) -> str:

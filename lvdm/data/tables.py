@@ -4,41 +4,62 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lvdm.documents import DocumentError, parse_json, short_text
 
+OnBadRow = Callable[[str, ValueError], None]
+"""Takes the place of a row that is not one, such as "line 3", and what is wrong with it."""
 
-def csv_rows(path: Path, text: str, what: str, error: type[ValueError]) -> Iterator[tuple[str, dict[str, Any]]]:
+
+def csv_rows(
+    path: Path, text: str, what: str, error: type[ValueError], on_bad: OnBadRow | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """("line 3", row) for each row of the CSV `text` of `path`. Raises `error` for a row that is not one.
 
-    `what` is what a cell with commas holds, such as prompts.
+    `what` is what a cell with commas holds, such as prompts. With `on_bad`, a row with too many cells goes there and
+    the next one follows; what is no CSV raises all the same, since nothing after it can be trusted.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
         for row in reader:
             place = f"line {reader.line_num}"
             if None in row:
-                raise error(f"{path}, {place}: has more cells than the header; put {what} with commas in quotes")
+                problem = error(f"{path}, {place}: has more cells than the header; put {what} with commas in quotes")
+                if on_bad is None:
+                    raise problem
+                on_bad(place, problem)
+                continue
             yield place, row
-    except csv.Error as problem:
-        raise error(f"{path}, line {reader.line_num}: is not valid CSV ({problem})") from problem
+    except csv.Error as broken:
+        raise error(f"{path}, line {reader.line_num}: is not valid CSV ({broken})") from broken
 
 
-def jsonl_rows(path: Path, text: str, keys: str, error: type[ValueError]) -> Iterator[tuple[str, dict[str, Any]]]:
+def jsonl_rows(
+    path: Path, text: str, keys: str, error: type[ValueError], on_bad: OnBadRow | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """("line 3", object) for each line of the JSONL `text` of `path` that is not empty. Raises `error` for others.
 
-    `keys` says what an object should have, such as "image, prompt".
+    `keys` says what an object should have, such as "image, prompt". With `on_bad`, others go there.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        place = f"line {number}"
         try:
-            row = parse_json(line, f"{path}, line {number}")
+            row = _object(line, f"{path}, {place}", keys)
         except DocumentError as problem:
-            raise error(str(problem)) from problem
-        if not isinstance(row, dict):
-            raise error(f"{path}, line {number}: should be an object with {keys}, it is {short_text(row)}")
-        yield f"line {number}", row
+            if on_bad is None:
+                raise error(str(problem)) from problem
+            on_bad(place, error(str(problem)))
+        else:
+            yield place, row
+
+
+def _object(line: str, where: str, keys: str) -> dict[str, Any]:
+    row = parse_json(line, where)
+    if not isinstance(row, dict):
+        raise DocumentError(f"{where}: should be an object with {keys}, it is {short_text(row)}")
+    return row

@@ -10,16 +10,21 @@ from lvdm.declaration.parameter import GENERATED, Parameter, declared
 from lvdm.declaration.values import (
     INPUT,
     MACHINE,
+    MAX_DEVICES,
+    MAX_FPS,
     MAX_FRAMES,
     MAX_SIDE,
     MAX_VIDEOS,
+    MIN_FPS,
     MIN_TILE,
     MOTION,
     OUTPUT,
     SAMPLING,
     Effort,
+    Engine,
     File,
     Format,
+    ListMode,
     Precision,
 )
 
@@ -91,7 +96,7 @@ class OutputParameters:
     ] = None
     playback_fps: Annotated[
         float | None,
-        Field(gt=0, le=1000, allow_inf_nan=False),
+        Field(ge=MIN_FPS, le=MAX_FPS, allow_inf_nan=False),
         Parameter(
             "Speed of the file, not of the motion.", OUTPUT, "frames per second", changes="file", card=True, row=False
         ),
@@ -185,3 +190,67 @@ class ExtendParameters:
             row=False,
         ),
     ] = None
+
+
+BATCH = ("batch",)
+"""Where the parameters of `BatchParameters` are read: by the command of that name, in no single request."""
+
+
+@declared
+class BatchParameters:
+    """How the videos of a long list are made and shared among devices."""
+
+    list_mode: Annotated[
+        ListMode | None,
+        Parameter(
+            "What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, "
+            "what their images say.",
+            INPUT,
+            changes="nothing",
+            modes=BATCH,
+            flag="--mode",
+            row=False,
+        ),
+    ] = None
+    engine: Annotated[
+        Engine,
+        Parameter(
+            "lightning: the devices of this machine, or what torchrun and SLURM started. ray: a Ray cluster.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = "lightning"
+    devices: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_DEVICES),
+        Parameter(
+            "Devices that share the list, each with a process of its own; left out, every GPU there is, or one CPU.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = None
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=MAX_VIDEOS),
+        Parameter(
+            "Videos of one size and the same settings that a device makes at once; more than 1 changes rounding.",
+            MACHINE,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = 1
+    retry_failed: Annotated[
+        bool,
+        Parameter(
+            "Make what failed in an earlier run again; without it, it is only reported.",
+            OUTPUT,
+            changes="nothing",
+            modes=BATCH,
+            row=False,
+        ),
+    ] = False

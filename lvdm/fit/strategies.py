@@ -22,6 +22,7 @@ from torch import distributed, nn
 from lvdm.checkpoint.parts import TEXT_ENCODER
 from lvdm.config import ConfigError
 from lvdm.fit.arguments import OURS
+from lvdm.launched import Launch
 from lvdm.media.file_names import check_name
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
@@ -32,15 +33,6 @@ REMOVED = {"ddp_sharded": "fsdp", "ddp_sharded_spawn": "fsdp", "dp": "ddp", "ddp
 
 RUN_NAME_VARIABLE = "DYNAMICRAFTER_RUN_NAME"
 """Names, for the processes that Lightning starts what the first one called the run."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What torchrun or srun has started: `devices` processes on each of `nodes` machines."""
-
-    launcher: str
-    devices: int
-    nodes: int
 
 
 @dataclass(frozen=True)
@@ -55,21 +47,6 @@ class Machines:
     def processes(self) -> int:
         """One for each device of every machine."""
         return (self.devices if isinstance(self.devices, int) else len(self.devices)) * self.nodes
-
-
-def launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
-    """What a launcher has decided, from its variables; None where Lightning starts the processes."""
-    if "TORCHELASTIC_RUN_ID" in environment:
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        return Launch("torchrun", local, int(environment["WORLD_SIZE"]) // local)
-    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        tasks, nodes = int(environment["SLURM_NTASKS"]), int(environment.get("SLURM_NNODES", 1))
-        if tasks > 1 and "SLURM_NTASKS_PER_NODE" not in environment:
-            raise ConfigError(
-                "SLURM was asked for --ntasks; ask for --nodes and --ntasks-per-node, one task for each GPU"
-            )
-        return Launch("SLURM", int(environment.get("SLURM_NTASKS_PER_NODE", tasks)), nodes)
-    return None
 
 
 def find_machines(devices: str, trainer: Mapping[str, Any], launched: Launch | None = None) -> Machines:

@@ -31,8 +31,9 @@ from lvdm.fit.dry_run import dry_run
 from lvdm.fit.preemption import Preempted, exit_code_of
 from lvdm.fit.resume import TrainingCheckpoint
 from lvdm.fit.run_record import check_run_folder, record_start
-from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, launch, run_name
+from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, run_name
 from lvdm.fit.training_setup import TrainingSetup, check_filled, load_training_setup
+from lvdm.launched import launch
 from lvdm.media.atomic import atomic_path
 
 log = logging.getLogger(__name__)

@@ -22,12 +22,13 @@ def expected_seconds(plan: Plan, videos: Sequence[PlannedVideo]) -> float | None
     rates = [rate for folder in folders for rate in _rates(folder, plan)]
     if not rates:
         return None
-    total = 0.0
-    for video in videos:
-        request, settings = video.request, video.request.settings
-        pixels = request.size.height * request.size.width
-        total += settings.num_frames * pixels * settings.num_inference_steps * settings.num_branches
-    return total * median(rates)
+    return sum(map(work_of, videos)) * median(rates)
+
+
+def work_of(video: PlannedVideo) -> float:
+    """Frames x pixels x steps x branches of guidance: what its time is taken to be in proportion to."""
+    size, settings = video.request.size, video.request.settings
+    return float(settings.num_frames * size.height * size.width * settings.num_inference_steps * settings.num_branches)
 
 
 def _rates(folder: Path, plan: Plan) -> list[float]:
@@ -47,8 +48,8 @@ def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
     settings, output = record["settings"], record["output"]
     same = (
         record["model"]["checkpoint_sha256"] == plan.model.identity().checkpoint
-        and record["runtime"]["device"] == str(plan.model.device)
-        and record["runtime"]["dtype"] == plan.model.precision.name
+        and record["runtime"]["device"] == plan.model.device_name
+        and record["runtime"]["dtype"] == plan.model.precision().weights
     )
     if not same:
         return None

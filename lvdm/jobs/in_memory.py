@@ -26,7 +26,7 @@ from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import check_output, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationResult
-from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.quality.generated import assess_videos
 from lvdm.quality.report import QualityReport
 
@@ -140,7 +140,7 @@ def hold_video(
     """Make the one video of a plan; see `lvdm.jobs.run.run`, which writes it at once. Raises `ValueError`."""
     (video,) = plan.videos
     settings = video.request.settings
-    check_blocks(settings.weak, plan.model.config.unet_config.params)
+    check_blocks(settings.perturbed_guidance, plan.model.config.unet_config.params)
     announce_memory(plan.model, video.request, 1)
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)

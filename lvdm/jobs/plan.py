@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Unpack
 
-from lvdm.data.prompts import Mode, Request, name_of_prompt, read_requests
+from lvdm.data.lists import LIST_MODES
+from lvdm.data.prompts import Request, name_of_prompt, read_requests
 from lvdm.declaration.parameter import parameters_of
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters, OutputParameters, RunParameters
+from lvdm.documents import short_text
+from lvdm.errors import Problems
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
@@ -27,9 +30,6 @@ from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 
 logger = logging.getLogger(__name__)
-
-LIST_MODES: Mapping[str, Mode] = {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
-"""How a list is read for a mode."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +115,12 @@ def plan_videos(
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")
     model = choose_model(
-        common.make(ModelParameters), common.make(MachineParameters), common.values.get("late_weights")
+        common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet")
     )
     if record is not None:
         check_files(record, common, model)
-    job = _Job(mode, typed, base, model, ImageStore(), record)
-    return job.single_plan() if run.prompts is None else job.list_plan(run.prompts, layout or UsualLayout())
+    planner = Planner(mode, typed, base, model, ImageStore(), record)
+    return planner.single_plan() if run.prompts is None else planner.list_plan(run.prompts, layout or UsualLayout())
 
 
 def with_keyframes(mode: str, typed: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -138,15 +138,20 @@ def with_keyframes(mode: str, typed: Mapping[str, Any]) -> tuple[str, dict[str, 
 
 
 @dataclass(frozen=True, eq=False)
-class _Job:
-    """What the videos of a plan have in common."""
+class Planner:
+    """What the videos of a plan have in common.
+
+    typed   what was given
+    base    what lies under it
+    record  of a replay
+    """
 
     mode: str
     typed: Mapping[str, Any]
     base: Values
     model: ChosenModel
     store: ImageStore
-    record: Record | None
+    record: Record | None = None
 
     @property
     def common(self) -> Values:
@@ -182,10 +187,10 @@ class _Job:
             if file.path is not None and file.path.resolve() == path.resolve():
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
-        videos = self._videos(request, path, numbered, range(first, first + self.copies))
+        videos = self.videos(request, path, numbered, range(first, first + self.copies))
         _say_what_changed(record, values, request)
         check_places(videos, self.output)
-        return self._plan(videos, threads=None if record is None else record.threads)
+        return self.plan(videos, threads=None if record is None else record.threads)
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
         """A folder or a table of requests, into the folder of `output`; finished videos are skipped."""
@@ -198,33 +203,38 @@ class _Job:
         folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
         resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
+        problems = Problems()
         for number, row in enumerate(map(layout.row, rows)):
             over |= {name for name in row.values if self.typed.get(name, row.values[name]) != row.values[name]}
-            request = self._resolve_row(row, resolver, number)
-            path, numbered = layout.paths(folder, row, suffix, self.copies)
-            indices = range(request.index, request.index + self.copies)
-            videos += self._videos(request, path, numbered, indices)
+            with problems.of_row(f"{row.place}request {short_text(row.name)}: "):
+                request = self.resolve_row(row, resolver, number * self.copies)
+                path, numbered = layout.paths(folder, row, suffix, self.copies)
+                indices = range(request.index, request.index + self.copies)
+                videos += self.videos(request, path, numbered, indices)
+        problems.check()
         for name in sorted(over):
             logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))
-        return self._plan(videos, skip_finished=True)
+        return self.plan(videos, skip_finished=True)
 
-    def _resolve_row(self, row: Request, resolver: Resolver, number: int) -> ResolvedRequest:
-        own = {name: value for name, value in row.values.items() if name not in self.typed}
-        # a request with a seed of its own means the same in any list
-        index = 0 if "seed" in own else number * self.copies
-        try:
-            mode, values = self.mode, dict(row.values)
-            if values.get("keyframes") and mode == "animate":
-                mode, values = with_keyframes(mode, values)
-            check_mode(values, mode)
-            return resolver.resolve(self.base.under(values, "row").under(self.typed, "typed"), mode, index)
-        except ValueError as error:
-            raise ValueError(f"{row.place}request {row.name!r}: {error}") from error
+    def resolve_row(self, row: Request, resolver: Resolver, index: int) -> ResolvedRequest:
+        """The request of a row of a list, whose noise is number `index` unless the row has a seed of its own.
 
-    def _videos(
+        With one, it means the same in any list. Raises `ValueError`.
+        """
+        index = 0 if "seed" in row.values and "seed" not in self.typed else index
+        mode, values = self.mode, dict(row.values)
+        if values.get("keyframes") and mode == "animate":
+            mode, values = with_keyframes(mode, values)
+        check_mode(values, mode)
+        return resolver.resolve(self.base.under(values, "row").under(self.typed, "typed"), mode, index)
+
+    def videos(
         self, request: ResolvedRequest, path: Path, numbered: Sequence[Path], indices: Sequence[int]
     ) -> list[PlannedVideo]:
-        """The videos of one request: a single one at `path`, several as `numbered`, or as `keep` says."""
+        """The videos of one request: a single one at `path`, several as `numbered`, or as `keep` says.
+
+        Raises `ValueError` for what cannot be written there.
+        """
         several, keep = len(indices) > 1, self.output.keep
         entries = entries_of(path, tuple(numbered), keep) if several or keep == "best" else (path,)
         requests = [request.with_index(index) for index in indices]
@@ -236,7 +246,8 @@ class _Job:
         parts = zip(requests, entries, digests, strict=True)
         return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
 
-    def _plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+    def plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+        """The plan of these videos; says which of the values that were given have no effect."""
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
         self._say_unused_chunks(videos)
@@ -322,8 +333,12 @@ def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> N
     outputs = [
         group.output if group and group.best else video.output for video, group in zip(videos, groups, strict=True)
     ]
+    problems = Problems()
     for output in dict.fromkeys(outputs):
-        check_video_replaceable(output, written.overwrite, written.contact_sheet)
+        with problems.of_row():
+            check_video_replaceable(output, written.overwrite, written.contact_sheet)
     for group in dict.fromkeys(groups):
-        if group:
-            group.check_folder(written.overwrite)
+        with problems.of_row():
+            if group:
+                group.check_folder(written.overwrite)
+    problems.check()

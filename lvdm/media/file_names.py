@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 
 LONGEST_NAME = 240
 """Bytes; file systems take 255, and files that are being written have a few more in their names."""
@@ -21,3 +23,13 @@ def check_name(name: str, what: str, error: type[ValueError] = ValueError) -> st
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise error(f"{what} has {len(os.fsencode(name))} bytes; give at most {LONGEST_NAME}")
     return name
+
+
+def natural_order(names: Sequence[str]) -> list[str]:
+    """Names sorted so that numbers in them count as numbers: frame_2 before frame_10."""
+
+    def key(name: str) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", name)
+        return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+    return sorted(names, key=lambda name: (key(name), name))

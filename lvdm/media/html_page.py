@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import html
+import os
+from pathlib import Path
+from urllib.parse import quote
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """What a browser may load for the page: nothing. Whatever a caption holds, it cannot run or fetch anything."""
+_BESIDE = "default-src 'none'; img-src 'self' file:; media-src 'self' file:; style-src 'unsafe-inline'"
+"""For a page that shows what lies beside it: that too, from the disk or the same server, and nothing that runs."""
 
 
 def escape(text: str) -> str:
@@ -19,13 +24,21 @@ def data_uri(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def document(title: str, body: str, style: str) -> str:
-    """A whole page. `title` is text; `body` is HTML; `style` is CSS that comes after the common one."""
+def link(target: Path, page: Path) -> str:
+    """The address of a file as the page has it in an attribute: relative, so that the folder may be moved."""
+    return escape(quote(os.fsencode(Path(os.path.relpath(target, page.parent)).as_posix())))
+
+
+def document(title: str, body: str, style: str, shows_files: bool = False) -> str:
+    """A whole page. `title` is text; `body` is HTML; `style` is CSS that comes after the common one.
+
+    shows_files: it shows images and videos that lie beside it
+    """
     return (
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
         "<meta name=generator content=dynamicrafter-page/1>"
-        f'<meta http-equiv=Content-Security-Policy content="{_POLICY}">'
+        f'<meta http-equiv=Content-Security-Policy content="{_BESIDE if shows_files else _POLICY}">'
         f"<title>{escape(title)}</title><style>{_COMMON}{style}</style></head><body>{body}</body></html>\n"
     )
 

@@ -2,8 +2,9 @@
 
     torchrun --nproc_per_node=8 scripts/evaluation/ddp_wrapper.py --module inference --config ... --savedir ...
 
-The launcher's RANK, WORLD_SIZE and LOCAL_RANK decide which requests and which device this process takes; nothing is
-communicated. `scripts/run_mp.sh` does the same without a launcher.
+The processes that torchrun has started share the requests (`lvdm.batch`). Where RANK, WORLD_SIZE and LOCAL_RANK come
+from something else, they decide which requests and which device this process takes, and nothing is communicated.
+`scripts/run_mp.sh` starts the processes itself.
 """
 
 from __future__ import annotations

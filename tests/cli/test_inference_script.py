@@ -79,7 +79,7 @@ def names(folder: str = "out") -> list[str]:
 def test_flags_and_defaults_are_the_originals():
     given = vars(inference.get_parser().parse_args([]))
     assert {name: given[name] for name in ORIGINAL_DEFAULTS} == ORIGINAL_DEFAULTS
-    ours = {"resume", "device", "dtype", "low_memory", "rank", "world_size", "overwrite"}
+    ours = {"resume", "device", "dtype", "low_memory", "rank", "world_size", "overwrite", "devices"}
     assert set(given) == set(ORIGINAL_DEFAULTS) | ours
 
 

@@ -21,7 +21,6 @@ from lvdm.fit.strategies import (
     OURS,
     REMOVED,
     RUN_NAME_VARIABLE,
-    Launch,
     Machines,
     agree_on_errors,
     build_strategy,
@@ -29,10 +28,10 @@ from lvdm.fit.strategies import (
     find_machines,
     fsdp_options,
     has_unused_parameters,
-    launch,
     run_name,
 )
 from lvdm.fit.training_setup import parse_training_setup
+from lvdm.launched import Launch, launch
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 
 ROOT = Path(__file__).parents[2]

@@ -80,7 +80,7 @@ def test_names_and_addresses_of_files_are_not_read(server: Server, parameter: st
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint", "config", "towers", "loras", "late_weights", "start_statistics", "prompts"]
+    "name", ["checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "prompts"]
 )
 def test_files_of_the_server_cannot_be_named(server: Server, name: str) -> None:
     assert (
@@ -148,7 +148,12 @@ def test_values_that_are_not_possible(server: Server, fields: dict[str, Any], wo
 def test_the_words_are_those_of_the_command_line(server: Server, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(CAT)
     model = server.settings.models["tiny"].values
-    for wrong in ({"fs": 9999.0}, {"anchor": "exacty"}, {"between": "trff"}, {"num_frames": 4, "weak": "stg:scale=x"}):
+    for wrong in (
+        {"fs": 9999.0},
+        {"anchor": "exacty"},
+        {"between": "trff"},
+        {"num_frames": 4, "perturbed_guidance": "stg:scale=x"},
+    ):
         with pytest.raises(ValueError) as error:
             plan_videos("animate", image=tmp_path / "cat.png", prompt="a", **wrong, **model)
         assert server.refusal(**wrong) == str(error.value)

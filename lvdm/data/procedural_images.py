@@ -2,7 +2,7 @@
 
 A "collage" is a dead-leaves image: overlapping leaves whose radii r are distributed as r^-3, which gives the edges and
 the scale invariance of natural images (Lee, Mumford & Huang 2001, "Occlusion Models for Natural Images"). A "cloudy"
-picture is noise of amplitude 1/f^a in correlated colours. All are made once per process and device, from fixed seeds.
+image is noise of amplitude 1/f^a in correlated colours. All are made once per process and device, from fixed seeds.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.data.picture_files import read_photographs
-from lvdm.data.procedural_scene import NUM_PICTURES, PHOTOGRAPH, PICTURES, Scene
+from lvdm.data.procedural_scene import IMAGES, NUM_IMAGES, PHOTOGRAPH, Scene
 
-PICTURE_SIZE = 256
+IMAGE_SIZE = 256
 NUM_LEVELS = 3
-"""Copies of a picture for views of up to 1, 2 and 4 texels per pixel, so that a distant view does not flicker."""
+"""Copies of an image for views of up to 1, 2 and 4 texels per pixel, so that a distant view does not flicker."""
 OVERSAMPLING = 2
 NUM_LEAVES = 1000
 MIN_LEAF, MAX_LEAF = 4.5, 70.0
 """Radii of leaves, in texels."""
 PHOTOGRAPH_LEVELS = 4
 PHOTOGRAPH_CELL = 1.5
-"""How much more of a photograph a frame shows than of another picture: 0.3 to 0.54 of its side."""
+"""How much more of a photograph a frame shows than of another image: 0.3 to 0.54 of its side."""
 TILT = 0.1
 """Photographs are turned by at most this many radians."""
 
 
-def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
-    """Colours (n, 3, f, H, W) in [0, 1] of the scenes' pictures at world coordinates x (n, f, 1, W), y (n, f, H, 1).
+def look_up_images(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, pixel: Tensor) -> Tensor:
+    """Colours (n, 3, f, H, W) in [0, 1] of the scenes' images at world coordinates x (n, f, 1, W), y (n, f, H, 1).
 
     `pixel` (n, f, 1, 1) is the size of a pixel in the same unit, the side of frame 0.
     """
@@ -47,15 +47,15 @@ def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, p
     if kind == PHOTOGRAPH:  # nearly upright, more of it, and nearly in its own colours
         angle, cell = (angle - math.pi) * (TILT / math.pi), cell * PHOTOGRAPH_CELL
         contrast, saturation = 1 + (contrast - 0.85) * 0.4, 1 + (saturation - 0.7) * 0.6
-    cos, sin = 2 * cell * torch.cos(angle), 2 * cell * torch.sin(angle)  # a picture spans 2 units of the grid
+    cos, sin = 2 * cell * torch.cos(angle), 2 * cell * torch.sin(angle)  # an image spans 2 units of the grid
     u = x * cos + y * sin + (phase_x - 0.5)  # the view is centred in the middle half; reflection makes the rest endless
     v = y * cos - x * sin + (phase_y - 0.5)
-    pictures = picture_atlas(kind, x.device)[[scene.background_picture for scene in scenes]]  # (n, 3, levels, s, s)
-    levels, size = pictures.shape[2:4]
+    images = image_atlas(kind, x.device)[[scene.background_image for scene in scenes]]  # (n, 3, levels, s, s)
+    levels, size = images.shape[2:4]
     level = torch.log2((pixel * cell * size).clamp(1.0, 2.0 ** (levels - 1)))  # (n, f, 1, 1)
     depth = ((level + 0.5) * (2 / levels) - 1).expand(u.shape)
     colors = F.grid_sample(
-        pictures.float().div_(255.0),
+        images.float().div_(255.0),
         torch.stack((u, v, depth), dim=-1),  # (n, f, H, W, 3)
         padding_mode="reflection",
         align_corners=False,
@@ -68,13 +68,13 @@ def look_up_pictures(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, p
 
 
 @functools.lru_cache(maxsize=8)
-def picture_atlas(kind: str, device: torch.device) -> Tensor:
-    """All pictures of a kind, (NUM_PICTURES, 3, NUM_LEVELS, n, n) uint8, each level blurred twice as far."""
+def image_atlas(kind: str, device: torch.device) -> Tensor:
+    """All images of a kind, (NUM_IMAGES, 3, NUM_LEVELS, n, n) uint8, each level blurred twice as far."""
     if kind == PHOTOGRAPH:
         return coarser_levels(read_photographs(), PHOTOGRAPH_LEVELS, mode="reflect").to(device)
-    if kind not in PICTURES:
-        raise ValueError(f"there are no pictures of kind {kind!r}; choose one of {', '.join((*PICTURES, PHOTOGRAPH))}")
-    generator = torch.Generator().manual_seed(20_240 + PICTURES.index(kind))
+    if kind not in IMAGES:
+        raise ValueError(f"there are no images of kind {kind!r}; choose one of {', '.join((*IMAGES, PHOTOGRAPH))}")
+    generator = torch.Generator().manual_seed(20_240 + IMAGES.index(kind))
     sharp = _collages(generator) if kind == "collage" else _clouds(generator)
     return coarser_levels(sharp, NUM_LEVELS, mode="circular").to(device)
 
@@ -90,40 +90,40 @@ def coarser_levels(sharp: Tensor, count: int, mode: str) -> Tensor:
 
 
 def _collages(generator: torch.Generator) -> Tensor:
-    """(NUM_PICTURES, 3, n, n) in [0, 1]: leaves with a colour, a slope of brightness and some cloud of their own."""
-    size = PICTURE_SIZE * OVERSAMPLING
+    """(NUM_IMAGES, 3, n, n) in [0, 1]: leaves with a colour, a slope of brightness and some cloud of their own."""
+    size = IMAGE_SIZE * OVERSAMPLING
     centres, leaf = _leaf_map(size, generator)
-    shape = (NUM_PICTURES, NUM_LEAVES)
+    shape = (NUM_IMAGES, NUM_LEAVES)
     mean, spread = (
-        torch.rand(NUM_PICTURES, 1, 3, generator=generator),
-        torch.rand(NUM_PICTURES, 1, 1, generator=generator),
+        torch.rand(NUM_IMAGES, 1, 3, generator=generator),
+        torch.rand(NUM_IMAGES, 1, 1, generator=generator),
     )
     colors = torch.lerp(mean, torch.rand(*shape, 3, generator=generator), 0.5 + 0.5 * spread)
     slope = torch.randn(*shape, 2, generator=generator) * (0.35 / size * 4)
     roughness = torch.rand(shape, generator=generator).square() * 0.35
 
-    picture = torch.arange(NUM_PICTURES)[:, None, None]
+    number = torch.arange(NUM_IMAGES)[:, None, None]
     line = torch.arange(size)
-    cx, cy = (centres[picture, leaf, axis] for axis in (0, 1))  # (p, size, size)
+    cx, cy = (centres[number, leaf, axis] for axis in (0, 1))  # (p, size, size)
     dx, dy = (_wrapped(pixel - centre, size) for pixel, centre in ((line, cx), (line[:, None], cy)))
-    light = dx * slope[picture, leaf, 0] + dy * slope[picture, leaf, 1]
+    light = dx * slope[number, leaf, 0] + dy * slope[number, leaf, 1]
     cloud = _clouds(generator).mean(1) - 0.5
-    light += F.interpolate(cloud[:, None], scale_factor=OVERSAMPLING)[:, 0] * roughness[picture, leaf]
-    image = rearrange(colors[picture, leaf], "p h w c -> p c h w") + light[:, None].clamp(-0.3, 0.3)
+    light += F.interpolate(cloud[:, None], scale_factor=OVERSAMPLING)[:, 0] * roughness[number, leaf]
+    image = rearrange(colors[number, leaf], "p h w c -> p c h w") + light[:, None].clamp(-0.3, 0.3)
     return F.avg_pool2d(image.clamp(0.0, 1.0), OVERSAMPLING)
 
 
 def _leaf_map(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Centres of the leaves (p, NUM_LEAVES, 2) in pixels, and the topmost leaf of every pixel (p, size, size)."""
-    shape = (NUM_PICTURES, NUM_LEAVES)
+    shape = (NUM_IMAGES, NUM_LEAVES)
     centres = torch.randint(size, (*shape, 2), generator=generator)
-    # The inverse of the cumulative distribution of r^-3 between the two radii; one radius for a leaf of all pictures.
+    # The inverse of the cumulative distribution of r^-3 between the two radii; one radius for a leaf of all images.
     inverse_square = torch.rand(NUM_LEAVES, generator=generator).mul_(MIN_LEAF**-2 - MAX_LEAF**-2).add_(MAX_LEAF**-2)
     radii = inverse_square.rsqrt() * OVERSAMPLING
     angles = torch.rand(shape, generator=generator) * math.pi
     aspects = torch.exp(torch.rand(shape, generator=generator) * 2 - 1)
     norms = torch.randint(3, shape, generator=generator)  # ellipse, rectangle, diamond
-    top = torch.zeros(NUM_PICTURES, size * size, dtype=torch.int64)
+    top = torch.zeros(NUM_IMAGES, size * size, dtype=torch.int64)
     for leaf, radius in enumerate(radii.tolist()):
         reach = min(math.ceil(radius * 1.8), size // 2)
         line = torch.arange(-reach, reach)
@@ -138,21 +138,21 @@ def _leaf_map(size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         index = (rows[:, :, None] * size + columns[:, None, :]).flatten(1)
         covered = torch.where((distance < radius).flatten(1), leaf, top.gather(1, index))
         top.scatter_(1, index, covered)
-    return centres, top.view(NUM_PICTURES, size, size)
+    return centres, top.view(NUM_IMAGES, size, size)
 
 
 def _wrapped(distance: Tensor, size: int) -> Tensor:
-    """The shortest way around: pictures repeat."""
+    """The shortest way around: images repeat."""
     return (distance + size // 2) % size - size // 2
 
 
 def _clouds(generator: torch.Generator) -> Tensor:
-    """(NUM_PICTURES, 3, n, n) in [0, 1]: noise whose amplitude falls as frequency^-a, a from 1 to 1.7."""
-    frequency = torch.hypot(torch.fft.fftfreq(PICTURE_SIZE)[:, None], torch.fft.rfftfreq(PICTURE_SIZE))
+    """(NUM_IMAGES, 3, n, n) in [0, 1]: noise whose amplitude falls as frequency^-a, a from 1 to 1.7."""
+    frequency = torch.hypot(torch.fft.fftfreq(IMAGE_SIZE)[:, None], torch.fft.rfftfreq(IMAGE_SIZE))
     frequency[0, 0] = math.inf  # no constant part
-    exponent = 1 + 0.7 * torch.rand(NUM_PICTURES, 1, 1, 1, generator=generator)
-    white = torch.randn(NUM_PICTURES, 3, PICTURE_SIZE, PICTURE_SIZE, generator=generator)
+    exponent = 1 + 0.7 * torch.rand(NUM_IMAGES, 1, 1, 1, generator=generator)
+    white = torch.randn(NUM_IMAGES, 3, IMAGE_SIZE, IMAGE_SIZE, generator=generator)
     smooth = torch.fft.irfft2(torch.fft.rfft2(white) * frequency**-exponent, s=white.shape[-2:])
     smooth = smooth / smooth.std(dim=(1, 2, 3), keepdim=True)
-    shared, own = smooth.mean(1, keepdim=True), torch.rand(NUM_PICTURES, 1, 1, 1, generator=generator)
+    shared, own = smooth.mean(1, keepdim=True), torch.rand(NUM_IMAGES, 1, 1, 1, generator=generator)
     return (0.5 + 0.25 * (1.2 * shared + own * (smooth - shared))).clamp(0.0, 1.0)

@@ -1,4 +1,4 @@
-"""More motion by beginning below the last time step (CIL): see `lvdm.plugins.early_start`."""
+"""More motion by beginning below the last time step (CIL): see `lvdm.plugins.truncated_start`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 @declared
-class EarlyStartParameters:
+class TruncatedStartParameters:
     """Where sampling begins, and with which noise."""
 
-    start_time: Annotated[
+    truncated_start: Annotated[
         float,
         Field(ge=0, le=1, allow_inf_nan=False),
-        Parameter("Begin below the last time step, such as 0.94, for more motion.", GROUP),
+        Parameter("Begin below the last time step, such as 0.94, for more motion.", GROUP, former=("start_time",)),
     ] = 1.0
     start_statistics: Annotated[
         FileName | None, Parameter("A file of `stats analytic-init`, for that beginning.", GROUP)
@@ -32,10 +32,10 @@ class EarlyStartParameters:
 
 
 def _check(settings: MethodSettings) -> None:
-    if settings.start_time == 0:
-        raise ValueError("start_time 0 leaves nothing to sample; use a number up to 1, such as 0.94")
-    if settings.start_statistics is not None and settings.start_time == 1:
-        raise ValueError("start_statistics are for an earlier start; give start_time below 1 as well, such as 0.94")
+    if settings.truncated_start == 0:
+        raise ValueError("truncated_start 0 leaves nothing to sample; use a number up to 1, such as 0.94")
+    if settings.start_statistics is not None and settings.truncated_start == 1:
+        raise ValueError("start_statistics are for a truncated start; give truncated_start below 1, such as 0.94")
 
 
 def _check_files(settings: MethodSettings) -> None:
@@ -46,19 +46,19 @@ def _check_files(settings: MethodSettings) -> None:
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
-    from lvdm.plugins.early_start import EarlyStart
     from lvdm.plugins.latent_statistics import read_statistics
+    from lvdm.plugins.truncated_start import TruncatedStart
 
     path = context.settings.start_statistics
-    return [EarlyStart(context.settings.start_time, None if path is None else read_statistics(path))]
+    return [TruncatedStart(context.settings.truncated_start, None if path is None else read_statistics(path))]
 
 
 METHOD = Method(
-    name="early_start",
-    label="start_time",
+    name="truncated_start",
+    label="truncated_start",
     place=Place.START,
-    parameters=EarlyStartParameters,
-    active=lambda settings: settings.start_time < 1,
+    parameters=TruncatedStartParameters,
+    active=lambda settings: settings.truncated_start < 1,
     needs=(Need.WHOLE_CLIP,),
     holds=(
         Hold.START,

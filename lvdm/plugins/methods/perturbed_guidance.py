@@ -1,4 +1,4 @@
-"""Guidance away from a weakened network (STG, PAG): see `lvdm.plugins.weak_guidance`."""
+"""Guidance away from a perturbed network (STG, PAG): see `lvdm.plugins.perturbed_guidance`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_spec
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
+from lvdm.plugins.method import GROUP, Circumstances, Hold, Idle, Method, Need, Place, When
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
@@ -24,11 +24,11 @@ BLOCK = re.compile(r"init|middle|(input|output)(\.\d+)?")
 
 
 @dataclass(frozen=True)
-class WeakOptions:
+class PerturbationOptions:
     """What the two ways have in common.
 
     scale    s, 0 (off) to `MAX_SCALE`
-    blocks   the blocks that are weakened, joined by +: init (the attention over frames before all others), input.3,
+    blocks   the blocks that are perturbed, joined by +: init (the attention over frames before all others), input.3,
              middle, output.4 and so on, as numbered in the checkpoint; input and output are all of one side
     after    share of the steps before it sets in, 0 to 1
     until    share of the steps after which it ends, 0 to 1
@@ -66,49 +66,60 @@ class WeakOptions:
         return self.after == 0 and self.until == 1
 
 
-WEAK: Mapping[str, type[WeakOptions]] = MappingProxyType({"stg": WeakOptions, "pag": WeakOptions})
+KINDS: Mapping[str, type[PerturbationOptions]] = MappingProxyType(
+    {"stg": PerturbationOptions, "pag": PerturbationOptions}
+)
 
 
-def parse_weak(text: str) -> Spec[WeakOptions]:
-    """The parameter `weak`: stg or pag, alone or with `WeakOptions` as in pag:scale=2,blocks=middle+output.3.
+def parse_perturbed_guidance(text: str) -> Spec[PerturbationOptions]:
+    """The parameter `perturbed_guidance`: stg or pag, alone or with options as in pag:scale=2,blocks=middle+output.3.
 
     Raises `ValueError`.
     """
-    return parse_spec(text, WEAK, "weak")
+    return parse_spec(text, KINDS, "perturbed_guidance")
 
 
 @declared
-class WeakParameters:
-    """How the network is weakened."""
+class PerturbedGuidanceParameters:
+    """How the network is perturbed."""
 
-    weak: Annotated[
-        Annotated[Spec[WeakOptions], FromText(parse_weak, "stg:scale=1")] | None,
+    perturbed_guidance: Annotated[
+        Annotated[Spec[PerturbationOptions], FromText(parse_perturbed_guidance, "stg:scale=1")] | None,
         Parameter(
             "Guide away from the network with layers switched off: stg or pag, as in "
             "stg:scale=1,blocks=middle+output.3.",
             GROUP,
+            former=("weak",),
         ),
     ] = None
 
 
 def _in_some_steps(settings: MethodSettings) -> bool:
-    return settings.weak is not None and not settings.weak.options.every_step
+    return settings.perturbed_guidance is not None and not settings.perturbed_guidance.options.every_step
+
+
+def _off(settings: MethodSettings, around: Circumstances) -> bool:
+    if settings.perturbed_guidance is None:
+        return False
+    options = settings.perturbed_guidance.options
+    return options.scale == 0 or settings.steps_before(options.until) <= settings.steps_before(options.after)
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
-    from lvdm.plugins.weak_guidance import WeakGuidance
+    from lvdm.plugins.perturbed_guidance import PerturbedGuidance
 
-    assert context.settings.weak is not None
-    return [WeakGuidance(context.settings.weak, context.conditions[0])]
+    assert context.settings.perturbed_guidance is not None
+    return [PerturbedGuidance(context.settings.perturbed_guidance, context.conditions[0])]
 
 
 METHOD = Method(
-    name="weak",
-    label="weak",
+    name="perturbed_guidance",
+    label="perturbed_guidance",
     place=Place.GUIDANCE,  # before those of the size, which may ask for the unconditional branch alone
-    parameters=WeakParameters,
-    active=lambda settings: settings.weak is not None,
-    needs=(When(Need.WHOLE_CLIP, _in_some_steps, "after and until of weak"),),
+    parameters=PerturbedGuidanceParameters,
+    active=lambda settings: settings.perturbed_guidance is not None,
+    needs=(When(Need.WHOLE_CLIP, _in_some_steps, "after and until of perturbed_guidance"),),
     holds=(Hold.BRANCHES, Hold.GUIDANCE),
     make=_make,
+    idle=(Idle("perturbed_guidance", None, _off, "its scale is 0, or no step lies between after and until"),),
 )

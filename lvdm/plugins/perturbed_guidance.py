@@ -1,9 +1,9 @@
-"""Guidance by a weakened model: away from what the same network says with some of its layers switched off.
+"""Guidance by a perturbed model: away from what the same network says with some of its layers switched off.
 
-    e = e_guided + s (e_cond - e_weak),    then, with `rescale`, its deviation pulled towards that of e_cond
+    e = e_guided + s (e_cond - e_perturbed),    then, with `rescale`, its deviation pulled towards that of e_cond
 
-e_guided is what the other guidance makes (at guidance scale 1 e_cond itself), e_weak the weakened network's output
-under the full condition, all in the network's own parameterization. Two ways to weaken it:
+e_guided is what the other guidance makes (at guidance scale 1 e_cond itself), e_perturbed the perturbed network's
+output under the full condition, all in the network's own parameterization. Two ways to perturb it:
 
 stg  spatiotemporal skip guidance (arXiv 2411.18664): transformers over frames are skipped, what enters them goes on
 pag  perturbed attention (arXiv 2403.17377): the attention map between the pixels of a frame is the identity, every
@@ -23,27 +23,28 @@ from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
 from lvdm.declaration.options import Spec
+from lvdm.deprecation import renamed_names
 from lvdm.diffusion.guidance import Branches, Denoiser, perturbed_guidance
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.hooks import LayerHooks, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
 from lvdm.plugins.hooks import Hooks, Samples, attention_layers
-from lvdm.plugins.methods.weak import WeakOptions, parse_weak
+from lvdm.plugins.methods.perturbed_guidance import PerturbationOptions, parse_perturbed_guidance
 
 
 @dataclass(frozen=True)
-class Weakening:
+class Perturbation:
     """A way to switch layers off.
 
     layers  the kind of layers
     what    they are called in messages
-    weaken  (block, hooks) -> hooks with these layers of the block switched off
+    perturb  (block, hooks) -> hooks with these layers of the block switched off
     """
 
     layers: type[nn.Module]
     what: str
-    weaken: Callable[[nn.Module, LayerHooks], LayerHooks]
+    perturb: Callable[[nn.Module, LayerHooks], LayerHooks]
 
 
 def skip_frames(block: nn.Module, hooks: LayerHooks) -> LayerHooks:
@@ -57,10 +58,10 @@ def perturb_attention(block: nn.Module, hooks: LayerHooks) -> LayerHooks:
     return hooks.with_attention(attention_layers(block), "self", attend_to_itself)
 
 
-WEAKENINGS: Mapping[str, Weakening] = MappingProxyType(
+PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(
     {
-        "stg": Weakening(TemporalTransformer, "attention over frames", skip_frames),
-        "pag": Weakening(SpatialTransformer, "attention between pixels", perturb_attention),
+        "stg": Perturbation(TemporalTransformer, "attention over frames", skip_frames),
+        "pag": Perturbation(SpatialTransformer, "attention between pixels", perturb_attention),
     }
 )
 
@@ -86,52 +87,52 @@ def blocks_with(unet: UNetModel, kind: type[nn.Module]) -> dict[str, nn.Module]:
     return {name: block for name, block in named.items() if any(isinstance(m, kind) for m in block.modules())}
 
 
-def chosen_blocks(weak: Spec[WeakOptions], unet: UNetModel) -> list[nn.Module]:
-    """The blocks that are weakened, each once. Raises `ValueError`, with those that could be, for any other."""
-    way = WEAKENINGS[weak.name]
+def chosen_blocks(perturbation: Spec[PerturbationOptions], unet: UNetModel) -> list[nn.Module]:
+    """The blocks that are perturbed, each once. Raises `ValueError`, with those that could be, for any other."""
+    way = PERTURBATIONS[perturbation.name]
     there = blocks_with(unet, way.layers)
     chosen: dict[str, nn.Module] = {}
-    for name in weak.options.names:
+    for name in perturbation.options.names:
         found = {own: block for own, block in there.items() if name in (own, own.partition(".")[0])}
         if not found:
             raise ValueError(
-                f"weak: the network has no block {name!r} with {way.what}; "
-                + (f"use some of {', '.join(there)}" if there else "it has none at all: leave out weak")
+                f"perturbed_guidance: the network has no block {name!r} with {way.what}; "
+                + (f"use some of {', '.join(there)}" if there else "it has none at all: leave out perturbed_guidance")
             )
         chosen |= found
     return list(chosen.values())
 
 
-def check_blocks(weak: Spec[WeakOptions] | str | None, network: UNetModel | UNetConfig) -> None:
+def check_blocks(perturbation: Spec[PerturbationOptions] | str | None, network: UNetModel | UNetConfig) -> None:
     """Raise `ValueError` unless `network` has the blocks that the setting names; its configuration is enough."""
-    if weak is None:
+    if perturbation is None:
         return
     if isinstance(network, UNetConfig):
         with torch.device("meta"):
             network = UNetModel(network)
-    chosen_blocks(parse_weak(weak) if isinstance(weak, str) else weak, network)
+    chosen_blocks(parse_perturbed_guidance(perturbation) if isinstance(perturbation, str) else perturbation, network)
 
 
 @dataclass(frozen=True, eq=False)
-class WeakGuidance:
+class PerturbedGuidance:
     """The method as a plug-in.
 
-    weak     how the network is weakened, and how much that counts; scale 0 changes nothing
-    full     the full condition: branches made for others alone, as noise-damped guidance asks for, stay as they are
+    perturbation  how the network is perturbed, and how much that counts; scale 0 changes nothing
+    full          the full condition: branches for others alone, as noise-damped guidance asks for, stay as they are
     """
 
-    weak: Spec[WeakOptions]
+    perturbation: Spec[PerturbationOptions]
     full: Conditioning
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
-        """Add a branch of the weakened network in the steps of the range, and guide away from it; see `Plugin`.
+        """Add a branch of the perturbed network in the steps of the range, and guide away from it; see `Plugin`.
 
         It comes after the others, so that what shifts all branches shifts it as well and leaves the difference.
         """
-        options, weaken = self.weak.options, WEAKENINGS[self.weak.name].weaken
+        options, perturb = self.perturbation.options, PERTURBATIONS[self.perturbation.name].perturb
         if options.scale == 0:
             return hooks
-        blocks = chosen_blocks(self.weak, unet)
+        blocks = chosen_blocks(self.perturbation, unet)
 
         def active() -> bool:
             return hooks.clock.before(options.until) and not hooks.clock.before(options.after)
@@ -146,10 +147,10 @@ class WeakGuidance:
                 outputs = plain(x_t, t)
                 if not active():
                     return outputs
-                weak = active_hooks()
+                layers = active_hooks()
                 for block in blocks:
-                    weak = weaken(block, weak)
-                with weak.active():
+                    layers = perturb(block, layers)
+                with layers.active():
                     return *outputs, full(x_t, t)[0]
 
             return branches
@@ -160,3 +161,6 @@ class WeakGuidance:
             return lambda x_t, t: (guided if active() else plain)(x_t, t)
 
         return replace(hooks, branches=make, guidance=guidance)
+
+
+__getattr__ = renamed_names(__name__, {"WeakGuidance": "PerturbedGuidance", "Weakening": "Perturbation"})

@@ -1,7 +1,7 @@
 """Where activations wait until they are needed again: on the device, in the host's memory, or in a file.
 
-A shelf is a context manager that gives a function: it takes a tensor and returns a function that gives the tensor back,
-values and memory layout. What was not fetched is dropped with the block.
+An offload is a context manager that gives a function: it takes a tensor and returns a function that gives the tensor
+back, values and memory layout. What was not fetched is dropped with the block.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
+from lvdm.deprecation import renamed_names
+
 Fetch = Callable[[], Tensor]
 Keep = Callable[[Tensor], Fetch]
-Shelf = Callable[[], AbstractContextManager[Keep]]
+Offload = Callable[[], AbstractContextManager[Keep]]
 
 
 @contextmanager
@@ -68,5 +70,8 @@ def _bytes_of(tensor: Tensor) -> memoryview:
     return tensor.view(-1).view(torch.uint8).numpy().data
 
 
-SHELVES: Mapping[str, Shelf] = MappingProxyType({"device": on_device, "host": on_host, "disk": on_disk})
-"""Shelves by the name that settings give."""
+OFFLOADS: Mapping[str, Offload] = MappingProxyType({"device": on_device, "host": on_host, "disk": on_disk})
+"""Offloads by their names."""
+
+
+__getattr__ = renamed_names(__name__, {"SHELVES": "OFFLOADS", "Shelf": "Offload"})

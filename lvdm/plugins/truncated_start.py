@@ -1,6 +1,6 @@
 """Sampling that begins below the last time step, from noise with the right mean and spread (arXiv 2406.15735).
 
-Conditional image leakage: at the very last steps a model has nothing but the picture to go by, and copies it. Beginning
+Conditional image leakage: at the very last steps a model has nothing but the image to go by, and copies it. Beginning
 at M < T leaves these steps out and gives more motion. The latents at M are not quite noise: Analytic-Init draws them
 with the mean and variance that latents of real clips have there,
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.deprecation import renamed_names
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
@@ -60,7 +61,7 @@ class RunningStatistics:
 
 
 @dataclass(frozen=True, eq=False)
-class EarlyStart:
+class TruncatedStart:
     """The method as a plug-in.
 
     time        M as a share of the training's time steps, above 0 and at most 1
@@ -94,3 +95,6 @@ def analytic_noise(noise: Tensor, statistics: LatentStatistics, t: int, schedule
     mean = statistics.fitted(tuple(noise.shape[1:])).to(noise)
     spread = math.sqrt(1 - abar + abar * scale**2 * statistics.variance)
     return math.sqrt(abar) * scale * mean + spread * noise
+
+
+__getattr__ = renamed_names(__name__, {"EarlyStart": "TruncatedStart"})

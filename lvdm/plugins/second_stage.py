@@ -1,7 +1,7 @@
 """Other weights for the late time steps: one model decides on the motion, another draws it (EDG, arXiv 2503.00948).
 
 In the noisy steps the motion of a video is decided, in the later ones its details. EDG takes a model that moves more
-for the first (`dynamicrafter merge`) and one that keeps to its picture for the second, both of one architecture, and
+for the first (`dynamicrafter merge`) and one that keeps to its image for the second, both of one architecture, and
 goes from the one to the other at t = 500 of 1000. What both are told (image tokens, text, latents) comes from the
 first.
 """
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lvdm.conditioning import Conditioning
+from lvdm.deprecation import renamed_names
 from lvdm.diffusion.guidance import Branches
 from lvdm.modules.attention import Context
 from lvdm.modules.hooks import LayerHooks, active_hooks
@@ -27,7 +28,7 @@ from lvdm.plugins.hooks import Hooks, Samples
 
 
 @dataclass(frozen=True, eq=False)
-class LateWeights:
+class SecondStage:
     """The method as a plug-in.
 
     weights  all of the network's, by name and in its shapes and dtypes, on any device
@@ -42,7 +43,7 @@ class LateWeights:
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Change the weights with the time step; see `Plugin`."""
-        late_network = LateNetwork(unet, self.weights, self.alone)
+        late_network = SecondStageNetwork(unet, self.weights, self.alone)
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
             inner: dict[bool, Branches] = {}  # made when their weights are in: they project the conditions once
@@ -60,7 +61,7 @@ class LateWeights:
         return replace(hooks, branches=make)
 
 
-class LateNetwork:
+class SecondStageNetwork:
     """A second network made of other weights, which is evaluated in the place of `unet` while its hooks are active.
 
     It has layers of its own: those of `unet`, and their weights, are never exchanged. What stands in for a layer of
@@ -71,9 +72,7 @@ class LateNetwork:
         own = unet.state_dict(keep_vars=True)
         wrong = [name for name, tensor in own.items() if name not in weights or weights[name].shape != tensor.shape]
         if wrong or len(weights) != len(own):
-            raise ValueError(
-                f"the late weights are those of another network: {', '.join(wrong[:3]) or 'there are more'}"
-            )
+            raise ValueError(f"second_stage_unet is of another network: {', '.join(wrong[:3]) or 'there are more'}")
         self._unet, self._weights, self._alone, self._late = unet, weights, alone, False
 
     def in_place(self, hooks: LayerHooks) -> LayerHooks:
@@ -140,3 +139,6 @@ class LateNetwork:
         """`UNetModel.project_context` of the second network, whose layers it names."""
         with self._own_hooks().active():
             return self._network.project_context(context, num_frames)
+
+
+__getattr__ = renamed_names(__name__, {"LateNetwork": "SecondStageNetwork", "LateWeights": "SecondStage"})

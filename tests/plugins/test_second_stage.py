@@ -11,7 +11,7 @@ from lvdm.checkpoint import CheckpointError, check_same_unet
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.residence import Residence
-from lvdm.plugins.late_weights import LateNetwork
+from lvdm.plugins.second_stage import SecondStageNetwork
 from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
@@ -53,8 +53,12 @@ def wholly_other(folder, other):
 
 
 def test_at_the_ends_of_the_range_one_model_takes_all_steps(pipe, plain, wholly_other, other) -> None:
-    assert torch.equal(generate(pipe, late_weights=str(other), late_below=0.0), plain), "0 is not the first model"
-    assert torch.equal(generate(pipe, late_weights=str(other), late_below=1.0), wholly_other), "1 is not the second"
+    assert torch.equal(generate(pipe, second_stage_unet=str(other), second_stage_below=0.0), plain), (
+        "0 is not the first model"
+    )
+    assert torch.equal(generate(pipe, second_stage_unet=str(other), second_stage_below=1.0), wholly_other), (
+        "1 is not the second"
+    )
     assert torch.equal(generate(pipe), plain), "the other weights are still in the network"
 
 
@@ -68,7 +72,7 @@ def test_in_between_each_model_takes_its_steps(pipe, plain, wholly_other, other)
         return callback
 
     whole = generate(pipe, callback_on_step_end=note("first"))
-    both = generate(pipe, late_weights=str(other), late_below=0.5, callback_on_step_end=note("both"))
+    both = generate(pipe, second_stage_unet=str(other), second_stage_below=0.5, callback_on_step_end=note("both"))
     assert torch.equal(whole, plain)
     assert not torch.equal(both, plain)
     assert not torch.equal(both, wholly_other)
@@ -84,7 +88,7 @@ def test_the_network_is_as_it_was_whatever_happens(pipe, plain, other) -> None:
             raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        generate(pipe, late_weights=str(other), late_below=0.5, callback_on_step_end=fail)
+        generate(pipe, second_stage_unet=str(other), second_stage_below=0.5, callback_on_step_end=fail)
     after = {name: tensor.data_ptr() for name, tensor in pipe.runtime.model.unet.state_dict().items()}
     assert after == before, "other tensors were left in the network"
     assert all(parameter.is_inference() is False for parameter in pipe.runtime.model.unet.parameters())
@@ -92,7 +96,7 @@ def test_the_network_is_as_it_was_whatever_happens(pipe, plain, other) -> None:
 
 def test_where_there_is_room_for_one_set_the_other_one_waits(pipe, plain, other, monkeypatch) -> None:
     """As in low memory mode on an accelerator; here all of it is the CPU."""
-    given = {"late_weights": str(other), "late_below": 0.5, "free_init": "iterations=2"}
+    given = {"second_stage_unet": str(other), "second_stage_below": 0.5, "free_init": "iterations=2"}
     wanted = generate(pipe, **given)
     moves, to = [], torch.nn.Module.to
     monkeypatch.setattr(Residence, "moves", True)
@@ -106,7 +110,7 @@ def test_where_there_is_room_for_one_set_the_other_one_waits(pipe, plain, other,
 
 def test_it_combines_with_methods_that_change_kernels_and_conditions(pipe, other) -> None:
     given = {"height": 64, "width": 64, "scale": "scalecrafter:factor=2,until=0.9,dispersed=yes", "low_pass": 0.5}
-    both = generate(pipe, late_weights=str(other), late_below=1.0, **given)
+    both = generate(pipe, second_stage_unet=str(other), second_stage_below=1.0, **given)
     alone = DynamiCrafterPipeline.from_pretrained(pipe.files.config.parent, other, device="cpu", dtype="fp32")
     assert torch.equal(both, generate(alone, **given)), "kernels were made of the weights of the other model"
 
@@ -117,15 +121,15 @@ def test_what_does_not_fit_is_said(pipe, folder, other, tmp_path) -> None:
     save_file(weights | {name: weights[name][:2].clone()}, tmp_path / "narrow.safetensors")
     for check in (
         lambda: check_same_unet(folder / "model.safetensors", tmp_path / "narrow.safetensors"),
-        lambda: generate(pipe, late_weights=str(tmp_path / "narrow.safetensors")),
+        lambda: generate(pipe, second_stage_unet=str(tmp_path / "narrow.safetensors")),
     ):
         with pytest.raises(CheckpointError, match=r"out\.2\.weight"):
             check()
     with pytest.raises(CheckpointError, match="does not exist"):
-        pipe.settings(late_weights=str(tmp_path / "none.safetensors"))
-    with pytest.raises(ValueError, match="late_below 2"):
-        GenerationSettings(late_weights=str(other), late_below=2)
-    with pytest.raises(ValueError, match="late_weights work on a whole clip"):
-        GenerationSettings(late_weights=str(other), long_video="fifo", eta=0.0)
+        pipe.settings(second_stage_unet=str(tmp_path / "none.safetensors"))
+    with pytest.raises(ValueError, match="second_stage_below 2"):
+        GenerationSettings(second_stage_unet=str(other), second_stage_below=2)
+    with pytest.raises(ValueError, match="second_stage_unet work on a whole clip"):
+        GenerationSettings(second_stage_unet=str(other), long_video="fifo", eta=0.0)
     with pytest.raises(ValueError, match="another network"):
-        LateNetwork(pipe.runtime.model.unet, {"a": torch.zeros(1)})
+        SecondStageNetwork(pipe.runtime.model.unet, {"a": torch.zeros(1)})

@@ -1,4 +1,4 @@
-"""Seamless loops of any length, without a network that was trained between images: see `lvdm.plugins.ring`."""
+"""Seamless loops of any length, without a network that was trained between images: see `lvdm.plugins.cyclic`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.choosing import trained_window
-    from lvdm.plugins.ring import Ring
+    from lvdm.plugins.cyclic import CyclicLoop
 
-    return [Ring(*trained_window(context.model.trained_frames))]
+    return [CyclicLoop(*trained_window(context.model.trained_frames))]
 
 
 METHOD = Method(
-    name="ring",
-    label="long_video ring",
+    name="cyclic",
+    label="long_video cyclic",
     place=Place.FRAMES,
-    active=lambda settings: settings.long_video == "ring",
+    active=lambda settings: settings.long_video == "cyclic",
     needs=(Need.RETURN,),
     holds=(Hold.FRAME_NOISE, Hold.TEMPORAL_ATTENTION, Hold.IMAGE_TOKENS),
     make=_make,

@@ -26,10 +26,10 @@ from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks, unguided
-from lvdm.plugins.methods.weak import parse_weak
+from lvdm.plugins.methods.perturbed_guidance import parse_perturbed_guidance
+from lvdm.plugins.perturbed_guidance import PerturbedGuidance, blocks_with, check_blocks
 from lvdm.plugins.scalecrafter import ScaleCrafter
 from lvdm.plugins.scaling import ScalePlan
-from lvdm.plugins.weak_guidance import WeakGuidance, blocks_with, check_blocks
 from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
@@ -71,8 +71,8 @@ def guided(
         return attached(plugins, model.unet, hooks, samples).denoiser(conditions)(X, T)
 
 
-def weak(text: str) -> WeakGuidance:
-    return WeakGuidance(parse_weak(text), FULL)
+def weak(text: str) -> PerturbedGuidance:
+    return PerturbedGuidance(parse_perturbed_guidance(text), FULL)
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def test_the_sum_is_that_of_the_papers() -> None:
 def test_the_step_moves_away_from_a_network_weakened_by_hand(
     pipe, text: str, by_hand: Callable[..., UNetModel], conditions, guidance
 ) -> None:
-    model, options = pipe.runtime.model, parse_weak(text).options
+    model, options = pipe.runtime.model, parse_perturbed_guidance(text).options
     difference = output_of(model.unet) - output_of(by_hand(model.unet, *options.names))
     assert difference.abs().max() > 1e-3, "weakening does nothing: the test shows nothing"
     plain = guided(model, (), conditions, guidance)
@@ -199,7 +199,7 @@ def test_noise_damped_guidance_keeps_the_difference(pipe) -> None:
 
 @pytest.mark.parametrize("text", ["stg:scale=0", "pag:scale=0,blocks=input+output", "stg:until=0.1"])
 def test_neutral_settings_change_no_bit(pipe, plain, text: str) -> None:
-    video = pipe(picture(), PROMPT, num_inference_steps=4, weak=text).video
+    video = pipe(picture(), PROMPT, num_inference_steps=4, perturbed_guidance=text).video
     assert torch.equal(video, plain.video), f"{text} changes the video"
 
 
@@ -217,7 +217,7 @@ def test_steps_before_the_range_are_the_plain_ones_to_the_bit(pipe, text: str, c
         pipe(picture(), PROMPT, num_inference_steps=4, callback_on_step_end=watch, **given)
         return seen
 
-    found = [not torch.equal(*pair) for pair in zip(latents(), latents(weak=text), strict=True)]
+    found = [not torch.equal(*pair) for pair in zip(latents(), latents(perturbed_guidance=text), strict=True)]
     assert found == changed, f"steps that differ: {found}"
 
 
@@ -225,7 +225,7 @@ def test_steps_of_the_range_alone_take_longer(pipe, monkeypatch) -> None:
     model, calls = pipe.runtime.model, list[int]()
     apply = model.apply_model
     monkeypatch.setattr(model, "apply_model", lambda x, *args: calls.append(len(x)) or apply(x, *args))
-    pipe(picture(), PROMPT, num_inference_steps=4, weak="pag:after=0.25,until=0.75")
+    pipe(picture(), PROMPT, num_inference_steps=4, perturbed_guidance="pag:after=0.25,until=0.75")
     assert calls == [2, 2, 1, 2, 1, 2], f"batches of {calls}"
 
 
@@ -236,13 +236,15 @@ def test_steps_of_the_range_alone_take_longer(pipe, monkeypatch) -> None:
         {"image_guidance_scale": 1.5},
         {"end_image": picture(seed=1), "between": "trf"},
         {"num_frames": FRAMES + 1, "long_video": "fifo"},
-        {"loop": True, "long_video": "ring", "num_frames": FRAMES + 2},
+        {"loop": True, "long_video": "cyclic", "num_frames": FRAMES + 2},
         {"num_frames": FRAMES + 3, "chunk_frames": 2},
     ],
     ids=lambda given: "+".join(given),
 )
 def test_it_acts_in_every_kind_of_video(pipe, given: dict[str, Any]) -> None:
-    without, video = (pipe(picture(), PROMPT, **given, **own).video for own in ({}, {"weak": "stg:blocks=output"}))
+    without, video = (
+        pipe(picture(), PROMPT, **given, **own).video for own in ({}, {"perturbed_guidance": "stg:blocks=output"})
+    )
     assert torch.isfinite(video).all(), "it gives numbers that are none"
     assert not torch.equal(video, without), "nothing changed"
 
@@ -250,7 +252,7 @@ def test_it_acts_in_every_kind_of_video(pipe, given: dict[str, Any]) -> None:
 def test_it_acts_without_an_image(tmp_path) -> None:
     folder = write_model(tmp_path / "t2v", small_videocrafter_yaml())
     pipe = DynamiCrafterPipeline.from_pretrained(folder, device="cpu", dtype="fp32")
-    without, video = (pipe(prompt=PROMPT, **own).video for own in ({}, {"weak": "pag:blocks=output"}))
+    without, video = (pipe(prompt=PROMPT, **own).video for own in ({}, {"perturbed_guidance": "pag:blocks=output"}))
     assert torch.isfinite(video).all(), "it gives numbers that are none"
     assert not torch.equal(video, without), "nothing changed"
 
@@ -258,15 +260,18 @@ def test_it_acts_without_an_image(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"weak": "sgt"}, "weak 'sgt' is not known; did you mean 'stg'"),
-        ({"weak": "stg:scale=-1"}, "scale -1 is not possible; use a number from 0 to 20"),
-        ({"weak": "stg:scale=.nan"}, "scale nan is not possible"),
-        ({"weak": "pag:blocks=+"}, "no block is chosen; use blocks=middle"),
-        ({"weak": "pag:blocks=decoder"}, "block 'decoder' is not known; use init, middle, input.N"),
-        ({"weak": "pag:after=0.5,until=0.5"}, "no step is after 0.5 and before 0.5"),
-        ({"weak": "pag:rescale=2"}, "rescale 2 is not possible"),
-        ({"weak": "pag:block=middle"}, "unknown key 'block'; did you mean 'blocks'"),
-        ({"weak": "stg:until=0.5", "long_video": "fifo"}, "after and until of weak work on a whole clip"),
+        ({"perturbed_guidance": "sgt"}, "perturbed_guidance 'sgt' is not known; did you mean 'stg'"),
+        ({"perturbed_guidance": "stg:scale=-1"}, "scale -1 is not possible; use a number from 0 to 20"),
+        ({"perturbed_guidance": "stg:scale=.nan"}, "scale nan is not possible"),
+        ({"perturbed_guidance": "pag:blocks=+"}, "no block is chosen; use blocks=middle"),
+        ({"perturbed_guidance": "pag:blocks=decoder"}, "block 'decoder' is not known; use init, middle, input.N"),
+        ({"perturbed_guidance": "pag:after=0.5,until=0.5"}, "no step is after 0.5 and before 0.5"),
+        ({"perturbed_guidance": "pag:rescale=2"}, "rescale 2 is not possible"),
+        ({"perturbed_guidance": "pag:block=middle"}, "unknown key 'block'; did you mean 'blocks'"),
+        (
+            {"perturbed_guidance": "stg:until=0.5", "long_video": "fifo"},
+            "after and until of perturbed_guidance work on a whole clip",
+        ),
     ],
 )
 def test_what_is_not_possible_is_said_before_anything_is_loaded(given, message: str) -> None:
@@ -280,6 +285,6 @@ def test_blocks_that_are_not_there_are_named_with_those_that_are(pipe) -> None:
         with pytest.raises(ValueError, match=r"no block 'output.\d' .* use some of init, input.3, middle, output.0"):
             check_blocks(text, config)
     with pytest.raises(ValueError, match=r"no block 'init' with attention between pixels; use some of input.3, middle"):
-        pipe(picture(), PROMPT, weak="pag:blocks=init")
+        pipe(picture(), PROMPT, perturbed_guidance="pag:blocks=init")
     check_blocks("stg:blocks=init+input+middle+output", config)
     check_blocks(None, config)
