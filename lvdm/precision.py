@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from lvdm.declaration.values import Attention
 from lvdm.suggestions import suggest
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Of one value."""
 ON_CPU = "fp32"
 """What `auto` comes to on a CPU."""
+AUTO_ATTENTION: Attention = "sdpa"
+"""What the attention `auto` comes to, by measurement; see `lvdm.modules.attention_backends`."""
+INEXACT_ATTENTION: tuple[Attention, ...] = ("sage",)
+"""Attention whose results are not the exact ones up to rounding."""
 ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "kfd", "dxg")
 """Device files of CUDA (Jetson and WSL included) and ROCm: without any of them torch finds neither."""
 
@@ -44,6 +49,11 @@ def precision_names(name: str, low_memory: bool, auto: str) -> PrecisionNames:
         raise ValueError(f"dtype {name!r} is not known; {suggest(name, ('auto', *BYTES))}")
     weights = auto if name == "auto" else name
     return PrecisionNames(weights, "bf16" if low_memory and weights == "bf16" else "fp32")
+
+
+def numbers_name(dtype: str, attention: Attention) -> str:
+    """What a computation's numbers depend on, in a word: the precision, and attention that is not exact."""
+    return f"{dtype} {attention}" if attention in INEXACT_ATTENTION else dtype
 
 
 def surely_cpu(device: str) -> bool:

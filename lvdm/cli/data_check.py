@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ def check(
     video_length: Annotated[int, typer.Option(help="For a folder: frames of a clip.")] = 16,
     frame_stride: Annotated[int, typer.Option(help="For a folder: source frames per clip frame.")] = 1,
     resolution: Annotated[str, typer.Option(help="For a folder: height x width of a clip.")] = "320x512",
+    reader: Annotated[str, typer.Option(help="For a folder: pyav, torchcodec, decord or imageio.")] = "pyav",
     output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Decode three frames of each file instead of all.")] = False,
     workers: Annotated[int, typer.Option(help="Files looked at at the same time.")] = os.cpu_count() or 1,
@@ -39,7 +40,8 @@ def check(
     else:
         assert folder is not None
         height, width = _parse_resolution(resolution)
-        options = {"video_length": video_length, "frame_stride": frame_stride, "resolution": [height, width]}
+        options: dict[str, Any] = {"video_length": video_length, "frame_stride": frame_stride}
+        options |= {"resolution": [height, width], "reader": reader}
         sources = {"": source_of_folder(folder, captions, options)}
     place = output or Path("outputs") / f"data_check_{(config or folder or Path()).resolve().stem}"
     if not check_sources(sources, place, quick, workers, overwrite):

@@ -20,6 +20,7 @@ from lvdm.media.atomic import atomic_path, check_writable, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.images import load_image
 from lvdm.media.ownership import check_replaceable
+from lvdm.media.video_backends import check_reader
 from lvdm.media.video_reader import VideoReader
 from lvdm.progress import Progress
 
@@ -87,7 +88,8 @@ def _check_source(source: Component, place: Path, quick: bool, workers: int) -> 
     check_writable(place / "report.html")
     inventory = source.resolve().inventory(source.params)  # type: ignore[attr-defined]
     files: SourceFiles = inventory.files
-    examination = Examination(files, place / "examined.jsonl", quick, workers)
+    reader = check_reader(getattr(source.params, "reader", "pyav"))  # images have none
+    examination = Examination(files, place / "examined.jsonl", quick, workers, reader)
     _show_progress(examination)
     verdicts = [judge(examination.facts[index], files.caption(index), source.params) for index in range(len(files))]
     where = getattr(source.params, "data_dir", "")

@@ -21,9 +21,9 @@ from lvdm.cli.evaluate_inputs import (
     ModelFile,
     Overrides,
     ProtocolName,
+    Reader,
     RealClips,
     Weights,
-    open_clips,
 )
 from lvdm.cli.evaluate_report import print_table, report_command
 from lvdm.cli.overwriting import Overwrite
@@ -90,6 +90,7 @@ def score_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    reader: Reader = "pyav",
     overwrite: Overwrite = False,
 ) -> None:
     """Score extracted clips: every metric with interval and floor, beside real clips and images that stand still."""
@@ -99,7 +100,7 @@ def score_command(
     from lvdm.evaluation.scoring import score
 
     check_results_place(output, overwrite)
-    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps)
+    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps, reader)
     with library_messages():
         evaluation = inputs.evaluation()
         extractors = inputs.extractors(evaluation.protocol)
@@ -125,6 +126,7 @@ def compare_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    reader: Reader = "pyav",
     overwrite: Overwrite = False,
 ) -> None:
     """Compare two sets of videos of the same inputs; there is a ranking only where the paired interval leaves out 0."""
@@ -134,10 +136,10 @@ def compare_command(
     from lvdm.evaluation.results import check_comparison_place, write_comparison
 
     check_comparison_place(output, overwrite)
-    inputs = Inputs(protocol, overrides, a, real, cache, weights, model, device, fps)
+    inputs = Inputs(protocol, overrides, a, real, cache, weights, model, device, fps, reader)
     with library_messages():
         first = inputs.evaluation()
-        second = open_clips(b, first.protocol, "fake", fps=fps, like=first.real if first.protocol.paired else None)
+        second = inputs.clips(b, first.protocol, "fake", like=first.real if first.protocol.paired else None)
         pair = EvaluationPair.of(first.protocol, first.fake, second, first.real)
         extractors = inputs.extractors(first.protocol)
         store = FeatureCache(cache)

@@ -21,6 +21,7 @@ from lvdm.cli.evaluate_inputs import (
     ModelFile,
     Overrides,
     ProtocolName,
+    Reader,
     RealClips,
     Weights,
     parse_shard,
@@ -53,6 +54,7 @@ def extract_command(
     model: ModelFile = None,
     device: Device = "auto",
     fps: FileRate = None,
+    reader: Reader = "pyav",
     overwrite: Overwrite = False,
 ) -> None:
     """Extract features and measures of all clips, and of the input images repeated, into the cache.
@@ -64,7 +66,7 @@ def extract_command(
 
     if failures is not None:
         check_replaceable(failures, overwrite)
-    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps)
+    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps, reader)
     with library_messages():
         evaluation = inputs.evaluation()
         extractors = inputs.extractors(evaluation.protocol, devices)

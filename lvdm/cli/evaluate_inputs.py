@@ -40,6 +40,7 @@ FileRate = Annotated[
     float | None,
     typer.Option("--fps", help="Frames per second of frame folders and arrays that no manifest gives one."),
 ]
+Reader = Annotated[str, typer.Option("--reader", help="What decodes videos: pyav, torchcodec, decord or imageio.")]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Inputs:
     model: Path | None
     device: str
     fps: float | None
+    reader: str = "pyav"
 
     def load_protocol(self) -> Protocol:
         """The protocol with its changes."""
@@ -67,9 +69,18 @@ class Inputs:
         from lvdm.evaluation.clip_sets import Evaluation
 
         protocol = self.load_protocol()
-        real = None if self.real is None else open_clips(self.real, protocol, "real", fps=self.fps)
-        fake = open_clips(self.fake, protocol, "fake", fps=self.fps, like=real if protocol.paired else None)
+        real = None if self.real is None else self.clips(self.real, protocol, "real")
+        fake = self.clips(self.fake, protocol, "fake", like=real if protocol.paired else None)
         return Evaluation(protocol, fake, real)
+
+    def clips(self, source: Path, protocol: Protocol, role: Role, like: Manifest | None = None) -> Manifest:
+        """The clips at `source`, to be decoded by the chosen reader. Raises `BackendError` where it does not run."""
+        from dataclasses import replace
+
+        from lvdm.media.video_backends import check_reader
+
+        reader = check_reader(self.reader)
+        return replace(open_clips(source, protocol, role, fps=self.fps, like=like), reader=reader)
 
     def extractors(self, protocol: Protocol, devices: int = 1) -> Extractors:
         """All that the protocol needs, where there are several `devices` on that of this process."""

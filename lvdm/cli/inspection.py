@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -81,7 +82,11 @@ def doctor() -> None:
 
     from lvdm.device import choose_device, choose_precision, device_name, total_memory
     from lvdm.media.codecs import available_encoders
+    from lvdm.media.video_backends import READERS
+    from lvdm.media.video_backends import why_not as reader_problem
     from lvdm.model_files import EMBEDDED, PRESETS, find_preset
+    from lvdm.modules.attention_backends import BACKENDS, choose_attention
+    from lvdm.modules.attention_backends import why_not as attention_problem
 
     device = choose_device()
     memory = total_memory(device)
@@ -92,7 +97,14 @@ def doctor() -> None:
     table.add_row("device", f"{device} ({device_name(device)})" + (f", {memory / 2**30:.0f} GiB" if memory else ""))
     table.add_row("threads", str(torch.get_num_threads()))
     table.add_row("precision", str(choose_precision("auto", device)))
-    table.add_row("attention", "torch scaled_dot_product_attention" + _attention_kernels(device.type))
+    precision = choose_precision("auto", device).weights
+    table.add_row("attention", f"auto: {choose_attention('auto', device, precision)}{_attention_kernels(device.type)}")
+    for name, backend in BACKENDS.items():
+        problem = attention_problem(name, device, precision if backend.dtypes is None else backend.dtypes[-1])
+        table.add_row(f"  {name}", escape(problem or f"runs here; {backend.notes}"))
+    table.add_row("video reader", "pyav unless another is named")
+    for reader, reads in READERS.items():
+        table.add_row(f"  {reader}", escape(reader_problem(reader) or f"runs here; {reads.notes}"))
     codecs = available_encoders()
     table.add_row("video codecs", ", ".join(f"{name} {'yes' if there else 'NO'}" for name, there in codecs.items()))
     missing = []

@@ -32,6 +32,7 @@ Key = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16, unless a request says.")]
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Slower, with less memory, unless a request says.")]
+Attention = Annotated[str, typer.Option(help="auto, sdpa, xformers, plain, flash or sage, unless a request says.")]
 KeepDays = Annotated[float, typer.Option(help="How long finished jobs and their videos stay.", min=0)]
 
 
@@ -45,6 +46,7 @@ def serve(
     device: Device = "auto",
     dtype: Dtype = "auto",
     low_memory: LowMemory = False,
+    attention: Attention = "auto",
     keep_days: KeepDays = 7.0,
     *,
     typed: Mapping[str, Any],
@@ -64,7 +66,8 @@ def serve(
     from lvdm.serving.settings import KEY_VARIABLE, Settings
 
     choose_device(device)
-    machine: dict[str, Any] = checked({"device": device, "dtype": dtype, "low_memory": low_memory})
+    values = {"device": device, "dtype": dtype, "low_memory": low_memory, "attention": attention}
+    machine: dict[str, Any] = checked(values)
     models, limits = read_library(model or ()).models, Limits(**typed)
     settings = Settings(jobs.resolve(), models, host, port, api_key or None, limits, machine, keep_days)
     with library_messages():

@@ -16,9 +16,13 @@ from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import SourceFiles
 from lvdm.documents import parse_json
 from lvdm.media.images import load_image
+from lvdm.media.video_backends import Backend, open_video
 from lvdm.media.video_reader import VideoReader
 
 logger = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+"""Frames held at a time where a reader has to give them to show that it can."""
 
 Status = Literal["ok", "note", "broken"]
 """ok: nothing to say. note: is used, but know this. broken: training would refuse it or pass over it."""
@@ -30,6 +34,7 @@ class Facts:
 
     error         why it cannot be used, "" if it can
     presentation  what is done to its pixels so that they stand as a player shows them, "" for nothing
+    reader        what decoded it; others may refuse it
     """
 
     name: str
@@ -42,6 +47,7 @@ class Facts:
     width: int = 0
     presentation: str = ""
     variable_rate: bool = False
+    reader: Backend = "pyav"
 
 
 @dataclass(frozen=True)
@@ -54,10 +60,10 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-def examine(files: SourceFiles, index: int, quick: bool) -> Facts:
+def examine(files: SourceFiles, index: int, quick: bool, backend: Backend = "pyav") -> Facts:
     """Open file `index` and decode all of it, or with `quick` its first, middle and last frame."""
     path = files.path(index)
-    facts = Facts(str(path), stamp_of(files, index), quick)
+    facts = Facts(str(path), stamp_of(files, index), quick, reader=backend)
     try:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             image = load_image(path)
@@ -72,10 +78,13 @@ def examine(files: SourceFiles, index: int, quick: bool) -> Facts:
                 presentation=str(reader.presentation),
                 variable_rate=reader.has_variable_rate,
             )
-            if quick:
-                reader.read([0, reader.num_frames // 2, reader.num_frames - 1])
-            else:
+            if backend == "pyav" and not quick:
                 reader.decode_all()
+                return facts
+        with open_video(path, files.content(index), backend) as chosen:
+            count = chosen.num_frames
+            for start in (0, count // 2, count - 1) if quick else range(0, count, _AT_ONCE):
+                chosen.read(range(start, min(start + (1 if quick else _AT_ONCE), count)))
     except (ValueError, OSError) as error:
         return dataclasses.replace(facts, error=str(error).removeprefix(f"{path}: "))
     return facts
@@ -144,18 +153,20 @@ class Examination:
     Facts hold as long as the file does not change; those of a full decoding also serve a quick look.
     """
 
-    def __init__(self, files: SourceFiles, journal: Path, quick: bool, workers: int) -> None:
+    def __init__(self, files: SourceFiles, journal: Path, quick: bool, workers: int, reader: Backend = "pyav") -> None:
         if workers < 1:
             raise ValueError(f"there should be at least 1 worker, not {workers}")
         self.files = files
         self.quick = quick
         self.workers = workers
+        self.reader = reader
         self._journal = journal
         known = {facts.name: facts for facts in _read_journal(journal)}
         self.facts: dict[int, Facts] = {}
         for index in range(len(files)):
             facts = known.get(str(files.path(index)))
-            if facts and facts.stamp == stamp_of(files, index) and (quick or not facts.quick):
+            same = facts and facts.stamp == stamp_of(files, index) and facts.reader == reader
+            if facts and same and (quick or not facts.quick):
                 self.facts[index] = facts
 
     @property
@@ -173,7 +184,9 @@ class Examination:
                     journal.write("\n")  # ends a line that a kill cut off
                 else:
                     journal.write(json.dumps({"format": JOURNAL_FORMAT}) + "\n")
-                waiting = {pool.submit(examine, self.files, index, self.quick): index for index in self.todo}
+                waiting = {
+                    pool.submit(examine, self.files, index, self.quick, self.reader): index for index in self.todo
+                }
                 for done in as_completed(waiting):
                     facts = self.facts[waiting[done]] = done.result()
                     journal.write(json.dumps(dataclasses.asdict(facts), ensure_ascii=False) + "\n")

@@ -20,12 +20,14 @@ from lvdm.declaration.values import (
     MOTION,
     OUTPUT,
     SAMPLING,
+    Attention,
     Effort,
     Engine,
     File,
     Format,
     ListMode,
     Precision,
+    Reader,
 )
 
 
@@ -129,6 +131,16 @@ class MachineParameters:
         bool,
         Parameter("Slower, with less memory.", MACHINE, changes="nothing", row=False, original="--low_memory"),
     ] = False
+    attention: Annotated[
+        Attention,
+        Parameter(
+            "What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other "
+            "numbers; `doctor` says which run here.",
+            MACHINE,
+            changes="nothing",
+            row=False,
+        ),
+    ] = "auto"
 
 
 @declared
@@ -190,6 +202,15 @@ class ExtendParameters:
             row=False,
         ),
     ] = None
+    reader: Annotated[
+        Reader,
+        Parameter(
+            "What decodes the video: pyav, torchcodec, decord or imageio; `doctor` says which run here.",
+            MACHINE,
+            modes=("extend",),
+            row=False,
+        ),
+    ] = "pyav"
 
 
 BATCH = ("batch",)

@@ -41,6 +41,7 @@ ListMode = Literal["animate", "interpolate", "loop", "text-to-video"]
 Engine = Literal["lightning", "ray"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
+Attention = Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
 

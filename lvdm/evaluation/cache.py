@@ -83,6 +83,7 @@ class FeatureCache:
             "images": [None if path is None else self.hashes.hash(path) for path in (spec.image, spec.last_image)],
             "reference": None if spec.reference is None else self._identity(spec.reference),
             **{name: getattr(spec, name) for name in ("start", "stride", "frames", "fps", "prompt", "still")},
+            **({} if spec.reader == "pyav" else {"reader": spec.reader}),  # its colours may be a level off
         }
 
     def path(self, extractor_id: str, key: str) -> Path:

@@ -20,8 +20,10 @@ from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
 from lvdm.media.file_names import natural_order
+from lvdm.media.frame_reader import FrameReader
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
+from lvdm.media.video_backends import Backend, open_video
 from lvdm.media.video_reader import VideoReader
 from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
 
@@ -45,7 +47,7 @@ class ClipSpec:
 
     Frames are `start`, `start` + `stride`, ...: `frames` of them. `fps` is the rate of the file, None for what the file
     itself says. A `still` is the input image, or the first frame where there is none, repeated `frames` times. What is
-    compared frame by frame has the other clip as its `reference`.
+    compared frame by frame has the other clip as its `reference`. `reader` decodes the video.
     """
 
     id: str
@@ -59,6 +61,7 @@ class ClipSpec:
     last_image: Path | None = None
     still: bool = False
     reference: ClipSpec | None = None
+    reader: Backend = "pyav"
 
     @property
     def files(self) -> list[Path]:
@@ -104,7 +107,7 @@ class FileFacts:
 
 def load_clip(spec: ClipSpec, scaling: FrameScaling) -> LoadedClip:
     """The frames of `spec` at the size of `scaling`, with its images. Raises `ValueError` for what cannot be read."""
-    frames, rate = _read_frames(spec.video, spec.indices)  # (t, H, W, 3)
+    frames, rate = _read_frames(spec.video, spec.indices, spec.reader)  # (t, H, W, 3)
     rate = spec.fps or rate
     frames = resize_frames(frames, scaling)
     size = (frames.shape[1], frames.shape[2])
@@ -168,13 +171,13 @@ def _read_image(path: Path, scaling: FrameScaling, size: tuple[int, int]) -> Ten
     return resize_frames(pixels, FrameScaling(how, *size, antialias=scaling.antialias))[0]
 
 
-def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | None]:
+def _read_frames(path: Path, indices: Sequence[int], backend: Backend) -> tuple[Tensor, float | None]:
     """Frames (t, H, W, 3) uint8 and the file's rate."""
     if path.is_dir():
         return _read_folder(path, indices), None
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _read_array(path, indices), None
-    with VideoReader(path) as reader:
+    with open_video(path, backend=backend, conversion="accurate") as reader:
         _check_whole(reader)
         _check_length(path, reader.num_frames, indices)
         return reader.read(indices), reader.fps
@@ -185,7 +188,7 @@ def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
         raise ClipFileError(f"{path}: has {there} frames, the clip needs frames {min(indices)} to {max(indices)}")
 
 
-def _check_whole(reader: VideoReader) -> None:
+def _check_whole(reader: FrameReader) -> None:
     if reader.lost_frames:
         announced = reader.num_frames + reader.lost_frames
         raise ClipFileError(

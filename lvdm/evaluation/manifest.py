@@ -25,6 +25,7 @@ from lvdm.documents import read_text
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, has_rate
 from lvdm.media.atomic import atomic_path
+from lvdm.media.video_backends import Backend
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
 _WHOLE, _REAL = ("start", "stride", "frames", "seed"), ("fps",)
@@ -77,11 +78,15 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of a set in the order of their ids, with the folder that their paths are relative to."""
+    """The clips of a set in the order of their ids, with the folder that their paths are relative to.
+
+    `reader` is what decodes the videos here; it is not written.
+    """
 
     name: str
     folder: Path
     entries: tuple[Entry, ...]
+    reader: Backend = "pyav"
 
     def __post_init__(self) -> None:
         """Raise `ManifestError` for no clips and for an id that is there twice."""
@@ -118,7 +123,8 @@ class Manifest:
         image, last_image = (self.folder / name if name else None for name in (entry.image, entry.last_image))
         video = self.folder / entry.video
         return ClipSpec(
-            entry.id, video, entry.start, entry.stride, entry.frames, entry.fps, entry.prompt, image, last_image
+            *(entry.id, video, entry.start, entry.stride, entry.frames, entry.fps, entry.prompt, image, last_image),
+            reader=self.reader,
         )
 
 

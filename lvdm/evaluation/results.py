@@ -55,7 +55,8 @@ class ProtocolNote:
 class SetNote:
     """One set of clips: its manifest's file name and the SHA-256 of its content, and how many clips became what.
 
-    `listed` = `read` + `skipped` + `failed`. A set of stills has the manifest that it was made from.
+    `listed` = `read` + `skipped` + `failed`. A set of stills has the manifest that it was made from. `reader` decoded
+    the videos.
     """
 
     name: str
@@ -65,6 +66,7 @@ class SetNote:
     read: int
     skipped: int
     failed: int
+    reader: str = "pyav"
 
 
 @dataclass(frozen=True)

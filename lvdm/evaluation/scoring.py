@@ -113,6 +113,7 @@ def set_note(name: str, manifest: Manifest, records: Records, listed: Sequence[s
         read=len(set(listed) - failed),
         skipped=len(manifest.entries) - len(set(listed)),
         failed=len(failed),
+        reader=manifest.reader,
     )
 
 

@@ -33,6 +33,7 @@ from lvdm.fit.resume import TrainingCheckpoint
 from lvdm.fit.run_record import check_run_folder, record_start
 from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, run_name
 from lvdm.fit.training_setup import TrainingSetup, check_filled, load_training_setup
+from lvdm.fit.tuning import check_attention
 from lvdm.launched import launch
 from lvdm.media.atomic import atomic_path
 
@@ -92,6 +93,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     strategy = args.strategy or setup.lightning.trainer.get("strategy", "auto")
     averages = any(issubclass(c.resolve(), AveragedWeights) for c in setup.lightning.callbacks.values())
     check_strategy(strategy, machines, averages=averages)
+    check_attention(setup.tuning, machines.accelerator, setup.lightning.precision)
     run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
     if args.dry_run:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)

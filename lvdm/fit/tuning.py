@@ -11,10 +11,14 @@ from torch import nn
 
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.config import ConfigError
+from lvdm.declaration.values import Attention
 from lvdm.device import DTYPES
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import LoraConfig, inject_lora
 from lvdm.modules.attention import CrossAttention, SpatialTransformer, TemporalTransformer
+from lvdm.modules.attention_backends import BACKENDS, choose_attention
+from lvdm.modules.attention_processors import attend_by
+from lvdm.modules.hooks import LayerHooks
 from lvdm.modules.layers import ResBlock, TemporalResidual
 
 BlockClass = Literal["ResBlock", "SpatialTransformer", "TemporalTransformer"]
@@ -42,12 +46,14 @@ class TuningConfig:
     gradient_checkpointing  recompute all blocks (true), none, or those of the named classes instead of keeping their
                             activations; left out, as `use_checkpoint` of the UNet says
     frozen_precision        of CLIP encoders and autoencoder, and of the UNet under LoRA; the autoencoder is never fp16
+    attention               what computes the UNet's attention: auto, sdpa, xformers, plain or flash
     """
 
     train: Trained = "full"
     lora: LoraConfig = field(default_factory=LoraConfig)
     gradient_checkpointing: bool | tuple[BlockClass, ...] | None = None
     frozen_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    attention: Attention = "auto"
 
     def check_precision(self, precision: int | str) -> None:
         """Raise `ConfigError` if half-precision weights would meet activations of Lightning's `precision`."""
@@ -57,6 +63,13 @@ class TuningConfig:
                 f"tuning.frozen_precision: {self.frozen_precision} under LoRA needs lightning.precision: "
                 f"{'16' if self.frozen_precision == 'fp16' else self.frozen_precision}-mixed, not {precision}"
             )
+
+
+def check_attention(config: TuningConfig, accelerator: str, precision: int | str) -> None:
+    """Raise `AttentionError` for attention that cannot be trained through on `accelerator` at Lightning's precision."""
+    named = {"16": torch.float16, "bf16": torch.bfloat16}
+    dtype = named.get(str(precision).partition("-")[0], torch.float32)
+    choose_attention(config.attention, torch.device(accelerator), dtype, training=True)
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,8 @@ def apply_tuning(model: nn.Module, config: TuningConfig) -> TuningReport:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         _freeze_parts(model, config)
+        if config.attention != "auto":
+            model.layer_hooks = LayerHooks(attend=attend_by(BACKENDS[config.attention].kernel))
         if config.gradient_checkpointing is not None:
             set_gradient_checkpointing(model.unet, config.gradient_checkpointing)
     elif config != TuningConfig():

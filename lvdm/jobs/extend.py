@@ -22,6 +22,7 @@ from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.record import present_keys
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
+from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
@@ -47,6 +48,7 @@ class ExtensionPlan:
     """One video to go on with.
 
     settings  of its segments
+    reader    what decodes the source
     threads   of a replay: sums are rounded in an order that depends on it; None: as it is
     """
 
@@ -58,6 +60,7 @@ class ExtensionPlan:
     model: ChosenModel
     output: Path
     written: OutputParameters
+    reader: Backend = "pyav"
     threads: int | None = None
 
 
@@ -121,6 +124,8 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
+    reader = values.make(ExtendParameters).reader
+    check_reader(reader)
     if record is not None:
         record.check_files(source, values)
     settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
@@ -138,7 +143,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     check_output(output)
     check_video_replaceable(output, written.overwrite, written.contact_sheet)
     threads = None if record is None else record.threads
-    return ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, threads)
+    return ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader, threads)
 
 
 def _segments(
@@ -214,6 +219,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
         "loras": loras,
     }
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
+    values |= {name: runtime.get(name) for name in ("reader", "attention")}  # older ones were made with the defaults
     values["playback_fps"] = float(record["playback_fps"])
     threads = runtime["threads"]
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 4096:
@@ -245,13 +251,12 @@ def run_extension(
 
     from lvdm.jobs.run import also_kept
     from lvdm.media.contact_sheet import write_contact_sheet
-    from lvdm.media.video_reader import VideoReader
     from lvdm.media.video_writer import write_video
     from lvdm.pipeline.extension import extend_video, fitted_video, segment_settings
     from lvdm.plugins.perturbed_guidance import check_blocks
 
     check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
-    with VideoReader(plan.source) as reader:
+    with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
@@ -318,8 +323,10 @@ def _describe(
         "runtime": {
             "device": str(runtime.device),
             "dtype": runtime.precision.name,
+            "attention": runtime.attention,
             "low_memory": runtime.low_memory,
             "schedule": pipe.schedule,
+            "reader": plan.reader,
             "threads": torch.get_num_threads(),
         },
         "drift": [asdict(drift) for drift in drifts],

@@ -13,6 +13,7 @@ from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, UNET, Part, part_
 from lvdm.config import load_yaml, model_component
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
+from lvdm.declaration.values import Attention
 from lvdm.model_card import ModelCard
 from lvdm.model_files import (
     EMBEDDED,
@@ -25,7 +26,7 @@ from lvdm.model_files import (
     identify,
 )
 from lvdm.model_outline import ModelOutline, known_outlines
-from lvdm.precision import ON_CPU, PrecisionNames, precision_names, surely_cpu
+from lvdm.precision import AUTO_ATTENTION, ON_CPU, PrecisionNames, numbers_name, precision_names, surely_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -91,14 +92,24 @@ class ChosenModel:
 
         return choose_precision(self.machine.dtype, self.device, low_memory).names
 
+    @cached_property
+    def attention(self) -> Attention:
+        """What computes its attention."""
+        if self.machine.attention == "auto":
+            return AUTO_ATTENTION
+        from lvdm.device import DTYPES
+        from lvdm.modules.attention_backends import choose_attention
+
+        return choose_attention(self.machine.attention, self.device, DTYPES[self.precision().weights])
+
     def check(self) -> None:
-        """Raise `ValueError` for a configuration, a device or a precision that is not possible."""
-        _ = self.outline, self.precision()
+        """Raise `ValueError` for a configuration, a device, a precision or an attention that is not possible."""
+        _ = self.outline, self.precision(), self.attention
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
-        added, dtype = self.added, self.precision().weights
-        return identify(self.config_hash, self.files, added.encoders, added.loras, added.schedule, dtype)
+        added, numbers = self.added, numbers_name(self.precision().weights, self.attention)
+        return identify(self.config_hash, self.files, added.encoders, added.loras, added.schedule, numbers)
 
     def load(self) -> DynamiCrafterPipeline:
         """The pipeline. Raises `ValueError`."""
@@ -112,6 +123,7 @@ class ChosenModel:
             self.machine.low_memory,
             self.added.encoders,
             self.added.schedule,
+            attention=self.machine.attention,
         )
         for path, scale in self.added.loras:
             pipeline.load_lora(path, scale)

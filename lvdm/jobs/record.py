@@ -208,6 +208,7 @@ def describe_video(
             "device": str(runtime.device),
             "device_name": device_name(runtime.device),
             "dtype": runtime.precision.name,
+            "attention": runtime.attention,
             "low_memory": runtime.low_memory,
             "schedule": pipeline.schedule,
             "threads": torch.get_num_threads(),
@@ -278,7 +279,11 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
     values |= {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
-    values |= {"schedule": runtime.get("schedule"), "playback_fps": output["playback_fps"]}
+    values |= {
+        "schedule": runtime.get("schedule"),
+        "attention": runtime.get("attention"),
+        "playback_fps": output["playback_fps"],
+    }
     for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
         if values[name] is None:
             raise ValueError(f"it has no {name}")

@@ -34,7 +34,8 @@ class FrameReader(Protocol):
 
     num_frames     as the packets say
     fps            the average over the whole file
-    height, width  of the frames that are given (pixels)
+    height, width  of the frames as shown: upright, with square pixels
+    lost_frames    those that the header announces and that are not there
     """
 
     path: Path
@@ -42,6 +43,7 @@ class FrameReader(Protocol):
     fps: float
     height: int
     width: int
+    lost_frames: int
 
     def __enter__(self) -> Self: ...
 
@@ -81,7 +83,7 @@ class ForeignReader(ABC):
         self.path = Path(path)
         with VideoReader(self.path, data, "fast") as facts:  # also: nothing is opened that leads to other files
             self.num_frames, self.fps = facts.num_frames, facts.fps
-            self.height, self.width = facts.height, facts.width
+            self.height, self.width, self.lost_frames = facts.height, facts.width, facts.lost_frames
             self.check(facts)
 
     def __enter__(self) -> Self:

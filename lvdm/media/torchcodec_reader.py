@@ -55,6 +55,7 @@ class TorchCodecReader:
         except (RuntimeError, IndexError) as error:
             raise VideoError(f"{self.path}: not a video that torchcodec reads ({_reason(error)})") from error
         self.height, self.width = ends.data.shape[1:3]
+        self.lost_frames = 0  # it refuses a file that ends early
         self.fps = _average_fps(self.num_frames, ends.pts_seconds.tolist(), self._decoder.metadata.average_fps)
 
     def __enter__(self) -> Self:

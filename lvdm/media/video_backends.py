@@ -74,15 +74,21 @@ def open_video(
 
 def reader_backend(name: str) -> ReaderBackend:
     """The reader called `name`. Raises `ValueError`."""
-    found = next((reader for known, reader in READERS.items() if known == name), None)
+    return READERS[_known(name)]
+
+
+def check_reader(name: str) -> Backend:
+    """`name`, of a reader that runs here. Raises `BackendError` where it does not, `ValueError` where it is none."""
+    known = _known(name)
+    READERS[known].load()
+    return known
+
+
+def _known(name: str) -> Backend:
+    found = next((known for known in READERS if known == name), None)
     if found is None:
         raise ValueError(f"unknown video reader {name!r}; {suggest(name, READERS)}")
     return found
-
-
-def check_reader(name: str) -> None:
-    """Raise `BackendError` where the reader does not run here, and `ValueError` for a name that is none."""
-    reader_backend(name).load()
 
 
 def why_not(name: Backend) -> str:

@@ -47,6 +47,7 @@ from lvdm.models.video_config import LatentVisualDiffusionConfig, TextToVideoCon
 from lvdm.modules.attention import Context
 from lvdm.modules.carrier import FrameCarrier
 from lvdm.modules.distributions import DiagonalGaussian
+from lvdm.modules.hooks import NO_HOOKS, LayerHooks
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
 
@@ -70,6 +71,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         self.config = config
         self.optimizer_config = OptimizerConfig()
         self.training_seed = 0
+        self.layer_hooks: LayerHooks = NO_HOOKS
         self.base_checkpoint: Path | None = None  # what the training began from
         # Buffers hold values even when the networks are built on the meta device.
         with torch.device("cpu"):
@@ -274,7 +276,8 @@ class LatentVisualDiffusion(pl.LightningModule):
         if self.config.time_noise is not None and stream == "train":
             time = draws.t / self.config.timesteps
             conditioning = add_time_noise(conditioning, time, numbers, self.training_seed, self.config.time_noise)
-        losses = self.training_loss(latents, conditioning, draws)
+        with self.layer_hooks.active():
+            losses = self.training_loss(latents, conditioning, draws)
         return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t}
 
     def draw_rules(self) -> DrawRules:

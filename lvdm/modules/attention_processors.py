@@ -5,6 +5,7 @@ einops letters: `b` batch, `nh` heads, `t` and `s` frames, `d` channels of one h
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -13,10 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvdm.device import trains_attention_in_float32
-
-MAX_ATTENTION_BATCH = 65535
-"""Fused kernels index the batch with 16 bits; larger batches (temporal attention at huge sizes) run in slices."""
+from lvdm.modules.attention_backends import AttentionKernel, scaled_dot_product
 
 AttentionKind = Literal["self", "text", "image", "temporal"]
 """self: over the pixels of a frame. text, image: from pixels to tokens. temporal: over the frames of a pixel."""
@@ -90,20 +88,21 @@ AttentionProcessor = Callable[[Tensor, Tensor, Tensor, AttentionMeta], Tensor]
 
 def attend(q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
     """The attention that the networks were trained with; all (batch, heads, tokens, d)."""
+    return _attend(scaled_dot_product, q, k, v, meta)
+
+
+@functools.cache
+def attend_by(kernel: AttentionKernel) -> AttentionProcessor:
+    """`attend` by another kernel than torch's; the same object for the same kernel."""
+    return attend if kernel is scaled_dot_product else functools.partial(_attend, kernel)
+
+
+def _attend(kernel: AttentionKernel, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
     if meta.order.masks or meta.order.keys is not None:
         return attend_in_order(q, k, v, meta.order)
-    return scaled_dot_product(q, k, v)
-
-
-def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v with torch's fused kernels; all (batch, heads, tokens, d)."""
-    if q.dtype.itemsize == 2 and q.requires_grad and trains_attention_in_float32(q.device):
-        with torch.autocast(q.device.type, enabled=False):
-            return scaled_dot_product(q.float(), k.float(), v.float()).to(q.dtype)
-    if q.shape[0] <= MAX_ATTENTION_BATCH:
-        return F.scaled_dot_product_attention(q, k, v)
-    parts = zip(*(tensor.split(MAX_ATTENTION_BATCH) for tensor in (q, k, v)), strict=True)
-    return torch.cat([F.scaled_dot_product_attention(*part) for part in parts])
+    if q.is_meta:  # a size is all that is asked for, and packages of kernels know nothing of it
+        kernel = scaled_dot_product
+    return kernel(q, k, v)
 
 
 def attend_in_order(q: Tensor, k: Tensor, v: Tensor, order: FrameOrder) -> Tensor:

@@ -41,12 +41,14 @@ class LayerHooks:
 
     functions  by module and name of the method
     attention  by layer, each for one kind of attention
+    attend     the attention that these wrap, by whichever kernel
     """
 
     functions: Mapping[tuple[nn.Module, str], tuple[LayerFunction, ...]] = field(default_factory=lambda: _NONE)
     attention: Mapping[nn.Module, tuple[tuple[AttentionKind, AttentionWrapper], ...]] = field(
         default_factory=lambda: _NONE
     )
+    attend: AttentionProcessor = attend
 
     def with_functions(self, name: str, functions: Mapping[M, LayerFunction]) -> LayerHooks:
         """These hooks with a function more around the method `name` of each of the modules."""
@@ -67,6 +69,7 @@ class LayerHooks:
         return LayerHooks(
             {(places.get(module, module), name): chain for (module, name), chain in self.functions.items()},
             {places.get(layer, layer): chain for layer, chain in self.attention.items()},
+            self.attend,
         )
 
     @contextmanager
@@ -110,9 +113,10 @@ def replaceable(method: Callable[Concatenate[M, P], T]) -> Callable[Concatenate[
 
 
 def attention_of(layer: nn.Module, kind: AttentionKind) -> AttentionProcessor:
-    """How `layer` computes attention of a kind here and now: `attend`, unless hooks wrap it."""
-    processor: AttentionProcessor = attend
-    for wrapped, wrapper in _ACTIVE.get().attention.get(layer, ()):
+    """How `layer` computes attention of a kind here and now: `attend`, unless hooks wrap or exchange it."""
+    hooks = _ACTIVE.get()
+    processor = hooks.attend
+    for wrapped, wrapper in hooks.attention.get(layer, ()):
         if wrapped == kind:
             processor = partial(wrapper, processor)
     return processor

@@ -37,6 +37,7 @@ from lvdm.media.masks import MaskSource, to_masks
 from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, ModelIdentity, card_for, config_hash, find_model, identify
 from lvdm.models.lora_merging import LoraStack
+from lvdm.modules.attention_backends import choose_attention
 from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
@@ -53,6 +54,7 @@ from lvdm.pipeline.stages import (
     sample,
     smaller_request,
 )
+from lvdm.precision import numbers_name
 from lvdm.progress import ProgressCallback
 from lvdm.request.keywords import GenerationKeywords
 from lvdm.request.settings import GenerationSettings
@@ -93,6 +95,7 @@ class DynamiCrafterPipeline:
         encoders: str | Path | None = None,
         schedule: str = "config",
         towers: str | Path | None = None,
+        attention: str = "auto",
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -103,6 +106,7 @@ class DynamiCrafterPipeline:
         encoders    a checkpoint that supplies the text and image encoders, for files without them; `towers` until now
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
+        attention   what computes the network's attention, see `lvdm.modules.attention_backends`
 
         Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with a hint.
         """
@@ -114,13 +118,15 @@ class DynamiCrafterPipeline:
         precision = choose_precision(dtype, chosen_device, low_memory)
         if chosen_device.type == "cpu" and precision.weights == torch.bfloat16 and not multiplies_bf16(chosen_device):
             logger.warning("this CPU has no instructions for bf16 and is many times slower in it; leave out --dtype")
+        chosen_attention = choose_attention(attention, chosen_device, precision.weights)
         files = find_model(source, checkpoint)
         card = card_for(files)
         weights_device = torch.device("cpu") if low_memory else chosen_device
         model = load_model(files, precision, encoders, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
         supplied = None if encoders is None else Path(encoders)
-        return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule, supplied)
+        runtime = Runtime(model, chosen_device, precision, low_memory, chosen_attention)
+        return cls(runtime, card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
         """Add `scale` times a LoRA to the weights, beside those that were loaded before.
@@ -151,8 +157,8 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        dtype = self.runtime.precision.name
-        return identify(self._config_hash, self.files, self.encoders, self.loras, self.schedule, dtype)
+        numbers = numbers_name(self.runtime.precision.name, self.runtime.attention)
+        return identify(self._config_hash, self.files, self.encoders, self.loras, self.schedule, numbers)
 
     @cached_property
     def _config_hash(self) -> str:

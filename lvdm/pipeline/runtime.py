@@ -14,11 +14,15 @@ from torch.nn import functional as F
 from lvdm import conditioning as build
 from lvdm.checkpoint import read_unet
 from lvdm.conditioning import Conditioning
+from lvdm.declaration.values import Attention
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.models.training_inputs import LeftOut
+from lvdm.modules.attention_backends import BACKENDS
+from lvdm.modules.attention_processors import attend_by
+from lvdm.modules.hooks import LayerHooks
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
@@ -41,8 +45,10 @@ class Runtime(Residence):
     """The model at work, and what is computed once for all generations: the null conditions, and late weights.
 
     `low_memory` also runs guidance branches one after the other. Several threads may use it, see `Residence`.
+    `attention` computes that of the network.
     """
 
+    attention: Attention = "sdpa"
     _null_text: Tensor | None = None
     _null_image: Tensor | None = None
     _late: dict[str, Mapping[str, Tensor]] = field(default_factory=dict)
@@ -93,6 +99,7 @@ class Runtime(Residence):
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
         branches = partial(self.model.branches, batched=not self.low_memory)
         hooks = plain_hooks(samples, branches, total, settings.sampler, partial(guide, settings=settings))
+        hooks = replace(hooks, layers=self.layers)
         report_progress(on_progress, "sample", 0, total)
 
         def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> Tensor | None:
@@ -124,6 +131,11 @@ class Runtime(Residence):
                 inpaint=self._inpainting(kept, settings.anchor, full, noise),
                 callback=after_step,
             )
+
+    @property
+    def layers(self) -> LayerHooks:
+        """What the network's layers go through, without methods."""
+        return LayerHooks(attend=attend_by(BACKENDS[self.attention].kernel))
 
     def settings_plugins(self, requests: Sequence[GenerationRequest], settings: GenerationSettings) -> list[Plugin]:
         """The methods that are made anew for each sampling."""

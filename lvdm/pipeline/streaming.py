@@ -42,6 +42,7 @@ def stream_latents(
     samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
     branches = partial(model.branches, batched=not runtime.low_memory)
     hooks = plain_hooks(samples, branches, total, guidance=partial(guide, settings=settings))
+    hooks = replace(hooks, layers=runtime.layers)
     clip = for_windows(settings, window)
     if model.reads_latents:
         still = conditions[0].concat[:, : model.config.channels, 0].float()

@@ -143,6 +143,10 @@ class SharedParameters(TypedDict, total=False):
     """auto, fp32, bf16 or fp16."""
     low_memory: bool | None
     """Slower, with less memory."""
+    attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
+    """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
+    `doctor` says which run here.
+    """
 
 
 class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
@@ -173,6 +177,8 @@ class ExtensionKeywords(SharedSettings, SharedParameters, total=False):
 
     overlap: int | None
     """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
+    reader: Literal["pyav", "torchcodec", "decord", "imageio"] | None
+    """What decodes the video: pyav, torchcodec, decord or imageio; `doctor` says which run here."""
 
 
 class BatchKeywords(RequestKeywords, total=False):

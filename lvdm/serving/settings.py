@@ -29,7 +29,7 @@ class Settings:
     jobs       folder of the jobs and their files, of this server alone
     models     those that a request may name, the usual one first
     api_key    what every request has to show; None: none, and only this machine can reach the server
-    machine    values of `device`, `dtype` and `low_memory` for requests that give none
+    machine    values of `device`, `dtype`, `low_memory` and `attention` for requests that give none
     keep_days  how long the files of a finished job stay
     """
 

@@ -231,7 +231,10 @@ def test_info_convert_and_doctor(here, checkpoints):
     assert "frames per second, 5 to 30" in succeed("info")
     succeed("convert", weights, "half.safetensors", "--dtype", "fp16", "--config", checkpoints / "tiny/config.yaml")
     assert "small" in (here / "half.safetensors").read_bytes()[:20000].decode(errors="ignore")
-    assert "precision" in succeed("doctor")
+    told = " ".join(succeed("doctor").split())
+    assert "precision" in told
+    for line in ("attention auto: sdpa", "sdpa runs here", "pip install sageattention", "imageio runs here"):
+        assert line in told, f"doctor does not say: {line}"
     assert "dtype 'fp8' is not known" in fail("convert", weights, "x.safetensors", "--dtype", "fp8")
 
 

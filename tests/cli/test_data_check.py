@@ -169,6 +169,23 @@ def test_the_sources_of_a_configuration_are_checked_with_their_settings(tmp_path
     assert report_of(result, tmp_path / "r" / "validation", code=1)["counts"]["broken"] == 1
 
 
+def test_files_are_checked_by_the_reader_of_the_training(tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    add(tmp_path / "set", "a.mp4")
+    with av.open(str(add(tmp_path / "set", "turned.mp4")), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuv420p"
+        stream.set_display_rotation(90)
+        for number in range(12):
+            picture = np.full((48, 80, 3), 20 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    for reader, code, reason in (("pyav", 0, ""), ("decord", 1, "turned by 90 degrees"), ("pyav", 0, "")):
+        result = run(tmp_path / "set", *SETTINGS, "--output", tmp_path / "r", "--reader", reader)
+        assert report_of(result, tmp_path / "r", code)["counts"]["broken"] == code, reader
+        assert reason in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

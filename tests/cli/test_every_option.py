@@ -65,6 +65,7 @@ EQUAL: Mapping[str, str] = {
     "device=cpu": "what auto comes to here",
     "format=mp4": "what is written when nothing says so",
     "scale=off": "what auto comes to at the trained size",
+    "attention=sdpa": "what auto comes to",
     "effort=normal": "what is taken when nothing says so",
 }
 """Values that may be the same as the one left out, under another name."""
@@ -160,7 +161,7 @@ def contents(plan: Plan | ExtensionPlan) -> dict[str, Any]:
     """What a plan holds, as values that can be compared."""
     model = plan.model.machine, plan.model.added, plan.model.precision().weights, plan.model.files.checkpoint
     if isinstance(plan, ExtensionPlan):
-        names = ("source", "inputs", "seed", "extension", "settings", "output", "written")
+        names = ("source", "inputs", "seed", "extension", "settings", "output", "written", "reader")
         return {"model": model} | {name: getattr(plan, name) for name in names}
     videos = [
         (video.output, video.digest, video.request.inputs, video.request.settings, video.request.index)

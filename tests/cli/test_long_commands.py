@@ -89,7 +89,8 @@ def test_what_makes_no_sense_is_said_beforehand(options, message):
 def test_a_video_goes_on(here):
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4")
     output = succeed(
-        *("extend", "a.mp4", "-p", "it goes on", "--frames", 5, "--overlap", 2, "-o", "b.mp4", "--contact-sheet")
+        *("extend", "a.mp4", "-p", "it goes on", "--frames", 5, "--overlap", 2, "-o", "b.mp4", "--contact-sheet"),
+        *("--reader", "imageio"),
     ).stdout
     assert "brightness" in output, "drift is printed"
     with VideoReader("b.mp4") as reader, VideoReader("a.mp4") as given:
@@ -98,6 +99,7 @@ def test_a_video_goes_on(here):
     record = json.loads(Path("b.json").read_text())
     assert len(record["drift"]) == 3, "segments of 2 new frames each, the last of 1"
     assert record["extension"] == {"num_frames": 5, "overlap": 2, "color_lock": 1.0}
+    assert record["runtime"]["reader"] == "imageio", "the record does not name what decoded the video"
     assert Path("b_sheet.png").is_file()
     output = succeed("extend", "--replay", "b.json").stdout
     assert Path("b_replay.mp4").read_bytes() == Path("b.mp4").read_bytes(), "a replay is another video"
@@ -115,6 +117,10 @@ def test_a_video_goes_on(here):
         (("a.mp4", "-p", PROMPT, "-o", "a.mp4"), "--output a.mp4 would replace the video"),
         (("none.mp4", "-p", PROMPT), "none.mp4"),
         ((), "give a video to go on with, or --replay"),
+        (
+            ("a.mp4", "-p", PROMPT, "--attention", "flash"),
+            "attention flash cannot be used: it computes in fp16",
+        ),
         (("a.mp4", "--replay", "b.json"), "not both"),
         (("--replay", "none.json"), "none.json: there is no such file"),
         (("--replay", "cat.png"), "is not the record of an extended video"),

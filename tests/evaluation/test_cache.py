@@ -66,6 +66,7 @@ def test_the_name_changes_with_everything_and_only_with_that(spec: ClipSpec, tmp
         cache.key(dataclasses.replace(spec, prompt="a dot"), FrameScaling(), extractor),
         cache.key(dataclasses.replace(spec, image=tmp_path / "b.npy"), FrameScaling(), extractor),
         cache.key(dataclasses.replace(spec, still=True), FrameScaling(), extractor),
+        cache.key(dataclasses.replace(spec, reader="decord"), FrameScaling(), extractor),
         cache.key(spec, FrameScaling("crop", 8, 8), extractor),
         cache.key(spec, FrameScaling(), other_weights),
         cache.key(spec, FrameScaling(), other_dtype),

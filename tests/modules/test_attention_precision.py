@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lvdm.modules.attention_processors import scaled_dot_product
+from lvdm.modules.attention_backends import scaled_dot_product
 
 BF16_ROUNDING = 2.0**-8
 

@@ -25,7 +25,7 @@ MASK = data_url(png(Image.linear_gradient("L").resize((32, 32))))
 
 IN_THE_RECORD = {
     **{name: f"input.{name}" for name in ("prompt", "negative_prompt", "prompts_at", "seed")},
-    **{name: f"runtime.{name}" for name in ("dtype", "low_memory", "schedule")},
+    **{name: f"runtime.{name}" for name in ("dtype", "low_memory", "schedule", "attention")},
     "playback_fps": "output.playback_fps",
     "fs": "output.fs",
     "overlap": "extension.overlap",
@@ -71,7 +71,10 @@ CASES = [
             "low_memory": True,
         }
     ),
-    Case({"fs": 20.0, "keep_feather": 2, "schedule": "file", "perturbed_guidance": "stg"}, {"keep_mask": MASK}),
+    Case(
+        {"fs": 20.0, "keep_feather": 2, "schedule": "file", "perturbed_guidance": "stg", "attention": "plain"},
+        {"keep_mask": MASK},
+    ),
     Case({"long_video": "freenoise", "chunk_frames": 4}, {"num_frames": 8}),
     Case({"scale": "freescale"}, {"height": 64, "width": 64}),
     Case({"free_init": "iterations=2"}),
@@ -111,7 +114,8 @@ def test_an_overlap_is_in_the_record(server: Server) -> None:
     first = server.wait(server.ask(num_frames=4))
     video = server.client.get(f"/v1/videos/{first['id']}/content").content
     fields = {"mode": "extend", "input_reference": data_url(video, "video/mp4"), "num_frames": 2, "overlap": 3}
-    assert server.record(server.wait(server.ask(**fields)))["extension"]["overlap"] == 3
+    record = server.record(server.wait(server.ask(**fields, reader="imageio")))
+    assert (record["extension"]["overlap"], record["runtime"]["reader"]) == (3, "imageio")
 
 
 def test_an_effort_is_the_values_that_it_stands_for(server: Server) -> None:
@@ -123,7 +127,7 @@ def test_an_effort_is_the_values_that_it_stands_for(server: Server) -> None:
 
 def test_no_parameter_is_left_out() -> None:
     described = {name for mode in ALL_MODES for name in request_schema(mode, ["tiny"])["properties"]}
-    changed = {name for case in CASES for name in case.changed} | {"overlap"}
+    changed = {name for case in CASES for name in case.changed} | {"overlap", "reader"}
     assert described == {*changed, *SHARED, *UPLOADS, *TOLD_ELSEWHERE}
     assert set(all_parameters()) == described - set(SHARED) | set(SERVER_FILES) | set(SERVER_CHOICES)
     files = {name for name, found in all_parameters().items() if found.kind is Path}
