@@ -1,4 +1,4 @@
-# The server of docs/serving.md, on the CPU. For an NVIDIA GPU, start it with `docker run --gpus all`.
+# The server of docs/serving.md and the page of docs/app.md, on the CPU. For an NVIDIA GPU: `docker run --gpus all`.
 FROM python:3.11-slim
 
 WORKDIR /app
@@ -6,11 +6,12 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY lvdm lvdm
 COPY configs configs
 COPY checkpoints/tiny checkpoints/tiny
-RUN pip install --no-cache-dir -c constraints.txt ".[serve]" \
-    && useradd --create-home dynamicrafter \
+COPY prompts/tiny prompts/tiny
+RUN pip install --no-cache-dir -c constraints.txt ".[app,serve]" \
+    && useradd --create-home --uid 10001 dynamicrafter \
     && install -d -o dynamicrafter /jobs
 
-USER dynamicrafter
+USER 10001
 WORKDIR /jobs
 VOLUME /jobs
 EXPOSE 8000

@@ -20,7 +20,7 @@ from lvdm.request.schema import NEEDED
 
 LEFT_OUT, DEFAULT, NO_FILE = -1, "default", "none"
 
-OF_THE_MODEL = ("towers", "schedule", "device", "dtype", "low_memory")
+OF_THE_MODEL = ("encoders", "schedule", "device", "dtype", "low_memory")
 """Parameters of the node that loads a model."""
 OF_THE_FILE = ("format", "playback_fps")
 """Those of the node that saves."""
@@ -47,7 +47,7 @@ SOCKETS: Mapping[str, str] = MappingProxyType(
 """Parameters that come from other nodes, and their types there."""
 KEYFRAME_NUMBERS, VIDEO_FPS = "keyframe_numbers", "video_fps"
 """Inputs that are no parameters: the frames that key images are shown at, and the speed of a video that goes on."""
-FILES = ("towers", "late_weights", "start_statistics")
+FILES = ("encoders", "second_stage_unet", "start_statistics")
 
 Inputs = dict[str, tuple[Any, ...]]
 

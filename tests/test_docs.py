@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 ROOT = Path(__file__).parent.parent
 SKIPPED = {".venv", ".git", ".pytest_cache", "node_modules", "outputs"}
@@ -86,6 +87,8 @@ def test_commands_parse(path: Path) -> None:
         where = f"{relative(path)}: {shlex.join(words)}"
         if words[0] == "dynamicrafter":
             check_command_line(words[1:], where)
+        elif words[-1].startswith(".venv"):
+            continue  # the reader makes it
         elif words[0] in ("bash", "python", "source") and "/" in words[-1 if len(words) == 2 else 1]:
             assert (ROOT / words[1]).is_file(), f"{where}: no such script"
 
@@ -114,3 +117,13 @@ def test_python_examples_import_what_exists(path: Path) -> None:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     importlib.import_module(alias.name)
+
+
+@pytest.mark.parametrize(("language", "job"), [("bash", "macos"), ("powershell", "windows")])
+def test_the_smoke_run_is_the_quick_start_of_the_readme(language: str, job: str) -> None:
+    """Nobody here has these systems: that the workflow says what the README says is all that can be checked."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "smoke.yml").read_text(encoding="utf-8"))
+    run = workflow["jobs"][job]["steps"][-1]["run"]
+    quick_start = next(blocks(ROOT / "README.md", language)).splitlines()
+    assert len(quick_start) == 4
+    assert [line for line in run.splitlines() if line in quick_start] == quick_start

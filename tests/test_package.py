@@ -75,3 +75,13 @@ def test_presets_of_an_installed_copy_find_their_yaml(wheel: Path, tmp_path: Pat
         [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert run.stdout.strip() == str(wheel / "lvdm/embedded/configs/inference_512_v1.0.yaml"), run.stderr
+
+
+def test_the_container_has_what_the_wheel_is_built_of() -> None:
+    """Without one of them pip fails inside the container, which nobody here builds."""
+    tree = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = tree["tool"]["hatch"]["build"]["targets"]["wheel"]
+    copies = [line.split() for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()]
+    copied = {source for words in copies if words[:1] == ["COPY"] for source in words[1:-1]}
+    needed = {*wheel["packages"], *wheel["force-include"], tree["project"]["readme"]}
+    assert not needed - copied, f"the Dockerfile does not copy {', '.join(sorted(needed - copied))}"

@@ -35,7 +35,8 @@ def site() -> dict[str, Any]:
 def test_every_document_is_in_the_menu_once(site: dict[str, Any]) -> None:
     menu = pages_of(site["nav"])
     assert len(menu) == len(set(menu)), "a page stands twice"
-    assert {*(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")), *OUTSIDE} == set(menu)
+    pages = {*(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")), *OUTSIDE}
+    assert pages == set(menu), "give a new page its place in the nav of mkdocs.yml"
     assert site["strict"] is True, "a broken link would not stop the site"
 
 

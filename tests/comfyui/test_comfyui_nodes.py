@@ -100,8 +100,8 @@ def test_widgets_left_alone_give_nothing_and_all_are_as_comfyui_takes_them(comfy
         ("camera", "zoom_in:amount=0.5", "zoom_in:amount=0.5"),
         ("scale", "auto", None),
         ("prompts_at", "4=it stops\n\n9=it falls", ["4=it stops", "9=it falls"]),
-        ("late_weights", "none", None),
-        ("late_weights", "a.ckpt", Path("a.ckpt")),
+        ("second_stage_unet", "none", None),
+        ("second_stage_unet", "a.ckpt", Path("a.ckpt")),
     ],
 )
 def test_values_of_widgets(name: str, value: Any, parameter: Any, inputs: Any) -> None:
