@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_yaml
+from lvdm.declaration.parameters import SeedParameters
 from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
@@ -37,6 +38,7 @@ from lvdm.model_card import ModelCard
 from lvdm.model_files import ModelFiles, ModelIdentity, card_for, config_hash, find_model, identify
 from lvdm.models.lora_merging import LoraStack
 from lvdm.modules.attention_backends import choose_attention
+from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
 from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
@@ -60,6 +62,7 @@ from lvdm.sizes import choose_size
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_SEED = SeedParameters().seed
 ImageSource = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -172,10 +175,12 @@ class DynamiCrafterPipeline:
         keep_mask: MaskSource | Sequence[MaskSource] | None = None,
         prompts_at: Mapping[int, str] | None = None,
         keyframes: Mapping[int, ImageSource] | None = None,
-        seed: int | Sequence[int] = 123,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         sample_index: int = 0,
         output_type: str = "pt",
-        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end: StepCallback | DiffusersCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None = None,
         on_progress: ProgressCallback | None = None,
         frames_to: FrameConsumer | None = None,
         **settings: Unpack[GenerationKeywords],
@@ -190,9 +195,13 @@ class DynamiCrafterPipeline:
         prompts_at        frames, and the prompt that has taken over there, for all images
         keyframes         frames from 1, and the images that they show, for all images; `image` is frame 0
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
+                          image; 123 when it is left out
+        generator         in the place of `seed`, as in diffusers: the seed, or one for each image, is drawn from it
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`; with
                           scale freescale it is called in each of the passes, whose sizes x_t tells
+        callback_on_step_end_tensor_inputs  of latents and pred_original_sample: `callback_on_step_end` is one of
+                          diffusers then, (pipeline, step, timestep, tensors by name), and gives a dict with `latents`
         frames_to         takes the frames of a single video as they are decoded, see `generate`
         settings          those of `lvdm.request.keywords.GenerationKeywords` (height, width, num_frames, motion,
                           num_inference_steps, guidance_scale, ...), each of which docs/parameters.md explains; what is
@@ -202,6 +211,10 @@ class DynamiCrafterPipeline:
         """
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type {output_type!r} is not known; use one of {', '.join(OUTPUT_TYPES)}")
+        if seed is not None and generator is not None:
+            raise ValueError("seed and generator decide on the same noise; give one of them")
+        chosen_seed = seeds_of(generator) if generator is not None else DEFAULT_SEED if seed is None else seed
+        on_step = as_step_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs)
         if loop and end_image is not None:
             raise ValueError("a loop ends with its first image; leave out end_image, or loop")
         if image is None and (loop or end_image is not None):
@@ -220,11 +233,11 @@ class DynamiCrafterPipeline:
         prompts = for_each(prompt, count, "prompt")
         negatives = for_each(negative_prompt, count, "negative_prompt")
         masks = for_each([()] if keep_mask is None else [to_masks(m) for m in as_list(keep_mask)], count, "keep_mask")
-        seeds = for_each(seed, count, "seed")
+        seeds = for_each(chosen_seed, count, "seed")
         copies = chosen.num_videos_per_prompt
         requests = []
         for i, copy in itertools.product(range(count), range(copies)):
-            index = sample_index + copy + (i * copies if isinstance(seed, int) else 0)
+            index = sample_index + copy + (i * copies if isinstance(chosen_seed, int) else 0)
             requests.append(
                 GenerationRequest(
                     *(images[i], prompts[i], negatives[i], ends[i], seeds[i], index),
@@ -233,7 +246,7 @@ class DynamiCrafterPipeline:
                     keyframes=tuple(later),
                 )
             )
-        return self.generate(requests, chosen, output_type, callback_on_step_end, on_progress, frames_to)
+        return self.generate(requests, chosen, output_type, on_step, on_progress, frames_to)
 
     def settings(self, **values: Any) -> GenerationSettings:
         """Checked settings: those `given` (not None), and the card's for the rest. Raises `ValueError`."""
