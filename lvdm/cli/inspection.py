@@ -99,9 +99,9 @@ def doctor() -> None:
     table.add_row("precision", str(choose_precision("auto", device)))
     precision = choose_precision("auto", device).weights
     table.add_row("attention", f"auto: {choose_attention('auto', device, precision)}{_attention_kernels(device.type)}")
-    for name, backend in BACKENDS.items():
-        problem = attention_problem(name, device, precision if backend.dtypes is None else backend.dtypes[-1])
-        table.add_row(f"  {name}", escape(problem or f"runs here; {backend.notes}"))
+    for kernel, backend in BACKENDS.items():
+        problem = attention_problem(kernel, device, precision if backend.dtypes is None else backend.dtypes[-1])
+        table.add_row(f"  {kernel}", escape(problem or f"runs here; {backend.notes}"))
     table.add_row("video reader", "pyav unless another is named")
     for reader, reads in READERS.items():
         table.add_row(f"  {reader}", escape(reader_problem(reader) or f"runs here; {reads.notes}"))

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
+import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -276,7 +277,9 @@ def _write_gif(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     edges = output.edges(len(pixels), per_second=100)
     durations = [10 * max(end - start, 1) for start, end in itertools.pairwise(edges)]
     extra = {"comment": comment} if comment else {}
-    _save_animation(frames, temporary, "GIF", duration=durations, loop=0, optimize=False, disposal=1, **extra)
+    # by Pillow itself: imageio gives each frame a palette of its own, so that still areas flicker
+    options: dict[str, Any] = {"duration": durations, "loop": 0, "optimize": False, "disposal": 1, **extra}
+    frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], **options)
     return _check_animation(pixels, temporary, path, durations)
 
 
@@ -291,16 +294,14 @@ def _shared_palette(pixels: np.ndarray) -> Image.Image:
 def _write_webp(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
-    frames = [Image.fromarray(image) for image in pixels]
-    _save_animation(frames, temporary, "WEBP", duration=durations, loop=0, quality=95, method=4)
+    _write_animation(pixels, temporary, ".webp", duration=durations, quality=95, method=4)
     return _check_animation(pixels, temporary, path, durations)
 
 
 def _write_apng(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
-    frames = [Image.fromarray(image) for image in pixels]
-    _save_animation(frames, temporary, "PNG", duration=durations, loop=0, pnginfo=_png_text(output.metadata))
+    _write_animation(pixels, temporary, ".apng", duration=durations, pnginfo=_png_text(output.metadata))
     return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
@@ -309,8 +310,9 @@ def _milliseconds(output: _Output, count: int) -> list[int]:
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
 
 
-def _save_animation(frames: list[Image.Image], temporary: Path, file_format: str, **options: object) -> None:
-    frames[0].save(temporary, format=file_format, save_all=True, append_images=frames[1:], **options)
+def _write_animation(pixels: np.ndarray, temporary: Path, extension: str, **options: Any) -> None:
+    """Write frames uint8 (t, H, W, 3) that are played again and again."""
+    iio.imwrite(temporary, pixels, plugin="pillow", extension=extension, is_batch=True, loop=0, **options)
 
 
 def _write_sequence(output: _Output, temporary: Path, path: Path) -> WrittenVideo:
@@ -323,7 +325,7 @@ def _write_sequence(output: _Output, temporary: Path, path: Path) -> WrittenVide
         name, shape = frame_name(place[1], number), image.shape[:2]
         count += 1
         with (temporary / name).open("wb") as file:
-            Image.fromarray(image).save(file, format="PNG", pnginfo=_png_text(output.metadata))
+            iio.imwrite(file, image, plugin="pillow", extension=".png", pnginfo=_png_text(output.metadata))
             file.flush()
             os.fsync(file.fileno())
         with Image.open(temporary / name, formats=("PNG",)) as back:

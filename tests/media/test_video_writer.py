@@ -331,3 +331,17 @@ def test_names_are_files_and_nothing_else(name: str, tmp_path: Path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == [name]
     with VideoReader(name) as reader:
         assert reader.read([0, 1]).float().mean((1, 2, 3)).tolist() == pytest.approx([0, 200], abs=6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.webp", {"quality": 95, "method": 4}), ("a.apng", {})])
+def test_imageio_writes_the_bytes_that_pillow_does(name: str, options: dict, tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    video = torch.randint(0, 255, (4, 24, 32, 3), generator=draw, dtype=torch.uint8)
+    write_video(video, tmp_path / name, 8)
+    frames = [Image.fromarray(frame) for frame in video.numpy()]
+    kind = "WEBP" if name == "a.webp" else "PNG"
+    expected = tmp_path / "expected"
+    frames[0].save(
+        expected, format=kind, save_all=True, append_images=frames[1:], duration=[125] * 4, loop=0, **options
+    )
+    assert (tmp_path / name).read_bytes() == expected.read_bytes(), f"{name} has other bytes than Pillow's own"
