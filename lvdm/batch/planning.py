@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from lvdm.batch.plan import BadRow, BatchItem, BatchPlan
+from lvdm.batch.plan import BadRow, BatchItem, ListPlan
 from lvdm.data.lists import STDIN, ListRow, read_list
 from lvdm.data.prompts import Request
 from lvdm.declaration.parameter import parameters_of
@@ -31,13 +31,13 @@ NOT_OF_LISTS = ("prompts", "replay", "image", "end_image")
 PAGE = "index.html"
 
 
-def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKeywords]) -> BatchPlan:
+def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKeywords]) -> ListPlan:
     """The plan of a list, see `lvdm.data.lists.read_list`.
 
     text      of the table, where `source` is `lvdm.data.lists.STDIN`
     keywords  parameters of `lvdm.request` by name, which go before the columns of the list; None is not given
 
-    What is wrong with all rows raises `ValueError`; what is wrong with some is `BatchPlan.bad`.
+    What is wrong with all rows raises `ValueError`; what is wrong with some is `ListPlan.bad`.
     """
     typed = checked(keywords)
     for name in NOT_OF_LISTS:
@@ -58,7 +58,7 @@ def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKe
     for row in rows:
         work.add(row)
     work.say_what_is_not_read()
-    return BatchPlan(folder, *work.planned(), tuple(work.bad), how)
+    return ListPlan(folder, *work.planned(), tuple(work.bad), how)
 
 
 @dataclass(eq=False)
@@ -80,7 +80,7 @@ class _Rows:
         self._groups: dict[tuple[str, ModelParameters, bool], _Group] = {}
         self._taken: dict[str, int] = {}
         self._index = 0
-        self._made: list[tuple[ListRow, _Group, tuple[PlannedVideo, ...]]] = []
+        self._results: list[tuple[ListRow, _Group, tuple[PlannedVideo, ...]]] = []
         self.bad: list[BadRow] = []
 
     def usual_model(self) -> ChosenModel:
@@ -94,7 +94,7 @@ class _Rows:
         problem = row.problem
         if row.request is not None:
             try:
-                self._made.append((row, *self._videos(row, row.request, index)))
+                self._results.append((row, *self._videos(row, row.request, index)))
             except ValueError as error:
                 problem = str(error)
         if problem:
@@ -105,7 +105,7 @@ class _Rows:
         groups = [group for group in self._groups.values() if group.videos]
         plans = tuple(group.planner.plan(group.videos, skip_finished=True) for group in groups)
         items = list[BatchItem]()
-        for row, group, videos in self._made:
+        for row, group, videos in self._results:
             best = videos[0].candidates is not None and videos[0].candidates.best
             together = [videos] if best else [(replace(video, candidates=None),) for video in videos]
             items += [BatchItem(row.number, row.place, row.name, groups.index(group), part) for part in together]

@@ -20,8 +20,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
-from lvdm.batch.plan import BatchPlan, Bundle
-from lvdm.batch.worker import Reporter, Worker
+from lvdm.batch.plan import Bundle, ListPlan
+from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
 from lvdm.launched import launch
 
@@ -35,10 +35,10 @@ _PATIENCE = timedelta(days=30)
 class BatchModule(pl.LightningModule):
     """Makes the bundles that this process is given; predicts nothing that Lightning would collect."""
 
-    def __init__(self, plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter, threads: int) -> None:
+    def __init__(self, plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter, threads: int) -> None:
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
-        self._worker: Worker | None = None
+        self._worker: BatchWorker | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""
@@ -67,7 +67,7 @@ class BatchModule(pl.LightningModule):
         bundles += [()] * (-len(bundles) % count)  # all take as many, so that all come to the end of the loop
         share = [number for bundle in bundles[self.global_rank :: count] for number in bundle]
         device = str(self.trainer.strategy.root_device)
-        self._worker = Worker(self._plan, self._reporter, device, share, self._threads)
+        self._worker = BatchWorker(self._plan, self._reporter, device, share, self._threads)
         return DataLoader(bundles, batch_size=1, collate_fn=_alone)  # type: ignore[arg-type]  # a list is a data set
 
     def transfer_batch_to_device(self, batch: Bundle, device: torch.device, dataloader_idx: int) -> Bundle:
@@ -84,9 +84,11 @@ class BatchModule(pl.LightningModule):
         self.trainer.strategy.barrier()
 
 
-def predict(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
+def predict(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles, see `build_trainer` for where. Raises `ValueError`; KeyboardInterrupt as it comes."""
-    trainer = build_trainer(plan, len(bundles))
+    with warnings.catch_warnings():
+        _quieten()
+        trainer = build_trainer(plan, len(bundles))
     threads = torch.get_num_threads()
     if plan.plans[0].model.device.type != "cpu":  # which computes nothing then whose rounding could differ
         threads = max(1, min(threads, (os.cpu_count() or 1) // trainer.num_devices))
@@ -116,7 +118,7 @@ def _end_processes(trainer: pl.Trainer) -> None:
         process.join()
 
 
-def build_trainer(plan: BatchPlan, count: int) -> pl.Trainer:
+def build_trainer(plan: ListPlan, count: int) -> pl.Trainer:
     """The trainer for `count` bundles. Raises `UserError` where `--devices` and `--device` or a launcher disagree."""
     model, launched, wanted = plan.plans[0].model, launch(), plan.how.devices
     device, chosen = model.device, model.machine.device != "auto" and model.device.index is not None

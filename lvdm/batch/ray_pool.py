@@ -14,8 +14,8 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
-from lvdm.batch.plan import BatchPlan, Bundle
-from lvdm.batch.worker import Estimate, Reporter, Worker, in_words
+from lvdm.batch.plan import Bundle, ListPlan
+from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 class BundleMaker:
     """The worker as an actor."""
 
-    def __init__(self, plan: BatchPlan, reporter: Reporter, threads: int) -> None:
+    def __init__(self, plan: ListPlan, reporter: Reporter, threads: int) -> None:
         reporter.start()
-        self._worker = Worker(plan, reporter, threads=threads)
+        self._worker = BatchWorker(plan, reporter, threads=threads)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Make the bundle of a row; gives the items of it that failed."""
@@ -33,7 +33,7 @@ class BundleMaker:
         return {"bundle": bundle, "failed": sorted(self._worker.make(bundle))}
 
 
-def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
+def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles. Raises `ValueError` if a model cannot be loaded, and what Ray raises."""
     started = not ray.is_initialized()
     if started:
@@ -43,24 +43,24 @@ def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter
         context.enable_progress_bars = False
         rows = ray.data.from_items([{"bundle": list(bundle)} for bundle in bundles], override_num_blocks=len(bundles))
         accelerated = plan.plans[0].model.device.type != "cpu"
-        made = rows.map(
+        dataset = rows.map(
             BundleMaker,
             fn_constructor_args=(plan, reporter, torch.get_num_threads()),
             compute=ActorPoolStrategy(size=_actors(plan, len(bundles), accelerated)),
             num_cpus=1,
             num_gpus=1 if accelerated else 0,
         )
-        _watch(plan, bundles, made)
+        _watch(plan, bundles, dataset)
     finally:
         if started:
             ray.shutdown()
 
 
-def _watch(plan: BatchPlan, bundles: Sequence[Bundle], made: Any) -> None:
-    """Take what is made, and say how long the rest takes."""
+def _watch(plan: ListPlan, bundles: Sequence[Bundle], dataset: Any) -> None:
+    """Take the results, and say how long the rest takes."""
     estimate = Estimate([plan.items[number].work for bundle in bundles for number in bundle])
     total, done = sum(map(len, bundles)), 0
-    for row in made.iter_rows():
+    for row in dataset.iter_rows():
         numbers = [int(number) for number in row["bundle"]]
         estimate.add([plan.items[number].work for number in numbers])
         done += len(numbers)
@@ -68,7 +68,7 @@ def _watch(plan: BatchPlan, bundles: Sequence[Bundle], made: Any) -> None:
         logger.info("%d of %d done, %s left", done, total, in_words(left or 0.0))
 
 
-def _actors(plan: BatchPlan, bundles: int, accelerated: bool) -> int:
+def _actors(plan: ListPlan, bundles: int, accelerated: bool) -> int:
     """How many there are: as `--devices` says, else one for each GPU of the cluster, or one."""
     there = int(ray.cluster_resources().get("GPU", 0)) if accelerated else 1
     return min(bundles, plan.how.devices or max(1, there))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.batch.plan import BatchItem, BatchPlan
+from lvdm.batch.plan import BatchItem, ListPlan
 from lvdm.documents import DocumentError, one_line, read_json
 from lvdm.errors import UserError
 from lvdm.jobs.model import ChosenModel
@@ -45,14 +45,14 @@ class State:
 FINISHED, OPEN = State("finished"), State("open")
 
 
-def survey(plan: BatchPlan, numbers: Sequence[int] | None = None) -> dict[int, State]:
+def survey(plan: ListPlan, numbers: Sequence[int] | None = None) -> dict[int, State]:
     """The states of the items `numbers`, or of all."""
     chosen = range(len(plan.items)) if numbers is None else numbers
     look = functools.cache(lambda index, weak: _weak_problem(plan.plans[index].model, weak))  # it builds a network
     return {number: _state(plan, plan.items[number], look) for number in chosen}
 
 
-def to_make(plan: BatchPlan, states: dict[int, State]) -> list[int]:
+def to_make(plan: ListPlan, states: dict[int, State]) -> list[int]:
     """The items that this run makes."""
     again = {"failed"} if plan.how.retry_failed or not plan.skip_finished else set()
     again |= set() if plan.skip_finished else {"finished"}
@@ -106,7 +106,7 @@ def problem_of(error: Exception) -> str:
     return text if isinstance(error, UserError | ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-def _state(plan: BatchPlan, item: BatchItem, weak_problem: Callable[[int, Any], str]) -> State:
+def _state(plan: ListPlan, item: BatchItem, weak_problem: Callable[[int, Any], str]) -> State:
     if is_item_finished(item):
         return FINISHED
     failure = _failure(item)

@@ -11,12 +11,12 @@ from typing import Protocol
 
 import torch
 
-from lvdm.batch.plan import BatchItem, BatchPlan
+from lvdm.batch.plan import BatchItem, ListPlan
 from lvdm.batch.states import is_item_finished, remove_failure, write_failure
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan
-from lvdm.jobs.run import Work, batches, is_finished, select, waiting_candidates
+from lvdm.jobs.run import PlanExecution, batches, is_finished, select, waiting_candidates
 from lvdm.media.atomic import check_writable
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.progress import ProgressCallback
@@ -43,7 +43,7 @@ class Reporter(Protocol):
         ...
 
 
-class Worker:
+class BatchWorker:
     """Makes items one after the other, with models that it loads when they are first needed.
 
     device   of its pipelines, where `--device` leaves it open; None: as planned
@@ -53,7 +53,7 @@ class Worker:
 
     def __init__(
         self,
-        plan: BatchPlan,
+        plan: ListPlan,
         reporter: Reporter,
         device: str | None = None,
         share: Sequence[int] = (),
@@ -110,7 +110,7 @@ class Worker:
         waiting = waiting_candidates(todo, own)
         for event in select(waiting):
             self._reporter.show(event.lines())
-        work = Work(own, pipeline, waiting, 1, self._progress)
+        work = PlanExecution(own, pipeline, waiting, 1, self._progress)
         for batch in batches(todo, self._plan.how.batch_size):
             for made in work.make(batch):
                 self._reporter.show(made.lines())

@@ -116,7 +116,7 @@ def run(
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = Work(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    work = PlanExecution(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
@@ -133,7 +133,7 @@ def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[Pl
 
 
 @dataclass(eq=False)
-class Work:
+class PlanExecution:
     """The pipeline of a plan, and how far it is; `waiting` as `waiting_candidates` gives it for all that is made."""
 
     plan: Plan

@@ -13,7 +13,7 @@ from conftest import Silent
 from typer.testing import CliRunner
 
 import lvdm.batch.worker
-from lvdm.batch.plan import BatchPlan
+from lvdm.batch.plan import ListPlan
 from lvdm.batch.planning import plan_batch
 from lvdm.batch.run import BatchReport, run_batch
 from lvdm.batch.states import failure_path
@@ -32,11 +32,11 @@ b.png,,,x,,1,,,"<b>&""wild"
 FAST = {"num_inference_steps": 2}
 
 
-def planned(text: str, **given: Any) -> BatchPlan:
+def planned(text: str, **given: Any) -> ListPlan:
     return plan_batch(STDIN, text, **({"output": "out"} | FAST | given))
 
 
-def made(plan: BatchPlan) -> BatchReport:
+def made(plan: ListPlan) -> BatchReport:
     report = run_batch(plan, Silent())
     assert report is not None
     return report
