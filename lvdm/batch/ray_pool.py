@@ -16,6 +16,7 @@ from ray.data import ActorPoolStrategy
 
 from lvdm.batch.plan import Bundle, ListPlan
 from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
+from lvdm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class BundleMaker:
 
 
 def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
-    """Make the bundles. Raises `ValueError` if a model cannot be loaded, and what Ray raises."""
+    """Make the bundles. Raises `UserError` if a model cannot be loaded, or Ray cannot go on."""
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
@@ -51,6 +53,8 @@ def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter)
             num_gpus=1 if accelerated else 0,
         )
         _watch(plan, bundles, dataset)
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray: {str(error).strip().splitlines()[-1].strip()}; what is finished stays") from error
     finally:
         if started:
             ray.shutdown()
