@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import Bundle, ListPlan
 from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
@@ -39,6 +40,7 @@ class BatchModule(pl.LightningModule):
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
         self._worker: BatchWorker | None = None
+        self._page = LivePage(plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""
@@ -78,6 +80,8 @@ class BatchModule(pl.LightningModule):
         """Make one bundle."""
         assert self._worker is not None
         self._worker.make(batch)
+        if self.global_rank == 0:
+            self._page.refresh()
 
     def on_predict_epoch_end(self) -> None:
         """Wait until the other processes are done as well."""

@@ -14,6 +14,7 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import Bundle, ListPlan
 from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
 from lvdm.errors import UserError
@@ -63,13 +64,14 @@ def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter)
 def _watch(plan: ListPlan, bundles: Sequence[Bundle], dataset: Any) -> None:
     """Take the results, and say how long the rest takes."""
     estimate = Estimate([plan.items[number].work for bundle in bundles for number in bundle])
-    total, done = sum(map(len, bundles)), 0
+    total, done, page = sum(map(len, bundles)), 0, LivePage(plan)
     for row in dataset.iter_rows():
         numbers = [int(number) for number in row["bundle"]]
         estimate.add([plan.items[number].work for number in numbers])
         done += len(numbers)
         left = estimate.left()
         logger.info("%d of %d done, %s left", done, total, in_words(left or 0.0))
+        page.refresh()
 
 
 def _actors(plan: ListPlan, bundles: int, accelerated: bool) -> int:
