@@ -110,7 +110,7 @@ def method_row(bench: Bench, name: str, method: str) -> dict[str, float]:
 
 
 Row = Callable[[Bench, str], dict[str, float]]
-LOOPS = (("plain", 16), ("ring", 16), ("freenoise", 32), ("ring", 32), ("ring", 64))
+LOOPS = (("plain", 16), ("cyclic", 16), ("freenoise", 32), ("cyclic", 32), ("cyclic", 64))
 EXTENSIONS = ((1, 0.0), (1, 1.0), (2, 1.0), (4, 0.0), (4, 1.0), (8, 1.0))
 METHODS = ("plain", "freenoise", "freelong", "fifo")
 TABLES: Mapping[str, Mapping[str, Row]] = {

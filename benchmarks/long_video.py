@@ -32,7 +32,7 @@ from lvdm.declaration.values import LongVideo
 from lvdm.media.video_writer import write_video
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.choosing import choose_shelf, trained_window
+from lvdm.plugins.choosing import choose_offload, trained_window
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freelong import FreeLong
 from lvdm.plugins.freenoise import FreeNoise
@@ -96,11 +96,11 @@ def network_peak(pipe: DynamiCrafterPipeline, num_frames: int, method: str, side
     model, settings = pipe.runtime.model, pipe.settings(num_frames=num_frames, long_video=method)
     config, samples = model.unet.config, Samples((1,), (0,))
     num_frames = min(num_frames, model.trained_frames) if method == "fifo" else num_frames
-    shelf = choose_shelf(num_frames, settings.chunk_frames, low_memory=False, on_cpu=True)
+    offload = choose_offload(num_frames, settings.chunk_frames, low_memory=False, on_cpu=True)
     windowed = {"freenoise": FreeNoise, "freelong": FreeLong}.get(settings.long_video)
     plugins: list[Plugin] = [windowed(*trained_window(model.temporal_length))] if windowed else []
     if settings.chunk_frames is not None:
-        plugins.append(Chunked(settings.chunk_frames, shelf))
+        plugins.append(Chunked(settings.chunk_frames, offload))
     x = torch.randn(2, config.in_channels, num_frames, side, side)
     assert config.context_dim is not None
     tokens = torch.randn(2, config.text_length + config.image_tokens_per_frame * num_frames, config.context_dim)

@@ -42,8 +42,8 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "color_lock 1": {"color_lock": 1.0},
     "low_pass 0.5 until 0.1": {"low_pass": 0.5, "low_pass_until": 0.1},
     "low_pass 0.75 until 0.2": {"low_pass": 0.75, "low_pass_until": 0.2},
-    "start_time 0.94": {"start_time": 0.94},
-    "start_time 0.86": {"start_time": 0.86},
+    "truncated_start 0.94": {"truncated_start": 0.94},
+    "truncated_start 0.86": {"truncated_start": 0.86},
     "camera hold": {"camera": "hold"},
     "camera pan_left": {"camera": "pan_left"},
     "camera zoom_in": {"camera": "zoom_in"},
@@ -52,11 +52,11 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "camera zoom_in, begin at 0.7": {"camera": "zoom_in:begin=yes,spatial=1,temporal=1,level=0.7"},
     "free_init 2": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9"},
-    "weak stg 1": {"weak": "stg:scale=1"},
-    "weak stg 1, init": {"weak": "stg:scale=1,blocks=init"},
-    "weak stg 1, decoder": {"weak": "stg:scale=1,blocks=output"},
-    "weak pag 1": {"weak": "pag:scale=1"},
-    "weak pag 1, decoder": {"weak": "pag:scale=1,blocks=output"},
+    "weak stg 1": {"perturbed_guidance": "stg:scale=1"},
+    "weak stg 1, init": {"perturbed_guidance": "stg:scale=1,blocks=init"},
+    "weak stg 1, decoder": {"perturbed_guidance": "stg:scale=1,blocks=output"},
+    "weak pag 1": {"perturbed_guidance": "pag:scale=1"},
+    "weak pag 1, decoder": {"perturbed_guidance": "pag:scale=1,blocks=output"},
     "twice the side, scale off": {"height": 128, "width": 128, "scale": "off"},
     "twice the side, scale auto": {"height": 128, "width": 128, "scale": "auto"},
     "twice the side, scale freescale": {"height": 128, "width": 128, "scale": "freescale"},
@@ -140,9 +140,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = dict(ROWS)
     if options.statistics:
-        rows["start_time 0.86, statistics"] = {"start_time": 0.86, "start_statistics": options.statistics}
+        rows["truncated_start 0.86, statistics"] = {"truncated_start": 0.86, "start_statistics": options.statistics}
     if options.late:
-        rows["late_weights below 0.5"] = {"late_weights": options.late, "late_below": 0.5}
+        rows["second_stage_unet below 0.5"] = {"second_stage_unet": options.late, "second_stage_below": 0.5}
     torch.set_num_threads(1)
     options.output.mkdir(parents=True, exist_ok=True)
     file = options.output / "plugins.json"

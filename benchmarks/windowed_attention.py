@@ -37,7 +37,8 @@ def least(functions: dict[str, Callable[[], Tensor | None]]) -> dict[str, float]
 
 def row(pixels: int, heads: int, num_frames: int, relative: bool) -> str:
     """One line of the table."""
-    order = FrameOrder(False, *(RelativePosition(WIDTH, WINDOW) for _ in "kv")) if relative else UNORDERED
+    keys, values = (RelativePosition(WIDTH, WINDOW) for _ in "kv")
+    order = FrameOrder(keys=keys, values=values) if relative else UNORDERED
     whole = AttentionMeta("temporal", num_frames, order)
     q, k, v = (torch.randn(pixels, num_frames, heads, WIDTH).transpose(1, 2) for _ in "qkv")
     short = [torch.randn(pixels * num_frames // WINDOW, WINDOW, heads, WIDTH).transpose(1, 2) for _ in "qkv"]

@@ -1,21 +1,26 @@
 """What the denoiser reads besides the noisy latents, and the builders that make it from images and prompts.
 
 Training, sampling, logging and the applications build their conditions here, so that they cannot drift apart:
-the latents concatenated to the noise (`repeat_frame`, `place_keyframes` and what is made of it) and the image tokens
-for clips that are not as long as those of the training (`fit_image_tokens`).
+the latents concatenated to the noise (`repeat_frame`, `place_keyframes` and what is made of it), depth in their place
+(`depth_condition`), and the image tokens for clips that are not as long as those of the training (`fit_image_tokens`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange, repeat
 from torch import Tensor
+from torch.nn import functional as F
 
 from lvdm.declaration.token_policy import IMAGE_TOKEN_POLICIES as IMAGE_TOKEN_POLICIES
 from lvdm.declaration.token_policy import check_image_token_policy as check_image_token_policy
+from lvdm.modules.attention import Context
+
+FLAT = 1e-4
+"""Depth whose range is a smaller share of its maximum than this is the same everywhere."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,18 @@ class Conditioning:
 
     text    (b, n, d)        prompt tokens; n is 77 in the released models
     image   (b, m, d)        image tokens from the query transformer, frame-major: m = tokens per frame x frames
-    concat  (b, 4, t, h, w)  latents concatenated to the noise, channel-wise
+    concat  (b, 4, t, h, w)  latents concatenated to the noise, channel-wise; one channel of depth for structure
     fps     (b,) int64       the `fs` input: frames per second, or frame stride for the 256 model
 
-    A model that reads no image has m = 0, and one that reads none of its latents has 0 channels in `concat`.
+    A model that reads no image has m = 0, and one that reads none of its latents has 0 channels in `concat`. `tokens`,
+    if any, makes of the condition what the UNet reads in the place of `context`, such as other text for each frame.
     """
 
     text: Tensor
     image: Tensor
     concat: Tensor
     fps: Tensor
+    tokens: Callable[[Conditioning], Context] | None = None
 
     @property
     def context(self) -> Tensor:
@@ -81,6 +88,22 @@ def interpolation(first: Tensor, last: Tensor, num_frames: int) -> Tensor:
 def loop(latent: Tensor, num_frames: int) -> Tensor:
     """A loop: the same latent (b, c, h, w) at the first and last frame, (b, c, t, h, w)."""
     return interpolation(latent, latent, num_frames)
+
+
+def depth_condition(depth: Tensor, size: tuple[int, int], over_clip: bool = True) -> Tensor:
+    """Structure: depth (b, 1, t, H, W) of any unit, near is large, as the network reads it: (b, 1, t, h, w) in [-1, 1].
+
+    Resized by bicubic interpolation without antialiasing, and stretched from its minimum to its maximum: those of the
+    whole clip, or without `over_clip` of each frame, as Make-Your-Video's script does; then the range flickers where
+    depth changes. What is flat is -1; the original amplifies its rounding.
+    """
+    frames = rearrange(depth.float(), "b c t h w -> (b t) c h w")
+    resized = F.interpolate(frames, size, mode="bicubic", align_corners=False)
+    resized = rearrange(resized, "(b t) c h w -> b c t h w", b=depth.shape[0])
+    axes = (2, 3, 4) if over_clip else (3, 4)
+    low, high = resized.amin(axes, keepdim=True), resized.amax(axes, keepdim=True)
+    stretched = 2 * (resized - low) / (high - low + 1e-7) - 1
+    return torch.where(high - low < FLAT * torch.maximum(low.abs(), high.abs()), -1.0, stretched)
 
 
 def fit_image_tokens(tokens: Tensor, trained_frames: int, num_frames: int, policy: str = "linear") -> Tensor:

@@ -32,9 +32,11 @@ TARGET_ALIASES: Mapping[str, str] = types.MappingProxyType(
         "callbacks.ImageLogger": "lvdm.fit.callbacks.ImageLogger",
         "pytorch_lightning.callbacks.ModelCheckpoint": "lvdm.fit.callbacks.ModelCheckpoint",
         "torch.nn.Identity": "lvdm.config.Nothing",
+        "lvdm.models.ddpm3d.LatentDepthDiffusion": "lvdm.models.depth_diffusion.LatentDepthDiffusion",
+        "lvdm.modules.encoders.midas.api.MiDaSInference": "lvdm.modules.encoders.depth.DepthEstimator",
     }
 )
-"""The original's dotted paths that are not ours by name. `torch.nn.Identity` is its way of saying 'no loss'."""
+"""The originals' dotted paths that are not ours by name. `torch.nn.Identity` is their way of saying 'no loss'."""
 
 
 class ConfigError(UserError):
@@ -91,10 +93,14 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 def load_model_config(path: str | Path) -> Component:
     """The checked `model:` node of a YAML file."""
-    tree = load_yaml(path)
+    return model_component(load_yaml(path), str(path))
+
+
+def model_component(tree: Mapping[str, Any], where: str) -> Component:
+    """`load_model_config` for a YAML that has been read; `where` is the file named in errors."""
     if "model" not in tree:
-        raise ConfigError(f"{path} has no top-level `model:` key; it has {short_text(sorted(map(str, tree)))}")
-    return parse_component(tree["model"], f"{path}: model")
+        raise ConfigError(f"{where} has no top-level `model:` key; it has {short_text(sorted(map(str, tree)))}")
+    return parse_component(tree["model"], f"{where}: model")
 
 
 def parse_component(node: Any, where: str) -> Component:
@@ -124,7 +130,7 @@ def resolve_target(target: Any, where: str) -> type:
     if not path.startswith(ALLOWED_PACKAGE):
         raise ConfigError(
             f"{where}: {short_text(target)} is not allowed; a configuration may only name classes of lvdm, "
-            f"or {', '.join(TARGET_ALIASES)}"
+            f"or {', '.join(alias for alias in TARGET_ALIASES if not alias.startswith(ALLOWED_PACKAGE))}"
         )
     module_name, _, class_name = path.rpartition(".")
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from lvdm.documents import read_json
 from lvdm.media.atomic import OutputError, write_json
 from lvdm.progress import ProgressCallback, report_progress
+from lvdm.regular_files import open_regular
 
 _BLOCK = 1 << 22
 _SAVE_SECONDS = 20.0
@@ -36,7 +37,7 @@ def read_hash(path: str | Path) -> str:
         listed = "".join(f"{read_hash(path / name)}  {name}\n" for name in _names_in(path))
         return hash_bytes(listed.encode())
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()

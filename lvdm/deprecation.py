@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,3 +27,12 @@ def renamed_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]
         return getattr(importlib.import_module(place or module), attribute)
 
     return getattr_of_module
+
+
+def warn_of_former_name(former: str, name: str) -> None:
+    """A `DeprecationWarning` for a parameter given as `former`, at the line outside of the library."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "lvdm":
+        depth, frame = depth + 1, frame.f_back
+    message = f"{former} is called {name} now; the old name goes with the next version"
+    warnings.warn(message, DeprecationWarning, stacklevel=depth)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lvdm.suggestions import suggest
+from lvdm.precision import ON_CPU, PrecisionNames, precision_names
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -26,6 +26,11 @@ class Precision:
     def name(self) -> str:
         """fp32, bf16 or fp16, as `choose_precision` takes it."""
         return _NAMES[self.weights]
+
+    @property
+    def names(self) -> PrecisionNames:
+        """The same without torch."""
+        return PrecisionNames(self.name, _NAMES[self.vae])
 
     def __str__(self) -> str:
         return f"{self.name} (VAE {_NAMES[self.vae]})"
@@ -57,17 +62,11 @@ def choose_precision(name: str, device: torch.device, low_memory: bool = False) 
     `auto` is bf16 on GPUs that compute in it, else fp16 with float32 norms, and fp32 on the CPU. The VAE runs in
     float32, or in bf16 under `low_memory` where the networks do too.
     """
-    if name == "auto":
-        if device.type == "cpu":
-            weights = torch.float32
-        else:
-            weights = torch.bfloat16 if multiplies_bf16(device) else torch.float16
-    elif name in DTYPES:
-        weights = DTYPES[name]
-    else:
-        raise ValueError(f"dtype {name!r} is not known; {suggest(name, ('auto', *DTYPES))}")
-    vae = torch.bfloat16 if low_memory and weights == torch.bfloat16 else torch.float32
-    return Precision(weights, vae)
+    auto = ON_CPU
+    if name == "auto" and device.type != "cpu":
+        auto = "bf16" if multiplies_bf16(device) else "fp16"
+    names = precision_names(name, low_memory, auto)
+    return Precision(DTYPES[names.weights], DTYPES[names.vae])
 
 
 def multiplies_bf16(device: torch.device) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +18,7 @@ import yaml
 
 from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
+from lvdm.regular_files import open_regular, unreadable_reason
 
 MAX_DEPTH = 64
 """Containers in containers."""
@@ -92,27 +92,29 @@ def parse_json(text: str | bytes, where: str) -> Any:
 
 def read_document(path: str | Path, max_bytes: int) -> str:
     """The text of a regular file in UTF-8, of at most so many bytes. Raises `DocumentError` and FileNotFoundError."""
-    path = Path(path)
+    name = cut_line(str(path), 2 * _MAX_CHARACTERS)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-            raise DocumentError(f"{path}: is {kind}, give a file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
-            raise DocumentError(f"{path}: is larger than {max_bytes / 1e6:g} MB, which no such file is")
-        return content.decode("utf-8")
+            raise DocumentError(f"{name}: is larger than {max_bytes / 1e6:g} MB, which no such file is")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
+        raise DocumentError(f"{name}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
     except OSError as error:
-        raise DocumentError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
-        if isinstance(error, DocumentError):
-            raise
-        raise DocumentError(f"{str(path)!r}: is no name of a file ({error})") from error  # a null byte
+        raise DocumentError(f"{name}: {unreadable_reason(path) or f'cannot be read ({error.strerror})'}") from error
+
+
+def read_text(path: str | Path, error: type[ValueError], max_bytes: int = MAX_JSON_BYTES) -> str:
+    """The text of a regular file in UTF-8, with lines that end in \\n. Raises `error`, also where there is no file."""
+    try:
+        return read_document(path, max_bytes).replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError as problem:
+        raise error(f"{cut_line(str(path), 2 * _MAX_CHARACTERS)}: there is no such file") from problem
+    except DocumentError as problem:
+        raise error(str(problem)) from problem
 
 
 def short_text(value: Any) -> str:

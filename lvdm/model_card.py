@@ -20,9 +20,9 @@ FsMeaning = Literal["stride", "fps", "none"]
 """stride: source frames from one frame to the next, larger is more motion. fps: frames per second, smaller is more.
 none: the network reads no such number."""
 
-Capability = Literal["i2v", "interpolation", "t2v"]
+Capability = Literal["i2v", "interpolation", "t2v", "structure"]
 """i2v: one image is animated. interpolation: first and last image are given; a loop gives the same image twice.
-t2v: text-to-video, a prompt is enough."""
+t2v: text-to-video, a prompt is enough. structure: a prompt and the depth of every frame."""
 
 MODES: Mapping[str, Capability] = types.MappingProxyType(
     {
@@ -31,6 +31,7 @@ MODES: Mapping[str, Capability] = types.MappingProxyType(
         "loop": "interpolation",
         "keyframes": "interpolation",
         "text-to-video": "t2v",
+        "structure": "structure",
     }
 )
 """What can be asked of a model, and the capability that it takes."""
@@ -46,7 +47,7 @@ class ModelCard:
     fs_default                   the `fs` that the preset uses
     capabilities                 see `Capability`
     keeps_image                  whether the image is seen as it is; False: only what it shows (VideoCrafter)
-    towers_agree                 whether text and image encoder have like features for what belongs together; False if
+    encoders_agree               whether text and image encoder have like features for what belongs together; False if
                                  the text encoder was trained on with the network, without the image encoder
     guidance_scale ... sampler   what the preset samples with
     playback_fps                 frames per second of the written file; independent of `fs`
@@ -66,7 +67,7 @@ class ModelCard:
     num_frames: int = 16
     capabilities: tuple[Capability, ...] = ("i2v",)
     keeps_image: bool = True
-    towers_agree: bool = True
+    encoders_agree: bool = True
     guidance_scale: float = 7.5
     guidance_rescale: float = 0.0
     eta: float = 1.0
@@ -109,7 +110,7 @@ class ModelCard:
             return _released_card(tree, where)
         if not isinstance(block, Mapping):
             raise ConfigError(f"{where}: sampling should be a mapping, it is {block!r}")
-        card: ModelCard = parse_dataclass(cls, block, f"{where}: sampling")
+        card: ModelCard = parse_dataclass(cls, _present_keys(block), f"{where}: sampling")
         return card
 
     @property
@@ -162,6 +163,19 @@ class ModelCard:
             f"fs {fs:g} is outside what {self.name} was trained on ({self.fs_description}); "
             f"use {self.fs_default}, or set motion from 0 to 1 instead"
         )
+
+
+FORMER_KEYS = types.MappingProxyType({"towers_agree": "encoders_agree", "start_time": "truncated_start"})
+"""Keys of cards of earlier versions, which are read as they were."""
+
+
+def _present_keys(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A `sampling:` block, levels of motion included, under the present keys."""
+    present = {FORMER_KEYS.get(key, key): value for key, value in block.items()}
+    levels = present.get("motion_levels")
+    if isinstance(levels, list):
+        present["motion_levels"] = [_present_keys(level) if isinstance(level, Mapping) else level for level in levels]
+    return present
 
 
 _WATERMARK = "Trained on video with watermarks, which can show in the result."
@@ -225,7 +239,21 @@ VIDEOCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
 )
 """The cards of VideoCrafter's checkpoints, with the settings of its scripts."""
 
-CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER})
+MAKEYOURVIDEO = ModelCard(
+    name="myv",
+    height=256,
+    width=256,
+    fs_meaning="none",
+    fs_min=16,
+    fs_max=16,
+    fs_default=16,
+    capabilities=("structure",),
+    keeps_image=False,
+    notes=_WATERMARK,
+)
+"""The card of Make-Your-Video's checkpoint, with the settings of its script."""
+
+CARDS: Mapping[str, ModelCard] = types.MappingProxyType({**RELEASED, **VIDEOCRAFTER, MAKEYOURVIDEO.name: MAKEYOURVIDEO})
 """The cards of all published checkpoints that can be used here."""
 
 
@@ -235,6 +263,8 @@ def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
     params = model.get("params") if isinstance(model, Mapping) else None
     if isinstance(params, Mapping) and params.get("conditioning_key") == "crossattn":
         return VIDEOCRAFTER[_videocrafter_name(params)]
+    if isinstance(params, Mapping) and "depth_stage_config" in params:
+        return MAKEYOURVIDEO
     size = params.get("image_size") if isinstance(params, Mapping) else None
     if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
         for name in _released_order(params, where):

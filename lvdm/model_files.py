@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.config import ConfigError, load_yaml
@@ -50,6 +51,7 @@ PRESETS: Mapping[str, Preset] = {
     "vc2": Preset("base_512_v2", "inference_t2v_512_v2.0.yaml"),
     "vc1024": Preset("base_1024_v1", "inference_t2v_1024_v1.0.yaml"),
     "vc-i2v": Preset("i2v_512_v1", "inference_i2v_512_v1.0.yaml"),
+    "myv": Preset("makeyourvideo_256_v1", "inference_makeyourvideo_256_v1.0.yaml"),
 }
 
 
@@ -66,27 +68,36 @@ class ModelIdentity:
     """The hashes of all that decides on the numbers of a model, wherever its files lie.
 
     config   of the `model:` node of the YAML: comments and the card do not count
-    towers   of the checkpoint that supplies missing encoders
+    encoders   of the checkpoint that supplies missing encoders
     loras    hash and scale of each
     """
 
     config: str
     checkpoint: str
-    towers: str | None
+    encoders: str | None
     loras: tuple[tuple[str, float], ...]
     schedule: str
     dtype: str
 
 
+def config_hash(tree: Mapping[str, Any]) -> str:
+    """The hash of the `model:` node of a YAML that has been read."""
+    return hash_bytes(json.dumps(tree.get("model"), sort_keys=True).encode())
+
+
 def identify(
-    files: ModelFiles, towers: Path | None, loras: Sequence[tuple[Path, float]], schedule: str, dtype: str
+    config: str,
+    files: ModelFiles,
+    encoders: Path | None,
+    loras: Sequence[tuple[Path, float]],
+    schedule: str,
+    dtype: str,
 ) -> ModelIdentity:
-    """The identity of a model; each file is read once for the process. Raises `CheckpointError`."""
-    node = json.dumps(load_yaml(files.config).get("model"), sort_keys=True)
+    """The identity of a model; each file is read once for the process. `config`: its hash. Raises `CheckpointError`."""
     return ModelIdentity(
-        hash_bytes(node.encode()),
+        config,
         checkpoint_hash(files.checkpoint),
-        None if towers is None else checkpoint_hash(towers),
+        None if encoders is None else checkpoint_hash(encoders),
         tuple((checkpoint_hash(path), scale) for path, scale in loras),
         schedule,
         dtype,
@@ -145,13 +156,13 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
     return ModelFiles(_existing(config, "configuration"), _existing(Path(chosen), "checkpoint"))
 
 
-def card_for(files: ModelFiles) -> ModelCard:
-    """The card of a model's YAML; weights in the folder of the interpolation model have that model's.
+def card_for(files: ModelFiles, tree: Mapping[str, Any] | None = None) -> ModelCard:
+    """The card of a model's YAML, which may have been read; weights in the folder of the interpolation model have its.
 
     Its YAML is that of the 512 model but for the card, and many scripts name the latter. Raises `ConfigError` for a
     card that cannot be sampled with.
     """
-    card = ModelCard.from_yaml(files.config)
+    card = ModelCard.from_tree(load_yaml(files.config) if tree is None else tree, str(files.config))
     try:
         GenerationSettings.from_card(card, mode=card.usual_mode)
     except ValueError as error:

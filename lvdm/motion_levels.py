@@ -19,19 +19,21 @@ MIN_VIDEOS = 3
 
 @dataclass(frozen=True)
 class MotionLevel:
-    """The settings of one level; `start_time` and `low_pass` as in `lvdm.plugins.settings`, neutral by default.
+    """The settings of one level; `truncated_start` and `low_pass` as in `lvdm.plugins.settings`, neutral by default.
 
     at  the `motion` that the level is for, by its share of the measured motion; None: levels are spaced evenly
     """
 
     fs: int
-    start_time: float = 1.0
+    truncated_start: float = 1.0
     low_pass: float = 0.0
     at: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 < self.start_time <= 1 and 0 <= self.low_pass <= 1):
-            raise ValueError(f"start_time {self.start_time} and low_pass {self.low_pass} should lie between 0 and 1")
+        if not (0 < self.truncated_start <= 1 and 0 <= self.low_pass <= 1):
+            raise ValueError(
+                f"truncated_start {self.truncated_start} and low_pass {self.low_pass} should lie between 0 and 1"
+            )
         if self.at is not None and not 0 <= self.at <= 1:
             raise ValueError(f"at {self.at} should lie between 0 and 1")
 

@@ -18,6 +18,7 @@ MEDIA = (
 PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "lvdm.checkpoint.errors": ("lvdm.errors",),
+        "lvdm.data.procedural_pictures": ("lvdm.data.procedural_images",),
         "lvdm.evaluation.features.clip_towers": ("lvdm.evaluation.features.clip_encoders",),
         "lvdm.evaluation.flow": ("lvdm.quality.flow",),
         "lvdm.evaluation.quality": ("lvdm.quality.report", "lvdm.quality.generated", "lvdm.quality.ranking"),
@@ -26,8 +27,13 @@ PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "lvdm.generation": ("lvdm.request.settings", "lvdm.plugins.settings"),
         "lvdm.memory": ("lvdm.pipeline.memory",),
         "lvdm.model_loading": ("lvdm.pipeline.loading",),
+        "lvdm.plugins.early_start": ("lvdm.plugins.truncated_start",),
         "lvdm.plugins.extension": ("lvdm.pipeline.extension",),
+        "lvdm.plugins.late_weights": ("lvdm.plugins.second_stage",),
+        "lvdm.plugins.ring": ("lvdm.plugins.cyclic",),
         "lvdm.plugins.seams": ("lvdm.plugins.hooks",),
+        "lvdm.plugins.shelves": ("lvdm.plugins.activation_offload",),
+        "lvdm.plugins.weak_guidance": ("lvdm.plugins.perturbed_guidance",),
         "lvdm.provenance": ("lvdm.jobs.record", "lvdm.versions"),
         "lvdm.request_checks": ("lvdm.pipeline.checks",),
         "lvdm.results": ("lvdm.pipeline.results",),

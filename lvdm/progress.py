@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -18,8 +18,17 @@ class Progress:
     total: int
 
 
+SHARES: Mapping[str, tuple[float, float]] = {"encode": (0.0, 0.05), "sample": (0.05, 0.9), "decode": (0.9, 1.0)}
+"""Where each stage begins and ends in the making of a video, about."""
+
 ProgressCallback = Callable[[Progress], None]
 """What is called with it, from the thread that works; an exception in it ends the work."""
+
+
+def share_of_video(progress: Progress) -> float:
+    """How much of a video is made, 0 to 1, about."""
+    begin, end = SHARES.get(progress.stage, (0.0, 1.0))
+    return begin + (end - begin) * progress.done / max(1, progress.total)
 
 
 def report_progress(on_progress: ProgressCallback | None, stage: str, done: int, total: int) -> None:

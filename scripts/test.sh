@@ -21,11 +21,19 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check mypy
 [ "$failed" -eq 0 ] || echo "A check above failed, so this script will exit with 1 whatever the tests say."
+
+# mypy uses one core, so it runs beside the tests and is heard at the end
+types="$(mktemp)"
+trap 'rm -f "$types"' EXIT
+mypy >"$types" 2>&1 &
+typing=$!
 
 workers="${TEST_WORKERS:-$(python -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # one thread per test process; more would fight over the cores
 echo "== pytest, $workers processes"
 python -m pytest -n "$workers" --dist worksteal "$@" || failed=$?
+echo "== mypy"
+wait "$typing" || failed=1
+cat "$types"
 exit "$failed"

@@ -1,12 +1,13 @@
-"""Write what is made from the declaration of parameters as files: keyword arguments, and the reference page.
+"""Write what is made from declarations as files: keyword arguments, the reference page, outlines of our models.
 
     python -m scripts.write_parameters
 
-writes `lvdm/request/keywords.py` and `docs/parameters.md` anew; a test says when that is due.
+writes `lvdm/request/keywords.py`, `docs/parameters.md` and `lvdm/model_outlines.py` anew; tests say when that is due.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import textwrap
 import typing
@@ -27,6 +28,7 @@ from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
 KEYWORDS, PAGE = ROOT / "lvdm/request/keywords.py", ROOT / "docs/parameters.md"
+OUTLINES = ROOT / "lvdm/model_outlines.py"
 WIDTH = 120
 NOT_SETTINGS = (
     *(InputParameters, RunParameters, ModelParameters, ExtendParameters),
@@ -77,11 +79,22 @@ def keywords_source() -> str:
         if name not in settings and set(found.parameter.modes) & set(GENERATED)
     }
     extend = {name: found for name, found in everything.items() if "extend" in found.parameter.modes}
-    extend = {name: found for name, found in extend.items() if name != "video"}
+    own = {name: found for name, found in extend.items() if name not in settings and name not in others}
+    own.pop("video")
+
+    def part(of: Mapping[str, Declared], shared: bool) -> list[Declared]:
+        return [found for name, found in of.items() if (name in extend) == shared]
+
+    loaded, planned = "of a generation by a loaded model", "of videos that are planned and made"
     parts = [
-        _class("GenerationKeywords", "TypedDict", "Settings of a generation by a loaded model.", settings.values()),
+        _class("SharedSettings", "TypedDict", f"Settings {loaded}, and of a video that goes on.", part(settings, True)),
+        _class("GenerationKeywords", "SharedSettings", f"Settings {loaded}.", part(settings, False)),
+        _class("SharedParameters", "TypedDict", f"Parameters {planned}, or that go on.", part(others, True)),
         _class(
-            "RequestKeywords", "GenerationKeywords", "Parameters of videos that are planned and made.", others.values()
+            "RequestKeywords", "GenerationKeywords, SharedParameters", f"Parameters {planned}.", part(others, False)
+        ),
+        _class(
+            "ExtensionKeywords", "SharedSettings, SharedParameters", "Parameters of a video that goes on.", own.values()
         ),
         _class(
             "BatchKeywords",
@@ -89,7 +102,6 @@ def keywords_source() -> str:
             "Parameters of the videos of a list, and how they are shared among devices.",
             parameters_of(BatchParameters).values(),
         ),
-        _class("ExtensionKeywords", "TypedDict", "Parameters of a video that goes on.", extend.values()),
     ]
     return "\n\n".join([HEAD, *parts])
 
@@ -161,7 +173,7 @@ HEADINGS = ("name", "flag", "values", "default", "modes", "changes", "what it do
 def _cells(declared: Declared) -> list[str]:
     parameter = declared.parameter
     name = f"`{declared.name}`" if parameter.row else f"`{declared.name}` run"
-    former = ", ".join(f"`{flag}`" for flag in parameter.aliases)
+    former = ", ".join(f"`{flag}`" for flag in declared.flags[1:])
     flag = (f"`{declared.flag}`" if declared.flag else "") + (f" ({former})" if former else "")
     original = f" *original* `{parameter.original}`" if parameter.original else ""
     return [
@@ -202,9 +214,52 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
+OUTLINES_HEAD = '''"""The outlines of the models whose YAML files come with the package, by hash of the node `model`.
+
+Made by `python -m scripts.write_parameters` from the files in `configs/` and of the embedded model; run it after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from lvdm.model_outline import AutoencoderOutline, ModelOutline, UNetOutline
+
+'''
+
+
+def outlines_source() -> str:
+    """The text of `lvdm/model_outlines.py`."""
+    from lvdm.config import load_yaml, model_component
+    from lvdm.model_files import config_hash
+    from lvdm.model_outline import ModelOutline
+
+    hashes: dict[ModelOutline, list[str]] = {}
+    for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), ROOT / "checkpoints/tiny/config.yaml"]):
+        tree = load_yaml(path)
+        outline = ModelOutline.of(model_component(tree, str(path)).params)
+        hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.stem.removeprefix("inference_")}')
+    parts = []
+    for outline, keys in hashes.items():
+        values = [
+            str(outline.size_multiple),
+            str(outline.reads_images),
+            *map(_call, (outline.unet, outline.autoencoder)),
+        ]
+        lines = ["**dict.fromkeys(", "    (", *(f"        {key}" for key in keys), "    ),", "    ModelOutline("]
+        parts += [*lines, *(f"        {value}," for value in values), "    ),", "),"]
+    table = textwrap.indent("\n".join(parts), " " * 8)
+    return f"{OUTLINES_HEAD}OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(\n    {{\n{table}\n    }}\n)\n"
+
+
+def _call(part: Any) -> str:
+    return f"{type(part).__name__}({', '.join(repr(value) for value in dataclasses.astuple(part))})"
+
+
 def main() -> None:
-    """Write both files."""
-    for path, text in ((KEYWORDS, keywords_source()), (PAGE, reference_page())):
+    """Write the files."""
+    for path, text in ((KEYWORDS, keywords_source()), (PAGE, reference_page()), (OUTLINES, outlines_source())):
         path.write_text(text, encoding="utf-8", newline="\n")
 
 

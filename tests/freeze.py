@@ -37,14 +37,20 @@ def freeze_videos(to: Path) -> None:
 
 
 def freeze_options(to: Path) -> None:
-    """Flags and help, 120 columns wide and without colours."""
+    """Flags and help, 120 columns wide and without colours. Flags that are stored stay: people type them."""
     os.environ |= {"COLUMNS": "120", "TERMINAL_WIDTH": "120", "NO_COLOR": "1", "TERM": "dumb"}
     from frozen_options import HELP, OPTIONS, all_options, commands, parsers
     from typer.testing import CliRunner
 
     from lvdm.cli.app import app
 
-    (to / OPTIONS.name).write_text(json.dumps(all_options(), indent=1) + "\n", encoding="utf-8")
+    stored = json.loads(OPTIONS.read_text(encoding="utf-8"))
+    for kind, named in all_options().items():
+        for name, options in named.items():
+            before = stored[kind].setdefault(name, [])
+            known = {flag for option in before for flag in option["flags"]}
+            before += [option for option in options if not known & set(option["flags"])]
+    (to / OPTIONS.name).write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
     texts = []
     for name in ("", *commands()):
         if name != "train":  # it has the flags and the help of main/trainer.py

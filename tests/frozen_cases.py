@@ -157,7 +157,7 @@ LONG_VIDEOS = {
     "freelong": _animate(num_frames=LONG, long_video="freelong"),
     "fifo": _animate(num_frames=LONG, long_video="fifo"),
     "fifo t2v": _text(num_frames=LONG, long_video="fifo"),
-    "ring": _animate(num_frames=LONG, long_video="ring"),
+    "ring": _animate(num_frames=LONG, long_video="cyclic"),
     "long loop": _animate(num_frames=LONG, loop=True),
     "chunked": _animate(num_frames=LONG, long_video="plain", chunk_frames=2),
     "freenoise in small chunks": _animate(num_frames=LONG, chunk_frames=2),
@@ -175,13 +175,13 @@ METHODS = {
     "camera, begun earlier": _animate(camera="zoom_in:amount=0.5,begin=yes"),
     "camera path": _animate(camera="path:points=0.2 0 1; 0.2 0.1 1.5"),
     "low pass": _animate(low_pass=0.5, low_pass_until=0.5),
-    "start time": _animate(start_time=0.9),
-    "start statistics": _animate(start_time=0.9, start_statistics=STATISTICS),
+    "start time": _animate(truncated_start=0.9),
+    "start statistics": _animate(truncated_start=0.9, start_statistics=STATISTICS),
     "free init": _animate(free_init="iterations=2,level=0.9"),
     "free u": _animate(free_u="b1=1.2,s1=0.9"),
-    "late weights": _animate(late_weights=LATE, late_below=0.6),
-    "weak stg": _animate(weak="stg:scale=1"),
-    "weak pag": _animate(weak="pag:scale=2,blocks=output,until=0.5,rescale=0.7"),
+    "late weights": _animate(second_stage_unet=LATE, second_stage_below=0.6),
+    "weak stg": _animate(perturbed_guidance="stg:scale=1"),
+    "weak pag": _animate(perturbed_guidance="pag:scale=2,blocks=output,until=0.5,rescale=0.7"),
     "scale auto": _animate(**LARGER),
     "scale off": _animate(**LARGER, scale="off"),
     "scalecrafter": _animate(**LARGER, scale="scalecrafter:factor=2,until=1"),
@@ -198,19 +198,27 @@ TOGETHER = {
     "freenoise, keep mask and prompts at": _animate(
         num_frames=LONG, keep_mask=_MASK.tril(), prompts_at={4: "it stops"}
     ),
-    "freelong and weak": _animate(num_frames=LONG, long_video="freelong", weak="stg:scale=1"),
-    "fifo, anchor exact and weak": _animate(num_frames=LONG, long_video="fifo", anchor="exact", weak="stg:scale=1"),
+    "freelong and weak": _animate(num_frames=LONG, long_video="freelong", perturbed_guidance="stg:scale=1"),
+    "fifo, anchor exact and weak": _animate(
+        num_frames=LONG, long_video="fifo", anchor="exact", perturbed_guidance="stg:scale=1"
+    ),
     "scalecrafter and free u": _animate(**LARGER, free_u="b1=1.2,s1=0.9"),
     "late weights, weak and color lock": _animate(
-        late_weights=LATE, late_below=0.6, weak="pag:scale=1", color_lock=1.0, num_inference_steps=3
+        second_stage_unet=LATE,
+        second_stage_below=0.6,
+        perturbed_guidance="pag:scale=1",
+        color_lock=1.0,
+        num_inference_steps=3,
     ),
-    "between, weak and image guidance": _to_last(between="vibid", weak="stg:scale=1", image_guidance_scale=1.5),
+    "between, weak and image guidance": _to_last(
+        between="vibid", perturbed_guidance="stg:scale=1", image_guidance_scale=1.5
+    ),
 }
 CASES: Mapping[str, Case] = MappingProxyType({**MODES, **SETTINGS, **BETWEEN, **LONG_VIDEOS, **METHODS, **TOGETHER})
 EXTENSIONS: Mapping[str, ExtensionCase] = MappingProxyType(
     {
         "extend": ExtensionCase((2, 2, 1.0)),
         "extend by three segments": ExtensionCase((5, 2, 1.0), tolerance=0.02),
-        "extend with weak, colours free": ExtensionCase((2, 1, 0.0), settings={"weak": "stg:scale=1"}),
+        "extend with weak, colours free": ExtensionCase((2, 1, 0.0), settings={"perturbed_guidance": "stg:scale=1"}),
     }
 )

@@ -11,7 +11,7 @@ from golden_vectors import GOLDEN
 
 from lvdm.cli.app import app
 from lvdm.cli.inference import get_parser
-from lvdm.cli.options import GeneratingCommand, present_flags
+from lvdm.cli.options import CommandWithFormerFlags, present_flags
 from lvdm.fit.trainer import build_parser
 
 OPTIONS = GOLDEN / "frozen" / "options.json"
@@ -70,8 +70,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 def accepts(command: Any, flag: str) -> dict[str, Any] | None:
     """The option of `command` that takes `flag`, visible or hidden, as `options_of` has it; None: no option does."""
-    if isinstance(command, GeneratingCommand):
-        (flag,) = present_flags([flag])
+    if isinstance(command, CommandWithFormerFlags):
+        (flag,) = present_flags([flag], command.declared())
     for option in options_of(command):
         if flag in (*option["flags"], *option["off"]):
             return option

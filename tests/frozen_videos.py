@@ -18,8 +18,8 @@ from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.lora import LoraInfo, write_lora
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Extension, extend_video, segment_settings
-from lvdm.plugins.early_start import LatentStatistics
 from lvdm.plugins.latent_statistics import write_statistics
+from lvdm.plugins.truncated_start import LatentStatistics
 
 FROZEN = GOLDEN / "frozen"
 VIDEOS = FROZEN / "videos.safetensors"

@@ -68,6 +68,15 @@ def _random_state(name: str) -> np.random.RandomState:
 
 def fill_value(key: str, shape: tuple[int, ...], salt: str = "") -> Tensor:
     """The reference value of the parameter whose full checkpoint key is `key`."""
+    return _fill_value(key, shape, salt).clone()
+
+
+def _fill_value(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
+    """The same, not to be changed: drawing takes longer than a pass, and small networks are filled many times."""
+    return _drawn_once(key, shape, salt) if np.prod(shape) <= 2**18 else _drawn(key, shape, salt)
+
+
+def _drawn(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
     noise = _random_state(salt + key).standard_normal(tuple(shape))
     last = key.rsplit(".", 1)[-1]
     if last == "alpha":
@@ -85,11 +94,14 @@ def fill_value(key: str, shape: tuple[int, ...], salt: str = "") -> Tensor:
     return torch.from_numpy(np.asarray(value, dtype=np.float32))
 
 
+_drawn_once = cache(_drawn)
+
+
 @torch.no_grad()
 def fill_module(module: nn.Module, prefix: str, salt: str = "") -> nn.Module:
     """Fill every parameter of `module`, whose full keys start with `prefix`, by the rule; returns it in eval mode."""
     for name, parameter in module.named_parameters():
-        parameter.copy_(fill_value(prefix + name, tuple(parameter.shape), salt))
+        parameter.copy_(_fill_value(prefix + name, tuple(parameter.shape), salt))
     return module.eval()
 
 

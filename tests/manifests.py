@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lvdm.checkpoint.parts import CLIP_ENCODERS, part_of
+from lvdm.checkpoint.parts import CLIP_ENCODERS, Part, part_of
 from lvdm.diffusion.schedule import ScheduleConfig, schedule_buffers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -18,7 +19,7 @@ Entries = list[tuple[str, tuple[int, ...]]]
 
 
 def manifest(model: str, prefix: str = "") -> Entries:
-    """(key, shape) of the released checkpoint `model` ("256", "512", "1024" or one of `VIDEOCRAFTER`).
+    """(key, shape) of the released checkpoint `model` ("256", "512", "1024", `MAKEYOURVIDEO` or one of `VIDEOCRAFTER`).
 
     Only those below `prefix`, which is cut off.
     """
@@ -40,7 +41,10 @@ SCHEDULES = {
     "crafter_t2v_512_v2": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.7),
     "crafter_t2v_1024": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.3, fix_scale_bug=True),
     "crafter_i2v_512": ScheduleConfig(use_dynamic_rescale=True, base_scale=0.7),
+    "makeyourvideo_256": ScheduleConfig(),
 }
+MAKEYOURVIDEO = "makeyourvideo_256"
+
 VIDEOCRAFTER = {
     "vc1": "crafter_t2v_512_v1",
     "vc2": "crafter_t2v_512_v2",
@@ -50,13 +54,15 @@ VIDEOCRAFTER = {
 """Presets -> names of their manifests."""
 
 
-def write_released(path: Path, model: str, with_schedule: bool = True, with_towers: bool = True) -> Path:
+def write_released(
+    path: Path, model: str, with_schedule: bool = True, with_towers: bool = True, without: Sequence[Part] = ()
+) -> Path:
     """A file with the keys and shapes of a released checkpoint, whose 10 GB of values are a hole in the file."""
     buffers = schedule_buffers(SCHEDULES[model]) if with_schedule else {}
     header, offset, head = {}, 0, b"".join(value.numpy().tobytes() for value in buffers.values())
     for key, shape in manifest(model):
         part = part_of(key)
-        if (part.prefix == "" and not with_schedule) or (part in CLIP_ENCODERS and not with_towers):
+        if (part.prefix == "" and not with_schedule) or (part in CLIP_ENCODERS and not with_towers) or part in without:
             continue
         size = 4 * torch.Size(shape).numel()
         header[key] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}

@@ -15,11 +15,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "color_lock": {"color_lock": 0.5},
     "camera": {"camera": "pan_left"},
     "low_pass": {"low_pass": 0.5, "low_pass_until": 0.5},
-    "start_time": {"start_time": 0.9},
+    "truncated_start": {"truncated_start": 0.9},
     "free_init": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.2,s1=0.9"},
-    "late_weights": {"late_weights": "other.safetensors", "late_below": 0.6},
-    "weak": {"weak": "stg:scale=1"},
+    "second_stage_unet": {"second_stage_unet": "other.safetensors", "second_stage_below": 0.6},
+    "perturbed_guidance": {"perturbed_guidance": "stg:scale=1"},
     "scale": {
         "height": 2 * SIDE,
         "width": 2 * SIDE,
@@ -39,5 +39,5 @@ def write_two_models(folder: Path) -> Path:
     model, late = write_small_model(folder / "small"), folder / "other.safetensors"
     weights = load_file(model / "model.safetensors")
     save_file({key: 0.8 * value for key, value in weights.items()}, late)
-    METHODS["late_weights"]["late_weights"] = str(late)
+    METHODS["second_stage_unet"]["second_stage_unet"] = str(late)
     return model

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from lvdm.device import choose_precision, multiplies_bf16
+from lvdm.device import choose_device, choose_precision, multiplies_bf16
 from lvdm.fit import assembly
 from lvdm.fit.training_setup import load_training_setup
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.precision import BYTES, ON_CPU, precision_names, surely_cpu
 
 CPU = torch.device("cpu")
 FOLDER = Path(__file__).parents[1]
 CONFIGS = FOLDER / "configs" / "training_tiny"
+
+
+def test_names_of_precisions_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan without torch has the precision, and so the digest, of the run with it."""
+    for dtype in ("auto", *BYTES):
+        for low_memory in (False, True):
+            chosen = choose_precision(dtype, CPU, low_memory)
+            assert precision_names(dtype, low_memory, ON_CPU) == chosen.names
+            assert (chosen.weights.itemsize, chosen.vae.itemsize) == (
+                chosen.names.weights_bytes,
+                chosen.names.vae_bytes,
+            )
+    if surely_cpu("auto"):
+        assert choose_device("auto") == CPU, "torch found a device where none was expected"
+    assert surely_cpu("cpu")
+    assert not surely_cpu("cuda")
+    monkeypatch.setattr("lvdm.precision.version", lambda name: "2.9.1+cu128")
+    monkeypatch.setattr("lvdm.precision.ACCELERATORS", ("nul*",))
+    assert not surely_cpu("auto"), "a device file is there, so that only torch can tell"
+    monkeypatch.setattr("lvdm.precision.ACCELERATORS", ("no such device",))
+    assert surely_cpu("auto") == sys.platform.startswith("linux")
 
 
 def test_the_cpu_computes_in_float32_whatever_it_could() -> None:

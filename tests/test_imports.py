@@ -19,11 +19,13 @@ SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROO
 ROOMS = (
     "lvdm.errors",
     "lvdm.deprecation",
+    "lvdm.regular_files",
     "lvdm.documents",
     "lvdm.suggestions",
     "lvdm.progress",
     "lvdm.versions",
     "lvdm.psnr",
+    "lvdm.precision",
     "lvdm.config",
     "lvdm.launched",
     "lvdm.declaration",
@@ -40,6 +42,8 @@ ROOMS = (
     "lvdm.request",
     "lvdm.sizes",
     "lvdm.model_files",
+    "lvdm.model_outline",
+    "lvdm.model_outlines",
     "lvdm.data",
     "lvdm.models",
     "lvdm.pipeline",
@@ -47,6 +51,7 @@ ROOMS = (
     "lvdm.training_memory",
     "lvdm.quality",
     "lvdm.jobs",
+    "lvdm.hosting",
     "lvdm.batch",
     "lvdm.serving",
     "lvdm.app",
@@ -65,6 +70,7 @@ LEAVES = {
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
+    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving"),
     "lvdm.serving": ("lvdm.cli",),
 }
 """Parts that only some others may import."""

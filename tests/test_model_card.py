@@ -36,15 +36,15 @@ def test_motion_outside_its_range_is_refused(motion: float) -> None:
 def test_motion_follows_measured_levels_where_a_card_has_them(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         "sampling: {name: own, height: 64, width: 64, fs_meaning: stride, fs_min: 1, fs_max: 3, fs_default: 2,\n"
-        "  motion_levels: [{fs: 1}, {fs: 3}, {fs: 3, start_time: 0.9, low_pass: 0.5}]}\n"
+        "  motion_levels: [{fs: 1}, {fs: 3}, {fs: 3, truncated_start: 0.9, low_pass: 0.5}]}\n"
     )
     card = ModelCard.from_yaml(tmp_path / "own.yaml")
     assert [card.level_for_motion(m).fs for m in (0.0, 0.24, 0.25, 1.0)] == [1, 1, 3, 3], "the nearest level counts"
     calm, lively = (GenerationSettings.from_card(card, motion=motion) for motion in (0.5, 1.0))
-    assert (calm.start_time, calm.low_pass, lively.start_time, lively.low_pass) == (1.0, 0.0, 0.9, 0.5)
-    for given in ({"start_time": 1.0}, {"free_init": "iterations=2"}, {"camera": "hold"}, {"long_video": "fifo"}):
+    assert (calm.truncated_start, calm.low_pass, lively.truncated_start, lively.low_pass) == (1.0, 0.0, 0.9, 0.5)
+    for given in ({"truncated_start": 1.0}, {"free_init": "iterations=2"}, {"camera": "hold"}, {"long_video": "fifo"}):
         own = GenerationSettings.from_card(card, motion=1.0, eta=0.0, **given)
-        assert (own.start_time, own.low_pass) == (1.0, 0.0), f"{given} should decide"
+        assert (own.truncated_start, own.low_pass) == (1.0, 0.0), f"{given} should decide"
     with pytest.raises(ConfigError, match=r"fs 4 is outside of 1\.\.3"):
         ModelCard.from_tree({"sampling": {**CARD, "motion_levels": [{"fs": 4}]}}, "here")
 

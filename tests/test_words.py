@@ -10,16 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NOT_YET = (
-    "lvdm/app/",
-    "lvdm/data/procedural",
-    "lvdm/models/carrier",
-    "lvdm/modules/carrier",
-    "lvdm/plugins/",
-    "lvdm/serving/",
-)
-"""How the paths of the rooms begin that still have private words; empty it."""
-
 WORDS = {
     "sentence": "prompt (generation), caption (training)",
     "picture": "image, frame",
@@ -67,18 +57,7 @@ PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "show
 
 ALLOWED = {
     ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
-    ("lvdm/declaration/parameters.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
-    ("lvdm/request/keywords.py", "tower"): "the same",
-    ("lvdm/request/keywords.py", "late weights"): "`--late-weights`: an option that people type",
-    ("lvdm/jobs/model.py", "tower"): "the file given as `--towers`",
-    ("lvdm/jobs/model.py", "late weights"): "the file given as `--late-weights`",
-    ("lvdm/pipeline/loading.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/memory.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/memory.py", "late weights"): "the file given as `--late-weights`",
-    ("lvdm/pipeline/pipeline.py", "tower"): "the file given as `--towers`",
-    ("lvdm/pipeline/pipeline.py", "late weights"): "the file given as `--late-weights`",
-    ("lvdm/pipeline/extension.py", "seam"): "where new frames meet the old ones, in records that people have",
-    ("lvdm/checkpoint/loading.py", "tower"): "`--towers`, `towers=` in Python: an option that people type",
+    ("lvdm/pipeline/extension_request.py", "seam"): "where new frames meet the old ones, in records that people have",
     ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",
     (
@@ -91,8 +70,7 @@ ALLOWED = {
     ("lvdm/evaluation/report/meaning.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/page.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/writing.py", "sentence"): "the sentences of a report",
-    ("lvdm/model_card.py", "tower"): "`towers_agree` is a key of cards that people have",
-    ("lvdm/model_files.py", "tower"): "the file given as `--towers`",
+    ("lvdm/pipeline/pipeline.py", "tower"): "the former name of `encoders`, which warns for one version",
 }
 """(file, word) -> why it is no private word there."""
 
@@ -169,13 +147,9 @@ def hits(path: str, source: str) -> list[Hit]:
 
 
 def all_hits() -> list[Hit]:
-    """Those of the whole library, but for the rooms that are `NOT_YET` done."""
-    found = []
-    for path in sorted((ROOT / "lvdm").rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        if not name.startswith(NOT_YET):
-            found += hits(name, path.read_text(encoding="utf-8"))
-    return found
+    """Those of the whole library."""
+    paths = sorted((ROOT / "lvdm").rglob("*.py"))
+    return [hit for path in paths for hit in hits(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
 
 
 def test_private_words_do_not_come_back() -> None:
@@ -185,12 +159,6 @@ def test_private_words_do_not_come_back() -> None:
         f"{path}:{line}: {word!r} in {where!r}: write {advice.get(word, 'a noun')}" for path, line, word, where in bad
     ]
     assert not bad, "\n".join(["private words:", *lines])
-
-
-def test_no_room_is_listed_that_is_gone() -> None:
-    paths = [path.relative_to(ROOT).as_posix() for path in (ROOT / "lvdm").rglob("*.py")]
-    gone = [room for room in NOT_YET if not any(path.startswith(room) for path in paths)]
-    assert not gone, "remove these from NOT_YET"
 
 
 def test_no_honest_use_is_listed_that_is_gone() -> None:

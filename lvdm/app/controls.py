@@ -13,9 +13,9 @@ from typing import Any
 import gradio as gr
 
 from lvdm.app.components import Choice, ImageUpload
-from lvdm.app.library import Library
 from lvdm.declaration.parameter import GROUPS, Declared
 from lvdm.declaration.values import MAX_PROMPT
+from lvdm.hosting.library import Library
 from lvdm.plugins.methods.camera import DIRECTIONS
 from lvdm.request.layers import all_parameters
 
@@ -39,14 +39,14 @@ OF_THE_TABS = ("image", "end_image", "keyframes", "video", "prompt")
 """Parameters that each tab has a control of its own for."""
 VISIBLE = ("effort", "motion", "num_frames", "camera", "seed", "num_videos_per_prompt")
 """The few that matter; the others are folded, by their group."""
-FILES = ("towers", "late_weights", "start_statistics")
+FILES = ("encoders", "second_stage_unet", "start_statistics")
 """Parameters whose value is a file of the server, by its name."""
 SUGGESTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "camera": tuple(DIRECTIONS),
         "scale": ("auto", "off", "scalecrafter", "freescale"),
         "between": ("vibid", "trf"),
-        "weak": ("stg", "pag"),
+        "perturbed_guidance": ("stg", "pag"),
     }
 )
 """Words that free text often is."""
@@ -74,7 +74,7 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "motion": "as trained",
         "negative_prompt": "nothing",
         "prompts_at": "one prompt",
-        **dict.fromkeys(("camera", "between", "weak", "free_init", "free_u"), "none"),
+        **dict.fromkeys(("camera", "between", "perturbed_guidance", "free_init", "free_u"), "none"),
     }
 )
 """What some say where they are left out."""

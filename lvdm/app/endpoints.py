@@ -16,8 +16,6 @@ from PIL import Image
 
 from lvdm.app import showing
 from lvdm.app.controls import parameter_values
-from lvdm.app.library import Library, PageModel
-from lvdm.app.limits import PageLimits
 from lvdm.app.making import Maker, Result
 from lvdm.app.pace import VideoTimes
 from lvdm.app.sessions import Sessions
@@ -26,6 +24,8 @@ from lvdm.declaration.parameter import known_name
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.documents import one_line
+from lvdm.hosting.library import Library, ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.preview import soft_images
 from lvdm.media.images import fit_image, load_image
 from lvdm.media.video_writer import to_uint8
@@ -34,7 +34,7 @@ from lvdm.sizes import choose_size
 logger = logging.getLogger(__name__)
 
 FURTHER, AT = "further_images", "at_frames"
-"""Of the tab that interpolates: pictures between the first and the last, and the frames that show them."""
+"""Of the tab that interpolates: images between the first and the last, and the frames that show them."""
 BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
 OUTPUTS = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
 """What a button gives, in this order."""
@@ -45,7 +45,7 @@ class Desk:
     """What all visitors share: the models, the device, and who is making what."""
 
     library: Library
-    limits: PageLimits
+    limits: Limits
     folder: Path
     device: str = "auto"
     maker: Maker = field(init=False)
@@ -56,7 +56,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.maker, self.sessions = Maker(self.limits), Sessions(self.folder)
 
-    def model(self, name: str) -> PageModel:
+    def model(self, name: str) -> ListedModel:
         """The listed model of this name. Raises `ValueError`."""
         return self.library.models[known_name(name, self.library.models, "model")]
 
@@ -183,7 +183,7 @@ def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Ite
 
 
 def with_frames(mode: str, parameters: Mapping[str, Any], trained: int) -> tuple[str, dict[str, Any]]:
-    """Mode and parameters where there are `FURTHER` pictures: the first and the last are key frames as well.
+    """Mode and parameters where there are `FURTHER` images: the first and the last are key frames as well.
 
     Without `AT` they are spaced evenly. Raises `ValueError`.
     """
@@ -220,7 +220,7 @@ def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: 
     if image is None:
         return gr.skip(), nothing, ""
     try:
-        opened = load_image(image, desk.limits.pixels)
+        opened = load_image(image, desk.limits.image_pixels)
     except (ValueError, OSError) as error:
         image.unlink(missing_ok=True)
         warn(str(error).replace(str(image), image.name))
@@ -228,12 +228,12 @@ def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: 
     try:
         parameters = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
         listed, mode = desk.model(model), parameters.get("fit", "crop")
-        multiple = listed.choose(MachineParameters(device=desk.device)).size_multiple
+        multiple = listed.choose(MachineParameters(device=desk.device)).outline.size_multiple
         shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
         size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
         inside = size.inner
-        if max(inside.height, inside.width) > desk.limits.side:
-            return gr.skip(), nothing, f"larger than this page makes ({desk.limits.side} pixels)"
+        if not desk.limits.allows_size(inside.height, inside.width):
+            return gr.skip(), nothing, f"larger than is made here ({desk.limits.max_megapixels:g} megapixels)"
         seen = to_uint8(fit_image(opened, inside.height, inside.width, mode)[:, None])[0]
     except ValueError as error:
         return gr.skip(), nothing, one_line(str(error))

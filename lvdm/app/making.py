@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lvdm.app.limits import PageLimits
 from lvdm.app.work import Work
 from lvdm.documents import read_json
+from lvdm.hosting.checks import ImageIntake, check_plan, check_video
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.extend import plan_extension, run_extension
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.outputs import SUFFIXES
@@ -59,7 +60,7 @@ class Result:
 class Maker:
     """Makes videos with one model in memory. Its methods are called while the device is held."""
 
-    def __init__(self, limits: PageLimits) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._loaded = LoadedModel()
         self._colors: tuple[DynamiCrafterPipeline, LatentColors] | None = None
@@ -86,38 +87,27 @@ class Maker:
     def plan(self, mode: str, values: Mapping[str, Any]) -> Plan:
         """What would be made, within the limits. Raises `ValueError`."""
         plan = plan_videos(mode, **values)  # type: ignore[arg-type]
-        self.limits.check(plan)
+        check_plan(plan, self.limits)
         return plan
 
     def receive(self, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         """`values` with each upload as a clean file of ours. Raises `ValueError` in the words of its own name."""
-        values = dict(values)
+        values, images = dict(values), ImageIntake(self.limits)
         for name in IMAGES:
             if name in values:
-                values[name] = self.receive_image(values[name], folder / f"{name}.png")
+                values[name] = _receive_image(images, values[name], folder / f"{name}.png")
         if "keyframes" in values:
             frames = values["keyframes"]
             values["keyframes"] = [
-                (frame, self.receive_image(path, folder / f"keyframe_{frame}.png")) for frame, path in frames
+                (frame, _receive_image(images, path, folder / f"keyframe_{frame}.png")) for frame, path in frames
             ]
         if "video" in values:
             values["video"] = self._receive_video(values["video"], folder)
         return values
 
-    def receive_image(self, upload: Path, to: Path) -> Path:
-        """The image of an upload, upright sRGB, as a PNG; an upload that is refused is removed. Raises `ValueError`."""
-        with _own_words(upload):
-            load_image(upload, self.limits.pixels).save(to)
-        return to
-
     def _receive_video(self, upload: Path, folder: Path) -> Path:
         with _own_words(upload):
-            with VideoReader(upload) as reader:
-                if reader.num_frames > self.limits.frames:
-                    raise ValueError(
-                        f"{upload}: {reader.num_frames} frames are more than this page takes ({self.limits.frames}); "
-                        "cut it, or use the command line"
-                    )
+            check_video(upload, self.limits)
             to = folder / f"given{upload.suffix.lower()}"
             shutil.copyfile(upload, to)
         return to
@@ -144,7 +134,7 @@ class Maker:
         if video is None:
             raise ValueError("give a video to go on with")
         plan = plan_extension(video, **values, output=folder / f"video{suffix}", contact_sheet=True)
-        self.limits.check(plan)
+        check_plan(plan, self.limits)
         self._prepare(work, plan.model)
         made = run_extension(plan, work.progress, self._loaded.load)
         drifts = "; ".join(_drift(number, drift) for number, drift in enumerate(made.drifts, 1))
@@ -182,6 +172,13 @@ class Maker:
                 write_video(pixels, path, fps)
                 found.append(path)
         return found
+
+
+def _receive_image(images: ImageIntake, upload: Path, to: Path) -> Path:
+    """The image of an upload, upright sRGB, as a PNG; an upload that is refused is removed. Raises `ValueError`."""
+    with _own_words(upload):
+        images.read(upload).save(to)
+    return to
 
 
 def _stacked(frames: list[Path]) -> Any:

@@ -98,7 +98,7 @@ def build_page(desk: Desk) -> Any:
         _compare_events(page, compare, model, output)
         _other_events(page, model, output, pace, compare)
         _preview_events(page, model, seen, seen_words)
-    page.blocks.queue(max_size=desk.limits.queue, default_concurrency_limit=1)
+    page.blocks.queue(max_size=desk.limits.max_queue, default_concurrency_limit=1)
     return page.blocks
 
 
@@ -127,7 +127,7 @@ def _tab(mode: str, reason: str) -> Tab:
 
 
 def _examples(mode: str, inputs: Mapping[str, Any]) -> None:
-    """A gallery of our own images and sentences, where the tab takes one image or none."""
+    """A gallery of our own images and prompts, where the tab takes one image or none."""
     if mode not in ("animate", "loop", "text-to-video"):
         return
     found = [[prompt] if mode == "text-to-video" else [str(image), prompt] for image, prompt in example_pairs()]
@@ -139,7 +139,7 @@ def _examples(mode: str, inputs: Mapping[str, Any]) -> None:
 
 
 def example_pairs() -> Iterator[tuple[Path, str]]:
-    """The images and sentences of the embedded model."""
+    """The images and prompts of the embedded model."""
     folder = next((place for place in (REPOSITORY / "prompts/tiny", INSTALLED / "prompts") if place.is_dir()), None)
     if folder is not None:
         lines = (folder / "test_prompts.txt").read_text(encoding="utf-8").splitlines()

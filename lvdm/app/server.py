@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import ipaddress
 import os
 import tempfile
 import threading
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lvdm.app.library import Library
-from lvdm.app.limits import PageLimits
+from lvdm.hosting.access import is_loopback
+from lvdm.hosting.library import Library
+from lvdm.hosting.limits import Limits
 
 USER = "dynamicrafter"
 """The name that goes with the password."""
@@ -39,7 +39,7 @@ class Access:
             raise ValueError(f"--port {self.port} is not possible; use 1 to 65535, or 0 for any that is free")
         if self.password is not None and not self.password:
             raise ValueError("the password is empty; give one, or leave out --password")
-        open_to_others = self.share or not _is_this_machine(self.host)
+        open_to_others = self.share or not is_loopback(self.host)
         if open_to_others and self.password is None and not self.for_everyone:
             what = "--share" if self.share else f"--host {self.host}"
             raise ValueError(
@@ -60,7 +60,7 @@ def check_installed() -> None:
 
 @contextmanager
 def serving(
-    library: Library, place: Access, limits: PageLimits, device: str = "auto", measure: bool = True
+    library: Library, place: Access, limits: Limits, device: str = "auto", measure: bool = True
 ) -> Iterator[str]:
     """The page runs while the block does; gives its address. What was uploaded and made is removed at the end.
 
@@ -80,7 +80,7 @@ def serving(
                 server_port=place.port or None,
                 share=place.share,
                 auth=None if place.password is None else (USER, place.password),
-                max_file_size=limits.upload,
+                max_file_size=limits.upload_bytes,
                 **_launch_settings(),
                 css=CSS,
             )
@@ -128,12 +128,3 @@ def _environment(folder: Path) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -80,7 +80,7 @@ class _Rows:
         self._groups: dict[tuple[str, ModelParameters, bool], _Group] = {}
         self._taken: dict[str, int] = {}
         self._index = 0
-        self._results: list[tuple[ListRow, _Group, tuple[PlannedVideo, ...]]] = []
+        self._planned: list[tuple[ListRow, _Group, tuple[PlannedVideo, ...]]] = []
         self.bad: list[BadRow] = []
 
     def usual_model(self) -> ChosenModel:
@@ -94,7 +94,7 @@ class _Rows:
         problem = row.problem
         if row.request is not None:
             try:
-                self._results.append((row, *self._videos(row, row.request, index)))
+                self._planned.append((row, *self._videos(row, row.request, index)))
             except ValueError as error:
                 problem = str(error)
         if problem:
@@ -105,7 +105,7 @@ class _Rows:
         groups = [group for group in self._groups.values() if group.videos]
         plans = tuple(group.planner.plan(group.videos, skip_finished=True) for group in groups)
         items = list[BatchItem]()
-        for row, group, videos in self._results:
+        for row, group, videos in self._planned:
             best = videos[0].candidates is not None and videos[0].candidates.best
             together = [videos] if best else [(replace(video, candidates=None),) for video in videos]
             items += [BatchItem(row.number, row.place, row.name, groups.index(group), part) for part in together]
@@ -140,7 +140,7 @@ class _Rows:
         named: ModelParameters = values.make(ModelParameters)
         if named not in self._models:
             machine: MachineParameters = values.make(MachineParameters)
-            self._models[named] = choose_model(named, machine, values.values.get("late_weights"))
+            self._models[named] = choose_model(named, machine, values.values.get("second_stage_unet"))
         return self._models[named]
 
     def _group(self, row: ListRow, values: Mapping[str, Any]) -> _Group:

@@ -20,8 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
-from lvdm.batch.page import LivePage
-from lvdm.batch.plan import Bundle, ListPlan
+from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
 from lvdm.launched import launch
@@ -40,7 +39,6 @@ class BatchModule(pl.LightningModule):
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
         self._worker: BatchWorker | None = None
-        self._page = LivePage(plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""

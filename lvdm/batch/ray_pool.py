@@ -14,10 +14,8 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
-from lvdm.batch.page import LivePage
-from lvdm.batch.plan import Bundle, ListPlan
+from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
-from lvdm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -46,26 +44,24 @@ def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter)
         context.enable_progress_bars = False
         rows = ray.data.from_items([{"bundle": list(bundle)} for bundle in bundles], override_num_blocks=len(bundles))
         accelerated = plan.plans[0].model.device.type != "cpu"
-        dataset = rows.map(
+        results = rows.map(
             BundleMaker,
             fn_constructor_args=(plan, reporter, torch.get_num_threads()),
             compute=ActorPoolStrategy(size=_actors(plan, len(bundles), accelerated)),
             num_cpus=1,
             num_gpus=1 if accelerated else 0,
         )
-        _watch(plan, bundles, dataset)
-    except ray.exceptions.RayError as error:
-        raise UserError(f"Ray: {str(error).strip().splitlines()[-1].strip()}; what is finished stays") from error
+        _watch(plan, bundles, results)
     finally:
         if started:
             ray.shutdown()
 
 
-def _watch(plan: ListPlan, bundles: Sequence[Bundle], dataset: Any) -> None:
-    """Take the results, and say how long the rest takes."""
+def _watch(plan: BatchPlan, bundles: Sequence[Bundle], results: Any) -> None:
+    """Count the results, and say how long the rest takes."""
     estimate = Estimate([plan.items[number].work for bundle in bundles for number in bundle])
-    total, done, page = sum(map(len, bundles)), 0, LivePage(plan)
-    for row in dataset.iter_rows():
+    total, done = sum(map(len, bundles)), 0
+    for row in results.iter_rows():
         numbers = [int(number) for number in row["bundle"]]
         estimate.add([plan.items[number].work for number in numbers])
         done += len(numbers)

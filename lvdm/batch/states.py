@@ -14,12 +14,12 @@ from typing import Any, Literal
 from lvdm.batch.plan import BatchItem, ListPlan
 from lvdm.documents import DocumentError, one_line, read_json
 from lvdm.errors import UserError
+from lvdm.jobs.finished import is_finished, is_selected
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import check_places
-from lvdm.jobs.run import is_finished, is_selected
 from lvdm.media.atomic import OutputError, write_json
 from lvdm.media.ownership import check_replaceable, record_stem
-from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.plugins.perturbed_guidance import check_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,10 @@ FINISHED, OPEN = State("finished"), State("open")
 def survey(plan: ListPlan, numbers: Sequence[int] | None = None) -> dict[int, State]:
     """The states of the items `numbers`, or of all."""
     chosen = range(len(plan.items)) if numbers is None else numbers
-    look = functools.cache(lambda index, weak: _weak_problem(plan.plans[index].model, weak))  # it builds a network
+    # it builds a network
+    look = functools.cache(
+        lambda index, perturbed: _perturbed_problem(plan.plans[index].model, perturbed)
+    )  # it builds a network
     return {number: _state(plan, plan.items[number], look) for number in chosen}
 
 
@@ -106,7 +109,7 @@ def problem_of(error: Exception) -> str:
     return text if isinstance(error, UserError | ValueError) and text else f"{type(error).__name__}: {text}"
 
 
-def _state(plan: ListPlan, item: BatchItem, weak_problem: Callable[[int, Any], str]) -> State:
+def _state(plan: BatchPlan, item: BatchItem, perturbed_problem: Callable[[int, Any], str]) -> State:
     if is_item_finished(item):
         return FINISHED
     failure = _failure(item)
@@ -117,13 +120,13 @@ def _state(plan: ListPlan, item: BatchItem, weak_problem: Callable[[int, Any], s
         check_replaceable(failure_path(item.output))
     except ValueError as error:
         return State("refused", problem_of(error))
-    problem = weak_problem(item.plan, item.videos[0].request.settings.weak)
+    problem = perturbed_problem(item.plan, item.videos[0].request.settings.perturbed_guidance)
     return State("refused", problem) if problem else OPEN
 
 
-def _weak_problem(model: ChosenModel, weak: Any) -> str:
+def _perturbed_problem(model: ChosenModel, perturbed: Any) -> str:
     try:
-        check_blocks(weak, model.config.unet_config.params)
+        check_blocks(perturbed, model.config.unet_config.params)
     except ValueError as error:
         return problem_of(error)
     return ""

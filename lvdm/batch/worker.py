@@ -13,10 +13,11 @@ import torch
 
 from lvdm.batch.plan import BatchItem, ListPlan
 from lvdm.batch.states import is_item_finished, remove_failure, write_failure
+from lvdm.jobs.finished import is_finished
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan
-from lvdm.jobs.run import PlanExecution, batches, is_finished, select, waiting_candidates
+from lvdm.jobs.run import PlanWork, batches, select, waiting_candidates
 from lvdm.media.atomic import check_writable
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.progress import ProgressCallback
@@ -110,7 +111,7 @@ class BatchWorker:
         waiting = waiting_candidates(todo, own)
         for event in select(waiting):
             self._reporter.show(event.lines())
-        work = PlanExecution(own, pipeline, waiting, 1, self._progress)
+        work = PlanWork(own, pipeline, waiting, 1, self._progress)
         for batch in batches(todo, self._plan.how.batch_size):
             for made in work.make(batch):
                 self._reporter.show(made.lines())

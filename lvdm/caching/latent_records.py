@@ -20,6 +20,7 @@ from torch import Tensor
 from lvdm.checkpoint.writing import TensorLayout, safetensors_header, tensor_bytes
 from lvdm.errors import UserError
 from lvdm.media.atomic import atomic_path
+from lvdm.regular_files import check_regular
 
 Kind = Literal["moments", "tokens", "text"]
 """moments (frames, 2c, h, w): mean and log-variance of the autoencoder's posterior; tokens (frames, m, e) of the image
@@ -117,9 +118,10 @@ class RecordStore:
     def _open(self, kind: Kind, key: str) -> Iterator[Any]:
         path = self.path(kind, key)
         try:
+            check_regular(path)
             with safe_open(path, framework="pt") as file:
                 yield file
         except FileNotFoundError as error:
             raise CacheError(f"{path} is missing from the cache; run `dynamicrafter data cache` again") from error
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             raise CacheError(f"{path} is damaged ({error}); delete it and run `dynamicrafter data cache`") from error

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lvdm.checkpoint.converting import ConversionReport, convert
     from lvdm.checkpoint.describing import CheckpointInfo, describe
     from lvdm.checkpoint.hashing import checkpoint_hash
+    from lvdm.checkpoint.keys import read_shapes
     from lvdm.checkpoint.loading import LoadReport, check_same_unet, load_into, read_unet
     from lvdm.checkpoint.parts import PARTS, Part, part_of
     from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
@@ -36,6 +37,7 @@ _PLACES = MappingProxyType(
         "load_into": "lvdm.checkpoint.loading",
         "part_of": "lvdm.checkpoint.parts",
         "read_checkpoint": "lvdm.checkpoint.reading",
+        "read_shapes": "lvdm.checkpoint.keys",
         "read_unet": "lvdm.checkpoint.loading",
     }
 )
@@ -62,5 +64,6 @@ __all__ = [
     "load_into",
     "part_of",
     "read_checkpoint",
+    "read_shapes",
     "read_unet",
 ]

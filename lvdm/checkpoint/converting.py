@@ -16,9 +16,10 @@ from lvdm.checkpoint.blending import Blend, BlendedCheckpoint
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.hashing import checkpoint_hash
+from lvdm.checkpoint.keys import NEW_NAME, OLD_NAME
 from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
-from lvdm.checkpoint.sources import NEW_NAME, OLD_NAME, CheckpointFile
+from lvdm.checkpoint.sources import CheckpointFile
 from lvdm.checkpoint.writing import DTYPE_NAMES, TensorLayout, stream_safetensors
 from lvdm.errors import CheckpointError
 from lvdm.media.atomic import OutputError, atomic_path, output_error

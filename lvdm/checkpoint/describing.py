@@ -10,9 +10,18 @@ import torch
 
 from lvdm.checkpoint.converting import CARD_KEY
 from lvdm.checkpoint.difference import ALPHA, base_scale
-from lvdm.checkpoint.families import Family, family_of, videocrafter_model
+from lvdm.checkpoint.families import FIRST_LAYER, RELEASED_CHANNELS, Family, family_of, videocrafter_model
 from lvdm.checkpoint.hashing import checkpoint_hash
-from lvdm.checkpoint.parts import FRAME_CARRIER, IMAGE_ENCODER, OTHER, PARTS, QUERY_TRANSFORMER, SCHEDULE, part_of
+from lvdm.checkpoint.parts import (
+    DEPTH_ESTIMATOR,
+    FRAME_CARRIER,
+    IMAGE_ENCODER,
+    OTHER,
+    PARTS,
+    QUERY_TRANSFORMER,
+    SCHEDULE,
+    part_of,
+)
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
@@ -89,11 +98,14 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
         candidates = (card.name,)
     parts = _parts(checkpoint)
     present = {part.name for part in parts}
-    without_images = (IMAGE_ENCODER, QUERY_TRANSFORMER) if family == "videocrafter t2v" else ()
-    unneeded = (OTHER, FRAME_CARRIER, *without_images)
+    without_images = (IMAGE_ENCODER, QUERY_TRANSFORMER) if family in ("videocrafter t2v", "makeyourvideo") else ()
+    without_depth = () if family == "makeyourvideo" else (DEPTH_ESTIMATOR,)
+    unneeded = (OTHER, FRAME_CARRIER, *without_images, *without_depth)
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")
+    if DEPTH_ESTIMATOR.name in missing:
+        notes.append("it does not estimate depth: give depth, or the estimator's own weights with --depth-model")
     return CheckpointInfo(
         path=checkpoint.path,
         format=checkpoint.format,
@@ -116,6 +128,8 @@ def _candidates(checkpoint: CheckpointFile, family: Family) -> tuple[str, ...]:
     if family.startswith("videocrafter"):
         name = videocrafter_model(checkpoint)
         return () if name is None else (name,)
+    if family == "makeyourvideo" and checkpoint.shape(FIRST_LAYER)[0] == RELEASED_CHANNELS:
+        return ("myv",)
     if family != "dynamicrafter":
         return ()
     if any(key.endswith(ALPHA) for key in checkpoint):

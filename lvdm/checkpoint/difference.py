@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from lvdm.checkpoint.families import FIRST_LAYER, videocrafter_model
+from lvdm.checkpoint.families import FIRST_LAYER, family_of, videocrafter_model
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
@@ -19,6 +19,7 @@ ALPHA = ".attn2.alpha"
 CONFIG_256 = "configs/inference_256_v1.0.yaml"
 CONFIG_512 = "configs/inference_512_v1.0.yaml"
 CONFIG_1024 = "configs/inference_1024_v1.0.yaml"
+CONFIG_MAKEYOURVIDEO = "configs/inference_makeyourvideo_256_v1.0.yaml"
 VIDEOCRAFTER_CONFIGS: Mapping[str, str] = {
     "vc1": "configs/inference_t2v_512_v1.0.yaml",
     "vc2": "configs/inference_t2v_512_v2.0.yaml",
@@ -96,6 +97,8 @@ class StateDictDifference:
         name = videocrafter_model(checkpoint)
         if name is not None and not self._is_incomplete():
             return f"it is a VideoCrafter checkpoint ({name}); use {VIDEOCRAFTER_CONFIGS[name]}"
+        if family_of(checkpoint) == "makeyourvideo" and not self._is_incomplete():
+            return f"it is a Make-Your-Video checkpoint; use {CONFIG_MAKEYOURVIDEO}"
         if first[1] == 4 and self.model.get(FIRST_LAYER, first)[1] == 8:
             return "its UNet takes no image latents (a VideoCrafter checkpoint); use one of DynamiCrafter"
         if first[1] == 8 and self.model.get(FIRST_LAYER, first)[1] == 4:

@@ -7,21 +7,27 @@ from typing import Literal
 from lvdm.checkpoint.parts import IMAGE_ENCODER, QUERY_TRANSFORMER, UNET, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 
-Family = Literal["dynamicrafter", "dynamicrafter, small", "videocrafter i2v", "videocrafter t2v", "unknown"]
+Family = Literal[
+    "dynamicrafter", "dynamicrafter, small", "videocrafter i2v", "videocrafter t2v", "makeyourvideo", "unknown"
+]
 
 FIRST_LAYER = f"{UNET.prefix}input_blocks.0.0.weight"
 QUERIES = f"{QUERY_TRANSFORMER.prefix}latents"
 RELEASED_CHANNELS = 320
+STAGED_CONVOLUTION = ".temopral_conv.conv_last."
+"""In the keys of Make-Your-Video's temporal convolutions, and of no others."""
 SHARED_QUERIES = 16
 """Image tokens of VideoCrafter, which all frames share; DynamiCrafter has as many for each of 16 frames."""
 
 
 def family_of(checkpoint: CheckpointFile) -> Family:
-    """The family: by the channels that the UNet reads, and whether it reads images."""
+    """The family: by the channels that the UNet reads, whether it reads images, and how it convolves over frames."""
     if FIRST_LAYER not in checkpoint or len(checkpoint.shape(FIRST_LAYER)) != 4:
         return "unknown"
     width, in_channels = checkpoint.shape(FIRST_LAYER)[:2]
     image_stream = any(".attn2.to_k_ip." in key for key in checkpoint)
+    if in_channels == 5 and any(STAGED_CONVOLUTION in key for key in checkpoint):
+        return "makeyourvideo"
     if in_channels == 4:
         images = image_stream or any(part_of(key) in (QUERY_TRANSFORMER, IMAGE_ENCODER) for key in checkpoint)
         return "videocrafter i2v" if images else "videocrafter t2v"

@@ -35,7 +35,7 @@ class LoadReport:
 
     renamed   key in the file -> released key
     computed  schedule buffers that the file lacks and the configuration gives
-    supplied  keys that came from the `towers` checkpoint
+    supplied  keys that came from the `encoders` checkpoint
     ignored   keys of the file that hold nothing to load
     cast      how many tensors changed from which dtype to which
     warnings  what the user should know, already logged
@@ -60,14 +60,14 @@ def load_into(
     dtype: torch.dtype | None = None,
     *,
     device: torch.device | str = "cpu",
-    towers: CheckpointFile | None = None,
+    encoders: CheckpointFile | None = None,
     schedule: Literal["config", "file"] = "config",
 ) -> LoadReport:
     """Fill `module`, with its parameters on the meta device, from `checkpoint`; every key must be there and fit.
 
     dtype     of the parameters; None keeps what `module` was built with. The schedule is always float32
     device    where the tensors go
-    towers    a full checkpoint, or one of open_clip, that supplies the text and image encoders a pruned file lacks
+    encoders    a full checkpoint, or one of open_clip, that supplies the text and image encoders a pruned file lacks
     schedule  whose buffers are kept where file and configuration disagree, which is a warning with its size
 
     Raises `CheckpointError` with the missing, unexpected and misshapen keys grouped by component.
@@ -82,7 +82,7 @@ def load_into(
     )
     if difference.lacks_all_of(UNET) or FIRST_LAYER in difference.misshapen:
         raise CheckpointError(difference.describe(checkpoint))
-    borrowed = _borrow(difference, checkpoint, towers, targets)
+    borrowed = _borrow(difference, checkpoint, encoders, targets)
     difference = difference.without_missing({*borrowed, *SCHEDULE_KEYS})
     if difference:
         raise CheckpointError(difference.describe(checkpoint))
@@ -144,7 +144,7 @@ def _borrow(
     if supplier is None:
         raise CheckpointError(
             f"{checkpoint.path} is pruned: it lacks the {names}; name a full checkpoint, or open_clip's own weights, "
-            "that supplies them with --towers (towers=... in Python)"
+            "that supplies them with --encoders (encoders=... in Python)"
         )
     found = {}
     for part in absent:

@@ -40,9 +40,21 @@ IMAGE_ENCODER = Part("image encoder", "embedder.")
 QUERY_TRANSFORMER = Part("query transformer", "image_proj_model.")
 FRAME_CARRIER = Part("frame carrier", "frame_carrier.")
 """Not in the released models."""
+DEPTH_ESTIMATOR = Part("depth estimator", "depth_stage_model.")
+"""In Make-Your-Video's checkpoint alone, which does without it where depth is given."""
 OTHER = Part("other", "")
 
-PARTS = (SCHEDULE, UNET, AUTOENCODER, TEXT_ENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER, FRAME_CARRIER, OTHER)
+PARTS = (
+    SCHEDULE,
+    UNET,
+    AUTOENCODER,
+    TEXT_ENCODER,
+    IMAGE_ENCODER,
+    QUERY_TRANSFORMER,
+    FRAME_CARRIER,
+    DEPTH_ESTIMATOR,
+    OTHER,
+)
 """All components, in the order of the released state dicts."""
 
 CLIP_ENCODERS = (TEXT_ENCODER, IMAGE_ENCODER)

@@ -11,6 +11,10 @@ from typing import IO, Any
 import torch
 
 from lvdm.errors import CheckpointError
+from lvdm.regular_files import check_unpacked_sizes, open_regular
+
+MAX_COMPRESSED = 50_000_000
+"""Bytes that a compressed part of an archive may unpack to; torch compresses none."""
 
 DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError)
 """What torch raises for damaged archives depends on where the damage is."""
@@ -60,7 +64,8 @@ def load_pickle(path: Path, stand_ins: Sequence[str] = ()) -> Mapping[Any, Any]:
     Raises `CheckpointError` in one line.
     """
     try:
-        with open(path, "rb") as file:
+        check_unpacked_sizes(path, MAX_COMPRESSED)
+        with open_regular(path) as file:
             is_zip = file.read(2) == b"PK"
         inert: list[Any] = [*((Inert, name) for name in stand_ins), *((InertTensor, name) for name in TENSOR_CLASSES)]
         with torch.serialization.safe_globals(inert):
@@ -122,4 +127,5 @@ def damaged(path: Path, error: BaseException) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first sentence, or the first line if that is shorter."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (said.strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]

@@ -6,6 +6,7 @@ until they are copied or cast.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,21 +14,19 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lvdm.checkpoint.keys import NEW_NAME, OLD_NAME, examples, released_keys
 from lvdm.checkpoint.pickles import damaged, load_pickle
 from lvdm.checkpoint.sharded import is_sharded, read_sharded
 from lvdm.checkpoint.sources import (
     DTYPES,
-    NEW_NAME,
-    OLD_NAME,
     CheckpointFile,
     Format,
     SafetensorsSource,
     TensorSource,
-    examples,
-    released_keys,
 )
 from lvdm.checkpoint.zero import STAND_INS, find_model_file, partition_files, read_zero
 from lvdm.errors import CheckpointError
+from lvdm.regular_files import open_regular, unreadable_reason
 
 __all__ = ["DTYPES", "NEW_NAME", "OLD_NAME", "CheckpointFile", "Format", "Weights", "read_checkpoint"]
 
@@ -48,8 +47,9 @@ def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFi
     that holds more than tensors and plain containers, and for averaged weights where there are none.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"checkpoint {path} does not exist")
+    reason = None if path.is_dir() else unreadable_reason(path)
+    if reason is not None:
+        raise CheckpointError(f"checkpoint {path} {'does not exist' if not os.path.lexists(path) else reason}")
     checkpoint = _read_folder(path) if path.is_dir() else _read_file(path, weights)
     if weights == "averaged" and not checkpoint.averaged:
         raise CheckpointError(
@@ -97,7 +97,7 @@ def _read_file(path: Path, weights: Weights) -> CheckpointFile:
 
 def _first_bytes(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             start = file.read(64)
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error.strerror}") from error

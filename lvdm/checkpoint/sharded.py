@@ -21,6 +21,7 @@ from torch import Tensor
 from lvdm.checkpoint.pickles import DAMAGE, Inert, damaged, load_tensor
 from lvdm.checkpoint.sources import TensorSource
 from lvdm.errors import CheckpointError
+from lvdm.regular_files import open_regular
 
 INDEX = ".metadata"
 
@@ -93,7 +94,7 @@ class ShardedSource(TensorSource):
     def _read(self, chunk: Chunk) -> Tensor:
         path = self._folder / chunk.file
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 file.seek(chunk.start)
                 content = file.read(chunk.length)
         except OSError as error:
@@ -191,7 +192,7 @@ class _IndexUnpickler(pickle.Unpickler):
 
 def _load_index(path: Path) -> Any:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return _IndexUnpickler(file).load()
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{path} was refused as the index of a sharded checkpoint: {error}") from error

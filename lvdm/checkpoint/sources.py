@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -10,19 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lvdm.errors import CheckpointError
+from lvdm.checkpoint.keys import OLD_NAME
 
 Format = Literal["lightning", "deepspeed", "state_dict", "safetensors", "fsdp", "zero"]
-
-DEEPSPEED_PREFIX = "_forward_module."
-OLD_NAME, NEW_NAME = "framestride_embed", "fps_embedding"
-"""The name of a layer in the published 256 checkpoint, and in the released code."""
-
-IMAGE_MODEL_LAYER = "model.diffusion_model.middle_block.2.in_layers.0.weight"
-"""Marks a text-to-image model such as Stable Diffusion: in a video model a temporal transformer has this place."""
-
-AFTER_TEMPORAL = re.compile(r"(?<=^model\.diffusion_model\.)(middle_block|output_blocks\.\d+)\.2\.")
-"""Layers that come one place later in a video model: the last of the middle, and upsampling after attention."""
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -127,34 +116,3 @@ class SafetensorsSource(TensorSource):
     def dtype(self, key: str) -> torch.dtype:
         """Its dtype, from the header."""
         return DTYPES[self._file.get_slice(key).get_dtype()]
-
-
-def released_keys(path: Path, names: Mapping[str, str], deepspeed: bool = False) -> dict[str, str]:
-    """Released key -> key in the file, of `names`: key as the model had it -> key in the file.
-
-    Raises `CheckpointError` where two keys are the same layer, or a prefix of DeepSpeed is on some keys only.
-    """
-    prefix = ""
-    if deepspeed and any(name.startswith(DEEPSPEED_PREFIX) for name in names):
-        without = [name for name in names if not name.startswith(DEEPSPEED_PREFIX)]
-        if without:
-            raise CheckpointError(
-                f"{path}: {len(without)} of {len(names)} keys lack the prefix {DEEPSPEED_PREFIX!r}, such as "
-                f"{without[0]}; a DeepSpeed file has it on all or none"
-            )
-        prefix = DEEPSPEED_PREFIX
-    of_images = any(name.endswith(IMAGE_MODEL_LAYER) for name in names)
-    stored: dict[str, str] = {}
-    for name, key in names.items():
-        released = name.removeprefix(prefix).replace(f".{OLD_NAME}.", f".{NEW_NAME}.")
-        if of_images:
-            released = AFTER_TEMPORAL.sub(r"\1.3.", released)
-        if released in stored:
-            raise CheckpointError(f"{path} holds both {stored[released]} and {key}, which are the same layer")
-        stored[released] = key
-    return stored
-
-
-def examples(names: list[str], count: int = 4) -> str:
-    """The first few of a list, for an error."""
-    return ", ".join(names[:count]) + (" ..." if len(names) > count else "")

@@ -19,8 +19,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lvdm.checkpoint.pickles import Inert, damaged, load_object
+from lvdm.checkpoint.pickles import MAX_COMPRESSED, Inert, damaged, load_object
 from lvdm.errors import CheckpointError
+from lvdm.regular_files import check_regular, check_unpacked_sizes
 
 PROGRAM_MARK = "constants.pkl"
 MODULE_CLASSES = ("__torch__", "torch.jit._pickle")
@@ -56,6 +57,7 @@ class TorchScriptFile:
 def is_torchscript(path: str | Path) -> bool:
     """Whether the file is an archive of `torch.jit.save`; False for files that are not there."""
     try:
+        check_regular(path)
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile):
@@ -72,6 +74,7 @@ def read_torchscript(path: str | Path) -> TorchScriptFile:
     if not is_torchscript(path):
         raise CheckpointError(f"{path} is not a TorchScript archive")
     try:
+        check_unpacked_sizes(path, MAX_COMPRESSED)
         with zipfile.ZipFile(path) as archive:
             top = archive.namelist()[0].split("/")[0]
             classes = _classes(archive.read(f"{top}/data.pkl"))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lvdm.checkpoint.pickles import Inert, load_pickle
 from lvdm.checkpoint.sources import TensorSource
+from lvdm.documents import read_text
 from lvdm.errors import CheckpointError
 
 MODEL_FILE = "mp_rank_00_model_states.pt"
@@ -76,11 +77,15 @@ class ZeroSource(TensorSource):
         return torch.float32 if key in self._fragments else super().dtype(key)
 
 
+_MAX_TAG = 10_000
+"""Bytes of the file that names the newest folder."""
+
+
 def find_model_file(folder: Path) -> Path | None:
     """The file with the 16-bit weights in the folder of a DeepSpeed checkpoint, None if it is no such folder."""
     tag = DEFAULT_TAG
     if (folder / TAG_FILE).is_file():
-        tag = (folder / TAG_FILE).read_text(encoding="utf-8", errors="replace").strip()
+        tag = read_text(folder / TAG_FILE, CheckpointError, _MAX_TAG).strip()
         if tag in ("", ".", "..") or Path(tag).name != tag:
             raise CheckpointError(f"{folder / TAG_FILE} should name a folder beside it, it holds {tag[:50]!r}")
     for inside in (folder / tag, folder):

@@ -20,7 +20,7 @@ from lvdm.cli.generate import animate, interpolate, loop, text_to_video
 from lvdm.cli.inspection import doctor, info
 from lvdm.cli.merge import merge
 from lvdm.cli.motion_statistics import motion_levels
-from lvdm.cli.options import GeneratingCommand
+from lvdm.cli.options import GeneratingCommand, HostingCommand
 from lvdm.cli.serve import serve
 from lvdm.cli.statistics import analytic_init
 from lvdm.cli.train import TRAIN_SETTINGS, train
@@ -30,10 +30,11 @@ from lvdm.versions import installed_version
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, text_to_video, extend, batch):
     app.command(cls=GeneratingCommand)(command)
-for command in (info, convert, merge, doctor, serve):
+for command in (info, convert, merge, doctor):
     app.command()(command)
+app.command(cls=HostingCommand)(serve)
 app.command(context_settings=TRAIN_SETTINGS)(train)
-app.command("app")(web_page)
+app.command("app", cls=HostingCommand)(web_page)
 
 data = typer.Typer(no_args_is_help=True, help="Look after training data.")
 data.command()(check)

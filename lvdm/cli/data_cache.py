@@ -42,7 +42,7 @@ def cache(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell the size and stop.")] = False,
     overrides: Annotated[list[str] | None, typer.Argument(help="key.sub=value, as for training.")] = None,
 ) -> None:
-    """Compute latents, sentence and image tokens of a training's data once, so that training needs no encoders."""
+    """Compute latents, prompt and image tokens of a training's data once, so that training needs no encoders."""
     from lvdm.caching.encoders import encoder_hashes, load_encoders
     from lvdm.caching.latent_caching import CachingOptions, LatentCaching, stale_records
     from lvdm.caching.latent_index import CacheFormat, check_cache_place, read_index

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.extend import ExtensionPlan
+from lvdm.jobs.finished import is_finished
 from lvdm.jobs.memory import describe_plan, plan_for
 from lvdm.jobs.plan import Plan, check_places
-from lvdm.jobs.run import is_finished
 
 MAX_LISTED = 20
 """Videos that are listed."""
@@ -29,7 +29,7 @@ def show_plan(plan: Plan) -> Iterator[str]:
     if len(todo) > MAX_LISTED:
         yield f"and {len(todo) - MAX_LISTED} more"
     if todo:
-        yield describe_plan(plan_for(plan.model, todo[0].request), str(plan.model.device))
+        yield describe_plan(plan_for(plan.model, todo[0].request), plan.model.device_name)
         seconds = expected_seconds(plan, todo)
         where = todo[0].output.parent
         yield (
@@ -45,5 +45,6 @@ def show_extension(plan: ExtensionPlan) -> Iterator[str]:
     new, overlap = plan.extension.num_frames, plan.extension.overlap
     segments = -(-new // (plan.settings.num_frames - overlap))
     yield f"{plan.output}: {plan.source} and {new} new frames in {segments} segments, overlap {overlap}"
-    yield f"with {plan.model.files.checkpoint} on {plan.model.device}, {plan.settings.num_inference_steps} steps each"
+    steps = plan.settings.num_inference_steps
+    yield f"with {plan.model.files.checkpoint} on {plan.model.device_name}, {steps} steps each"
     yield "dry run: nothing was made"

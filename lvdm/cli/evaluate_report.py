@@ -1,4 +1,4 @@
-"""`dynamicrafter evaluate report`: what a scoring found, as a table, as Markdown and as a page with pictures."""
+"""`dynamicrafter evaluate report`: what a scoring found, as a table, as Markdown and as a page with images."""
 
 from __future__ import annotations
 

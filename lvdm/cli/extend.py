@@ -13,7 +13,7 @@ from rich.table import Table
 from lvdm.cli.options import with_parameters
 
 if TYPE_CHECKING:
-    from lvdm.pipeline.extension import Drift
+    from lvdm.pipeline.extension_request import Drift
 
 Source = Annotated[Path | None, typer.Argument(help="The video; none with --replay.", show_default=False)]
 
@@ -21,7 +21,6 @@ Source = Annotated[Path | None, typer.Argument(help="The video; none with --repl
 @with_parameters("extend")
 def extend(video: Source = None, *, typed: Mapping[str, Any]) -> None:
     """Go on with a video from its last frames: --num-frames new ones, in the colours of the old (--color-lock 1)."""
-    # torch and the library take seconds to import: not for --help
     from lvdm.cli.dry_run import show_extension
     from lvdm.cli.progress import library_messages, print_lines, progress_bar
     from lvdm.jobs.extend import plan_extension, run_extension

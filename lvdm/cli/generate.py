@@ -48,12 +48,12 @@ def _generate(mode: str, typed: Mapping[str, Any]) -> None:
 
     with library_messages():
         plan = plan_videos(mode, **typed)
-        # torch takes seconds to import: not for --help, nor for what the plan refuses
-        from lvdm.cli.dry_run import show_plan
-        from lvdm.jobs.run import run
-
         if typed.get("dry_run"):
+            from lvdm.cli.dry_run import show_plan
+
             print_lines(show_plan(plan))
             return
+        from lvdm.jobs.run import run  # torch takes seconds to import: not for --help, a dry run or what is refused
+
         for event in run(plan, progress=progress_bar):
             print_lines(event.lines())

@@ -107,7 +107,7 @@ def _measure(
     from lvdm.quality.motion import motion
 
     settings: dict[str, Any] = {"fps" if pipe.card.fs_meaning == "fps" else "frame_stride": level.fs}
-    settings |= {"start_time": level.start_time, "low_pass": level.low_pass, "num_inference_steps": steps}
+    settings |= {"truncated_start": level.truncated_start, "low_pass": level.low_pass, "num_inference_steps": steps}
     settings |= {"height": pipe.card.height, "width": pipe.card.width}
     figures: dict[str, list[float]] = {"motion": [], "first_frame_psnr": []}
     for begin in range(0, len(rows), batch_size):
@@ -124,11 +124,11 @@ def _report(
     levels: list[MotionLevel], measured: list[dict[str, Any]], numbers: list[int], rising: list[MotionLevel]
 ) -> None:
     """The table of all levels, and those that rise as a YAML has them."""
-    table = Table("fs", "start_time", "low_pass", "motion, diagonals/s", "frame 0, dB", "rises")
+    table = Table("fs", "truncated_start", "low_pass", "motion, diagonals/s", "frame 0, dB", "rises")
     for number, (level, figures) in enumerate(zip(levels, measured, strict=True)):
         psnr = [value for value in figures["first_frame_psnr"] if math.isfinite(value)]
         table.add_row(
-            *(str(value) for value in (level.fs, level.start_time, level.low_pass)),
+            *(str(value) for value in (level.fs, level.truncated_start, level.low_pass)),
             f"{fmean(figures['motion']):.4f}",
             f"{fmean(psnr):.1f}" if psnr else "-",
             "yes" if number in numbers else "",

@@ -15,8 +15,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lvdm.declaration.parameter import Declared
+from lvdm.declaration.parameter import ALL_MODES, Declared, parameters_of
+from lvdm.hosting.limits import Limits
 from lvdm.request.layers import all_parameters
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="A model that may be chosen: NAME=PATH, or the name of a released one; the first is the usual one. May be "
+        "given often. [default: the embedded one, and the released ones that are here]",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")]
 
 PLACES = ("image", "end_image")
 """Parameters that commands take by their place, without a flag."""
@@ -32,6 +44,18 @@ def with_parameters(
     `--help`; typed all the same, they are refused by name. So are those in `without`.
     """
 
+    options = [declared for name, declared in all_parameters().items() if declared.flag and name not in PLACES]
+    return with_options(options, {mode, *also}, without=without)
+
+
+def with_options(
+    options: Sequence[Declared], modes: set[str], panel: str = "", without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The same with these parameters, of which those in `without`, and those that none of `modes` reads, are hidden.
+
+    panel: what `--help` shows them under; left out, their groups
+    """
+
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         hints = typing.get_type_hints(command, include_extras=True)
         own = [
@@ -39,13 +63,15 @@ def with_parameters(
             for name, parameter in inspect.signature(command).parameters.items()
             if name != "typed"
         ]
-        names = [name for name, declared in all_parameters().items() if declared.flag and name not in PLACES]
-        added = [_option(all_parameters()[name], set() if name in without else {mode, *also}) for name in names]
+        added = [
+            _option(declared, set() if declared.name in without else modes, panel or declared.parameter.group)
+            for declared in options
+        ]
 
         @functools.wraps(command)
         def wrapped(*args: Any, **values: Any) -> None:
-            options = {name: values.pop(name) for name in names}
-            command(*args, **values, typed={name: value for name, value in options.items() if value not in (None, [])})
+            given = {declared.name: values.pop(declared.name) for declared in options}
+            command(*args, **values, typed={name: value for name, value in given.items() if value not in (None, [])})
 
         wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
@@ -54,7 +80,7 @@ def with_parameters(
     return decorate
 
 
-def _option(declared: Declared, modes: set[str]) -> inspect.Parameter:
+def _option(declared: Declared, modes: set[str], panel: str) -> inspect.Parameter:
     kind: Any = _cli_type(declared)
     flag = declared.flag
     short = [alias for alias in declared.parameter.aliases if not alias.startswith("--")]
@@ -63,8 +89,8 @@ def _option(declared: Declared, modes: set[str]) -> inspect.Parameter:
         shown,
         *short,
         help=_help(declared),
-        rich_help_panel=declared.parameter.group,
-        hidden=not modes & set(declared.parameter.modes),
+        rich_help_panel=panel,
+        hidden=modes.isdisjoint(declared.parameter.modes),
         show_default=False,
     )
     annotation: Any = Annotated[kind | None, option]
@@ -94,25 +120,54 @@ def _help(declared: Declared) -> str:
     return f"{parameter.help} [{'; '.join(remarks)}]" if remarks else parameter.help
 
 
-def former_flags() -> Mapping[str, str]:
+def former_flags(parameters: Mapping[str, Declared]) -> Mapping[str, str]:
     """Long flags of earlier versions, and those that `--help` shows in their place."""
     found: dict[str, str] = {}
-    for declared in all_parameters().values():
-        found |= {alias: declared.flag for alias in declared.parameter.aliases if alias.startswith("--")}
+    for declared in parameters.values():
+        found |= {flag: declared.flag for flag in declared.flags[1:] if flag.startswith("--")}
     return MappingProxyType(found)
 
 
-class GeneratingCommand(TyperCommand):
-    """A command that also takes the flags of earlier versions, and several values after `--keyframe`."""
+class CommandWithFormerFlags(TyperCommand):
+    """A command that also takes the flags of earlier versions."""
+
+    def declared(self) -> Mapping[str, Declared]:
+        """The parameters that it has as options."""
+        raise NotImplementedError
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse `args` under the present flags."""
-        return super().parse_args(ctx, repeated_flags(present_flags(args)))
+        return super().parse_args(ctx, present_flags(args, self.declared()))
 
 
-def present_flags(args: Sequence[str]) -> list[str]:
+class GeneratingCommand(CommandWithFormerFlags):
+    """One that makes videos, and takes several values after `--keyframe`."""
+
+    def declared(self) -> Mapping[str, Declared]:
+        """See `CommandWithFormerFlags`."""
+        return all_parameters()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `CommandWithFormerFlags`."""
+        return super().parse_args(ctx, repeated_flags(present_flags(args, self.declared())))
+
+
+class HostingCommand(CommandWithFormerFlags):
+    """One that lets others make videos, within limits."""
+
+    def declared(self) -> Mapping[str, Declared]:
+        """See `CommandWithFormerFlags`."""
+        return parameters_of(Limits)
+
+
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, whose last parameter is `typed: Mapping[str, Any]`, every limit as an option."""
+    return with_options(list(parameters_of(Limits).values()), set(ALL_MODES), "Limits")(command)
+
+
+def present_flags(args: Sequence[str], parameters: Mapping[str, Declared]) -> list[str]:
     """`args` with the present flags in the place of those of earlier versions."""
-    former, found = former_flags(), list[str]()
+    former, found = former_flags(parameters), list[str]()
     for word in args:
         flag, equals, value = word.partition("=")
         found.append(f"{former[flag]}{equals}{value}" if flag in former else word)

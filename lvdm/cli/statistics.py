@@ -34,8 +34,8 @@ def analytic_init(
     from lvdm.device import choose_device
     from lvdm.fit.training_setup import load_training_setup
     from lvdm.media.ownership import check_replaceable
-    from lvdm.plugins.early_start import RunningStatistics
     from lvdm.plugins.latent_statistics import write_statistics
+    from lvdm.plugins.truncated_start import RunningStatistics
 
     if clips < 1:
         raise ValueError(f"--clips {clips}: give at least 1")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from lvdm.cli.options import Device, Models, with_limits
+from lvdm.hosting.limits import Limits
+
 Host = Annotated[str, typer.Option(help="Where to listen; other than this machine only with a password.")]
 Port = Annotated[int, typer.Option(help="The port; 0 takes any that is free.")]
-Models = Annotated[list[str] | None, typer.Option("--model", help="A further model, as NAME=PATH. May be given often.")]
 Files = Annotated[Path | None, typer.Option(help="A folder of LoRAs and other weight files to choose from.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")]
 Password = Annotated[
     str | None,
     typer.Option(
@@ -22,14 +24,10 @@ Password = Annotated[
 ]
 ForEveryone = Annotated[bool, typer.Option("--no-password", help="Let everyone in who reaches --host, or --share.")]
 Share = Annotated[bool, typer.Option("--share", help="A public address through gradio's servers.")]
-MaxUpload = Annotated[int, typer.Option(help="Megabytes of the largest upload.")]
-MaxSide = Annotated[int, typer.Option(help="Pixels of the longest side of a video.")]
-MaxFrames = Annotated[int, typer.Option(help="Frames of the longest video.")]
-MaxSteps = Annotated[int, typer.Option(help="Most sampling steps.")]
-MaxVideos = Annotated[int, typer.Option(help="Most videos of one request.")]
-MaxQueue = Annotated[int, typer.Option(help="Most requests that wait.")]
+MaxSide = Annotated[int | None, typer.Option(help="The former limit of a frame: a square of this side.", hidden=True)]
 
 
+@with_limits
 def web_page(
     host: Host = "127.0.0.1",
     port: Port = 7860,
@@ -39,23 +37,17 @@ def web_page(
     password: Password = None,
     for_everyone: ForEveryone = False,
     share: Share = False,
-    max_upload: MaxUpload = 20,
-    max_side: MaxSide = 2048,
-    max_frames: MaxFrames = 512,
-    max_steps: MaxSteps = 250,
-    max_videos: MaxVideos = 8,
-    max_queue: MaxQueue = 16,
+    max_side: MaxSide = None,
+    *,
+    typed: Mapping[str, Any],
 ) -> None:
     """Open a web page with every parameter, on this machine; needs pip install "dynamicrafter[app]"."""
-    from lvdm.app.library import read_library
-    from lvdm.app.limits import PageLimits
     from lvdm.app.server import USER, Access, check_installed, serving
     from lvdm.cli.progress import library_messages, print_lines
+    from lvdm.hosting.library import read_library
 
     place = Access(host, port, password, for_everyone, share)
-    limits = PageLimits(
-        max_upload * 1_000_000, PageLimits.pixels, max_side, max_frames, max_steps, max_videos, max_queue
-    )
+    limits = Limits(**_with_side(typed, max_side))
     check_installed()
     library = read_library(model or (), files)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads and videos are removed then too
@@ -64,3 +56,12 @@ def web_page(
         print_lines([f"{address}{named}  (Ctrl-C ends it)"])
         while True:
             time.sleep(3600)
+
+
+def _with_side(limits: Mapping[str, Any], side: int | None) -> Mapping[str, Any]:
+    """`limits` with the former `--max-side` as megapixels. Raises `ValueError` where both are given."""
+    if side is None:
+        return limits
+    if "max_megapixels" in limits:
+        raise ValueError("--max-side is the former name of --max-megapixels; leave it out")
+    return {**limits, "max_megapixels": side * side / 1e6}

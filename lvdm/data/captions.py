@@ -9,7 +9,7 @@ from typing import Literal
 
 from lvdm.data.source_files import SourceError, SourceProblem
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.documents import DocumentError, parse_json
+from lvdm.documents import DocumentError, parse_json, read_text
 
 BESIDE = ("txt", "json")
 """Kinds of captions in a file of the same name as the video's, with this suffix."""
@@ -98,7 +98,7 @@ def read_table(options: CaptionOptions) -> dict[str, str]:
         raise SourceError(f"captions: there is no file {path}")
     captions: dict[str, str] = {}
     columns = f"{options.file_column}, {options.caption_column}"
-    is_csv, text = path.suffix.lower() == ".csv", read_text(path)
+    is_csv, text = path.suffix.lower() == ".csv", read_text(path, SourceError)
     rows = csv_rows(path, text, "captions", SourceError) if is_csv else jsonl_rows(path, text, columns, SourceError)
     for place, row in rows:
         absent = [column for column in (options.file_column, options.caption_column) if column not in row]
@@ -132,16 +132,6 @@ def read_caption_file(kind: str, text: str, where: str, caption_column: str) -> 
     if caption_column not in value:
         raise SourceError(f"{where}: has no {caption_column!r}, it has {', '.join(value)}; set caption_column")
     return " ".join(value[caption_column].split())
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8. Raises `SourceError`."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _place(options: CaptionOptions) -> str:

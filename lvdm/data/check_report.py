@@ -57,7 +57,7 @@ class DataCheckReport:
                     "fps": v.facts.fps,
                     "height": v.facts.height,
                     "width": v.facts.width,
-                    "rotation": v.facts.rotation,
+                    "presentation": v.facts.presentation,
                     "variable_rate": v.facts.variable_rate,
                 }
                 for v in self.verdicts

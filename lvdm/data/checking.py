@@ -26,7 +26,11 @@ Status = Literal["ok", "note", "broken"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file is, independent of how clips are cut from it. `error` says why it cannot be used, "" if it can."""
+    """What a file is, independent of how clips are cut from it.
+
+    error         why it cannot be used, "" if it can
+    presentation  what is done to its pixels so that they stand as a player shows them, "" for nothing
+    """
 
     name: str
     stamp: str
@@ -36,7 +40,7 @@ class Facts:
     fps: float = 0.0
     height: int = 0
     width: int = 0
-    rotation: int = 0
+    presentation: str = ""
     variable_rate: bool = False
 
 
@@ -65,7 +69,7 @@ def examine(files: SourceFiles, index: int, quick: bool) -> Facts:
                 fps=reader.fps,
                 height=reader.height,
                 width=reader.width,
-                rotation=reader.rotation,
+                presentation=str(reader.presentation),
                 variable_rate=reader.has_variable_rate,
             )
             if quick:
@@ -95,8 +99,8 @@ def judge(facts: Facts, caption: str | None, options: ImageOptions) -> Verdict:
             notes.append(f"is enlarged: {facts.height}x{facts.width} to {height}x{width}")
         if facts.height % 2 or facts.width % 2:
             notes.append(f"odd size {facts.height}x{facts.width}")
-        if facts.rotation:
-            notes.append(f"is turned by {facts.rotation} degrees")
+        if facts.presentation:
+            notes.append(facts.presentation)
         if facts.variable_rate:
             notes.append(f"variable frame rate, {facts.fps:.2f} on average")
     if caption == "":
@@ -130,7 +134,7 @@ def stamp_of(files: SourceFiles, index: int) -> str:
         return "missing"
 
 
-JOURNAL_FORMAT = "dynamicrafter-examination/1"
+JOURNAL_FORMAT = "dynamicrafter-examination/2"
 """The first line of a journal says so, which distinguishes it from a file of the user."""
 
 
@@ -183,7 +187,7 @@ def _read_journal(path: Path) -> Iterator[Facts]:
     """The facts of earlier runs; a line cut off by a kill ends in a file that is examined again."""
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():  # a regular file, by `is_file`
         if not line:
             continue
         try:

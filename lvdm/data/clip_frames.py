@@ -17,7 +17,7 @@ from torch import Tensor
 from lvdm.data.clips import ClipSize
 from lvdm.data.transforms import SpatialTransform, apply_spatial_transform
 from lvdm.errors import UserError
-from lvdm.media.video_backends import Backend, Reader
+from lvdm.media.video_backends import Backend, Reader, reader_backend
 
 REDUCED_SIZE = (300, 530)
 """Height and width at which videos are decoded unless `load_raw_resolution` is set, as in the original."""
@@ -100,9 +100,9 @@ class ClipOptions(ImageOptions, FrameOptions):
         """Raise `ValueError` for numbers that cannot describe a clip."""
         ImageOptions.__post_init__(self)
         FrameOptions.__post_init__(self)
-        if self.reader == "torchcodec" and not self.load_raw_resolution:
+        if not self.load_raw_resolution and not reader_backend(self.reader).scales:
             raise ValueError(
-                "reader: torchcodec does not squeeze videos as the original; set load_raw_resolution: true"
+                f"reader: {self.reader} does not squeeze videos as the original; set load_raw_resolution: true"
             )
 
     @property

@@ -14,6 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch.utils.data import Dataset
 
+from lvdm.data.clip_size import ClipSize as ClipSize
+
 Clip = dict[str, Any]
 """One captioned clip.
 
@@ -26,22 +28,6 @@ flow, mask    optional: where frame 0 shows what a pixel shows, and what moves o
               `lvdm.models.carrier_training`
 failures      newline-joined "path: reason" of files that were tried and given up before this one; "" normally
 """
-
-
-@dataclass(frozen=True)
-class ClipSize:
-    """Frames, and height and width in pixels, of the clips of one batch."""
-
-    num_frames: int
-    height: int
-    width: int
-
-    def __post_init__(self) -> None:
-        if min(self.num_frames, self.height, self.width) < 1:
-            raise ValueError(f"a clip has at least one frame and one pixel, not {self}")
-
-    def __str__(self) -> str:
-        return f"{self.num_frames}x{self.height}x{self.width}"
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lvdm.data.captions import BESIDE, CaptionOptions, assign_captions, read_caption_file, read_text
+from lvdm.data.captions import BESIDE, CaptionOptions, assign_captions, read_caption_file
 from lvdm.data.source_files import DiskFiles, Inventory, SourceError, SourceProblem, check_folder, list_files
+from lvdm.documents import read_text
 
 
 def captioned_folder(data_dir: str, options: CaptionOptions, suffixes: Sequence[str], noun: str) -> Inventory:
@@ -27,7 +28,9 @@ def captioned_folder(data_dir: str, options: CaptionOptions, suffixes: Sequence[
         text = Path(name).with_suffix(f".{kind}").as_posix()
         if text not in known:
             return None
-        return read_caption_file(kind, read_text(folder / text), str(folder / text), options.caption_column)
+        return read_caption_file(
+            kind, read_text(folder / text, SourceError), str(folder / text), options.caption_column
+        )
 
     captioned = assign_captions(names, options, beside, noun)
     stems = {Path(name).with_suffix("") for name in names}

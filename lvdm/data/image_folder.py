@@ -21,6 +21,7 @@ from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
 from lvdm.media.images import FORMATS, load_image
+from lvdm.regular_files import check_regular
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
@@ -74,7 +75,9 @@ class ImageFolder:
     def native_size(self, index: int) -> ClipSize | None:
         """The configured number of frames, and height and width of image `index` as shown; None if unreadable."""
         try:
-            with Image.open(self.files.path(index), formats=FORMATS) as image:
+            path = self.files.path(index)
+            check_regular(path)
+            with Image.open(path, formats=FORMATS) as image:
                 width, height = image.size
                 if image.getexif().get(_ORIENTATION, 1) >= 5:
                     width, height = height, width

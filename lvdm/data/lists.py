@@ -22,14 +22,14 @@ from lvdm.data.prompts import (
     name_of_prompt,
     read_folder,
     read_lines,
-    read_text,
     row_request,
     safe_name,
     unique_names,
 )
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.declaration.parameter import Declared, known_name
+from lvdm.declaration.parameter import Declared, known_name, present_names
 from lvdm.declaration.values import ListMode
+from lvdm.documents import read_text
 from lvdm.request.layers import MODEL_FILES, all_parameters
 from lvdm.suggestions import suggest
 
@@ -80,7 +80,7 @@ def read_list(source: Path, mode: ListMode | None = None, text: str | None = Non
         if mode == "text-to-video":
             raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
         chosen = mode or "animate"
-        requests = read_folder(source, LIST_MODES[chosen], natural=True)
+        requests = read_folder(source, LIST_MODES[chosen])
         rows = [_good(i, f"{source}, image {i}", chosen, request) for i, request in enumerate(requests, 1)]
     elif text is None and not source.exists():
         raise PromptError(f"{source}: there is no such folder or file")
@@ -134,7 +134,7 @@ class _Table:
                 f"{self._source}: should be a folder of images with test_prompts.txt, a .csv or .jsonl table, or a "
                 ".txt of prompts for text-to-video"
             )
-        text = read_text(self._source) if text is None else text.removeprefix("\ufeff")
+        text = read_text(self._source, PromptError) if text is None else text.removeprefix("\ufeff")
         if suffix == ".csv":
             self._check_header(text)
             found = csv_rows(self._source, text, "prompts", PromptError, self._add_bad)
@@ -151,7 +151,7 @@ class _Table:
 
     def _check_columns(self, names: Iterable[str], where: str) -> None:
         try:
-            for name in names:
+            for name in present_names(self._known, dict.fromkeys(names)):
                 known_name(name, [*self._known, "name", "mode"], "column", f"{where}: ")
         except ValueError as error:
             raise PromptError(str(error)) from error

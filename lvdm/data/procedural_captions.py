@@ -58,7 +58,7 @@ BACKGROUND_WORDS = {"collage": "textured", "cloudy": "sky", "photograph": "photo
 
 
 def caption(scene: Scene) -> str:
-    """The sentence that goes with a scene, in lower case and without a full stop."""
+    """The caption that goes with a scene, in lower case and without a full stop."""
     (third_person, participle), target = _action(scene)
     # The normal speed goes without saying, and stillness has none.
     adverb = "" if scene.motion == "still" or scene.speed == "normal" else scene.speed

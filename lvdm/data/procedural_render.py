@@ -1,7 +1,7 @@
 """Pixels of procedural scenes, vectorised over clips, on any device.
 
 A sprite is looked up in two small textures, a signed distance to its outline and a tone, at coordinates that turn,
-grow and travel with it; a background is a formula, a noise texture or a picture of world coordinates. The camera moves
+grow and travel with it; a background is a formula, a noise texture or an image of world coordinates. The camera moves
 the world coordinates. Coordinates are in sides, from the centre of the frame, y down.
 """
 
@@ -18,17 +18,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.data.picture_files import glyph_names, read_glyphs
-from lvdm.data.procedural_pictures import coarser_levels, look_up_pictures
+from lvdm.data.procedural_images import coarser_levels, look_up_images
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
     CAMERA_MOTIONS,
     COLORS,
     DIRECTIONS,
     GROWTH,
+    IMAGES,
     NO_SPRITE,
     PANS,
     PHOTOGRAPH,
-    PICTURES,
     PROGRESS_PER_FRAME,
     SHAPES,
     SPEEDS,
@@ -199,8 +199,8 @@ def _motion(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
     returns = torch.tensor([[scene.returns] for scene in scenes], device=device)
     frame = torch.arange(config.num_frames, device=device)
     last = max(config.num_frames - 1, 1)
-    there_and_back = last / 2 * (0.5 - 0.5 * torch.cos(2 * math.pi * frame / last))
-    progress = rate * torch.where(returns, there_and_back, frame)  # (b, t)
+    back_and_forth = last / 2 * (0.5 - 0.5 * torch.cos(2 * math.pi * frame / last))
+    progress = rate * torch.where(returns, back_and_forth, frame)  # (b, t)
     return _Motion(progress, (dx, dy), turn, growth, (pan_x, pan_y), zoom)
 
 
@@ -209,7 +209,7 @@ def _sign(motion: str, positive: str, negative: str) -> float:
 
 
 def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the picture."""
+    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the image."""
     x = (torch.arange(config.width, device=device) + 0.5 - config.width / 2) / config.side
     y = (torch.arange(config.height, device=device) + 0.5 - config.height / 2) / config.side
     return x, y
@@ -293,8 +293,8 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     for (kind, moving), rows in groups.items():
         chosen = [scenes[row] for row in rows]
         world = _world(chosen, config, device, frames=config.num_frames if moving else 1)
-        if kind in (*PICTURES, PHOTOGRAPH):
-            background[rows] = look_up_pictures(kind, chosen, world.x, world.y, world.extent / config.side)
+        if kind in (*IMAGES, PHOTOGRAPH):
+            background[rows] = look_up_images(kind, chosen, world.x, world.y, world.extent / config.side)
             continue
         mix = _pattern(kind, chosen, config, world)[:, None]
         first, second = colors[rows, :, :, None, None, None].unbind(1)  # (n, 3, 1, 1, 1) each

@@ -51,14 +51,14 @@ COLORS: dict[str, tuple[float, float, float]] = {
 TEXTURES = ("solid", "striped", "spotted", "marked")
 PATTERNS = ("plain", "gradient", "striped", "checkered", "noisy", "dotted")
 """Backgrounds of two colours."""
-PICTURES = ("collage", "cloudy")
-"""Backgrounds of many colours, cut from the pictures of `lvdm.data.procedural_pictures`."""
-BACKGROUNDS = (*PATTERNS, *PICTURES)
+IMAGES = ("collage", "cloudy")
+"""Backgrounds of many colours, cut from the images of `lvdm.data.procedural_images`."""
+BACKGROUNDS = (*PATTERNS, *IMAGES)
 PHOTOGRAPH = "photograph"
 """A background cut from the photographs of `lvdm.data.picture_files`: drawn only where a configuration names it."""
-NUM_PICTURES = 20
-"""Pictures of each kind; the last `NUM_HELD_OUT_PICTURES` are shown by the test split only."""
-NUM_HELD_OUT_PICTURES = 4
+NUM_IMAGES = 20
+"""Pictures of each kind; the last `NUM_HELD_OUT_IMAGES` are shown by the test split only."""
+NUM_HELD_OUT_IMAGES = 4
 
 _DIAGONAL = math.sqrt(0.5)
 DIRECTIONS: dict[str, tuple[float, float]] = {
@@ -74,7 +74,7 @@ DIRECTIONS: dict[str, tuple[float, float]] = {
 """Unit vectors of the eight directions in which a sprite moves, y down."""
 
 PANS: dict[str, tuple[float, float]] = {f"pan {name}": DIRECTIONS[name] for name in ("left", "right", "up", "down")}
-"""Unit vectors of the camera's own motion; the picture moves the other way."""
+"""Unit vectors of the camera's own motion; the image moves the other way."""
 
 CAMERA_MOTIONS = (*PANS, "zoom in", "zoom out")
 
@@ -111,7 +111,7 @@ class ProceduralConfig:
 
     A (shape, colour, background) triple belongs to the test split when its hash falls into the first `holdout` part of
     the hash range, whatever the seed: `split="train"` never shows a sprite of such a triple, `split="test"` shows no
-    other. The two cut their `PICTURES` backgrounds from different pictures.
+    other. The two cut their `IMAGES` backgrounds from different images.
 
     When only the camera may move or nothing does, the scene has its sprite with `sprite_probability`. With
     `return_probability` a motion goes half-way and back: such clips end as they began, and can be looped. With
@@ -179,11 +179,11 @@ class ProceduralConfig:
         return min(self.height, self.width)
 
     @property
-    def pictures(self) -> range:
-        """Numbers of the pictures that the configured split may show."""
-        first_held_out = NUM_PICTURES - NUM_HELD_OUT_PICTURES
+    def images(self) -> range:
+        """Numbers of the images that the configured split may show."""
+        first_held_out = NUM_IMAGES - NUM_HELD_OUT_IMAGES
         return range(
-            first_held_out if self.split == "test" else 0, first_held_out if self.split == "train" else NUM_PICTURES
+            first_held_out if self.split == "test" else 0, first_held_out if self.split == "train" else NUM_IMAGES
         )
 
     def accepts(self, shape: str, color: str, background: str) -> bool:
@@ -220,12 +220,12 @@ class Scene:
     radius: float  # fraction of the side
     angle: float  # radians, clockwise
     background_colors: tuple[Color, Color]
-    background_angle: float  # radians, of gradients, stripes and pictures
-    background_cell: float  # period of the pattern, fraction of the side; the part of a picture that a side shows
-    background_phase: tuple[float, float]  # offset of the pattern, in periods; centre of the view of a picture
-    background_picture: int  # which of the NUM_PICTURES
-    background_contrast: float  # of a picture, around the first background colour
-    background_saturation: float  # of a picture
+    background_angle: float  # radians, of gradients, stripes and images
+    background_cell: float  # period of the pattern, fraction of the side; the part of an image that a side shows
+    background_phase: tuple[float, float]  # offset of the pattern, in periods; centre of the view of an image
+    background_image: int  # which of the NUM_IMAGES
+    background_contrast: float  # of an image, around the first background colour
+    background_saturation: float  # of an image
     returns: bool = False  # half the way there, and back in the last frame
     glyph: str = ""  # the emoji that stands for the shape, if any; colour and texture are then its own
 
@@ -267,7 +267,7 @@ def sample_scene(config: ProceduralConfig, rng: random.Random | int) -> Scene:
         background_angle=rng.uniform(0.0, 2 * math.pi),
         background_cell=rng.uniform(0.2, 0.36),
         background_phase=(rng.random(), rng.random()),
-        background_picture=rng.choice(config.pictures),
+        background_image=rng.choice(config.images),
         background_contrast=rng.uniform(0.5, 1.2),
         background_saturation=rng.uniform(0.2, 1.2),
         returns=rng.random() < config.return_probability and motion != "still",
@@ -297,7 +297,7 @@ def _background_colors(sprite: Color, rng: random.Random) -> tuple[Color, Color]
     """Two colours that differ from each other a little and from the sprite a lot."""
     while True:  # most draws pass: a sprite colour excludes a small ball of the RGB cube
         base = tuple(rng.uniform(0.08, 0.95) for _ in range(3))
-        # Pull towards grey: muted backgrounds keep the sprite the most colourful thing of the picture.
+        # Pull towards grey: muted backgrounds keep the sprite the most colourful thing of the image.
         grey = sum(base) / 3
         first = tuple(grey + 0.7 * (channel - grey) for channel in base)
         shift = rng.choice((-1, 1)) * rng.uniform(0.18, 0.3)

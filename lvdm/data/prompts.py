@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.declaration.parameter import Declared, known_name
-from lvdm.errors import UserError
+from lvdm.declaration.parameter import Declared, known_name, present_names
+from lvdm.documents import read_text
+from lvdm.errors import Problems, UserError
 from lvdm.media.file_names import natural_order
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
@@ -26,6 +29,9 @@ MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
+
+
+_PAIRS_SHOWN = 5
 
 
 class PromptError(UserError):
@@ -71,9 +77,13 @@ def columns() -> dict[str, Declared]:
     return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
 
 
-MODEL_COLUMNS = ("checkpoint", "config")
-_PATHS = ("image", "end_image", "keep_mask", "start_statistics", "late_weights")
-"""Columns with files, which are relative to the table; so are those in `keyframes`, and `MODEL_COLUMNS`."""
+_MODEL_PATHS = ("checkpoint", "config")
+"""Columns with files of a model, in lists that may name several (`lvdm.data.lists`)."""
+
+
+def file_columns() -> tuple[str, ...]:
+    """The columns with a file, which is relative to the table; so are those in `keyframes`."""
+    return (*(name for name, declared in columns().items() if declared.kind is Path), *method_files())
 
 
 def read_requests(
@@ -82,8 +92,9 @@ def read_requests(
     """Read the requests of a folder, or of a .csv or .jsonl table whose paths are relative to the table.
 
     A folder holds images and `test_prompts.txt` (or one other .txt, or `prompt_file`): one prompt per line, the i-th
-    line for the i-th image by sorted name. In mode "interp" the i-th line is for the images 2i and 2i + 1 (first and
-    last frame). An empty line between others is an empty prompt; empty lines at the end do not count.
+    line for the i-th image in the natural order of names (2.png before 10.png). In mode "interp" the i-th line is for
+    the images 2i and 2i + 1 (first and last frame). An empty line between others is an empty prompt; empty lines at the
+    end do not count.
     In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
@@ -106,12 +117,14 @@ def read_requests(
     elif source.suffix.lower() not in _TABLES:
         raise PromptError(f"{source}: should be a folder of images with test_prompts.txt, or a .csv or .jsonl table")
     else:
-        rows = _TABLES[source.suffix.lower()](source)
-        requests = [row_request(row, source, place, mode, columns()) for place, row in rows]
+        requests = _read_table(source, mode)
     if not requests:
         raise PromptError(f"{source}: lists nothing to animate")
+    problems = Problems()
     for request in requests if check_files else ():
-        check_request(request, source)
+        with problems.of_row():
+            check_request(request, request.place.removesuffix(": ") or source)
+    problems.check()
     names = unique_names([request.name for request in requests])
     return [replace(request, name=name) for request, name in zip(requests, names, strict=True)]
 
@@ -126,39 +139,30 @@ def output_names(images: Sequence[Path]) -> list[str]:
 
     Agreement is judged without case, for file systems that ignore it.
     """
-    stems = [image.stem for image in images]
-    folded = [stem.casefold() for stem in stems]
-    planned = [
-        stem if folded.count(stem.casefold()) == 1 else image.name.replace(".", "_")
-        for stem, image in zip(stems, images, strict=True)
-    ]
-    return unique_names(planned)
+    counts = Counter(image.stem.casefold() for image in images)
+    return unique_names(
+        [image.stem if counts[image.stem.casefold()] == 1 else image.name.replace(".", "_") for image in images]
+    )
 
 
 def unique_names(stems: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that are taken before, without regard to case."""
-    taken: set[str] = set()
+    """The names, each with the first number from 2 on that makes it new, where it is not; without regard to case."""
+    taken, next_number = set[str](), dict[str, int]()
     names: list[str] = []
     for name in stems:
-        candidate, number = name, 2
+        candidate, number = name, next_number.get(name.casefold(), 2)
         while candidate.casefold() in taken:
             candidate, number = f"{name}_{number}", number + 1
+        next_number[name.casefold()] = number
         taken.add(candidate.casefold())
         names.append(candidate)
     return names
 
 
-def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None, natural: bool = False) -> list[Request]:
-    """The requests of a folder, see `read_requests`; `natural`: 2.png comes before 10.png. Raises `PromptError`."""
-    names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-    if natural and natural_order(names) != names:
-        names = natural_order(names)
-        logger.info("%s: the prompts are for its images in the order of their numbers: %s", folder, _few(names))
-    images = [folder / name for name in names]
+def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None) -> list[Request]:
+    """The requests of a folder, see `read_requests`. Raises `PromptError`."""
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    images = [folder / name for name in natural_order(names)]
     if not images:
         raise PromptError(f"{folder}: holds no images (looked for {' '.join(IMAGE_SUFFIXES)})")
     prompt_file = prompt_file or _find_prompt_file(folder)
@@ -168,10 +172,34 @@ def read_folder(folder: Path, mode: Mode, prompt_file: Path | None = None, natur
         raise PromptError(_mismatch(prompt_file, images, prompts, mode))
     firsts = images[::per_prompt]
     lasts = images[1::2] if mode == "interp" else [None] * len(firsts)
+    _show_pairs(images, prompts, per_prompt)
     return [
         _request(name, {"image": image, "prompt": prompt, "end_image": end_image}, f"{folder}: request {name!r}: ")
         for image, prompt, name, end_image in zip(firsts, prompts, output_names(firsts), lasts, strict=True)
     ]
+
+
+def _show_pairs(images: list[Path], prompts: list[str], per_prompt: int) -> None:
+    """Say which image gets which prompt: nobody sees the order of names otherwise."""
+    pairs = _pairs(images, prompts, per_prompt)
+    more = [f"and {len(pairs) - _PAIRS_SHOWN} more"] if len(pairs) > _PAIRS_SHOWN else []
+    logger.info("images and prompts, paired by the natural order of names: %s", "; ".join(pairs[:_PAIRS_SHOWN] + more))
+    names = [image.name for image in images]
+    if names != sorted(names):
+        logger.warning(
+            "numbers in the names count as numbers, %s; the original sorts them as text",
+            " before ".join(image.name for image in images[: per_prompt + 1]),
+        )
+
+
+def _pairs(images: list[Path], prompts: list[str], per_prompt: int) -> list[str]:
+    pairs = []
+    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
+        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
+        names += ["(no image)"] * (per_prompt - len(names))
+        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
+        pairs.append(f"{index + 1}. {' + '.join(names)} | {prompt}")
+    return pairs
 
 
 def _find_prompt_file(folder: Path) -> Path:
@@ -188,41 +216,35 @@ def _find_prompt_file(folder: Path) -> Path:
 def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: Mode) -> str:
     """Both lists side by side, so that the one that is missing can be seen."""
     rule = "two images per prompt (first and last frame)" if mode == "interp" else "one image per prompt"
-    lines = [f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; sorted by name they are:"]
-    per_prompt = 2 if mode == "interp" else 1
-    for index in range(max(len(prompts), -(-len(images) // per_prompt))):
-        names = [path.name for path in images[per_prompt * index : per_prompt * (index + 1)]]
-        names += ["(no image)"] * (per_prompt - len(names))
-        prompt = _short(prompts[index]) if index < len(prompts) else "(no prompt)"
-        lines.append(f"  {index + 1}. {' + '.join(names)} | {prompt}")
-    return "\n".join(lines)
+    head = f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; in natural order they are:"
+    return "\n  ".join([head, *_pairs(images, prompts, 2 if mode == "interp" else 1)])
 
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without white space around them, and without empty ones at its end."""
-    lines = [line.strip() for line in read_text(path).split("\n")]
+    lines = [line.strip() for line in read_text(path, PromptError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def read_text(path: Path) -> str:
-    """The UTF-8 text of a file. Raises `PromptError`."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PromptError(f"{path}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
-    except OSError as error:
-        raise PromptError(f"{path}: cannot be read ({error.strerror})") from error
+def _read_table(source: Path, mode: Mode) -> list[Request]:
+    """The requests of a table. Raises `PromptError` with all rows that cannot be used."""
+    requests, problems = list[Request](), Problems()
+    for place, row in _TABLES[source.suffix.lower()](source):
+        with problems.of_row():
+            requests.append(row_request(row, source, place, mode, columns()))
+    problems.check()
+    return requests
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in csv_rows(path, read_text(path), "prompts", PromptError):
+    for place, row in csv_rows(path, read_text(path, PromptError), "prompts", PromptError):
         yield place, {key.strip(): value for key, value in row.items() if value is not None and value != ""}
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for place, row in jsonl_rows(path, read_text(path), "image, prompt and other parameters", PromptError):
+    for place, row in jsonl_rows(path, read_text(path, PromptError), "image, prompt and other parameters", PromptError):
         yield place, {key: value for key, value in row.items() if value is not None}
 
 
@@ -232,7 +254,10 @@ _TABLES = {".csv": _read_csv, ".jsonl": _read_jsonl}
 def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, known: Mapping[str, Declared]) -> Request:
     """The request in a row of a table with the columns `known`. Raises `PromptError`."""
     where = f"{table}, {place}: "
-    row = dict(row)
+    try:
+        row = present_names(known, row)
+    except ValueError as error:
+        raise PromptError(f"{where}{error}") from error
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
         raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
@@ -243,14 +268,15 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
     try:
         for key in row:
             known_name(key, [*known, "name"], "column", where)
-        cells = {key: _cell(known[key], value, where) for key, value in row.items()}
+        cells = {key: _cell(known[key], _below(table.parent, key, value), where) for key, value in row.items()}
     except ValueError as error:
         raise PromptError(str(error)) from error
     if mode == "interp" and "end_image" not in cells:
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
-    values = {key: _below(table.parent, key, value) for key, value in cells.items()}
-    usual = values["image"].stem if mode != "t2v" else name_of_prompt(values["prompt"])
-    return _request(name or usual, values, where, known)
+    if "keyframes" in cells:
+        cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
+    usual = cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])
+    return _request(name or usual, cells, where, known)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:
@@ -269,12 +295,8 @@ def _cell(column: Declared, value: Any, where: str) -> Any:
 
 
 def _below(folder: Path, name: str, value: Any) -> Any:
-    """The value of the parameter `name`, whose files are relative to `folder`."""
-    if name == "keyframes":
-        return tuple((frame, folder / path) for frame, path in value)
-    if name in (*_PATHS, *MODEL_COLUMNS):
-        return type(value)(folder / value)
-    return value
+    """The text of a cell, with `folder` before the name of a file."""
+    return str(folder / value.strip()) if name in (*file_columns(), *_MODEL_PATHS) and isinstance(value, str) else value
 
 
 def _request(name: str, values: Mapping[str, Any], place: str, known: Mapping[str, Declared] | None = None) -> Request:
@@ -288,21 +310,17 @@ def _request(name: str, values: Mapping[str, Any], place: str, known: Mapping[st
 
 
 def safe_name(name: str) -> str:
-    """The name without characters that some file system refuses, so that a name can never leave the output folder."""
+    """Without characters that some file system refuses, so that a name can never leave the output folder."""
     return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .") or "video"
 
 
 def check_request(request: Request, where: str | Path) -> None:
     """Raise `PromptError`, which begins with `where`, for a file that is not there."""
-    for name in _PATHS:
+    for name in file_columns():
         path = request.values.get(name)
         if path is not None and not Path(path).is_file():
             what = "image" if name in ("image", "end_image") else f"file for {name}"
             raise PromptError(f"{where}: the {what} {path} of request {request.name!r} does not exist")
-
-
-def _few(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _short(text: str, length: int = 60) -> str:

@@ -29,7 +29,7 @@ class Bucket:
     size: ClipSize | None = None
 
 
-class BatchPlan:
+class BatchSchedule:
     """The draws of every batch of a training, as a pure function of the seed and the batch's number."""
 
     def __init__(self, buckets: Sequence[Bucket], global_batch: int, seed: int | str, shuffle: bool = True) -> None:
@@ -96,7 +96,7 @@ class PlannedBatches(Sampler[list[Draw]]):
     `position` gives the number of the next batch each time an epoch begins. An epoch is one period of the plan.
     """
 
-    def __init__(self, plan: BatchPlan, position: Callable[[], int], rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, plan: BatchSchedule, position: Callable[[], int], rank: int = 0, world_size: int = 1) -> None:
         if plan.global_batch % world_size:
             raise ValueError(f"a global batch of {plan.global_batch} cannot be shared by {world_size} devices")
         self.plan = plan

@@ -17,6 +17,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.packed_texts import PackedTexts
 from lvdm.data.source_files import VIDEO_SUFFIXES, Inventory, SourceError, SourceProblem, check_folder, list_files
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.regular_files import check_regular, open_regular
 
 _BLOCK = 512
 """Tar files are made of blocks of so many bytes; two empty ones are the end."""
@@ -74,7 +75,7 @@ class TarFiles:
 
     def content(self, index: int) -> bytes:
         """The video's bytes. Raises OSError if the shard is gone, `SourceError` if it is shorter than it was."""
-        with self._shard(index).open("rb") as file:
+        with open_regular(self._shard(index)) as file:
             file.seek(self._offsets[index])
             content = file.read(self._lengths[index])
         if len(content) != self._lengths[index]:
@@ -136,6 +137,7 @@ def list_members(shard: Path) -> list[Member]:
     members = []
     end = 0
     try:
+        check_regular(shard)
         with tarfile.open(shard, "r:") as tar:
             for info in tar:
                 end = info.offset_data + -(-info.size // _BLOCK) * _BLOCK
@@ -143,7 +145,7 @@ def list_members(shard: Path) -> list[Member]:
                     members.append(Member(info.name, info.offset_data, info.size))
     except (tarfile.TarError, OSError, EOFError) as error:
         raise SourceError(f"{shard}: cannot be read ({error})") from error
-    with shard.open("rb") as file:  # tarfile takes a damaged header for the end
+    with open_regular(shard) as file:  # tarfile takes a damaged header for the end
         file.seek(end)
         marked = False
         while block := file.read(_CHECKED):
@@ -170,7 +172,7 @@ def _pair(
             videos[names[key]] = (shard, member)
     texts: dict[str, str] = {}
     if options.captions in BESIDE and options.caption is None:
-        with (folder / shard).open("rb") as file:
+        with open_regular(folder / shard) as file:
             for member in members:
                 if member.name.lower().endswith(f".{options.captions}"):
                     where = f"{folder / shard}/{member.name}"

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import av
 
-from lvdm.data.clips import ClipSize
+from lvdm.data.clip_size import ClipSize
 from lvdm.data.source_files import SourceError, SourceFiles
 from lvdm.documents import read_json
 from lvdm.media.atomic import write_json
 from lvdm.media.containers import open_container
+from lvdm.media.decoded_frames import presentation_of
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,8 @@ def probe_size(path: Path, content: bytes | None = None) -> ClipSize | None:
             frame = next(container.decode(stream), None)
             if frame is None:
                 return None
-            count = stream.frames or _frames_by_length(container, stream)
-            turned = round(frame.rotation / 90) % 2
-            height, width = (frame.width, frame.height) if turned else (frame.height, frame.width)
-            return ClipSize(max(count, 1), height, width)
+            size = presentation_of(stream, frame, path).shown_size(frame.height, frame.width)
+            return ClipSize(max(stream.frames or _frames_by_length(container, stream), 1), *size)
     except (av.FFmpegError, OSError, ValueError):
         return None
 

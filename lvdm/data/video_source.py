@@ -11,8 +11,7 @@ from lvdm.data.clip_frames import ClipError, ClipOptions, cut_clip
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.source_files import Inventory, SourceFiles
 from lvdm.data.video_header import SizeIndex
-from lvdm.media.torchcodec_reader import load_torchcodec
-from lvdm.media.video_backends import Reader, open_video
+from lvdm.media.video_backends import Reader, check_reader, open_video
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +27,7 @@ class VideoSource:
     """
 
     def __init__(self, files: SourceFiles, options: ClipOptions, where: str, index_file: str | None = None) -> None:
-        if options.reader == "torchcodec":
-            load_torchcodec()
+        check_reader(options.reader)
         self.files = files
         self.where = where
         self.options = options

@@ -7,8 +7,9 @@ What differs from the original is said in `lvdm.data.clip_frames` (the stride do
 from __future__ import annotations
 
 import csv
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.source_files import DiskFiles, Inventory, SourceError, check_folder
 from lvdm.data.transforms import SpatialTransform
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.regular_files import open_regular
 
 COLUMNS = ("videoid", "page_dir", "name")
 
@@ -77,12 +79,23 @@ def _read_meta(meta_path: Path) -> Sequence[tuple[str, str]]:
     """Relative paths and captions."""
     if not meta_path.is_file():
         raise SourceError(f"meta_path: there is no file {meta_path}; give a CSV with the columns {', '.join(COLUMNS)}")
-    with meta_path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise SourceError(f"{meta_path}: no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ())}")
-        entries = [(f"{row['page_dir']}/{row['videoid']}.mp4".lstrip("/"), row["name"]) for row in rows]
+    try:
+        with io.TextIOWrapper(open_regular(meta_path), encoding="utf-8-sig", newline="") as file:
+            entries = list(_meta_rows(meta_path, csv.DictReader(file, strict=True)))
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{meta_path}: is not UTF-8 text, save it as UTF-8") from error
+    except csv.Error as error:
+        raise SourceError(f"{meta_path}: is not valid CSV ({error})") from error
     if not entries:
         raise SourceError(f"{meta_path}: lists no videos")
     return entries
+
+
+def _meta_rows(meta_path: Path, rows: csv.DictReader[str]) -> Iterator[tuple[str, str]]:
+    missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+    if missing:
+        raise SourceError(f"{meta_path}: no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ())}")
+    for row in rows:
+        if any(row[column] is None for column in COLUMNS):
+            raise SourceError(f"{meta_path}, line {rows.line_num}: has fewer cells than the header")
+        yield f"{row['page_dir']}/{row['videoid']}.mp4".lstrip("/"), row["name"]

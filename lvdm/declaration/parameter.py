@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union
 import annotated_types
 import pydantic
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import core_schema
 
 from lvdm.declaration.options import FromText
+from lvdm.deprecation import warn_of_former_name
 from lvdm.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -54,7 +56,9 @@ class Parameter:
     original   the flag of the original's `inference.py` that gives it
     card       whether the card of a model has a value for it
     row        whether the videos of a list can differ in it
-    former     names that it had in earlier versions, as keyword and in records
+    former     names that it had in earlier versions, which are read as keyword, column, flag, in requests and records;
+               digests have the first of them, so that a video stays finished when its parameters get other names
+    former_values  what values were called in earlier versions, and the present ones; digests have the former ones
     """
 
     help: str
@@ -68,14 +72,25 @@ class Parameter:
     card: bool = False
     row: bool = True
     former: tuple[str, ...] = ()
+    former_values: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
             raise ValueError(f"group {self.group!r} is not one of {', '.join(GROUPS)}")
 
-    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """The values of the field, also as they were called in earlier versions."""
+        schema: core_schema.CoreSchema = handler(source)
+        present = dict(self.former_values)
+        if not present:
+            return schema
+        return core_schema.no_info_before_validator_function(
+            lambda value: present.get(value, value) if isinstance(value, str) else value, schema
+        )
+
+    def __get_pydantic_json_schema__(self, schema_of: Any, handler: Any) -> dict[str, Any]:
         """The JSON schema of the field, with what is declared here."""
-        schema: dict[str, Any] = handler(core_schema)
+        schema: dict[str, Any] = handler(schema_of)
         schema["description"] = self.help
         schema["x-group"], schema["x-changes"], schema["x-modes"] = self.group, self.changes, list(self.modes)
         if self.unit:
@@ -95,12 +110,22 @@ class Declared:
     @property
     def flag(self) -> str:
         """The flag on the command line that `--help` shows; "" for none."""
-        return f"--{self.name.replace('_', '-')}" if self.parameter.flag is None else self.parameter.flag
+        return flag_of(self.name) if self.parameter.flag is None else self.parameter.flag
 
     @property
     def flags(self) -> tuple[str, ...]:
         """All flags, the shown one first."""
-        return (self.flag, *self.parameter.aliases) if self.flag else ()
+        return (self.flag, *self.parameter.aliases, *map(flag_of, self.parameter.former)) if self.flag else ()
+
+    @property
+    def fact(self) -> str:
+        """Its name in digests: the first that it ever had."""
+        return (*self.parameter.former, self.name)[0]
+
+    def fact_of(self, value: Any) -> Any:
+        """A value as digests have it: as it was called first."""
+        first = {now: former for former, now in self.parameter.former_values}
+        return first.get(value, value) if isinstance(value, str) else value
 
     @property
     def kind(self) -> Any:
@@ -214,10 +239,31 @@ def _parameters_of(cls: Any) -> Mapping[str, Declared]:
     return types.MappingProxyType(found)
 
 
-def current_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` under the present names of the parameters, where they have those of earlier versions."""
-    former = {name: now for now, declared in parameters_of(cls).items() for name in declared.parameter.former}
-    return {former.get(name, name): value for name, value in values.items()}
+def flag_of(name: str) -> str:
+    """The flag of a parameter that declares none."""
+    return f"--{name.replace('_', '-')}"
+
+
+def current_names(cls: type, values: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
+    """`values` under the present names of the parameters, where they have those of earlier versions.
+
+    warn: with a `DeprecationWarning`. Raises `ValueError` for a parameter under both names.
+    """
+    return present_names(parameters_of(cls), values, warn=warn)
+
+
+def present_names(declared: Mapping[str, Declared], values: Mapping[str, Any], *, warn: bool = False) -> dict[str, Any]:
+    """The same for parameters that several classes declare."""
+    present = {former: name for name, found in declared.items() for former in found.parameter.former}
+    renamed: dict[str, Any] = {}
+    for name, value in values.items():
+        now = present.get(name, name) if name not in declared else name
+        if now in renamed or (now != name and now in values):
+            raise ValueError(f"{name} is the former name of {now}, and both were given; leave out {name}")
+        if now != name and warn:
+            warn_of_former_name(name, now)
+        renamed[now] = value
+    return renamed
 
 
 def known_name(name: str, known: Iterable[str], what: str, where: str = "") -> str:

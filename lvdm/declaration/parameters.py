@@ -32,6 +32,7 @@ from lvdm.declaration.values import (
     TokenPolicy,
     frame_pairs,
     lora_pairs,
+    one_of,
 )
 
 
@@ -88,9 +89,9 @@ class ModelParameters:
     config: Annotated[File | None, Parameter("The YAML for --checkpoint.", MODEL, row=False, original="--config")] = (
         None
     )
-    towers: Annotated[
+    encoders: Annotated[
         File | None,
-        Parameter("A checkpoint that supplies missing text and image encoders.", MODEL, row=False),
+        Parameter("A checkpoint that supplies missing text and image encoders.", MODEL, row=False, former=("towers",)),
     ] = None
     loras: Annotated[
         tuple[tuple[File, Annotated[float, Field(allow_inf_nan=False)]], ...],
@@ -137,10 +138,11 @@ class SizeParameters:
     long_video: Annotated[
         LongVideo,
         Parameter(
-            "Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; ring: loops.",
+            "Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops.",
             MOTION,
             modes=GENERATED,
             aliases=("--long",),
+            former_values=(("ring", "cyclic"),),
         ),
     ] = "plain"
     image_token_policy: Annotated[
@@ -224,7 +226,7 @@ class SamplingParameters:
             "0 (deterministic) to 1 (as much noise as DDPM); for ddim.", SAMPLING, original="--ddim_eta", card=True
         ),
     ] = 1.0
-    sampler: Annotated[Sampler, Parameter("ddim, dpm++ or unipc.", SAMPLING, card=True)] = "ddim"
+    sampler: Annotated[Sampler, Parameter(one_of(Sampler), SAMPLING, card=True)] = "ddim"
     timestep_spacing: Annotated[
         Spacing,
         Parameter(

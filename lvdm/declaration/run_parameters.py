@@ -11,9 +11,11 @@ from lvdm.declaration.values import (
     INPUT,
     MACHINE,
     MAX_DEVICES,
+    MAX_FPS,
     MAX_FRAMES,
     MAX_SIDE,
     MAX_VIDEOS,
+    MIN_FPS,
     MIN_TILE,
     MOTION,
     OUTPUT,
@@ -94,7 +96,7 @@ class OutputParameters:
     ] = None
     playback_fps: Annotated[
         float | None,
-        Field(gt=0, le=1000, allow_inf_nan=False),
+        Field(ge=MIN_FPS, le=MAX_FPS, allow_inf_nan=False),
         Parameter(
             "Speed of the file, not of the motion.", OUTPUT, "frames per second", changes="file", card=True, row=False
         ),

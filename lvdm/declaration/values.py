@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +19,8 @@ MIN_SIDE = 16
 """Smaller videos are not made: encoders refuse them and there is nothing to see (pixels)."""
 MAX_FRAMES = 1024
 """Frames of the longest video whose latents are all held."""
+MIN_FPS, MAX_FPS = 0.01, 1000.0
+"""Frames per second of a file; what says otherwise is a mistake."""
 MAX_STREAMED_FRAMES = 1_000_000
 """Frames of the longest video that goes to its file frame by frame: more is taken for a mistake."""
 MAX_PROMPT = 2000
@@ -32,13 +35,20 @@ Sampler = Literal["ddim", "dpm++", "unipc"]
 Spacing = Literal["uniform", "uniform_trailing", "quad"]
 Fit = Literal["crop", "pad", "stretch"]
 TokenPolicy = Literal["exact16", "nearest", "linear", "broadcast"]
-LongVideo = Literal["plain", "freenoise", "freelong", "ring", "fifo"]
+LongVideo = Literal["plain", "freenoise", "freelong", "cyclic", "fifo"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ListMode = Literal["animate", "interpolate", "loop", "text-to-video"]
 Engine = Literal["lightning", "ray"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
-Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"]
+Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
+Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"]
+
+
+def one_of(choices: Any) -> str:
+    """The choices of a Literal as a help text, such as "ddim, dpm++ or unipc."."""
+    *names, last = typing.get_args(choices)
+    return f"{', '.join(names)} or {last}."
 
 
 def _path(value: Any) -> Any:

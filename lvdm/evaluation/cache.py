@@ -27,6 +27,7 @@ from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.features.protocol import FeatureExtractor, Record
 from lvdm.media.atomic import atomic_path, write_json
+from lvdm.regular_files import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -96,9 +97,12 @@ class FeatureCache:
         """A record; None where there is none, and with a warning where it is damaged: it is then to be made anew."""
         path = self.path(extractor_id, key)
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); remove it, it is made anew") from error
         try:
             header, values = _header(content), load(content)
             about = parse_json(header[_METADATA_KEY][_METADATA], _METADATA)

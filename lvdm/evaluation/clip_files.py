@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from torch.nn import functional as F
 
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES
-from lvdm.data.video_header import probe_size
 from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
@@ -23,14 +23,16 @@ from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
+from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
 
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
 
-_CUT_OFF = 0.9
-"""A file with less than this part of the frames that its header announces (which may round) was cut off."""
+
+_MAX_ARRAY = 1_000_000_000
+"""Bytes that a small compressed array may unpack to."""
 
 
 class ClipFileError(UserError):
@@ -135,7 +137,7 @@ def inspect_file(path: Path) -> FileFacts:
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return FileFacts(len(_open_array(path)), None)
     with VideoReader(path) as reader:
-        _check_whole(path, reader.num_frames)
+        _check_whole(reader)
         return FileFacts(reader.num_frames, reader.fps)
 
 
@@ -173,7 +175,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> tuple[Tensor, float | No
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _read_array(path, indices), None
     with VideoReader(path) as reader:
-        _check_whole(path, reader.num_frames)
+        _check_whole(reader)
         _check_length(path, reader.num_frames, indices)
         return reader.read(indices), reader.fps
 
@@ -183,10 +185,12 @@ def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
         raise ClipFileError(f"{path}: has {there} frames, the clip needs frames {min(indices)} to {max(indices)}")
 
 
-def _check_whole(path: Path, there: int) -> None:
-    header = probe_size(path)
-    if header is not None and there < _CUT_OFF * header.num_frames - 1:
-        raise ClipFileError(f"{path}: cut off, its header announces {header.num_frames} frames and it has {there}")
+def _check_whole(reader: VideoReader) -> None:
+    if reader.lost_frames:
+        announced = reader.num_frames + reader.lost_frames
+        raise ClipFileError(
+            f"{reader.path}: cut off, its header announces {announced} frames and it has {reader.num_frames}"
+        )
 
 
 def _frame_files(folder: Path) -> list[str]:
@@ -221,6 +225,7 @@ def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
 def _open_array(path: Path) -> np.ndarray:
     """An array of the right shape and kind; an .npy is not read but mapped."""
     try:
+        check_unpacked_sizes(path, _MAX_ARRAY)
         if path.suffix.lower() == ".npy":
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         else:
@@ -233,7 +238,10 @@ def _open_array(path: Path) -> np.ndarray:
         raise
     except FileNotFoundError as error:
         raise ClipFileError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        reason = unreadable_reason(path) or (isinstance(error, OSError) and error.strerror)
+        if reason:
+            raise ClipFileError(f"{path}: {reason}") from error
         raise ClipFileError(f"{path}: not a readable array, or one of Python objects, which are not read") from error
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")

@@ -21,6 +21,7 @@ from lvdm.config import parse_dataclass
 from lvdm.content_hash import hash_bytes
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
+from lvdm.documents import read_text
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, has_rate
 from lvdm.media.atomic import atomic_path
@@ -154,10 +155,7 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
 def read_table(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Rows with their places in the file; cells of a .csv as the columns of `Entry` want them, empty ones left out."""
     kind = _kind(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from error
+    text = read_text(path, ManifestError)
     if kind == ".csv":
         rows = csv_rows(path, text, "prompts", ManifestError)
         return [(place, _from_cells(row, f"{path}, {place}")) for place, row in rows]

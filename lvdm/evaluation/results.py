@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from lvdm.data.tables import csv_rows
-from lvdm.documents import DocumentError, read_json, short_text
+from lvdm.documents import DocumentError, read_json, read_text, short_text
 from lvdm.errors import UserError
 from lvdm.media.atomic import atomic_path, write_json
 from lvdm.media.ownership import check_replaceable
@@ -319,7 +319,7 @@ def _video_table(videos: Sequence[VideoRow]) -> str:
 
 def _read_videos(path: Path) -> tuple[VideoRow, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, ResultsError)
         return tuple(_video_row(row) for _, row in csv_rows(path, text, "prompts", ResultsError))
     except (OSError, KeyError, ValueError) as error:
         if isinstance(error, ResultsError):

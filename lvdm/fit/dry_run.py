@@ -18,7 +18,7 @@ from rich.table import Table
 
 from lvdm.config import ConfigError
 from lvdm.data.clips import ClipSize, ClipSource
-from lvdm.data.sampling import BatchPlan
+from lvdm.data.sampling import BatchSchedule
 from lvdm.device import choose_device, device_name, free_memory, total_memory
 from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights
@@ -114,7 +114,7 @@ def dry_run(
     console.print(f"the first {len(clips)} clips: {folder / 'clips.png'}, and in words: {folder / 'dry_run.json'}")
 
 
-def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchPlan, devices: int) -> TrainingLength:
+def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchSchedule, devices: int) -> TrainingLength:
     """Batches, steps and epochs, from the plan and the trainer's options."""
     trainer = setup.lightning.trainer
     accumulated = trainer.get("accumulate_grad_batches", 1)
@@ -137,7 +137,7 @@ def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchPlan, dev
     )
 
 
-def largest_clip(model: Any, plan: BatchPlan, clips: list[SeenClip]) -> ClipSize:
+def largest_clip(model: Any, plan: BatchSchedule, clips: list[SeenClip]) -> ClipSize:
     """The size, in pixels, of the clips that take most memory: of all buckets, and of the first batches."""
     sizes = [bucket.size for bucket in plan.buckets if bucket.size is not None]
     for clip in clips:

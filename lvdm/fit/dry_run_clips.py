@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from lvdm.data.clips import ClipDataset, ClipSource
-from lvdm.data.sampling import BatchPlan
+from lvdm.data.sampling import BatchSchedule
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.training_draws import TrainingDraws, draw_training_numbers, dropped_conditions
 from lvdm.models.training_inputs import is_cached
@@ -54,7 +54,7 @@ class SeenClip:
 
 
 def first_batches(
-    source: ClipSource, plan: BatchPlan, seed: int, count: int, world_size: int = 1
+    source: ClipSource, plan: BatchSchedule, seed: int, count: int, world_size: int = 1
 ) -> Iterator[list[dict[str, Any]]]:
     """The first `count` global batches of a training: the batch of each device, as its data loader makes it."""
     dataset = ClipDataset(source, seed)

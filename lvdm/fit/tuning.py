@@ -15,7 +15,7 @@ from lvdm.device import DTYPES
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import LoraConfig, inject_lora
 from lvdm.modules.attention import CrossAttention, SpatialTransformer, TemporalTransformer
-from lvdm.modules.layers import ResBlock, TemporalConvBlock
+from lvdm.modules.layers import ResBlock, TemporalResidual
 
 BlockClass = Literal["ResBlock", "SpatialTransformer", "TemporalTransformer"]
 BLOCK_CLASSES: dict[str, type[nn.Module]] = {
@@ -128,12 +128,12 @@ def _choose_trained(model: LatentVisualDiffusion, config: TuningConfig) -> None:
     model.requires_grad_(False)
     if config.train == "temporal":
         for module in model.unet.modules():
-            if isinstance(module, TemporalTransformer | TemporalConvBlock):
+            if isinstance(module, TemporalTransformer | TemporalResidual):
                 module.requires_grad_(True)
     elif config.train in ("spatial", "spatial_context"):
         model.unet.requires_grad_(True)
         for module in model.unet.modules():
-            if isinstance(module, TemporalTransformer | TemporalConvBlock):
+            if isinstance(module, TemporalTransformer | TemporalResidual):
                 module.requires_grad_(False)
         model.unet.input_blocks[0].requires_grad_(config.train == "spatial")
         model.image_proj_model.requires_grad_(True)

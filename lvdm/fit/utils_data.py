@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from lvdm.config import Component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource
-from lvdm.data.sampling import BatchPlan, PlannedBatches, assign_buckets
+from lvdm.data.sampling import BatchSchedule, PlannedBatches, assign_buckets
 from lvdm.fit.strategies import agree_on_errors
 
 
@@ -92,10 +92,10 @@ class DataModuleFromConfig(pl.LightningDataModule):
         plan = self.plan(source, self.world_size)
         return self._loader(source, PlannedBatches(plan, self.batches_done, self.rank, self.world_size), self.seed)
 
-    def plan(self, source: ClipSource, world_size: int = 1) -> BatchPlan:
+    def plan(self, source: ClipSource, world_size: int = 1) -> BatchSchedule:
         """The batches of a whole training on `world_size` devices."""
         buckets = assign_buckets(source, self.config.sizes())
-        return BatchPlan(buckets, self.config.batch_size * world_size, self.seed, self.config.shuffle)
+        return BatchSchedule(buckets, self.config.batch_size * world_size, self.seed, self.config.shuffle)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """The same clips in the same order each time; none without `validation`."""
@@ -110,7 +110,7 @@ class DataModuleFromConfig(pl.LightningDataModule):
         # Every device gets as many clips as the others, which collectives need: a few may come a second time.
         size = min(self.config.batch_size, max(1, len(source) // self.world_size))
         seed = f"{self.seed}/{name}"
-        plan = BatchPlan(assign_buckets(source, self.config.sizes()), size * self.world_size, seed, shuffle=False)
+        plan = BatchSchedule(assign_buckets(source, self.config.sizes()), size * self.world_size, seed, shuffle=False)
         return self._loader(source, PlannedBatches(plan, lambda: 0, self.rank, self.world_size), seed)
 
     @property

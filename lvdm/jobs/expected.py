@@ -48,8 +48,8 @@ def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
     settings, output = record["settings"], record["output"]
     same = (
         record["model"]["checkpoint_sha256"] == plan.model.identity().checkpoint
-        and record["runtime"]["device"] == str(plan.model.device)
-        and record["runtime"]["dtype"] == plan.model.precision.name
+        and record["runtime"]["device"] == plan.model.device_name
+        and record["runtime"]["dtype"] == plan.model.precision().weights
     )
     if not same:
         return None

@@ -7,15 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Unpack
-
-import torch
-from PIL import Image
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Unpack
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
-from lvdm.data.clips import ClipSize
+from lvdm.data.clip_size import ClipSize
 from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
@@ -23,22 +19,22 @@ from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters,
 from lvdm.documents import read_json
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import suffix_of
-from lvdm.jobs.run import Load, ProgressOf, also_kept
+from lvdm.jobs.record import present_keys
 from lvdm.media.atomic import together, write_json
-from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
-from lvdm.media.video_reader import VideoReader
-from lvdm.media.video_writer import check_output, write_video
-from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.extension import Drift, Extension, extend_video, fitted_video, segment_settings
+from lvdm.media.video_writer import check_output
+from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
-from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size
+
+if TYPE_CHECKING:
+    from lvdm.jobs.run import Load, ProgressOf
+    from lvdm.pipeline import DynamiCrafterPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +119,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     if not inputs.prompt.strip():
         raise ValueError('the prompt is empty; say how the video goes on, e.g. --prompt "the ball rolls on"')
     model = choose_model(
-        values.make(ModelParameters), values.make(MachineParameters), values.values.get("late_weights")
+        values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
     if record is not None:
         record.check_files(source, values)
@@ -153,11 +149,11 @@ def _segments(
     video: the size of the one that goes on; None where it cannot be read, which is said when it is made.
     """
     chosen = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
-    chosen.setdefault("start_time", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
+    chosen.setdefault("truncated_start", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
     settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
     shape = trained if video is None else (video.height, video.width)
-    size = choose_size(settings.height, settings.width, shape, trained, model.size_multiple)
+    size = choose_size(settings.height, settings.width, shape, trained, model.outline.size_multiple)
     same_shape = shape[0] * size.inner.width == shape[1] * size.inner.height
     settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt, same_shape))
     if settings.scale not in ("auto", "off") and plan_scale(settings.scale, (size.height, size.width), trained) is None:
@@ -203,7 +199,7 @@ def read_extension_record(path: Path) -> ExtensionRecord:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
-    origin, model, runtime = (record[name] for name in ("source", "model", "runtime"))
+    origin, model, runtime = record["source"], present_keys(record["model"]), record["runtime"]
     extension = Extension(**record["extension"])
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     loras = [(Path(lora["file"]), float(lora["scale"])) for lora in model["loras"]]
@@ -214,7 +210,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     values |= {
         "config": model["config"],
         "checkpoint": model["checkpoint"],
-        "towers": model.get("towers"),
+        "encoders": model.get("encoders"),
         "loras": loras,
     }
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
@@ -242,7 +238,19 @@ def run_extension(
 
     A replay sets torch's number of threads, which all threads of the process share.
     """
-    check_blocks(plan.settings.weak, plan.model.config.unet_config.params)
+    # what computes is imported here: plans and refusals need no torch
+    import torch
+    from PIL import Image
+    from torch import Tensor
+
+    from lvdm.jobs.run import also_kept
+    from lvdm.media.contact_sheet import write_contact_sheet
+    from lvdm.media.video_reader import VideoReader
+    from lvdm.media.video_writer import write_video
+    from lvdm.pipeline.extension import extend_video, fitted_video, segment_settings
+    from lvdm.plugins.perturbed_guidance import check_blocks
+
+    check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
     with VideoReader(plan.source) as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if plan.threads is not None:
@@ -251,7 +259,8 @@ def run_extension(
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)
     known = fitted_video(frames, size.height, size.width, settings.fit)
-    drifts, sheet_frames = list[Drift](), list[Tensor]()
+    drifts: list[Drift] = []
+    sheet_frames: list[Tensor] = []
     with (progress or (lambda title: nullcontext()))(plan.output.name) as show:
 
         def parts() -> Iterator[Tensor]:
@@ -283,6 +292,8 @@ def _describe(
     drifts: Sequence[Drift],
 ) -> dict[str, Any]:
     """What `read_extension_record` reads, and what was measured. before: frames of the source."""
+    import torch
+
     runtime = pipe.runtime
     return {
         "format": EXTENSION_FORMAT,
@@ -298,7 +309,7 @@ def _describe(
             "config": str(pipe.files.config.resolve()),
             "checkpoint": str(pipe.files.checkpoint.resolve()),
             "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
-            "towers": None if pipe.towers is None else str(pipe.towers.resolve()),
+            "encoders": None if pipe.encoders is None else str(pipe.encoders.resolve()),
             "loras": [
                 {"file": str(path.resolve()), "scale": scale, "sha256": checkpoint_hash(path)}
                 for path, scale in pipe.loras

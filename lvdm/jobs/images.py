@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -16,14 +17,18 @@ MAX_PIXELS = 64_000_000
 """Pixels that are held at a time (192 MB)."""
 
 
+_Key = tuple[str, str, str]
+"""Kind, path, and what changes with the content."""
+
+
 class ImageStore:
     """Decoded images by path, the last used ones; several threads may use it. A file that changed is read again."""
 
     def __init__(self, max_pixels: int | None = None) -> None:
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
         self._lock = threading.Lock()
-        self._images: OrderedDict[tuple[str, str], Image.Image] = OrderedDict()
-        self._sizes: dict[tuple[str, str], tuple[int, int]] = {}
+        self._images: OrderedDict[_Key, Image.Image] = OrderedDict()
+        self._sizes: dict[_Key, tuple[int, int]] = {}
 
     def __reduce__(self) -> tuple[type[ImageStore], tuple[int]]:
         """Another process gets an empty one."""
@@ -31,12 +36,23 @@ class ImageStore:
 
     def image(self, path: Path) -> Image.Image:
         """The image, upright RGB. Raises `ImageError`."""
-        key = self._key(path)
+        return self._held(_key("image", path), lambda: load_image(path))
+
+    def mask(self, path: Path) -> Image.Image:
+        """The mask, 8-bit grey. Raises `ImageError`."""
+        return self._held(_key("mask", path), lambda: to_masks(path)[0])
+
+    def size(self, path: Path) -> tuple[int, int]:
+        """Width and height of the image; once decoded, without decoding it again."""
+        known = self._sizes.get(_key("image", path))
+        return known if known is not None else self.image(path).size
+
+    def _held(self, key: _Key, decode: Callable[[], Image.Image]) -> Image.Image:
         with self._lock:
             if key in self._images:
                 self._images.move_to_end(key)
                 return self._images[key]
-        image = load_image(path)
+        image = decode()
         with self._lock:
             self._images[key] = image
             self._sizes[key] = image.size
@@ -44,17 +60,9 @@ class ImageStore:
                 self._images.popitem(last=False)
         return image
 
-    def size(self, path: Path) -> tuple[int, int]:
-        """Its width and height; once decoded, without decoding it again."""
-        known = self._sizes.get(self._key(path))
-        return known if known is not None else self.image(path).size
 
-    def mask(self, path: Path) -> Image.Image:
-        """The mask, 8-bit grey. Raises `ImageError`."""
-        return to_masks(self.image(path))[0]
-
-    def _key(self, path: Path) -> tuple[str, str]:
-        try:
-            return str(path.absolute()), stamp(path)
-        except OSError:
-            return str(path.absolute()), ""  # loading says what is wrong
+def _key(kind: str, path: Path) -> _Key:
+    try:
+        return kind, str(path.absolute()), stamp(path)
+    except OSError:
+        return kind, str(path.absolute()), ""  # loading says what is wrong

@@ -24,8 +24,8 @@ class LoadedModel:
         The old one is let go before the new one is loaded: there may be memory for one alone.
         """
         files = [model.files.config, model.files.checkpoint, *(path for path, _ in model.added.loras)]
-        if model.added.towers is not None:
-            files.append(model.added.towers)
+        if model.added.encoders is not None:
+            files.append(model.added.encoders)
         key = repr(model.files), repr(model.added), repr(model.machine), tuple(stamp(path) for path in files)
         with self._lock:
             if self._pipeline is None or key != self._key:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
-from lvdm.checkpoint import read_checkpoint
-from lvdm.device import choose_precision, free_memory
+from lvdm.checkpoint import read_shapes
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.pipeline.memory import MemoryPlan, Workload, count_parameters, plan_memory
-from lvdm.plugins.choosing import choose_shelf
+from lvdm.plugins.choosing import choose_offload
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +16,9 @@ logger = logging.getLogger(__name__)
 def announce_memory(model: ChosenModel, request: ResolvedRequest, batch: int) -> None:
     """Log about how much memory `batch` such videos at once need; warn of less."""
     plan = plan_for(model, request, batch)
-    logger.info("%s", describe_plan(plan, str(model.device)))
+    logger.info("%s", describe_plan(plan, model.device_name))
+    from lvdm.device import free_memory
+
     free = free_memory(model.device)
     if free is None or plan.total <= free:
         return
@@ -48,11 +48,11 @@ def in_bytes(count: int) -> str:
 
 def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_memory: bool = False) -> MemoryPlan:
     """The plan for `batch` such videos, in low memory mode where that is asked for or `low_memory`."""
-    machine = replace(model.machine, low_memory=low_memory or model.machine.low_memory)
+    low_memory = low_memory or model.machine.low_memory
     settings, trained = request.settings, model.card.num_frames
-    on_cpu = model.device.type == "cpu"
+    on_cpu = model.device_name == "cpu"
     windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
-    store = choose_shelf(settings.num_frames, settings.chunk_frames, machine.low_memory, on_cpu)
+    store = choose_offload(settings.num_frames, settings.chunk_frames, low_memory, on_cpu)
     workload = Workload(
         request.size.height,
         request.size.width,
@@ -63,14 +63,14 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
         settings.vae_tile,
         settings.chunk_frames,
         store != "device",
-        late_weights=settings.late_weights is not None,
+        second_stage_unet=settings.second_stage_unet is not None,
     )
-    sources = [model.files.checkpoint, *([model.added.towers] if model.added.towers else [])]
+    sources = [model.files.checkpoint, *([model.added.encoders] if model.added.encoders else [])]
     return plan_memory(
-        model.config,
-        count_parameters(*map(read_checkpoint, sources)),
+        model.outline,
+        count_parameters(*map(read_shapes, sources)),
         workload,
-        choose_precision(machine.dtype, model.device, machine.low_memory),
-        machine.low_memory,
-        moves_parts=machine.low_memory and not on_cpu,
+        model.precision(low_memory),
+        low_memory,
+        moves_parts=low_memory and not on_cpu,
     )

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, Part, part_of
-from lvdm.config import load_model_config
+from lvdm.checkpoint.keys import read_shapes
+from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, UNET, Part, part_of
+from lvdm.config import load_yaml, model_component
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.model_card import ModelCard
-from lvdm.model_files import EMBEDDED, ModelFiles, ModelIdentity, card_for, find_model, find_preset, identify
+from lvdm.model_files import (
+    EMBEDDED,
+    ModelFiles,
+    ModelIdentity,
+    card_for,
+    config_hash,
+    find_model,
+    find_preset,
+    identify,
+)
+from lvdm.model_outline import ModelOutline, known_outlines
+from lvdm.precision import ON_CPU, PrecisionNames, precision_names, surely_cpu
 
 if TYPE_CHECKING:
     import torch
 
-    from lvdm.device import Precision
     from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
     from lvdm.pipeline import DynamiCrafterPipeline
 
@@ -27,23 +38,37 @@ if TYPE_CHECKING:
 class ChosenModel:
     """A model by its files; `load` makes a pipeline of it.
 
+    tree       what its YAML holds
     added      LoRAs, supplied encoders and the schedule
     machine    device, dtype and low memory mode as given; `device` and `precision` are what they come to
 
-    The last two and the configuration need torch, and are made when they are first asked for: what the card, a list or
-    an image decides is refused before. They raise `ValueError`, see `check`.
+    `config` and `device` need torch, and are made when they are first asked for: what the card, a list or an image
+    decides is refused before. A plan for a model that comes with the package, on a CPU, needs neither. They raise
+    `ValueError`, see `check`.
     """
 
     files: ModelFiles
     card: ModelCard
+    tree: Mapping[str, Any] = field(repr=False)
     added: ModelParameters
     machine: MachineParameters
 
     @cached_property
     def config(self) -> LatentVisualDiffusionConfig:
         """The checked configuration of the network."""
-        found: LatentVisualDiffusionConfig = load_model_config(self.files.config).params
+        found: LatentVisualDiffusionConfig = model_component(self.tree, str(self.files.config)).params
         return found
+
+    @cached_property
+    def config_hash(self) -> str:
+        """That of the `model:` node of its YAML."""
+        return config_hash(self.tree)
+
+    @cached_property
+    def outline(self) -> ModelOutline:
+        """What a plan reads of the networks."""
+        known = known_outlines().get(self.config_hash)
+        return ModelOutline.of(self.config) if known is None else known
 
     @cached_property
     def device(self) -> torch.device:
@@ -53,26 +78,27 @@ class ChosenModel:
         return choose_device(self.machine.device)
 
     @cached_property
-    def precision(self) -> Precision:
-        """What it computes in."""
+    def device_name(self) -> str:
+        """The device by its name, such as cuda:0."""
+        return "cpu" if surely_cpu(self.machine.device) else str(self.device)
+
+    def precision(self, low_memory: bool | None = None) -> PrecisionNames:
+        """What it computes in, in low memory mode or not; None: as the machine's parameters say."""
+        low_memory = self.machine.low_memory if low_memory is None else low_memory
+        if self.device_name == "cpu":
+            return precision_names(self.machine.dtype, low_memory, ON_CPU)
         from lvdm.device import choose_precision
 
-        return choose_precision(self.machine.dtype, self.device, self.machine.low_memory)
+        return choose_precision(self.machine.dtype, self.device, low_memory).names
 
     def check(self) -> None:
         """Raise `ValueError` for a configuration, a device or a precision that is not possible."""
-        _ = self.config, self.precision
-
-    @property
-    def size_multiple(self) -> int:
-        """The sides that the network runs at are multiples of this (pixels)."""
-        factor: int = self.config.first_stage_config.params.ddconfig.downsample_factor
-        multiple: int = self.config.unet_config.params.size_multiple
-        return factor * multiple
+        _ = self.outline, self.precision()
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
-        return identify(self.files, self.added.towers, self.added.loras, self.added.schedule, self.precision.name)
+        added, dtype = self.added, self.precision().weights
+        return identify(self.config_hash, self.files, added.encoders, added.loras, added.schedule, dtype)
 
     def load(self) -> DynamiCrafterPipeline:
         """The pipeline. Raises `ValueError`."""
@@ -84,7 +110,7 @@ class ChosenModel:
             self.machine.device,
             self.machine.dtype,
             self.machine.low_memory,
-            self.added.towers,
+            self.added.encoders,
             self.added.schedule,
         )
         for path, scale in self.added.loras:
@@ -92,11 +118,13 @@ class ChosenModel:
         return pipeline
 
 
-def choose_model(added: ModelParameters, machine: MachineParameters, late_weights: str | None = None) -> ChosenModel:
+def choose_model(
+    added: ModelParameters, machine: MachineParameters, second_stage_unet: str | None = None
+) -> ChosenModel:
     """The model that the parameters name; the embedded one when they name none.
 
-    Headers of weight files are read, not the weights. late_weights: another checkpoint for the late steps, which is to
-    have the same network. Raises `ValueError` for what does not fit together.
+    Headers of weight files are read, not the weights. second_stage_unet: another checkpoint for the late steps, which
+    is to have the same network. Raises `ValueError` for what does not fit together.
     """
     if added.preset and added.config:
         raise ValueError("--preset brings its own configuration; leave out --config")
@@ -105,38 +133,44 @@ def choose_model(added: ModelParameters, machine: MachineParameters, late_weight
     else:
         source = added.config or added.preset or added.checkpoint or EMBEDDED
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
-    model = ChosenModel(files, card_for(files), added, machine)
-    if added.towers is not None:
+    tree = load_yaml(files.config)
+    model = ChosenModel(files, card_for(files, tree), tree, added, machine)
+    if added.encoders is not None:
         _check_supplied_encoders(
-            files.checkpoint, added.towers, CLIP_ENCODERS if model.config.reads_images else (TEXT_ENCODER,)
+            files.checkpoint, added.encoders, CLIP_ENCODERS if model.outline.reads_images else (TEXT_ENCODER,)
         )
     if added.loras:
         _check_loras(model)
-    if late_weights is not None:
+    if second_stage_unet is not None:
         if added.loras:
-            raise ValueError("a LoRA would change the early weights alone; leave out --late-weights, or --lora")
+            raise ValueError("a LoRA would change the early weights alone; leave out --second-stage-unet, or --lora")
+        _check_same_unet(files.checkpoint, Path(second_stage_unet))
+    return model
+
+
+def _check_same_unet(checkpoint: Path, other: Path) -> None:
+    """Raise `ValueError` unless the networks of both files have the same layers."""
+    layers = [
+        {key: shape for key, shape in read_shapes(path).items() if part_of(key) == UNET} for path in (checkpoint, other)
+    ]
+    if layers[0] != layers[1]:
         from lvdm.checkpoint import check_same_unet
 
-        check_same_unet(files.checkpoint, late_weights)
-    return model
+        check_same_unet(checkpoint, other)  # says what is different
 
 
 def _check_loras(model: ChosenModel) -> None:
     """Raise `ValueError` for a LoRA that does not fit the network."""
-    from lvdm.checkpoint import read_checkpoint
     from lvdm.checkpoint.lora import read_lora
 
-    weights = read_checkpoint(model.files.checkpoint)
-    shapes = {key: weights.shape(key) for key in weights}
+    shapes = read_shapes(model.files.checkpoint)
     for path, _ in model.added.loras:
         read_lora(path).check_fits(shapes, f"{model.card.name} ({model.files.checkpoint})")
 
 
-def _check_supplied_encoders(checkpoint: Path, towers: Path, needed: Sequence[Part]) -> None:
-    """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `towers` then is to supply."""
-    from lvdm.checkpoint import read_checkpoint
-
-    read_checkpoint(towers)
-    held = {part_of(key) for key in read_checkpoint(checkpoint)}
+def _check_supplied_encoders(checkpoint: Path, encoders: Path, needed: Sequence[Part]) -> None:
+    """Raise `ValueError` unless `checkpoint` lacks an encoder that is `needed`, which `encoders` then is to supply."""
+    read_shapes(encoders)
+    held = {part_of(key) for key in read_shapes(checkpoint)}
     if held.issuperset(needed):
-        raise ValueError(f"{checkpoint} has its own text and image encoders; leave out --towers {towers}")
+        raise ValueError(f"{checkpoint} has its own text and image encoders; leave out --encoders {encoders}")

@@ -13,6 +13,8 @@ from lvdm.data.prompts import Request, name_of_prompt, read_requests
 from lvdm.declaration.parameter import parameters_of
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters, OutputParameters, RunParameters
+from lvdm.documents import short_text
+from lvdm.errors import Problems
 from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
@@ -113,7 +115,7 @@ def plan_videos(
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")
     model = choose_model(
-        common.make(ModelParameters), common.make(MachineParameters), common.values.get("late_weights")
+        common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet")
     )
     if record is not None:
         check_files(record, common, model)
@@ -201,15 +203,15 @@ class Planner:
         folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
         resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
+        problems = Problems()
         for number, row in enumerate(map(layout.row, rows)):
             over |= {name for name in row.values if self.typed.get(name, row.values[name]) != row.values[name]}
-            try:
+            with problems.of_row(f"{row.place}request {short_text(row.name)}: "):
                 request = self.resolve_row(row, resolver, number * self.copies)
-            except ValueError as error:
-                raise ValueError(f"{row.place}request {row.name!r}: {error}") from error
-            path, numbered = layout.paths(folder, row, suffix, self.copies)
-            indices = range(request.index, request.index + self.copies)
-            videos += self.videos(request, path, numbered, indices)
+                path, numbered = layout.paths(folder, row, suffix, self.copies)
+                indices = range(request.index, request.index + self.copies)
+                videos += self.videos(request, path, numbered, indices)
+        problems.check()
         for name in sorted(over):
             logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))
         return self.plan(videos, skip_finished=True)
@@ -331,8 +333,12 @@ def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> N
     outputs = [
         group.output if group and group.best else video.output for video, group in zip(videos, groups, strict=True)
     ]
+    problems = Problems()
     for output in dict.fromkeys(outputs):
-        check_video_replaceable(output, written.overwrite, written.contact_sheet)
+        with problems.of_row():
+            check_video_replaceable(output, written.overwrite, written.contact_sheet)
     for group in dict.fromkeys(groups):
-        if group:
-            group.check_folder(written.overwrite)
+        with problems.of_row():
+            if group:
+                group.check_folder(written.overwrite)
+    problems.check()

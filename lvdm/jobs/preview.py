@@ -1,6 +1,6 @@
-"""A look at a video while it is sampled: latents to small pictures by a linear map, without the decoder.
+"""A look at a video while it is sampled: latents to small images by a linear map, without the decoder.
 
-The map from the channels of a latent pixel to the mean colour under it is fitted, per autoencoder, to pictures whose
+The map from the channels of a latent pixel to the mean colour under it is fitted, per autoencoder, to images whose
 latents are known. It takes one encoding of a few frames, and a millisecond for each preview after that.
 """
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lvdm.pipeline import DynamiCrafterPipeline
 
 FITTED_SIDE, FITTED_FRAMES = 128, 8
-"""Pixels and number of the pictures of soft random colours that the map is fitted to."""
+"""Pixels and number of the images of soft random colours that the map is fitted to."""
 SHOWN_SIDE = 256
 """Pixels of the longer side of a preview."""
 

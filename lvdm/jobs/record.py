@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint import checkpoint_hash
-from lvdm.declaration.parameter import current_names
+from lvdm.declaration.parameter import current_names, present_names
 from lvdm.documents import read_json, short_text
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.geometry import PaddedSize
@@ -21,7 +21,7 @@ from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
-from lvdm.request.layers import DERIVED, Values, checked
+from lvdm.request.layers import DERIVED, Values, all_parameters, checked, file_inputs
 from lvdm.request.settings import GenerationSettings
 from lvdm.versions import versions
 
@@ -43,7 +43,7 @@ class Record:
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
     best_of  of how many videos this one was kept as the best; 1 if it had no rival
-    quality  None where it was not measured
+    measures  of its quality, as they are stored
     """
 
     path: Path
@@ -57,7 +57,17 @@ class Record:
     threads: int
     digest: str | None
     best_of: int
-    quality: QualityReport | None
+    measures: Mapping[str, Any] | None = field(repr=False)
+
+    @property
+    def quality(self) -> QualityReport | None:
+        """The measures; None where there are none, or those of another version."""
+        from lvdm.quality.report import QualityReport  # it measures with torch, which a record is read without
+
+        try:
+            return None if self.measures is None else QualityReport.from_dict(self.measures)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
 
     def values(self) -> Values:
         """The layer of parameters that a replay begins with. Files that were moved with the record are found there."""
@@ -65,7 +75,7 @@ class Record:
         for name in ("mode", "num_videos_per_prompt"):
             del settings[name]
         found = {name: value for name, value in {**settings, **self.parameters}.items() if value is not None}
-        for name in ("image", "end_image", "keep_mask"):
+        for name in file_inputs():
             if name in found:
                 found[name] = self._located(found[name])
         found["keyframes"] = tuple((frame, self._located(path)) for frame, path in found.get("keyframes", ()))
@@ -139,7 +149,7 @@ def request_facts(
         "size": [size.inner.height, size.inner.width, size.height, size.width],
         "fs": fs,
         "scale": scale,
-        "model": [model.config, model.checkpoint, model.towers, model.loras, model.schedule, model.dtype],
+        "model": [model.config, model.checkpoint, model.encoders, model.loras, model.schedule, model.dtype],
         "file": [file.suffix, file.playback_fps, file.num_frames],
     }
 
@@ -187,8 +197,8 @@ def describe_video(
             "config_sha256": identity.config,
             "checkpoint": _absolute(pipeline.files.checkpoint),
             "checkpoint_sha256": identity.checkpoint,
-            "towers": _absolute(pipeline.towers),
-            "towers_sha256": identity.towers,
+            "encoders": _absolute(pipeline.encoders),
+            "encoders_sha256": identity.encoders,
             "loras": [
                 {"file": _absolute(file), "scale": scale, "sha256": checkpoint_hash(file)}
                 for file, scale in pipeline.loras
@@ -221,13 +231,8 @@ def _tokens(request: GenerationRequest, result: GenerationResult) -> dict[str, i
 def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> dict[str, Any]:
     hashes = {file.parameter: file.sha256 for file in files if file.frame is None}
     return {
-        "image": _absolute(request.image_path),
-        "image_sha256": hashes.get("image"),
-        "end_image": _absolute(request.end_image_path),
-        "end_image_sha256": hashes.get("end_image"),
-        "keep_mask": _absolute(request.keep_mask_path),
-        "keep_mask_sha256": hashes.get("keep_mask"),
-        **{f"{name}_sha256": hashes.get(name) for name in method_files()},
+        **{name: _absolute(getattr(request, f"{name}_path")) for name in file_inputs()},
+        **{f"{name}_sha256": hashes.get(name) for name in (*file_inputs(), *method_files())},
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "prompts_at": request.prompts_at,
@@ -259,20 +264,19 @@ def read_record(path: str | Path) -> Record:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> Record:
-    given, model, runtime, output = (record[name] for name in ("input", "model", "runtime", "output"))
+    given, model = (present_keys(record[name]) for name in ("input", "model"))
+    runtime, output = record["runtime"], record["output"]
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
     if settings.mode == "keyframes" and not given.get("keyframes"):
         raise ValueError("its key frames came from memory, not from files")
     if given["image"] is None and settings.mode != "text-to-video":
         raise ValueError("its image came from memory, not from a file")
     keyframes, loras = given.get("keyframes", ()), model.get("loras", ())
-    values = {
-        name: given.get(name) for name in ("image", "end_image", "keep_mask", "prompt", "negative_prompt", "seed")
-    }
+    values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed")}
     values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
     values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
     values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
-    values |= {name: model.get(name) for name in ("config", "checkpoint", "towers")}
+    values |= {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
     values |= {"schedule": runtime.get("schedule"), "playback_fps": output["playback_fps"]}
     for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
@@ -284,30 +288,39 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         video=_of_type(record["video"], str, "video"),
         parameters=checked(values),
         settings=settings,
-        files=tuple(_files(record, settings)),
+        files=tuple(_files(given, model, settings)),
         index=_whole(given["index"], "index", 0, MAX_INDEX),
         scale=_of_type(output.get("scale", "off"), str, "scale"),
         drop_last_frame=_of_type(output["drop_last_frame"], bool, "drop_last_frame"),
         threads=_whole(runtime["threads"], "threads", 1, 4096),
         digest=None if digest is None else _of_type(digest, str, "digest"),
         best_of=_whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
-        quality=_quality(record),
+        measures=record.get("quality"),
     )
 
 
-def _files(record: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
-    """All files that the record names with a hash."""
-    given, model = record["input"], record["model"]
-    places = {name: (given.get(name), given.get(f"{name}_sha256")) for name in ("image", "end_image", "keep_mask")}
-    places |= {name: (getattr(settings, name), given.get(f"{name}_sha256")) for name in method_files()}
-    for name in ("config", "checkpoint", "towers"):
+def present_keys(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a record with the present names of parameters in its keys, those of hashes too."""
+    hashes = {key.removesuffix("_sha256"): part[key] for key in part if key.endswith("_sha256")}
+    others = {key: value for key, value in part.items() if not key.endswith("_sha256")}
+    declared = all_parameters()
+    return present_names(declared, others) | {
+        f"{name}_sha256": value for name, value in present_names(declared, hashes).items()
+    }
+
+
+def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
+    """All files that the parts `input` and `model` of a record name with a hash."""
+    places = {name: (source.get(name), source.get(f"{name}_sha256")) for name in file_inputs()}
+    places |= {name: (getattr(settings, name), source.get(f"{name}_sha256")) for name in method_files()}
+    for name in ("config", "checkpoint", "encoders"):
         places[name] = model.get(name), model.get(f"{name}_sha256")
     found = [
         InputFile(name, _of_type(sha256, str, f"{name}_sha256"), Path(file))
         for name, (file, sha256) in places.items()
         if file is not None and sha256 is not None
     ]
-    for key in given.get("keyframes", ()):
+    for key in source.get("keyframes", ()):
         found.append(InputFile("keyframes", _of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
     for lora in model.get("loras", ()):
         found.append(InputFile("loras", _of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
@@ -324,16 +337,6 @@ def _whole(value: Any, name: str, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} {short_text(value)} is not possible; a whole number from {low} to {high} is")
     return value
-
-
-def _quality(record: Mapping[str, Any]) -> QualityReport | None:
-    """The measures of a record; None where there are none, or those of another version."""
-    from lvdm.quality.report import QualityReport
-
-    try:
-        return QualityReport.from_dict(record["quality"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def _absolute(path: Path | None) -> str | None:

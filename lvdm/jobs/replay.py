@@ -12,18 +12,12 @@ from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import Record
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.request.digest import InputFile
-from lvdm.request.layers import Values, all_parameters
+from lvdm.request.layers import Values, all_parameters, file_inputs
 
 logger = logging.getLogger(__name__)
 
-INPUTS = {
-    "image": "image",
-    "end_image": "end image",
-    "keyframes": "image of frame {frame}",
-    "keep_mask": "mask",
-    "start_statistics": "statistics",
-}
-"""Files without which the video cannot be made again, as messages call them. Other weights make another video."""
+LABELS = {"keyframes": "image of frame {frame}", "keep_mask": "mask", "start_statistics": "statistics"}
+"""Inputs that messages do not call by their names."""
 
 
 def check_files(record: Record, values: Values, model: ChosenModel) -> None:
@@ -34,7 +28,7 @@ def check_files(record: Record, values: Values, model: ChosenModel) -> None:
     for file in record.files:
         if values.layers.get(file.parameter) != "record":
             continue
-        if file.parameter in INPUTS:
+        if file.parameter in (*file_inputs(), *LABELS):  # without them the video cannot be made again
             _check_input(record, values, file)
         elif _hash_of_model_file(file, model) != file.sha256:
             logger.warning(
@@ -45,7 +39,7 @@ def check_files(record: Record, values: Values, model: ChosenModel) -> None:
 def _check_input(record: Record, values: Values, file: InputFile) -> None:
     value = values.values[file.parameter]
     path = Path(dict(value)[file.frame] if file.parameter == "keyframes" else value)
-    what = INPUTS[file.parameter].format(frame=file.frame)
+    what = LABELS.get(file.parameter, file.parameter.replace("_", " ")).format(frame=file.frame)
     try:
         same = content_hash(path) == file.sha256
     except OSError as error:

@@ -19,7 +19,7 @@ from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of
 from lvdm.request.effects import Circumstances, effective
-from lvdm.request.layers import Values
+from lvdm.request.layers import Values, file_inputs
 from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
 
@@ -117,13 +117,13 @@ class Resolver:
         shapes = [self.store.size(path)[::-1] for path in images]
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
-        size = choose_size(settings.height, settings.width, shape, trained, self.model.size_multiple)
+        size = choose_size(settings.height, settings.width, shape, trained, self.model.outline.size_multiple)
         ratio = (size.inner.height, size.inner.width)
         around = Circumstances(
             card.num_frames,
             inputs.prompt,
             all(shape[0] * ratio[1] == shape[1] * ratio[0] for shape in shapes),
-            self.model.config.reads_images,
+            self.model.outline.reads_images,
         )
         settings, idle = effective(settings, around)
         if settings.num_branches == 1 and inputs.negative_prompt:
@@ -170,7 +170,7 @@ def _images(inputs: InputParameters) -> list[Path]:
 
 def _files(inputs: InputParameters, settings: GenerationSettings) -> tuple[InputFile, ...]:
     """What is read for the request besides the model, with hashes."""
-    single = {name: getattr(inputs, name) for name in ("image", "end_image", "keep_mask")}
+    single = {name: getattr(inputs, name) for name in file_inputs()}
     files = [InputFile(name, content_hash(path), path) for name, path in single.items() if path is not None]
     files += [InputFile("keyframes", content_hash(path), path, frame) for frame, path in inputs.keyframes]
     of_methods = {name: getattr(settings, name) for name in method_files()}

@@ -15,18 +15,20 @@ from torch import Tensor
 
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
+from lvdm.jobs.finished import is_finished
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
-from lvdm.jobs.record import read_record, save_record, save_video
+from lvdm.jobs.record import save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
-from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
+from lvdm.media.masks import fit_masks
+from lvdm.media.ownership import record_path, sheet_path
 from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
-from lvdm.plugins.weak_guidance import check_blocks
+from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos
 from lvdm.quality.report import QualityReport
@@ -111,12 +113,12 @@ def run(
     yield from select(waiting)
     if not todo:
         return
-    for weak in {video.request.settings.weak for video in todo} - {None}:
-        check_blocks(weak, plan.model.config.unet_config.params)
+    for perturbed in {video.request.settings.perturbed_guidance for video in todo} - {None}:
+        check_blocks(perturbed, plan.model.config.unet_config.params)
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
     if plan.threads is not None:
         torch.set_num_threads(plan.threads)
-    work = PlanExecution(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    work = PlanWork(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
@@ -133,7 +135,7 @@ def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[Pl
 
 
 @dataclass(eq=False)
-class PlanExecution:
+class PlanWork:
     """The pipeline of a plan, and how far it is; `waiting` as `waiting_candidates` gives it for all that is made."""
 
     plan: Plan
@@ -179,7 +181,7 @@ class PlanExecution:
                 self.pipeline, result, number, video.output, plan.playback_fps, plan.drop_last_frame, report
             )
             clip = result.video[number] if plan.output.contact_sheet else None
-            finished.append(_finish(video, record, result, report, clip))
+            finished.append(_finish(video, record, result, report, clip, requests[number]))
         return finished
 
     def _streamed(
@@ -208,7 +210,8 @@ class PlanExecution:
             record = save_record(
                 self.pipeline, result, 0, written[0], plan.playback_fps, plan.drop_last_frame, report, files
             )
-        return [_finish(video, record, result, report, torch.cat(sheet_frames) if sheet_frames else None)]
+        frames = torch.cat(sheet_frames) if sheet_frames else None
+        return [_finish(video, record, result, report, frames, request)]
 
 
 def waiting_candidates(todo: Sequence[PlannedVideo], plan: Plan) -> dict[Candidates, set[Path]]:
@@ -251,45 +254,19 @@ def _up_to(parts: Iterator[Tensor], count: int) -> Iterator[Tensor]:
 
 
 def _finish(
-    video: PlannedVideo, record: Path, result: GenerationResult, report: QualityReport, sheet_of: Tensor | None
+    video: PlannedVideo,
+    record: Path,
+    result: GenerationResult,
+    report: QualityReport,
+    sheet_of: Tensor | None,
+    request: GenerationRequest,
 ) -> FinishedVideo:
-    """Write the contact sheet of `sheet_of`, if it is given."""
+    """Write the contact sheet of `sheet_of`, if it is given, with the mask of the request over its first frame."""
     sheet = None
     if sheet_of is not None:
-        sheet = sheet_path(record)
-        write_contact_sheet(sheet_of, sheet)
+        sheet, mask, size = sheet_path(record), None, video.request.size.inner
+        if request.keep_mask:
+            mask = fit_masks(request.keep_mask[:1], size.height, size.width, video.request.settings.fit)[0]
+        write_contact_sheet(sheet_of, sheet, mask=mask)
     candidates = video.candidates if video.candidates and video.candidates.best else None
     return FinishedVideo(video.output, record, sheet, sum(result.seconds.values()), report, candidates)
-
-
-def is_finished(video: PlannedVideo) -> bool:
-    """Whether the video lies there with the digest that is asked for, or lost to one of its candidates that does."""
-    others = video.candidates
-    if others and others.best and is_selected(others):
-        return True
-    return _lies_there(video.output, {video.digest}, None)
-
-
-def is_selected(candidates: Candidates) -> bool:
-    """Whether the best of them lies at its place, chosen among as many."""
-    return _lies_there(candidates.output, set(candidates.digests), len(candidates.entries))
-
-
-def _lies_there(output: Path, digests: set[str], best_of: int | None) -> bool:
-    """Whether `output` is a video with one of `digests`. It and its record appear together."""
-    record = record_path(output)
-    first_file = output.with_name(frame_name(output.name, 0)) if names_frames(output) else output
-    if not (record.is_file() and first_file.exists()):
-        return False
-    try:
-        finished = read_record(record)
-    except ValueError as error:
-        logger.warning("%s; the video is made again", error)
-        return False
-    if finished.digest is None:
-        logger.warning("%s is of an earlier version and has no digest; the video is made again", record)
-    return (
-        finished.video == output.name
-        and finished.digest in digests
-        and finished.best_of == (best_of or finished.best_of)
-    )

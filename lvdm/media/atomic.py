@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.documents import cut_line
 from lvdm.errors import UserError
 
 _REASONS = {
@@ -29,6 +31,10 @@ _REASONS = {
 }
 
 
+_MAX_PATH = 200
+"""Characters of a path in a message."""
+
+
 class OutputError(UserError):
     """An output that cannot be written; the message names the file, the reason and a hint."""
 
@@ -36,15 +42,31 @@ class OutputError(UserError):
 _LONE_HALF = re.compile("[\ud800-\udfff]")
 """How Python writes a byte of a file's name that is no UTF-8: half of a character, which UTF-8 cannot hold."""
 
+_MAX_STEM = 200
+"""Bytes of a name in that of its temporary file, which has a few more: file systems take 255."""
+
 _PROBE_BYTES = 65_536
 """Written to find a disk that is full already; less than any video."""
+
+
+def name_beside(path: Path, state: str) -> Path:
+    """A hidden name beside `path`, of its own for each call: other threads, processes and machines write there too.
+
+    The names of files that a killed process left begin with `.STEM.` and end with `.STATE` and the suffix.
+    """
+    stem, coded = path.stem, os.fsencode(path.stem)
+    if len(coded) > _MAX_STEM:
+        stem = coded[:_MAX_STEM].decode("utf-8", "ignore")
+    return path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.{state}{path.suffix}")
 
 
 def output_error(path: Path, error: OSError | Exception) -> OutputError:
     """The one-line error for a failed write of `path`."""
     code = getattr(error, "errno", None)
     reason = _REASONS.get(code) if isinstance(code, int) else None
-    return OutputError(f"{path}: nothing was written: {reason or getattr(error, 'strerror', None) or error}")
+    return OutputError(
+        f"{cut_line(str(path), _MAX_PATH)}: nothing was written: {reason or getattr(error, 'strerror', None) or error}"
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +141,7 @@ class Together:
         return kept
 
     def _name_beside(self, path: Path, state: str) -> Path:
-        self._beside.append(path.with_name(f".{path.stem}.{os.getpid()}.{state}{path.suffix}"))
+        self._beside.append(name_beside(path, state))
         return self._beside[-1]
 
 
@@ -152,11 +174,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def check_writable(path: str | Path) -> None:
     """Make the folder of `path` and raise `OutputError` if a file cannot be made there: ask before the long work."""
     path = Path(path)
-    probe = path.with_name(f".{path.stem}.{os.getpid()}.probe")
+    probe = name_beside(path, "probe")
     try:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder, give the name of a file inside it")
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.exists()  # raises where the name itself is too long
         probe.write_bytes(bytes(_PROBE_BYTES))
     except OSError as error:
         raise output_error(path, error) from error

@@ -29,12 +29,18 @@ class ContainerError(UserError):
     """A file that is no video which holds its own frames; the message is the reason, without the file's name."""
 
 
-def open_container(path: str | Path, data: bytes | None = None) -> av.container.InputContainer:
-    """Open a video file, or with `data` its content. Raises `ContainerError`; what it names or refers to stays shut."""
+def open_container(
+    path: str | Path, data: bytes | None = None, ignore_edits: bool = False
+) -> av.container.InputContainer:
+    """Open a video file, or with `data` its content. Raises `ContainerError`; what it names or refers to stays shut.
+
+    `ignore_edits` reads frames that QuickTime's edit list cuts away, for files whose list is nonsense.
+    """
+    options = {**_OPTIONS, "ignore_editlist": str(int(ignore_edits))}
     try:
         if data is None:
-            return av.open(f"file:{path}", mode="r", options={**_OPTIONS, "protocol_whitelist": "file"})
-        return av.open(io.BytesIO(data), mode="r", options={**_OPTIONS, "protocol_whitelist": "none"})
+            return av.open(f"file:{path}", mode="r", options={**options, "protocol_whitelist": "file"})
+        return av.open(io.BytesIO(data), mode="r", options={**options, "protocol_whitelist": "none"})
     except av.ArgumentError as error:
         raise ContainerError("of a kind that is not opened, such as a playlist; give mp4, mov, mkv or webm") from error
     except (av.FFmpegError, OSError) as error:

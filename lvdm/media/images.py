@@ -23,6 +23,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from lvdm.errors import UserError
 from lvdm.media.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
+from lvdm.media.presentation import laid_on_white
+from lvdm.regular_files import unreadable_reason
 from lvdm.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -56,16 +58,32 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     `max_pixels` can be raised up to Pillow's own limit (`2 * PIL.Image.MAX_IMAGE_PIXELS`).
     """
     path = Path(path)
-    if not path.exists():
-        raise ImageError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, give an image file")
+    with _open(path) as opened:
+        return _clean(opened, str(path), max_pixels)
+
+
+def load_layer(source: str | Path | Image.Image, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str]:
+    """An image upright, with its own transparency and in its own mode, and its name in messages. Raises `ImageError`.
+
+    Colours are as stored: this is for what is no image, such as a mask.
+    """
+    if isinstance(source, Image.Image):
+        return _upright(source, "the given image", max_pixels), "the given image"
+    with _open(Path(source)) as opened:
+        return _upright(opened, str(source), max_pixels), str(source)
+
+
+def _open(path: Path) -> Image.Image:
+    """A file whose header was read and whose format is one of ours, to be closed. Raises `ImageError`."""
+    reason = unreadable_reason(path)
+    if reason is not None:
+        raise ImageError(f"{path}: {reason}")
     try:
         if path.stat().st_size == 0:
             raise ImageError(f"{path}: the file is empty, save or download it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `max_pixels` decides
-            opened = Image.open(path, formats=FORMATS)
+            return Image.open(path, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: too large to decode safely ({error}); scale it down first") from error
     except UnidentifiedImageError as error:
@@ -74,8 +92,6 @@ def load_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{path}: cannot be opened ({_one_line(error)})") from error
-    with opened:
-        return _clean(opened, str(path), max_pixels)
 
 
 def to_image(source: str | Path | Image.Image | np.ndarray | Tensor, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -122,6 +138,12 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
 
 
 def _clean(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    upright = _upright(image, name, max_pixels)
+    return _to_srgb(_lay_on_white(_to_8_bit(upright, name), name), image.info.get("icc_profile"), name)
+
+
+def _upright(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """The first frame, decoded and turned as the camera says. Raises `ImageError`, also for sizes out of bounds."""
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
@@ -135,10 +157,9 @@ def _clean(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         logger.warning("%s holds %d frames, only the first is used", name, frames)
         image.seek(0)
     try:
-        upright = ImageOps.exif_transpose(image)  # also decodes
+        return ImageOps.exif_transpose(image)  # also decodes
     except _DAMAGED as error:
         raise ImageError(f"{name}: damaged or incomplete ({_one_line(error)}); save or download it again") from error
-    return _to_srgb(_lay_on_white(_to_8_bit(upright, name), name), image.info.get("icc_profile"), name)
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
@@ -154,14 +175,13 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
 
 
 def _lay_on_white(image: Image.Image, name: str) -> Image.Image:
-    if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
+    if not image.has_transparency_data:
         return image
     straight = image.convert("RGBA")
     if straight.getchannel("A").getextrema() == (255, 255):
         return straight.convert("RGB")
     logger.info("%s is partly transparent: laid on white", name)
-    white = Image.new("RGBA", straight.size, "white")
-    return Image.alpha_composite(white, straight).convert("RGB")
+    return laid_on_white(straight)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:

@@ -15,6 +15,7 @@ from typing import Any
 
 from lvdm.documents import DocumentError, read_json
 from lvdm.media.atomic import OutputError
+from lvdm.regular_files import open_regular
 
 VIDEO_FORMAT, EXTENSION_FORMAT = "dynamicrafter-video/2", "dynamicrafter-extension/1"
 VIDEO_FORMATS = ("dynamicrafter-video/1", VIDEO_FORMAT)
@@ -145,7 +146,7 @@ def is_marked(path: Path) -> bool:
     try:
         if not path.is_file():
             return False
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(_MARKED_BYTES)
     except OSError:
         return False

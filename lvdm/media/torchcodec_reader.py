@@ -6,16 +6,20 @@ import functools
 import importlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-import torch
-from torch import Tensor
+import av
 
-from lvdm.errors import UserError
-from lvdm.media.containers import ContainerError, open_container
+from lvdm.media.containers import ContainerError, open_container, reason_of
+from lvdm.media.decoded_frames import has_opacity, presentation_of
+from lvdm.media.frame_reader import INSTEAD, BackendError, check_indices
 from lvdm.media.video_reader import VideoError, check_video_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FINEST_CLOCK = 1_000_000
 """Times that torchcodec gives as floats are taken for multiples of one part of so many of a second, or coarser."""
@@ -25,12 +29,8 @@ _LIBRARY = "libtorchcodec"
 
 _NO_FFMPEG = (
     "torchcodec is installed but finds no FFmpeg libraries that it can use: install FFmpeg "
-    "(Debian and Ubuntu: apt install ffmpeg), or choose reader: pyav"
+    f"(Debian and Ubuntu: apt install ffmpeg), {INSTEAD}"
 )
-
-
-class BackendError(UserError):
-    """A video backend that is not installed or does not run here; the message says what to do."""
 
 
 class TorchCodecReader:
@@ -57,7 +57,7 @@ class TorchCodecReader:
         self.height, self.width = ends.data.shape[1:3]
         self.fps = _average_fps(self.num_frames, ends.pts_seconds.tolist(), self._decoder.metadata.average_fps)
 
-    def __enter__(self) -> TorchCodecReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -73,11 +73,11 @@ class TorchCodecReader:
     def read(self, indices: Sequence[int], height: int | None = None, width: int | None = None) -> Tensor:
         """Frames `indices`, in the order asked for, as uint8 (n, H, W, 3). Scaling is not offered: it would differ."""
         if height is not None or width is not None:
-            raise ValueError("torchcodec does not scale as PyAV does; read whole frames, or choose reader: pyav")
-        for index in indices:
-            if not 0 <= index < self.num_frames:
-                raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
+            raise ValueError(f"torchcodec does not scale as PyAV does; read whole frames, {INSTEAD}")
+        check_indices(self.path, indices, self.num_frames)
         if not indices:
+            import torch
+
             return torch.empty((0, self.height, self.width, 3), dtype=torch.uint8)
         try:
             frames: Tensor = self._decoder.get_frames_at(list(indices)).data  # (n, H, W, 3)
@@ -92,7 +92,7 @@ def load_torchcodec() -> Any:
     try:
         decoder_class = importlib.import_module("torchcodec.decoders").VideoDecoder
     except ModuleNotFoundError as error:
-        raise BackendError("torchcodec is not installed: pip install torchcodec, or choose reader: pyav") from error
+        raise BackendError(f"torchcodec is not installed: pip install torchcodec, {INSTEAD}") from error
     except (ImportError, OSError, RuntimeError) as error:  # older releases look for FFmpeg here
         raise BackendError(_NO_FFMPEG) from error
     try:
@@ -104,11 +104,26 @@ def load_torchcodec() -> Any:
 
 
 def check_container(path: Path, data: bytes | None) -> None:
-    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content."""
+    """Raise `VideoError` for what leads to other files or addresses, such as a playlist, by its content.
+
+    Also for what torchcodec does not show as a player does: it turns frames, and neither mirrors them, nor makes their
+    pixels square, nor lays them on white (torchcodec 0.17).
+    """
     try:
-        open_container(path, data).close()
-    except ContainerError as error:
-        raise VideoError(f"{path}: not a readable video ({error})") from error
+        with open_container(path, data) as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
+                raise VideoError(f"{path}: holds no video stream")
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise VideoError(f"{path}: no frame can be decoded, the file is damaged or incomplete")
+            presentation = replace(presentation_of(stream, frame, path), turns=0)
+            if not presentation.is_plain or has_opacity(stream, frame):
+                what = str(presentation) or "transparent"
+                raise VideoError(f"{path}: torchcodec does not show it as a player does ({what}); choose reader: pyav")
+    except (ContainerError, av.FFmpegError) as error:
+        reason = reason_of(error) if isinstance(error, av.FFmpegError) else error
+        raise VideoError(f"{path}: not a readable video ({reason})") from error
 
 
 def _average_fps(num_frames: int, times: list[float], claimed: float | None) -> float:

@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
 
+from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.errors import UserError
 from lvdm.media.containers import ContainerError, open_container, reason_of
+from lvdm.media.decoded_frames import Conversion, alpha_decoder, has_opacity, presentation_of, shown_frame
+from lvdm.regular_files import unreadable_reason
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_CUT_OFF = 0.9
+"""A file with less than this part of the frames that its header announces (which may round) was cut off."""
 
 _SEEK_GAP = 16
 """Decoding on is cheaper than seeking when the next key frame is this close (frames)."""
@@ -34,24 +44,8 @@ _HIDDEN_PACKET_CODECS = frozenset({"vp8"})
 _UNTIMED_FORMATS = frozenset({"avi"})
 """Formats that store no presentation times, although their packets seem to carry some."""
 
-_HD_LINES = 720
-"""Players take untagged video with at least so many lines as BT.709, and smaller video as BT.601."""
-
-_SCALER = 0x4 | 0x2000 | 0x40000
-"""swscale's flags bicubic, full chroma interpolation, accurate rounding: without them frames turn 1 level darker."""
-
-_FAST_SCALER = 0x4
-"""swscale's plain bicubic: what it does to colours by default, and so what decord and torchcodec do."""
-
-Conversion = Literal["accurate", "fast"]
-"""How frames become RGB.
-
-accurate  colour is interpolated between pixels, sums are rounded, untagged HD is taken for BT.709: what a player shows
-fast      none of these: 1 level darker, coarser at the edges of colours; what the released models were trained on
-"""
-
-_UNSPECIFIED = 2
-"""The colour space code of video without one of its own (ITU-T H.273, table 4)."""
+_MAX_PIXELS = 100_000_000
+"""Larger frames are refused from the header, as images are."""
 
 
 class VideoError(UserError):
@@ -63,8 +57,9 @@ class VideoReader:
 
     With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
     `conversion` says how frames become RGB. `num_frames` is exact; `fps` is the average over the whole file;
-    `height` and `width` are those of the frame as shown, after the rotation that phones store beside it
-    (`rotation`, in degrees).
+    `height` and `width` are those of the frame as shown: upright, with square pixels (`presentation`).
+    `has_open_groups`: frames behind a key frame are shown before it; `has_opacity`: they are laid on white.
+    Of a file that is cut off what is there is read; `lost_frames` of those that its header announces are not.
     Raises `VideoError` when the file is not a readable video.
     """
 
@@ -72,20 +67,28 @@ class VideoReader:
         self.path = Path(path)
         self._data = data
         self._conversion = conversion
+        self._ignore_edits = False
         check_video_file(self.path, data)
         self._container = self._open()
         try:
             self._scan()
+            if self.num_frames == 1 < self._stream.frames:  # an edit list or a clock that is nonsense
+                self._container.close()
+                self._ignore_edits = True
+                self._container = self._open()
+                self._scan()
             first = next(self._decode(0), None)
             if first is None:
                 raise VideoError(f"{self.path}: no frame can be decoded, the file is damaged or incomplete")
-            self.height, self.width = _to_rgb(first[1], conversion).shape[:2]
-            self.rotation = first[1].rotation
+            self.presentation = presentation_of(self._stream, first[1], self.path)
+            self.has_opacity = has_opacity(self._stream, first[1])
+            self._stored = first[1].height, first[1].width
+            self.height, self.width = self.presentation.shown_size(*self._stored)
         except BaseException:
             self.close()
             raise
 
-    def __enter__(self) -> VideoReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -113,12 +116,18 @@ class VideoReader:
             if not 0 <= index < self.num_frames:
                 raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
         shape = (self.height, self.width) if height is None or width is None else (height, width)
-        frames: dict[int, np.ndarray] = {}
+        frames = dict[int, np.ndarray]()
         for number, frame in self._select(sorted(set(indices))):
-            frames[number] = _to_rgb(frame, self._conversion, *shape)
+            same = height is None and (frame.height, frame.width) == self._stored
+            frames[number] = shown_frame(frame, self.presentation, self._conversion, *((0, 0) if same else shape))
         if not frames:
             return torch.empty((0, *shape, 3), dtype=torch.uint8)
         return torch.from_numpy(np.stack([frames[index] for index in indices]))
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the packets say when each frame is shown; without that, frames are found by counting."""
+        return self._times is not None
 
     @property
     def has_variable_rate(self) -> bool:
@@ -140,14 +149,18 @@ class VideoReader:
 
     def _open(self) -> av.container.InputContainer:
         try:
-            container = open_container(self.path, self._data)
+            container = open_container(self.path, self._data, self._ignore_edits)
         except ContainerError as error:
             raise VideoError(f"{self.path}: not a readable video ({error})") from error
         stream = container.streams.best("video")
         if not isinstance(stream, av.VideoStream):
             container.close()
             raise VideoError(f"{self.path}: holds no video stream")
-        self._stream = stream
+        size = stream.codec_context.width, stream.codec_context.height
+        if size[0] * size[1] > _MAX_PIXELS:
+            container.close()
+            raise VideoError(f"{self.path}: its frames are {size[0]}x{size[1]}, more than {_MAX_PIXELS / 1e6:.0f} MP")
+        self._stream, self._alpha = stream, alpha_decoder(stream)
         return container
 
     def _scan(self) -> None:
@@ -157,17 +170,23 @@ class VideoReader:
         """
         self._times: list[int] | None = None
         self._key_times: list[int] = []
-        times: list[int | None] = []
+        self.has_open_groups = False
+        times, count = list[int | None](), 0
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size == 0:  # the flush packet at the end
                     continue
                 if packet.is_keyframe and packet.pts is not None:
                     self._key_times.append(packet.pts)
+                elif self._key_times and packet.pts is not None and packet.pts < self._key_times[-1]:
+                    self.has_open_groups = True
+                count += 1
                 if not packet.is_discard:  # cut away by an edit list: needed to decode others, never shown
                     times.append(packet.pts)
         except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged after {len(times)} frames ({reason_of(error)})") from error
+            if not times:
+                raise VideoError(f"{self.path}: damaged ({reason_of(error)})") from error
+            logger.warning("%s: damaged after %d frames, which are read (%s)", self.path, len(times), reason_of(error))
         if not times:
             raise VideoError(f"{self.path}: the video stream holds no frames")
         known = [time for time in times if time is not None]
@@ -182,12 +201,38 @@ class VideoReader:
             self.num_frames = len(self._times)
         else:
             self.num_frames = sum(1 for _ in self._decode(0))
-        self.fps = self._average_fps(sorted(known) if self._times is None else self._times)
+        rate = self._measured_rate(sorted(known) if self._times is None else self._times)
+        self.fps = self._usable_rate(rate)
+        announced, there = self._announced_frames(rate), max(count, self.num_frames)
+        self.lost_frames = announced - there if there < _CUT_OFF * announced - 1 else 0
+        if self.lost_frames:
+            logger.warning(
+                "%s: is cut off: %d frames are there and are read, %d more that its header announces are lost",
+                *(self.path, self.num_frames, self.lost_frames),
+            )
 
-    def _average_fps(self, times: list[int]) -> float:
-        if len(times) > 1 and times[-1] > times[0] and self._stream.time_base:
-            return float((len(times) - 1) / ((times[-1] - times[0]) * self._stream.time_base))
-        return float(self._stream.average_rate or 1)
+    def _measured_rate(self, times: list[int]) -> Fraction | None:
+        if len(times) < 2 or times[-1] <= times[0] or not self._stream.time_base:
+            return None
+        return (len(times) - 1) / ((times[-1] - times[0]) * self._stream.time_base)
+
+    def _usable_rate(self, measured: Fraction | None) -> float:
+        """Frames per second by the times; where these are absurd, by the header, and 1 where that is as well."""
+        rates = (measured, self._stream.average_rate, self._stream.guessed_rate)
+        usable = [float(rate) for rate in rates if rate is not None and MIN_FPS <= rate <= MAX_FPS]
+        if not usable:
+            logger.warning("%s: has no usable times, it is taken for 1 frame per second", self.path)
+        return usable[0] if usable else 1.0
+
+    def _announced_frames(self, measured: Fraction | None) -> int:
+        """As many frames as fill the length in the header, or their number where it holds no length; else 0."""
+        stream, container = self._stream, self._container
+        if measured is not None and stream.duration and stream.time_base:
+            return round(stream.duration * stream.time_base * measured)
+        alone = len(container.streams) == 1  # sound may be longer
+        if measured is not None and alone and container.duration:
+            return round(container.duration * measured / av.time_base)
+        return stream.frames
 
     def _select(self, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames `indices` (ascending, unique) with their numbers."""
@@ -201,7 +246,7 @@ class VideoReader:
                     break
             else:
                 position = None
-            if position != number:
+            if position != number or frame.is_corrupt:
                 raise VideoError(f"{self.path}: frame {number} of {self.num_frames} cannot be decoded, it is damaged")
             yield number, frame
 
@@ -223,14 +268,25 @@ class VideoReader:
                 packets = self._seek(self._times[start])
             count = 0
             for packet in packets:
-                for frame in packet.decode():
-                    assert isinstance(frame, av.VideoFrame)
+                for frame in self._frames_of(packet):
                     number = count if self._times is None else self._number_of(frame)
                     count += 1
                     if number is not None:
                         yield number, frame
         except av.FFmpegError as error:
             raise VideoError(f"{self.path}: damaged ({reason_of(error)})") from error
+
+    def _frames_of(self, packet: av.Packet) -> Iterator[av.VideoFrame]:
+        """The frames that come out when `packet` goes in; none for a damaged one."""
+        try:
+            if self._alpha is not None:
+                yield from self._alpha.decode(packet if packet.size else None)
+                return
+            for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
+                yield frame
+        except av.InvalidDataError:
+            return  # the frame's number is missing, which is an error where it is asked for
 
     def _seek(self, time: int) -> Iterator[av.Packet]:
         """Packets from the key frame shown at `time`, or from an earlier one."""
@@ -255,31 +311,8 @@ class VideoReader:
 
 def check_video_file(path: Path, data: bytes | None) -> None:
     """Raise `VideoError` for what cannot be a video, before a decoder sees it: missing, a folder, empty."""
-    if data is not None:
-        if not data:
-            raise VideoError(f"{path}: the file is empty")
-        return
-    if not path.exists():
-        raise VideoError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise VideoError(f"{path}: is a folder, not a video file")
-    if path.stat().st_size == 0:
+    reason = None if data is not None else unreadable_reason(path)
+    if reason is not None:
+        raise VideoError(f"{path}: {reason}")
+    if not data if data is not None else path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty")
-
-
-def _to_rgb(
-    frame: av.VideoFrame, conversion: Conversion, height: int | None = None, width: int | None = None
-) -> np.ndarray:
-    """uint8 (H, W, 3) as shown: colours by the file's tags, turned upright, scaled if a size is given."""
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise
-    if turns % 2:
-        height, width = width, height
-    untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_LINES
-    converted = frame.reformat(
-        width=width,
-        height=height,
-        format="rgb24",
-        src_colorspace="ITU709" if untagged_hd and conversion == "accurate" else None,
-        interpolation=_SCALER if conversion == "accurate" else _FAST_SCALER,
-    )
-    return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))

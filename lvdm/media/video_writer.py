@@ -21,9 +21,18 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
 from lvdm.media.images import is_tensor
-from lvdm.media.ownership import COUNTER, SEQUENCE_PATTERN, frame_name, frames_at, names_frames, place_frames
+from lvdm.media.ownership import (
+    COUNTER,
+    SEQUENCE_PATTERN,
+    frame_name,
+    frames_at,
+    names_frames,
+    place_frames,
+    record_path,
+)
 from lvdm.media.reading_back import check_count, check_frames
 from lvdm.media.video_reader import VideoError, VideoReader
 
@@ -136,8 +145,8 @@ def _arrays(parts: Iterable[Tensor], path: Path) -> Iterator[np.ndarray]:
 
 def check_fps(fps: float) -> None:
     """Raise `OutputError` for a playback speed that no file can have."""
-    if not 0 < fps <= 1000:
-        raise OutputError(f"{fps:g} frames per second cannot be played, choose more than 0 and at most 1000")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise OutputError(f"{fps:g} frames per second cannot be played, choose {MIN_FPS:g} to {MAX_FPS:g}")
 
 
 def check_output(path: str | Path) -> None:
@@ -147,6 +156,10 @@ def check_output(path: str | Path) -> None:
     if path.name in ("", ".."):  # frames could be written there, a record beside them could not
         raise OutputError(f"{path}: is a folder, give the name of a file, or of a folder to make in it")
     check_writable(path / SEQUENCE_PATTERN if not path.suffix else path)
+    try:
+        record_path(path).exists()  # its name may be longer
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def to_uint8(video: Tensor) -> Tensor:

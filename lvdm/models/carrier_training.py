@@ -28,7 +28,7 @@ FLOW_WEIGHT = 5.0
 """Against the error of the latents, whose spread is about 1, of an error of the flow in sides per unit of progress."""
 NEAR = 0.05
 """Such errors below this count by their square: with the plain error motions that are few stay at none."""
-LEAST_PROGRESS = 0.1
+MIN_PROGRESS = 0.1
 
 CARRIER_LOSSES = ("carrier_latents", "carrier_flow", "carrier_mask")
 """Names of the parts of the loss, as the logs have them."""
@@ -85,7 +85,7 @@ def carrier_losses(
     height, width = latents.shape[-2:]
     here = points(height, width, latents.device)[:, None]  # 2 1 h w
     progress = torch.arange(targets.flow.shape[2], device=fs.device) * fs.float()[:, None] * PROGRESS  # b t
-    progress = progress.clamp(min=LEAST_PROGRESS)[:, None, 1:, None, None]
+    progress = progress.clamp(min=MIN_PROGRESS)[:, None, 1:, None, None]
 
     def distance(maps: Tensor) -> Tensor:  # b 2 t-1 h w; frame 0 has no flow
         error = places(maps, height, width).transpose(1, 2) - here - targets.flow
@@ -136,7 +136,7 @@ def training_concat(model: Any, latents: Tensor, draws: TrainingDraws, batch: Ma
         text = full_text(model, batch).to(latents.dtype)
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):  # as precise as it was trained
             concat = carrier.concat(latents[:, :, 0], text, fs, num_frames)
-        ends = torch.cat([concat[:, :, :-1], carrier.given(latents[:, :, -1:])], dim=2)
+        ends = torch.cat([concat[:, :, :-1], carrier.all_visible(latents[:, :, -1:])], dim=2)
     if not draws.interpolate.any() or num_frames == 1:  # a still has no second end
         return concat
     return torch.where(draws.interpolate[:, None, None, None, None], ends, concat)
@@ -179,5 +179,5 @@ def carrier_step(
     targets = motion_targets(batch, (latents.shape[-2], latents.shape[-1]))
     parts = carrier_losses(carried, latents[:, :, 1:], targets, fs)
     losses = torch.stack(list(parts.values())).sum(0)
-    told = {f"carrier_{name}": value.detach().mean() for name, value in parts.items()}
-    return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t, **told}
+    logged = {f"carrier_{name}": value.detach().mean() for name, value in parts.items()}
+    return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t, **logged}

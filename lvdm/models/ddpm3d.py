@@ -183,12 +183,11 @@ class LatentVisualDiffusion(pl.LightningModule):
 
     # ------------------------------------------------------------------ denoising
 
-    def denoiser(self, conditioning: Conditioning, context: Context | None = None) -> Denoiser:
-        """The UNet under one condition; keys and values of its context are computed once, here.
-
-        `context` stands in for the tokens of `conditioning`.
-        """
-        if context is None:
+    def denoiser(self, conditioning: Conditioning) -> Denoiser:
+        """The UNet under one condition; keys and values of its context are computed once, here."""
+        if conditioning.tokens is not None:
+            context = conditioning.tokens(conditioning)
+        else:
             context = self.unet.project_context(conditioning.context, conditioning.concat.shape[2])
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
@@ -197,8 +196,11 @@ class LatentVisualDiffusion(pl.LightningModule):
         return denoise
 
     def branches(self, conditionings: Sequence[Conditioning], batched: bool = True) -> Branches:
-        """The UNet under several conditions for the same latents: in one forward pass, or one after another."""
-        if not batched or len(conditionings) == 1:
+        """The UNet under several conditions for the same latents: in one forward pass, or one after another.
+
+        Those with `tokens` of their own run one after another.
+        """
+        if not batched or len(conditionings) == 1 or any(each.tokens is not None for each in conditionings):
             return sequential(*(self.denoiser(conditioning) for conditioning in conditionings))
         count = len(conditionings)
         together = self.denoiser(

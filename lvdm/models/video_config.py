@@ -12,6 +12,11 @@ from lvdm.diffusion.schedule import FinalScale, Parameterization, ScheduleConfig
 from lvdm.models.condition_noise import TimeNoiseConfig
 from lvdm.models.videocrafter import from_videocrafter
 
+NO_IMAGES: Mapping[str, Any] = types.MappingProxyType(
+    {name: {"target": "torch.nn.Identity"} for name in ("img_cond_stage_config", "image_proj_stage_config")}
+)
+"""What stands in the place of the image's networks in a model that has none."""
+
 
 @dataclass(frozen=True)
 class LatentVisualDiffusionConfig:
@@ -102,6 +107,12 @@ class LatentVisualDiffusionConfig:
             )
         if self.drop_encoders and self.cond_stage_trainable:
             raise ValueError("drop_encoders leaves out the text encoder: it cannot be trained, cond_stage_trainable")
+        self._check_conditioning()
+        self._check_carrier()
+        self.schedule_config()
+
+    def _check_conditioning(self) -> None:
+        """Raise `ValueError` for a network that does not read what it is to be given."""
         if self.conditioning_key == "crossattn" and self.unet_config.params.in_channels != self.channels:
             raise ValueError(
                 f"conditioning_key crossattn gives the network {self.channels} channels, its in_channels are "
@@ -109,8 +120,6 @@ class LatentVisualDiffusionConfig:
             )
         if not self.reads_images and self.conditioning_key == "hybrid":
             raise ValueError("conditioning_key hybrid needs an image encoder; use crossattn for text alone")
-        self._check_carrier()
-        self.schedule_config()
 
     def _check_carrier(self) -> None:
         """Raise `ValueError` for a frame carrier that does not go with the rest of the model."""
@@ -170,8 +179,7 @@ class TextToVideoConfig(LatentVisualDiffusionConfig):
     @staticmethod
     def translate(params: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         """As the other's; what text-to-video models do not have need not be named."""
-        nothing = {"target": "torch.nn.Identity"}
-        without = {"conditioning_key": "crossattn", "image_proj_stage_config": nothing}
-        if "cond_img_config" not in params:
-            without["img_cond_stage_config"] = nothing
+        without: dict[str, Any] = {"conditioning_key": "crossattn", **NO_IMAGES}
+        if "cond_img_config" in params:
+            del without["img_cond_stage_config"]
         return from_videocrafter({**without, **params}, where)

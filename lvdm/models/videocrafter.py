@@ -67,7 +67,8 @@ def from_videocrafter(params: Mapping[str, Any], where: str) -> dict[str, Any]:
         options = _renamed(unet["params"], UNET_KEYS, f"{where}.unet_config.params")
         if options.get("use_causal_attention"):
             raise ConfigError(
-                f"{where}.unet_config.params.use_causal_attention should be false: no released model has it"
+                f"{where}.unet_config.params.use_causal_attention should be false: no model of VideoCrafter has it; "
+                "that of Make-Your-Video does, as a LatentDepthDiffusion"
             )
         translated["unet_config"] = {**unet, "params": {"default_fs": 16, "shared_context": True, **options}}
     return translated

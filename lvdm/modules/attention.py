@@ -69,12 +69,14 @@ class CrossAttention(nn.Module):
         image_cross_attention: bool = False,
         image_cross_attention_scale_learnable: bool = False,
         temporal: bool = False,
+        attention_window: int | None = None,
     ) -> None:
         super().__init__()
         inner_dim = heads * dim_head
         context_dim = query_dim if context_dim is None else context_dim
         self.heads = heads
         self.temporal = temporal
+        self.attention_window = attention_window
         self.to_q = nn.Linear(query_dim, inner_dim, bias=False)
         self.to_k = nn.Linear(context_dim, inner_dim, bias=False)
         self.to_v = nn.Linear(context_dim, inner_dim, bias=False)
@@ -115,10 +117,9 @@ class CrossAttention(nn.Module):
 
     def _meta(self, num_frames: int, causal: bool) -> AttentionMeta:
         kind: AttentionKind = "temporal" if self.temporal else "self"
-        if self.relative_position:
-            order = FrameOrder(causal, self.relative_position_k, self.relative_position_v)
-            return AttentionMeta(kind, num_frames, order)
-        return AttentionMeta(kind, num_frames, FrameOrder(causal))
+        keys = self.relative_position_k if self.relative_position else None
+        values = self.relative_position_v if self.relative_position else None
+        return AttentionMeta(kind, num_frames, FrameOrder(causal, keys, values, self.attention_window))
 
     def _split_heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "b n (nh d) -> b nh n d", nh=self.heads)
@@ -181,10 +182,11 @@ class BasicTransformerBlock(nn.Module):
         image_cross_attention: bool = False,
         image_cross_attention_scale_learnable: bool = False,
         temporal: bool = False,
+        attention_window: int | None = None,
     ) -> None:
         super().__init__()
         order: dict[str, Any] = {"relative_position": relative_position, "temporal_length": temporal_length}
-        order["temporal"] = temporal
+        order |= {"temporal": temporal, "attention_window": attention_window}
         self.attn1 = CrossAttention(dim, None, heads, dim_head, **order)
         self.ff = FeedForward(dim)
         self.attn2 = CrossAttention(
@@ -284,6 +286,7 @@ class TemporalTransformer(nn.Module):
         relative_position: bool = False,
         temporal_length: int | None = None,
         norm_num_groups: int = 32,
+        attention_window: int | None = None,
     ) -> None:
         super().__init__()
         inner_dim = heads * dim_head
@@ -301,6 +304,7 @@ class TemporalTransformer(nn.Module):
                 relative_position=relative_position,
                 temporal_length=temporal_length,
                 temporal=True,
+                attention_window=attention_window,
             )
             for _ in range(depth)
         )

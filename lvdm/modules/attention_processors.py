@@ -48,11 +48,25 @@ class FrameOrder:
 
     causal        no frame attends to later ones
     keys, values  embeddings of the distance between frames; None without relative positions
+    window        frames attend to those less than this many away, themselves included; None for all
     """
 
     causal: bool = False
     keys: RelativePosition | None = None
     values: RelativePosition | None = None
+    window: int | None = None
+
+    @property
+    def masks(self) -> bool:
+        """Whether there are frames that a frame does not attend to."""
+        return self.causal or self.window is not None
+
+    def unseen(self, length: int, device: torch.device) -> Tensor:
+        """True where query frame t does not attend to key frame s: (t, s) for clips of `length` frames."""
+        position = torch.arange(length, device=device)
+        ahead = position[None, :] - position[:, None]  # of the query
+        hidden = ahead > 0 if self.causal else torch.zeros_like(ahead, dtype=torch.bool)
+        return hidden if self.window is None else hidden | (ahead.abs() >= self.window)
 
 
 UNORDERED = FrameOrder()
@@ -76,7 +90,7 @@ AttentionProcessor = Callable[[Tensor, Tensor, Tensor, AttentionMeta], Tensor]
 
 def attend(q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta) -> Tensor:
     """The attention that the networks were trained with; all (batch, heads, tokens, d)."""
-    if meta.order.causal or meta.order.keys is not None:
+    if meta.order.masks or meta.order.keys is not None:
         return attend_in_order(q, k, v, meta.order)
     return scaled_dot_product(q, k, v)
 
@@ -93,15 +107,14 @@ def scaled_dot_product(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def attend_in_order(q: Tensor, k: Tensor, v: Tensor, order: FrameOrder) -> Tensor:
-    """Explicit softmax, for relative positions and the causal mask of temporal attention; all (b, nh, t, d)."""
+    """Explicit softmax, for relative positions and the masks of temporal attention; all (b, nh, t, d)."""
     length = q.shape[2]
     q = q * q.shape[-1] ** -0.5  # before the products, which could overflow in half precision
     scores = q @ k.transpose(-1, -2)  # b nh t s
     if order.keys is not None:
         scores = scores + torch.einsum("b n t d, t s d -> b n t s", q, order.keys(length))
-    if order.causal:
-        future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-        scores = scores.masked_fill(future, torch.finfo(scores.dtype).min)
+    if order.masks:
+        scores = scores.masked_fill(order.unseen(length, q.device), torch.finfo(scores.dtype).min)
     weights = scores.softmax(dim=-1)
     out = weights @ v
     if order.values is not None:

@@ -43,7 +43,7 @@ class FrameCarrierConfig:
     width       channels of the mask network at full size; twice as many below
     layers      residual blocks of the mask network at each of its three sizes
     hidden      width of the network that makes the maps
-    queries     words that it reads from a sentence, each a mean of the tokens with weights of its own
+    queries     words that it reads from a prompt, each a mean of the tokens with weights of its own
     visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
     """
 
@@ -128,13 +128,13 @@ class FrameCarrier(nn.Module):
         carried = self(latent, text, fs, num_frames, frames.expand(len(latent), -1))
         return torch.cat([carried.latents, carried.visible], dim=1) if self.config.visibility else carried.latents
 
-    def given(self, latents: Tensor) -> Tensor:
+    def all_visible(self, latents: Tensor) -> Tensor:
         """Latents (b, c, ...) that are shown as they are, as the UNet reads them: all visible, (b, c or c + 1, ...)."""
         return torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1) if self.config.visibility else latents
 
 
 class MotionNet(nn.Module):
-    """What a sentence says of the motion: text tokens (b, n, d) -> generators (2, b, t, 2, 3) of camera and thing."""
+    """What a prompt says of the motion: text tokens (b, n, d) -> generators (2, b, t, 2, 3) of camera and thing."""
 
     def __init__(self, config: FrameCarrierConfig) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class MotionNet(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """A small U-Net of three sizes: latents (b, c, h, w) and a sentence (b, d) -> logits (b, 1, h, w)."""
+    """A small U-Net of three sizes: latents (b, c, h, w) and a prompt (b, d) -> logits (b, 1, h, w)."""
 
     def __init__(self, config: FrameCarrierConfig) -> None:
         super().__init__()
@@ -191,10 +191,10 @@ class MaskNet(nn.Module):
     def _blocks(width: int, config: FrameCarrierConfig) -> nn.ModuleList:
         return nn.ModuleList(TextBlock(width, config.text_dim) for _ in range(config.layers))
 
-    def forward(self, latent: Tensor, sentence: Tensor) -> Tensor:
+    def forward(self, latent: Tensor, prompt: Tensor) -> Tensor:
         def through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
             for block in blocks:
-                x = block(x, sentence)
+                x = block(x, prompt)
             return x
 
         fine = through(self.fine, self.stem(latent))  # b c h w
@@ -206,7 +206,7 @@ class MaskNet(nn.Module):
 
 
 class TextBlock(nn.Module):
-    """A residual block whose channels a sentence scales and shifts (FiLM)."""
+    """A residual block whose channels a prompt scales and shifts (FiLM)."""
 
     def __init__(self, channels: int, text_dim: int) -> None:
         super().__init__()
@@ -215,8 +215,8 @@ class TextBlock(nn.Module):
         self.film = nn.Linear(text_dim, 2 * channels)
         self.second = zero_module(nn.Conv2d(channels, channels, 3, padding=1))
 
-    def forward(self, x: Tensor, sentence: Tensor) -> Tensor:
-        scale, shift = self.film(sentence)[:, :, None, None].chunk(2, dim=1)
+    def forward(self, x: Tensor, prompt: Tensor) -> Tensor:
+        scale, shift = self.film(prompt)[:, :, None, None].chunk(2, dim=1)
         return x + self.second(F.silu(self.norm(self.first(F.silu(x))) * (1 + scale) + shift))
 
 

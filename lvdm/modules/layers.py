@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Literal, TypeVar, cast
 
 import torch
 from einops import rearrange
@@ -89,35 +90,95 @@ class TemporalConv3d(nn.Conv3d):
         return out.view(x.shape)
 
 
-class TemporalConvBlock(nn.Module):
-    """Four convolutions over frames only, on a residual; statistics are shared by all frames of a clip.
+class RepeatedEndsConv3d(TemporalConv3d):
+    """The same, with the first and the last frame repeated instead of zeros before and after them."""
 
-    With `spans_pixels`, the first two see 3x3 pixels as well.
-    """
+    @replaceable
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, t, h, w) -> the same shape."""
+        ends = F.pad(x.flatten(3), (0, 0, 1, 1), mode="replicate")  # b c (t + 2) (h w)
+        return F.conv2d(ends, self.weight[..., 0], self.bias).view(x.shape)
+
+
+class TemporalResidual(nn.Module):
+    """Convolutions over frames on a residual; statistics are shared by all frames of a clip."""
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """Normalisation, activation, dropout and a convolution each, in their order."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, t, h, w) -> the same shape."""
+        h = x
+        for stage in self.stages:
+            h = stage(h)
+        return x + h
+
+
+class TemporalConvBlock(TemporalResidual):
+    """Four convolutions over frames only. With `spans_pixels`, the first two see 3x3 pixels as well."""
 
     def __init__(
         self, channels: int, dropout: float = 0.1, norm_num_groups: int = 32, spans_pixels: bool = False
     ) -> None:
         super().__init__()
 
-        def convolution(with_dropout: bool, spans_pixels: bool = False) -> nn.Sequential:
-            drop = [nn.Dropout(dropout)] if with_dropout else []
-            return nn.Sequential(
-                GroupNorm32(norm_num_groups, channels),
-                nn.SiLU(),
-                *drop,
-                nn.Conv3d(channels, channels, 3, padding=1) if spans_pixels else TemporalConv3d(channels),
-            )
+        def stage(dropout: float | None, spans_pixels: bool = False) -> nn.Sequential:
+            convolution = nn.Conv3d(channels, channels, 3, padding=1) if spans_pixels else TemporalConv3d(channels)
+            return convolution_stage(channels, convolution, dropout, norm_num_groups)
 
-        self.conv1 = convolution(with_dropout=False, spans_pixels=spans_pixels)
-        self.conv2 = convolution(with_dropout=True, spans_pixels=spans_pixels)
-        self.conv3 = convolution(with_dropout=True)
-        self.conv4 = convolution(with_dropout=True)
+        self.conv1 = stage(None, spans_pixels)
+        self.conv2 = stage(dropout, spans_pixels)
+        self.conv3 = stage(dropout)
+        self.conv4 = stage(dropout)
         zero_module(self.conv4[-1])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (b, c, t, h, w) -> the same shape."""
-        return x + self.conv4(self.conv3(self.conv2(self.conv1(x))))
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """See `TemporalResidual`."""
+        return self.conv1, self.conv2, self.conv3, self.conv4
+
+
+SecondStage = Literal["frames", "pixels", "volume"]
+
+
+class StagedTemporalConvBlock(TemporalResidual):
+    """Make-Your-Video's block (arXiv:2306.00943): the ends of a clip are repeated, and one stage sees pixels.
+
+    second_stage  pixels: a stage over the 3x3 pixels of each frame comes second, as in the released model;
+                  volume: one over frames and pixels; frames: no such stage, all are over frames
+    """
+
+    def __init__(
+        self, channels: int, dropout: float = 0.1, norm_num_groups: int = 32, second_stage: SecondStage = "pixels"
+    ) -> None:
+        super().__init__()
+        between: list[nn.Module] = [RepeatedEndsConv3d(channels)]
+        if second_stage == "volume":
+            between.insert(0, nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate"))
+        else:
+            between.append(RepeatedEndsConv3d(channels))
+        if second_stage == "pixels":
+            between.insert(0, nn.Conv3d(channels, channels, (1, 3, 3), padding=(0, 1, 1)))
+        stages = [convolution_stage(channels, RepeatedEndsConv3d(channels), None, norm_num_groups)]
+        stages += [convolution_stage(channels, convolution, dropout, norm_num_groups) for convolution in between]
+        self.conv = nn.Sequential(*stages)
+        self.conv_last = convolution_stage(channels, RepeatedEndsConv3d(channels), dropout, norm_num_groups)
+        zero_module(self.conv_last[-1])
+
+    @property
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        """See `TemporalResidual`."""
+        return (*(cast(nn.Sequential, stage) for stage in self.conv), self.conv_last)
+
+
+def convolution_stage(
+    channels: int, convolution: nn.Module, dropout: float | None, norm_num_groups: int
+) -> nn.Sequential:
+    """Normalisation, activation, dropout (None: no such layer, which counts in the keys) and `convolution`."""
+    drop = [] if dropout is None else [nn.Dropout(dropout)]
+    return nn.Sequential(GroupNorm32(norm_num_groups, channels), nn.SiLU(), *drop, convolution)
 
 
 class ResBlock(nn.Module):
@@ -130,10 +191,8 @@ class ResBlock(nn.Module):
         out_channels: int,
         dropout: float = 0.0,
         use_checkpoint: bool = False,
-        temporal_conv: bool = False,
-        temporal_conv_dropout: float = 0.1,
         norm_num_groups: int = 32,
-        temporal_conv_spans_pixels: bool = False,
+        temporal_conv: Callable[[int], TemporalResidual] | None = None,
     ) -> None:
         super().__init__()
         self.use_checkpoint = use_checkpoint
@@ -149,11 +208,7 @@ class ResBlock(nn.Module):
         )
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
         # The misspelling is part of the released checkpoints' keys.
-        self.temopral_conv = (
-            TemporalConvBlock(out_channels, temporal_conv_dropout, norm_num_groups, temporal_conv_spans_pixels)
-            if temporal_conv
-            else None
-        )
+        self.temopral_conv = None if temporal_conv is None else temporal_conv(out_channels)
 
     @replaceable
     def forward(self, x: Tensor, emb: Tensor, temporal: bool = True) -> Tensor:

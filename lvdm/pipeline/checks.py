@@ -1,4 +1,4 @@
-"""What one request may ask for beside the settings: sentences, key frames and masks, checked before loading."""
+"""What one request may ask for beside the settings: prompts, key frames and masks, checked before loading."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lvdm.plugins.methods.prompt_travel import check_starts
 from lvdm.request.settings import GenerationSettings
 
 MAX_PROMPT = 2000
-"""Characters of the longest prompt; the text tower reads 77 tokens, so that more is taken for a mistake."""
+"""Characters of the longest prompt; the text encoder reads 77 tokens, so that more is taken for a mistake."""
 
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:
@@ -31,7 +31,7 @@ def check_prompt(prompt: str, name: str = "prompt") -> None:
 
 
 def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: GenerationSettings) -> None:
-    """Raise `ValueError` unless the sentences of later frames can be used in a video of `settings`."""
+    """Raise `ValueError` unless the prompts of later frames can be used in a video of `settings`."""
     if prompts_at:
         check_starts([0, *(frame for frame, _ in prompts_at)], settings.num_frames)
         check_methods(settings, settings.mode, {"prompts_at"})
@@ -40,7 +40,7 @@ def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: Generation
 
 
 def check_keyframes(frames: Sequence[int], settings: GenerationSettings) -> None:
-    """Raise `ValueError` unless pictures can be shown at these frames besides 0, in the mode for that only."""
+    """Raise `ValueError` unless images can be shown at these frames besides 0, in the mode for that only."""
     if bool(frames) != (settings.mode == "keyframes"):
         raise ValueError(f"mode {settings.mode} takes {'no key frames' if frames else 'key frames: give one or more'}")
     last = settings.num_frames - 1

@@ -71,7 +71,7 @@ def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: A
 def later_images(
     requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
 ) -> dict[int, Tensor]:
-    """The pictures after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
+    """The images after that of frame 0, (b, 3, H, W) each. Raises `ValueError` if not all have the same frames."""
     given = [request.later_images(settings) for request in requests]
     if any(list(some) != list(given[0]) for some in given):
         raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
@@ -96,9 +96,9 @@ def kept_regions(
     return torch.stack([masks.expand(count, -1, -1)[: settings.num_frames] for masks in kept])
 
 
-def ring_of(settings: GenerationSettings) -> GenerationSettings:
+def cyclic_clip(settings: GenerationSettings) -> GenerationSettings:
     """The settings of the clip on a ring, where the video is one that is closed; else `settings`."""
-    if not settings.closes_ring:
+    if not settings.is_cyclic:
         return settings
     return replace(settings, mode="animate", num_frames=settings.num_frames - 1)
 

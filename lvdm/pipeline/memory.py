@@ -1,4 +1,4 @@
-"""How much memory a generation takes, told from the configuration before any weights are loaded.
+"""How much memory a generation takes: arithmetic on the outline of the networks, without them and without torch.
 
 Peaks are those of an ideal allocator with fused attention, which holds no score matrix; what the driver and the
 allocator keep for themselves comes on top.
@@ -6,15 +6,18 @@ allocator keep for themselves comes on top.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from lvdm.checkpoint import CheckpointFile, Part, part_of
-from lvdm.checkpoint.parts import AUTOENCODER, CLIP_ENCODERS, SCHEDULE, UNET
-from lvdm.device import Precision
-from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
-from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig
-from lvdm.modules.networks.openaimodel3d import UNetConfig
+from lvdm.checkpoint.parts import AUTOENCODER, CLIP_ENCODERS, SCHEDULE, UNET, Part, part_of
+from lvdm.model_outline import AutoencoderOutline, ModelOutline, UNetOutline
+from lvdm.precision import PrecisionNames
+
+if TYPE_CHECKING:
+    from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig
+    from lvdm.modules.networks.openaimodel3d import UNetConfig
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Workload:
 
     `decode_chunk` frames are decoded at once, in tiles of `vae_tile` latent pixels a side if that is not None; the
     network works on `chunk_frames` at once if that is not None, with skips on the device unless `skips_elsewhere`. With
-    `late_weights` there is a second network for the late steps.
+    `second_stage_unet` there is a second network for the late steps.
     """
 
     height: int
@@ -35,7 +38,7 @@ class Workload:
     vae_tile: int | None = None
     chunk_frames: int | None = None
     skips_elsewhere: bool = False
-    late_weights: bool = False
+    second_stage_unet: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,36 +59,36 @@ class MemoryPlan:
 
 
 def plan_memory(
-    config: LatentVisualDiffusionConfig,
+    outline: ModelOutline,
     parameters: Mapping[Part, int],
     workload: Workload,
-    precision: Precision,
+    precision: PrecisionNames,
     low_memory: bool = False,
     moves_parts: bool = False,
 ) -> MemoryPlan:
-    """The plan for a model of `config` with `parameters` (number of weights by part) in `precision`.
+    """The plan for a model of `outline` with `parameters` (number of weights by part) in `precision`.
 
     `low_memory` runs branches and frames one by one; on accelerators it also `moves_parts` that are not at work away.
     """
-    networks = config.first_stage_config.params.ddconfig
+    networks = outline.autoencoder
     if low_memory:
         workload = replace(workload, branches=1, decode_chunk=1)
     area = workload.height * workload.width // networks.downsample_factor**2
-    sampling = precision.weights.itemsize * sampling_activations(config.unet_config.params, workload, area)
+    sampling = precision.weights_bytes * sampling_activations(outline.unet, workload, area)
     frames = workload.batch * min(workload.decode_chunk, workload.num_frames)
-    decoding = frames * precision.vae.itemsize * decoder_activations(networks, workload)
+    decoding = frames * precision.vae_bytes * decoder_activations(networks, workload)
     size = {
-        part: count * (precision.vae if part == AUTOENCODER else precision.weights).itemsize
+        part: count * (precision.vae_bytes if part == AUTOENCODER else precision.weights_bytes)
         for part, count in parameters.items()
     }
     if not moves_parts:
-        size[UNET] = size.get(UNET, 0) * (2 if workload.late_weights else 1)
+        size[UNET] = size.get(UNET, 0) * (2 if workload.second_stage_unet else 1)
         return MemoryPlan(sum(size.values()), sampling, decoding)
-    towers = max((size.get(part, 0) for part in CLIP_ENCODERS), default=0)
-    return MemoryPlan(0, max(size.get(UNET, 0) + sampling, towers), size.get(AUTOENCODER, 0) + decoding)
+    encoders = max((size.get(part, 0) for part in CLIP_ENCODERS), default=0)
+    return MemoryPlan(0, max(size.get(UNET, 0) + sampling, encoders), size.get(AUTOENCODER, 0) + decoding)
 
 
-def sampling_activations(config: UNetConfig, workload: Workload, area: int) -> int:
+def sampling_activations(config: UNetOutline | UNetConfig, workload: Workload, area: int) -> int:
     """Most values alive while the UNet is evaluated at `area` latent pixels for each frame.
 
     In pieces, samples and branches run one after the other; beside the piece at work there are, at full resolution,
@@ -106,7 +109,7 @@ def sampling_activations(config: UNetConfig, workload: Workload, area: int) -> i
     return unet_activations(config, workload.chunk_frames * area) + positions * waiting
 
 
-def unet_activations(config: UNetConfig, positions: int) -> int:
+def unet_activations(config: UNetOutline | UNetConfig, positions: int) -> int:
     """Most values alive in one evaluation of the UNet on `positions` = frames x latent pixels.
 
     The peak is where a GEGLU holds both halves of its projection (8 d), the gate's GELU (4 d) and their product (4 d),
@@ -122,7 +125,7 @@ def unet_activations(config: UNetConfig, positions: int) -> int:
     return positions * peak
 
 
-def decoder_activations(networks: AutoencoderNetworkConfig, workload: Workload) -> int:
+def decoder_activations(networks: AutoencoderOutline | AutoencoderNetworkConfig, workload: Workload) -> int:
     """Most values alive while the VAE decodes one frame.
 
     A residual block holds its input, the normalised input, its activation and the result, at the width that enters the
@@ -138,16 +141,14 @@ def decoder_activations(networks: AutoencoderNetworkConfig, workload: Workload) 
     return max((h * area + 4 * c * part) // 4**level for level, (h, c) in enumerate(zip(held, entering, strict=True)))
 
 
-def count_parameters(*checkpoints: CheckpointFile) -> dict[Part, int]:
-    """Numbers of weights by part in the given files, read from their headers; parts of the first file go first."""
+def count_parameters(*files: Mapping[str, tuple[int, ...]]) -> dict[Part, int]:
+    """Numbers of weights by part in files, given the shapes of each by key; parts of the first file go first."""
     counts: dict[Part, int] = {}
-    for checkpoint in checkpoints:
+    for shapes in files:
         found: dict[Part, int] = {}
-        for key in checkpoint:
-            part, elements = part_of(key), 1
-            for side in checkpoint.shape(key):
-                elements *= side
+        for key, shape in shapes.items():
+            part = part_of(key)
             if part != SCHEDULE:
-                found[part] = found.get(part, 0) + elements
+                found[part] = found.get(part, 0) + math.prod(shape)
         counts = found | counts
     return counts

@@ -1,4 +1,4 @@
-"""Image and sentence in, or a sentence alone, and video out: load a model once, then generate as often as wanted."""
+"""Image and prompt in, or a prompt alone, and video out: load a model once, then generate as often as wanted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Unpack, cast
 
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
+from lvdm.config import load_yaml
+from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
     choose_precision,
@@ -31,7 +34,7 @@ from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import to_image
 from lvdm.media.masks import MaskSource, to_masks
 from lvdm.model_card import ModelCard
-from lvdm.model_files import ModelFiles, ModelIdentity, card_for, find_model, identify
+from lvdm.model_files import ModelFiles, ModelIdentity, card_for, config_hash, find_model, identify
 from lvdm.models.lora_merging import LoraStack
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
@@ -67,13 +70,13 @@ class DynamiCrafterPipeline:
         card: ModelCard,
         files: ModelFiles,
         schedule: Schedule = "config",
-        towers: Path | None = None,
+        encoders: Path | None = None,
     ) -> None:
         self.runtime = runtime
         self.card = card
         self.files = files
         self.schedule = schedule
-        self.towers = towers
+        self.encoders = encoders
         self._loras = LoraStack(cast(nn.Module, runtime.model))
 
     @classmethod
@@ -84,8 +87,9 @@ class DynamiCrafterPipeline:
         device: str = "auto",
         dtype: str = "auto",
         low_memory: bool = False,
-        towers: str | Path | None = None,
+        encoders: str | Path | None = None,
         schedule: str = "config",
+        towers: str | Path | None = None,
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -93,12 +97,15 @@ class DynamiCrafterPipeline:
         dtype       auto, fp32, bf16 or fp16, see `lvdm.device.choose_precision`
         low_memory  keep only the part at work on the accelerator, run guidance branches one after the other and decode
                     single frames: slower, with the same result up to rounding
-        towers      a checkpoint that supplies the text and image towers, for files without them
+        encoders    a checkpoint that supplies the text and image encoders, for files without them; `towers` until now
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
 
-        Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with the way out.
+        Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with a hint.
         """
+        if towers is not None:
+            warn_of_former_name("towers", "encoders")
+            encoders = towers if encoders is None else encoders
         chosen_schedule = choose_schedule(schedule)
         chosen_device = choose_device(device)
         precision = choose_precision(dtype, chosen_device, low_memory)
@@ -107,9 +114,9 @@ class DynamiCrafterPipeline:
         files = find_model(source, checkpoint)
         card = card_for(files)
         weights_device = torch.device("cpu") if low_memory else chosen_device
-        model = load_model(files, precision, towers, weights_device, chosen_schedule)
+        model = load_model(files, precision, encoders, weights_device, chosen_schedule)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
-        supplied = None if towers is None else Path(towers)
+        supplied = None if encoders is None else Path(encoders)
         return cls(Runtime(model, chosen_device, precision, low_memory), card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
@@ -141,7 +148,12 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        return identify(self.files, self.towers, self.loras, self.schedule, self.runtime.precision.name)
+        dtype = self.runtime.precision.name
+        return identify(self._config_hash, self.files, self.encoders, self.loras, self.schedule, dtype)
+
+    @cached_property
+    def _config_hash(self) -> str:
+        return config_hash(load_yaml(self.files.config))
 
     def __call__(
         self,
@@ -169,8 +181,8 @@ class DynamiCrafterPipeline:
         prompt            one for all images, or one for each; the same for `negative_prompt`, `end_image`, `keep_mask`
         keep_mask         as large as the image, 1 (white) where the video stays as the image is: a path, a PIL image,
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
-        prompts_at        frames, and the sentence that has taken over there, for all images
-        keyframes         frames from 1, and the pictures that they show, for all images; `image` is frame 0
+        prompts_at        frames, and the prompt that has taken over there, for all images
+        keyframes         frames from 1, and the images that they show, for all images; `image` is frame 0
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
         output_type       what `GenerationResult.frames` holds: pt, np, pil or uint8
         callback_on_step_end  (step, t, x_t, pred_x0); may return a changed x_t, may raise `SamplingCancelled`; with
@@ -248,7 +260,7 @@ class DynamiCrafterPipeline:
         callbacks = Callbacks(callback_on_step_end, on_progress, frames_to)
         runtime = self.runtime
         with runtime.in_use():
-            self._check_late_weights(settings)
+            self._check_second_stage(settings)
             batch = resolve(runtime, self.card, requests, settings, callbacks)  # 1 sizes, fs, what is refused
             smaller = self._smaller_video(batch)
             reset_peak_memory(runtime.device)
@@ -269,16 +281,16 @@ class DynamiCrafterPipeline:
                 batch.requests, own, callback_on_step_end=heard.on_step, on_progress=heard.on_progress
             ).video
 
-    def _check_late_weights(self, settings: GenerationSettings) -> None:
-        if settings.late_weights is not None and self.loras:
+    def _check_second_stage(self, settings: GenerationSettings) -> None:
+        if settings.second_stage_unet is not None and self.loras:
             raise ValueError(
-                "a LoRA would change the early weights alone; leave out late_weights, or merge it into both"
+                "a LoRA would change the early weights alone; leave out second_stage_unet, or merge it into both"
             )
 
 
 @contextmanager
 def _memory_errors(device: torch.device, batch: ResolvedBatch) -> Iterator[None]:
-    """Turn a lack of memory inside the block into `OutOfMemoryError` with the way out."""
+    """Turn a lack of memory inside the block into `OutOfMemoryError` with a hint."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -35,9 +35,9 @@ class GenerationRequest:
     """One video that is asked for. The same (seed, index) gives the same noise on any device and in any batch.
 
     image      None for text-to-video
-    end_image  the picture of the last frame
-    keyframes  frames from 1 and their pictures
-    prompts_at  frames from 1 and the sentences that take over there, ascending; `prompt` is that of the beginning
+    end_image  the image of the last frame
+    keyframes  frames from 1 and their images
+    prompts_at  frames from 1 and the prompts that take over there, ascending; `prompt` is that of the beginning
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
     """
 
@@ -80,7 +80,7 @@ class GenerationRequest:
         return tuple(found)
 
     def later_images(self, settings: GenerationSettings) -> dict[int, Image.Image]:
-        """The pictures after that of frame 0 by the number of their frame, ascending."""
+        """The images after that of frame 0 by the number of their frame, ascending."""
         last = settings.num_frames - 1
         found = dict(self.keyframes)
         if settings.mode == "loop" and self.image is not None:

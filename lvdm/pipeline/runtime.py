@@ -22,7 +22,7 @@ from lvdm.models.training_inputs import LeftOut
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
-from lvdm.plugins.choosing import choose_shelf
+from lvdm.plugins.choosing import choose_offload
 from lvdm.plugins.context import MethodContext
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
 from lvdm.plugins.registry import GENERATION, SAMPLING, make_methods
@@ -56,7 +56,7 @@ class Runtime(Residence):
     ) -> tuple[Conditioning, ...]:
         """What guidance needs, the full condition first: (cond,), (cond, uncond) or (cond, uncond, image only).
 
-        pictures: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
+        images: (b, 3, H, W) in [-1, 1] by the number of their frame, already at the size that the network runs at;
         of a model that reads no image, only their size is used.
         """
         images = images_by_frame[0]
@@ -138,7 +138,7 @@ class Runtime(Residence):
         conditions: Sequence[Conditioning],
         fs: int,
     ) -> list[Plugin]:
-        """The methods that need the pictures, at the size that the network runs at, or what `scale` came to.
+        """The methods that need the images, at the size that the network runs at, or what `scale` came to.
 
         conditions: those of the whole video, see `conditions`, in the place of which a method may use others.
         """
@@ -165,7 +165,7 @@ class Runtime(Residence):
             self.encode_video,
             image_latents,
             partial(self.conditions, fs=fs),
-            choose_shelf(settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu),
+            choose_offload(settings.num_frames, settings.chunk_frames, self.low_memory, on_cpu),
             self.moves,
         )
 
@@ -238,7 +238,7 @@ class Runtime(Residence):
     def prompt_agreement(self, video: Tensor, prompt: str) -> float | None:
         """Mean cosine, over the frames of a video (3, t, H, W) in [-1, 1], of frame and prompt in the model's CLIP.
 
-        None for a model without an image tower, or whose towers have features of different lengths.
+        None for a model without an image encoder, or whose encoders have features of different lengths.
         """
         if isinstance(self.model.embedder, LeftOut):
             return None
@@ -328,13 +328,13 @@ class Runtime(Residence):
         """Frame 0 carried along, to and fro in loops, and the other given frames as they are."""
         carrier, count = self.model.frame_carrier, settings.num_frames
         assert carrier is not None, "only a model with a carrier has anything carried"
-        period = count if settings.long_video == "ring" else count - 1 if settings.mode == "loop" else None
+        period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
         text = self._embed_texts([request.prompt for request in requests])
         strides = torch.full((len(requests),), fs, device=self.device)
         with self.resident(carrier):
             concat = carrier.concat(latents[0], text, strides, count, period)
         for frame in sorted(latents)[1:]:
-            concat[:, :, frame] = carrier.given(latents[frame])
+            concat[:, :, frame] = carrier.all_visible(latents[frame])
         return concat
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:

@@ -26,10 +26,10 @@ from lvdm.pipeline.inputs import (
     check_finite,
     check_requests,
     common_size,
+    cyclic_clip,
     fitted_images,
     kept_regions,
     later_images,
-    ring_of,
 )
 from lvdm.pipeline.results import (
     FrameConsumer,
@@ -44,8 +44,8 @@ from lvdm.pipeline.streaming import for_windows, stream_latents
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
+from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.plugins.scaling import Plan, plan_scale
-from lvdm.plugins.weak_guidance import check_blocks
 from lvdm.progress import ProgressCallback, report_progress
 from lvdm.psnr import psnr
 from lvdm.request.settings import GenerationSettings, choose_fs
@@ -101,7 +101,7 @@ class ResolvedBatch:
 class EncodedBatch:
     """Stage 2: what the network is shown.
 
-    pictures    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
+    images    (b, 3, H, W) in [-1, 1] by the number of their frame, at the size of the video
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere
@@ -142,7 +142,7 @@ def resolve(
     model = runtime.model
     streamed = settings.long_video == "fifo" and settings.num_frames > model.trained_frames
     check_requests(requests, settings, card, streamed, callbacks.frames is not None)
-    check_blocks(settings.weak, model.unet)
+    check_blocks(settings.perturbed_guidance, model.unet)
     if streamed and callbacks.on_step is not None:
         raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
     size = common_size(requests, settings, card, model.size_multiple)
@@ -151,7 +151,7 @@ def resolve(
         logger.info("for a video larger than those of the training: --scale %s; --scale off leaves it", scale.text)
     if streamed and scale is not None:
         raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
-    clip = for_windows(settings, model.trained_frames) if streamed else ring_of(settings)
+    clip = for_windows(settings, model.trained_frames) if streamed else cyclic_clip(settings)
     watch = Stopwatch(runtime.device)
     fs = choose_fs(card, settings)
     return ResolvedBatch(tuple(requests), settings, clip, size, fs, scale, streamed, callbacks, watch)
@@ -221,7 +221,7 @@ def sample(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, method
     with batch.watch.stage("sample"):
         common = requests, batch.clip, encoded.conditions, callbacks.on_step, callbacks.on_progress, encoded.kept
         latents: Tensor = sample_repeatedly(batch.clip, methods, partial(runtime.sample, *common))
-        if batch.settings.closes_ring:
+        if batch.settings.is_cyclic:
             latents = torch.cat([latents, latents[:, :, :1]], dim=2)
     return SampledBatch(iter([latents]), latents)
 

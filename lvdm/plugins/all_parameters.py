@@ -8,26 +8,26 @@ from lvdm.plugins.methods.anchor import AnchorParameters
 from lvdm.plugins.methods.between import BetweenParameters
 from lvdm.plugins.methods.camera import CameraParameters
 from lvdm.plugins.methods.color_lock import ColorLockParameters
-from lvdm.plugins.methods.early_start import EarlyStartParameters
 from lvdm.plugins.methods.free_init import FreeInitParameters
 from lvdm.plugins.methods.free_u import FreeUParameters
 from lvdm.plugins.methods.keep_feather import KeepFeatherParameters
-from lvdm.plugins.methods.late_weights import LateWeightsParameters
 from lvdm.plugins.methods.low_pass import LowPassParameters
+from lvdm.plugins.methods.perturbed_guidance import PerturbedGuidanceParameters
 from lvdm.plugins.methods.scale import ScaleParameters
-from lvdm.plugins.methods.weak import WeakParameters
+from lvdm.plugins.methods.second_stage import SecondStageParameters
+from lvdm.plugins.methods.truncated_start import TruncatedStartParameters
 
 
 @declared
 class MethodParameters(
-    WeakParameters,
+    TruncatedStartParameters,
+    SecondStageParameters,
     ScaleParameters,
+    PerturbedGuidanceParameters,
     LowPassParameters,
-    LateWeightsParameters,
     KeepFeatherParameters,
     FreeUParameters,
     FreeInitParameters,
-    EarlyStartParameters,
     ColorLockParameters,
     CameraParameters,
     BetweenParameters,

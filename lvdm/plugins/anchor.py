@@ -1,4 +1,4 @@
-"""A video that begins with its picture: frame 0 is held to the input image.
+"""A video that begins with its image: frame 0 is held to the input image.
 
 `soft` shows the network the image's own latents at frame 0 in every step, as in inpainting. `exact` leaves the network
 alone and adds to frame 0 what it lacks of the image, and to each next frame a share of that, wherever it still shows
@@ -27,7 +27,7 @@ CHANGED = 0.2
 """A change of pixels (of a range of 2) at which the correction is down to 1/e: without it, a sprite that leaves would
 leave its outline behind."""
 NEIGHBOURHOOD = 1 / 16
-"""Side of the square over which changes are averaged, as a share of the shorter side of the picture."""
+"""Side of the square over which changes are averaged, as a share of the shorter side of the image."""
 
 
 def hold_first_frame(kept: Tensor | None, anchor: str, shape: tuple[int, int, int, int]) -> Tensor | None:
@@ -39,28 +39,28 @@ def hold_first_frame(kept: Tensor | None, anchor: str, shape: tuple[int, int, in
     return held
 
 
-def correct_pixels(video: Tensor, pictures: Mapping[int, Tensor], anchor: str) -> Tensor:
-    """Videos (b, 3, t, H, W) whose frames are `pictures` (b, 3, H, W) at their numbers, if `anchor` is exact.
+def correct_pixels(video: Tensor, images: Mapping[int, Tensor], anchor: str) -> Tensor:
+    """Videos (b, 3, t, H, W) whose frames are `images` (b, 3, H, W) at their numbers, if `anchor` is exact.
 
-    All are in [-1, 1]. What a picture corrects fades in both directions of time, to nothing at the next picture.
+    All are in [-1, 1]. What a image corrects fades in both directions of time, to nothing at the next image.
     """
     if anchor != "exact":
         return video
-    if list(pictures) == [0]:
-        return PixelCorrection(pictures[0])(video)
+    if list(images) == [0]:
+        return PixelCorrection(images[0])(video)
     video, count = video.clamp(-1, 1), video.shape[2]
     corrected = video.clone()
-    frames = sorted(pictures)
+    frames = sorted(images)
     for before, frame, after in zip([None, *frames], frames, [*frames[1:], None], strict=False):
-        lacking = (pictures[frame] - video[:, :, frame])[:, :, None]
+        lacking = (images[frame] - video[:, :, frame])[:, :, None]
         later = video[:, :, frame : count if after is None else after + 1]
         corrected[:, :, frame : frame + later.shape[2]] += lacking * _faded(later, after is not None)
         earlier = video[:, :, 0 if before is None else before : frame + 1].flip(2)
         corrected[:, :, frame + 1 - earlier.shape[2] : frame] += (lacking * _faded(earlier, before is not None)).flip(
             2
         )[:, :, :-1]
-    for frame, picture in pictures.items():
-        corrected[:, :, frame] = picture  # without rounding
+    for frame, image in images.items():
+        corrected[:, :, frame] = image  # without rounding
     return corrected.clamp(-1, 1)
 
 

@@ -27,13 +27,13 @@ def sample_repeatedly(
 
 
 def finish_parts(
-    settings: MethodSettings, parts: Iterator[Tensor], pictures: Mapping[int, Tensor], kept: Tensor | None = None
+    settings: MethodSettings, parts: Iterator[Tensor], images: Mapping[int, Tensor], kept: Tensor | None = None
 ) -> Iterator[Tensor]:
     """Decoded videos in parts (b, 3, k, H, W), with what methods do to decoded frames.
 
-    pictures, kept  see `lvdm.plugins.context.Finishing`
+    images, kept  see `lvdm.plugins.context.Finishing`
     """
-    context = Finishing(settings, pictures, kept)
+    context = Finishing(settings, images, kept)
     for method in active_methods(settings):
         if method.finish:
             parts = method.finish(context, parts)

@@ -1,8 +1,8 @@
-"""Between pictures with a model that animates one: there from the first, and back from the last with time reversed.
+"""Between images with a model that animates one: there from the first, and back from the last with time reversed.
 
 Two ways to join the two views of the same noisy video (both leave the network as it is, with its own guidance):
 
-trf    time reversal fusion (arXiv 2403.14611): each step takes both estimates and blends them, from the first picture's
+trf    time reversal fusion (arXiv 2403.14611): each step takes both estimates and blends them, from the first image's
        at frame 0 to the last one's at the last frame. `repeats` takes the first steps several times, with new noise
        between (the paper's noise re-injection).
 vibid  ViBiDSampler (arXiv 2410.05651, algorithm 1): each step is taken there, noised again, and taken back. Neither
@@ -14,7 +14,7 @@ Noise is added again so that latents at step s are those of step t, dynamic resc
 
 Under zero terminal SNR a is 0 at the first step, and what was done before it is lost: there one pass is taken, not two.
 
-More than two pictures cut the video into stretches, each of which is a clip of its own for the network.
+More than two images cut the video into stretches, each of which is a clip of its own for the network.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
+from lvdm.deprecation import renamed_names
 from lvdm.diffusion.guidance import Branches, Denoiser
 from lvdm.diffusion.noise import StepNoise
 from lvdm.diffusion.samplers.ddim import DDIMStep, ddim_steps
@@ -41,12 +42,12 @@ from lvdm.plugins.methods.between import Between, takes_steps_once
 
 
 @dataclass(frozen=True, eq=False)
-class Leg:
-    """One stretch of frames, `begin` to `end` (both part of it), as a clip that begins with one of its pictures.
+class Pass:
+    """One stretch of frames, `begin` to `end` (both part of it), as a clip that begins with one of its images.
 
-    backwards   the picture is that of `end`, and the network sees the stretch in reversed time
+    backwards   the image is that of `end`, and the network sees the stretch in reversed time
     conditions  those of the clip, in the order of the conditions of the whole video
-    alone       nothing is seen from the other end: there is no picture
+    alone       nothing is seen from the other end: there is no image
     """
 
     begin: int
@@ -62,7 +63,7 @@ class Leg:
         return [output.flip(2) for output in outputs] if self.backwards else list(outputs)
 
     def weights(self) -> Tensor:
-        """Its share in the blend of both ways, (n, 1, 1): 1 at its own picture, falling to 0 at the other one."""
+        """Its share in the blend of both ways, (n, 1, 1): 1 at its own image, falling to 0 at the other one."""
         falling = torch.linspace(1, 1 if self.alone else 0, self.end - self.begin + 1)
         return (falling.flip(0) if self.backwards else falling)[:, None, None]
 
@@ -74,58 +75,58 @@ class Views:
     now: str = "both"
 
 
-def look(legs: Sequence[Leg], branches: Sequence[Branches], view: str, x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+def look(passes: Sequence[Pass], branches: Sequence[Branches], view: str, x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
     """The network's outputs for the whole video (b, c, t, h, w) from its stretches, in one view.
 
-    there, back  every frame from the picture before it, or after it; a frame with a picture from its own, and frames
-                 with none on that side from the other
-    both         the blend of the two, see `Leg.weights`
+    forward, backward  every frame from the image before it, or after it; a frame with an image from its own, and frames
+                       with none on that side from the other
+    both               the blend of the two, see `Pass.weights`
     """
     outputs: list[Tensor] = []
     total = torch.zeros(x_t.shape[2], 1, 1, device=x_t.device)
-    for leg, own in zip(legs, branches, strict=True):
-        weights = leg.weights() if view == "both" else _chosen(legs, leg, view)
+    for stretch, own in zip(passes, branches, strict=True):
+        weights = stretch.weights() if view == "both" else _chosen(passes, stretch, view)
         if not weights.any():
             continue
         weights = weights.to(x_t.device)
-        total[leg.begin : leg.end + 1] += weights
-        for number, output in enumerate(leg.view(own, x_t, t)):
+        total[stretch.begin : stretch.end + 1] += weights
+        for number, output in enumerate(stretch.view(own, x_t, t)):
             if number == len(outputs):
                 outputs.append(torch.zeros(x_t.shape, dtype=torch.float32, device=x_t.device))
-            outputs[number][:, :, leg.begin : leg.end + 1] += weights * output.float()
+            outputs[number][:, :, stretch.begin : stretch.end + 1] += weights * output.float()
     return tuple(output / total for output in outputs)
 
 
-def _chosen(legs: Sequence[Leg], leg: Leg, view: str) -> Tensor:
-    """1 (n, 1, 1) for the frames that the view takes from `leg`."""
-    backwards = view == "back"
-    chosen = torch.zeros(leg.end - leg.begin + 1, 1, 1)
+def _chosen(passes: Sequence[Pass], stretch: Pass, view: str) -> Tensor:
+    """1 (n, 1, 1) for the frames that the view takes from `stretch`."""
+    backwards = view == "backward"
+    chosen = torch.zeros(stretch.end - stretch.begin + 1, 1, 1)
     for i in range(len(chosen)):
-        frame = leg.begin + i
-        around = [other for other in legs if other.begin <= frame <= other.end]
+        frame = stretch.begin + i
+        around = [other for other in passes if other.begin <= frame <= other.end]
         same = [other for other in around if other.backwards == backwards] or around
-        # of two stretches that meet at a picture, the one that begins with it in its own time
+        # of two stretches that meet at an image, the one that begins with it in its own time
         own = min(same, key=lambda other: abs(frame - (other.end if other.backwards else other.begin)))
-        chosen[i] = own is leg
+        chosen[i] = own is stretch
     return chosen
 
 
-def make_legs(
+def make_passes(
     frames: Sequence[int], num_frames: int, conditions: Callable[[int, int, bool], Sequence[Conditioning]]
-) -> list[Leg]:
-    """The stretches between the `frames` that have pictures, frame 0 among them: each there and back, the rest there.
+) -> list[Pass]:
+    """The stretches between the `frames` that have images, frame 0 among them: each there and back, the rest there.
 
-    conditions  (number of the picture, length of the clip, whether time is reversed) -> those of the clip
+    conditions  (number of the image, length of the clip, whether time is reversed) -> those of the clip
     """
-    legs = []
+    passes = []
     for number, (begin, end) in enumerate(pairwise(frames)):
         length = end - begin + 1
-        legs.append(Leg(begin, end, False, conditions(number, length, False)))
-        legs.append(Leg(begin, end, True, conditions(number + 1, length, True)))
+        passes.append(Pass(begin, end, False, conditions(number, length, False)))
+        passes.append(Pass(begin, end, True, conditions(number + 1, length, True)))
     if frames[-1] < num_frames - 1:
         rest = conditions(len(frames) - 1, num_frames - frames[-1], False)
-        legs.append(Leg(frames[-1], num_frames - 1, False, rest, alone=True))
-    return legs
+        passes.append(Pass(frames[-1], num_frames - 1, False, rest, alone=True))
+    return passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,12 +134,12 @@ class Bidirectional:
     """The method as a plug-in.
 
     method   how the two ways are joined
-    legs     see `make_legs`
-    whole    the conditions of the whole video, in the place of which those of the legs are used
+    passes   see `make_passes`
+    whole    the conditions of the whole video, in the place of which those of the passes are used
     """
 
     method: Between
-    legs: Sequence[Leg]
+    passes: Sequence[Pass]
     whole: Sequence[Conditioning]
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
@@ -148,8 +149,8 @@ class Bidirectional:
         def make(conditions: Sequence[Conditioning]) -> Branches:
             # other methods may ask for some of the conditions only
             numbers = [[own is condition for own in self.whole].index(True) for condition in conditions]
-            branches = [hooks.branches([leg.conditions[number] for number in numbers]) for leg in self.legs]
-            return lambda x_t, t: look(self.legs, branches, views.now, x_t, t)
+            branches = [hooks.branches([stretch.conditions[number] for number in numbers]) for stretch in self.passes]
+            return lambda x_t, t: look(self.passes, branches, views.now, x_t, t)
 
         sampler = hooks.sampler
         if not takes_steps_once(self.method):
@@ -189,10 +190,10 @@ def sample_in_passes(
     x_t, total = x_T, len(timesteps)
     for i, step in enumerate(ddim_steps(schedule, timesteps, eta, fix_final_step, x_T.dtype)):
         kept, fresh = noise_again(step, run.steps[i], cpu)
-        passes = method.passes(i, total) if kept > 0 else method.passes(i, total)[-1:]
-        for number, view in enumerate(passes):
+        chosen = method.views(i, total) if kept > 0 else method.views(i, total)[-1:]
+        for number, view in enumerate(chosen):
             # the last pass has the noise of a plain step; streams beyond the number of steps are used by none of those
-            last = number == len(passes) - 1
+            last = number == len(chosen) - 1
             stream = i if last else total * (2 * number + 1) + i
             views.now = view
             x_t = run.show_known(i, x_t)
@@ -204,3 +205,6 @@ def sample_in_passes(
                 x_t = kept * x_t + fresh * step_noise(total * (2 * number + 2) + i, tuple(x_t.shape)).to(x_t)
         x_t = run.finish(i, x_t, x_0)
     return x_t
+
+
+__getattr__ = renamed_names(__name__, {"Leg": "Pass", "make_legs": "make_passes"})

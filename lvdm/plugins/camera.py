@@ -1,6 +1,6 @@
-"""Camera moves, and a held camera, from the still picture alone: FrameInit (ConsistI2V, arXiv 2402.04324, section 4.3).
+"""Camera moves, and a held camera, from the still image alone: FrameInit (ConsistI2V, arXiv 2402.04324, section 4.3).
 
-The picture is warped as the camera would see it from frame to frame. The low frequencies of the noise that sampling
+The image is warped as the camera would see it from frame to frame. The low frequencies of the noise that sampling
 begins with are taken from the noised latents of that video, so that the layout follows the camera; everything else is
 left to the network.
 """
@@ -17,17 +17,17 @@ from torch.nn import functional as F
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.methods.camera import DIRECTIONS, Camera, CameraPath, Layout
+from lvdm.plugins.truncated_start import start_step
 
 View = tuple[float, float, float]
 """Where a camera has gone (x, y) as shares of width and height, and the share of the sides that it sees."""
 
 
 def views(move: str, camera: Camera | CameraPath, num_frames: int) -> list[View]:
-    """What the camera sees in each frame; all of the picture in frame 0."""
+    """What the camera sees in each frame; all of the image in frame 0."""
     found = []
     for i in range(num_frames):
         way = i / max(num_frames - 1, 1)
@@ -55,7 +55,7 @@ def frames_of_camera(images: Tensor, seen: Sequence[View]) -> Iterator[Tensor]:
     """The frames of `seen_by_camera` one by one, (b, 3, 1, H, W) each."""
     yield images[:, :, None]
     for x, y, scale in seen[1:]:
-        # affine_grid counts from -1 to 1, twice the picture's side
+        # affine_grid counts from -1 to 1, twice the image's side
         matrix = images.new_tensor([[scale, 0.0, 2 * x], [0.0, scale, 2 * y]])
         grid = F.affine_grid(matrix.expand(len(images), -1, -1), list(images.shape), align_corners=False)
         yield F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)[:, :, None]

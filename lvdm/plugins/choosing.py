@@ -6,8 +6,8 @@ SKIPS_AT_HOME = 4
 """Times the frames at work: beside what these take, the skips of longer videos would show, and wait elsewhere."""
 
 
-def choose_shelf(num_frames: int, chunk_frames: int | None, low_memory: bool, on_cpu: bool) -> str:
-    """Where skips wait, see `lvdm.plugins.shelves`: of short videos on the device, of others in the host or a file."""
+def choose_offload(num_frames: int, chunk_frames: int | None, low_memory: bool, on_cpu: bool) -> str:
+    """Where skips wait (`lvdm.plugins.activation_offload`): those of short videos on the device."""
     if not low_memory and num_frames <= SKIPS_AT_HOME * (chunk_frames or num_frames):
         return "device"
     return "disk" if on_cpu else "host"

@@ -4,7 +4,7 @@ Layers over pixels see a few frames at a time, layers over frames see a few rows
 statistics of group normalisation over the whole clip, is computed beforehand, so that the result is that of the network
 in one piece up to rounding. Samples of a batch, and branches of guidance, run one after the other.
 
-What still grows are the activations that wait for the decoder half (the skips), and those at work; with a `shelf` the
+What still grows are the activations that wait for the decoder half (the skips), and those at work; with a `offload` the
 skips, and what temporal convolutions make, wait elsewhere.
 """
 
@@ -20,10 +20,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
-from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalConvBlock
+from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalResidual
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
+from lvdm.plugins.activation_offload import OFFLOADS, Fetch, Keep, Offload
 from lvdm.plugins.hooks import Hooks, Samples
-from lvdm.plugins.shelves import SHELVES, Fetch, Keep, Shelf
 
 TINY = 1e-12
 """Keeps the inverse of a frame's deviation finite."""
@@ -36,23 +36,23 @@ class Chunked:
     """The method as a plug-in.
 
     frames  how many frames layers over pixels see at once; layers over frames see as many activations
-    shelf   where skips wait, see `lvdm.plugins.shelves`: device, host or disk
+    offload   where skips wait, see `lvdm.plugins.activation_offload`: device, host or disk
     """
 
     frames: int = 4
-    shelf: str = "device"
+    offload: str = "device"
 
     def __post_init__(self) -> None:
         if self.frames < 1:
             raise ValueError(f"chunks of {self.frames} frames are not possible; use 1 or more")
-        if self.shelf not in SHELVES:
-            raise ValueError(f"shelf {self.shelf!r} is not known; use one of {', '.join(SHELVES)}")
+        if self.offload not in OFFLOADS:
+            raise ValueError(f"offload {self.offload!r} is not known; use one of {', '.join(OFFLOADS)}")
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
         """Run `unet` in pieces; see `Plugin`."""
 
         def forward(network: UNetModel, inner: object, *args: Any, **others: Any) -> Tensor:
-            return ChunkedUNet(network, self.frames, SHELVES[self.shelf]).forward(*args, **others)
+            return ChunkedUNet(network, self.frames, OFFLOADS[self.offload]).forward(*args, **others)
 
         def project(network: UNetModel, inner: object, context: Tensor, num_frames: int) -> Context:
             # keys and values of all frames' tokens, computed once for all steps, would grow with the length
@@ -73,8 +73,8 @@ class Step:
 class ChunkedUNet:
     """Evaluates `unet` on pieces of at most `frames` frames."""
 
-    def __init__(self, unet: UNetModel, frames: int, shelf: Shelf) -> None:
-        self._unet, self._frames, self._shelf = unet, frames, shelf
+    def __init__(self, unet: UNetModel, frames: int, offload: Offload) -> None:
+        self._unet, self._frames, self._offload = unet, frames, offload
 
     def forward(
         self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
@@ -95,7 +95,7 @@ class ChunkedUNet:
         unet = self._unet
         h: list[Piece] = list(rearrange(x, "c t h w -> t c h w").split(self._frames))
         skips: list[list[Fetch]] = []
-        with self._shelf() as keep:
+        with self._offload() as keep:
             for index, block in enumerate(unet.input_blocks):
                 self._run([block], h, step, keep)
                 if index == 0 and unet.config.addition_attention:
@@ -159,15 +159,15 @@ class ChunkedUNet:
 def context_of(context: Context, number: int, batch: int, frames: range, num_frames: int) -> Context:
     """The tokens that `frames` of sample `number` read, of a context for `batch` samples of `num_frames`."""
 
-    def own(tokens: Tensor) -> Tensor:
+    def tokens_of(tokens: Tensor) -> Tensor:
         if tokens.shape[0] != batch * num_frames:  # (b, n, c), shared by the frames of a sample
             return tokens[number : number + 1]
         return tokens[number * num_frames + frames.start : number * num_frames + frames.stop]
 
     cut = {id(other): context_of(other, number, batch, frames, num_frames) for other in set(context.elsewhere.values())}
     return Context(
-        own(context.text),
-        None if context.image is None else own(context.image),
+        tokens_of(context.text),
+        None if context.image is None else tokens_of(context.image),
         elsewhere={layer: cut[id(other)] for layer, other in context.elsewhere.items()},
     )
 
@@ -181,14 +181,14 @@ def add_temporal_attention(layer: TemporalTransformer, h: Sequence[Piece], rows:
         scatter_rows(h, begin, x + rearrange(out, "(r w) t c -> t c r w", w=x.shape[3]))
 
 
-def add_temporal_convolution(block: TemporalConvBlock, h: Sequence[Piece], rows: int, keep: Keep) -> None:
+def add_temporal_convolution(block: TemporalResidual, h: Sequence[Piece], rows: int, keep: Keep) -> None:
     """`block` on whole clips in pieces, in place. Each of its convolutions needs the statistics of the one before.
 
-    What they make waits on the shelf `keep`, in rows of pixels.
+    What they make waits on the offload `keep`, in rows of pixels.
     """
-    stages = (block.conv1, block.conv2, block.conv3, block.conv4)
+    stages = block.stages
     if any(max(cast(nn.Conv3d, stage[-1]).kernel_size[1:]) > 1 for stage in stages):
-        rows = h[0].shape[2]  # those that see neighbouring pixels need all rows; no released model has them
+        rows = h[0].shape[2]  # those that see neighbouring pixels need all rows
     begins = range(0, h[0].shape[2], rows)
     affine = clip_normalization(stages[0][0], h)
     made: list[Fetch] = []

@@ -82,13 +82,13 @@ def claims_of(settings: MethodSettings, inputs: Iterable[str] = ()) -> list[Clai
 
 
 def exclusions(claims: Sequence[Claim]) -> Iterator[Exclusion]:
-    """Every two methods among the claims that exclude each other."""
-    for one, other in itertools.permutations(claims, 2):
+    """Every two methods among the claims that exclude each other, named in their order."""
+    for (i, one), (j, other) in itertools.permutations(enumerate(claims), 2):
         if one.method == other.method or one.what != other.what:
             continue
         if isinstance(one.what, Need) and other.denied and not one.denied:
             yield Exclusion(one.method, other.method, _missing(one.what, [one.label], other.label))
-        elif isinstance(one.what, Hold) and one.method < other.method:
+        elif isinstance(one.what, Hold) and i < j:
             yield Exclusion(one.method, other.method, _shared(one.what, [one.label, other.label]))
 
 
@@ -152,12 +152,12 @@ def table() -> list[tuple[str, tuple[str, ...]]]:
     found: dict[str, set[str]] = {}
     for one in claims:
         others = found.setdefault(one.label, set())
-        rivals = [other for other in claims if other.what == one.what and other.method != one.method]
+        others_alike = [other for other in claims if other.what == one.what and other.method != one.method]
         if isinstance(one.what, Hold):
-            others |= {other.label for other in rivals}
+            others |= {other.label for other in others_alike}
         elif one.denied:
-            others |= {other.label for other in rivals if not other.denied}
+            others |= {other.label for other in others_alike if not other.denied}
         else:
-            others |= {other.label for other in rivals if other.denied}
+            others |= {other.label for other in others_alike if other.denied}
             others |= {mode for mode, provided in PROVIDED.items() if one.what not in provided}
     return [(label, tuple(sorted(others))) for label, others in sorted(found.items()) if others]

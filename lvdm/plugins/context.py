@@ -35,7 +35,7 @@ class MethodContext:
     model         the loaded model: `unet`, `schedule`, `trained_frames`, `denoiser` ... (`lvdm.models.ddpm3d`)
     embed_texts   prompts -> tokens (k, n, d)
     unet_weights  file -> the network's weights in it, by name
-    shelf         where skips of long videos wait, see `lvdm.plugins.shelves`
+    offload         where skips of long videos wait, see `lvdm.plugins.activation_offload`
     moves         whether parts of the model lie on the device only while they are at work
     conditions    those of the whole video that guidance needs, the full one first
     images_by_frame      (b, 3, H, W) in [-1, 1] at the network's size, by the number of their frame
@@ -53,7 +53,7 @@ class MethodContext:
     encode_video: Callable[[Iterable[Tensor]], Tensor]
     image_latents: Callable[[Mapping[int, Tensor]], Tensor]
     clip_conditions: Callable[[Sequence[Any], MethodSettings, Mapping[int, Tensor]], tuple[Conditioning, ...]]
-    shelf: str = "device"
+    offload: str = "device"
     moves: bool = False
     conditions: Sequence[Conditioning] = ()
     images_by_frame: Mapping[int, Tensor] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class Finishing:
     """Of decoded videos, for `Method.finish`.
 
     images_by_frame  (b, 3, H, W) in [-1, 1] by the number of their frame; that of frame 0 has the colours
-    kept      (b, 1 or t, H, W) in [0, 1], 1 where the picture of frame 0 stays; None for nowhere
+    kept      (b, 1 or t, H, W) in [0, 1], 1 where the image of frame 0 stays; None for nowhere
     """
 
     settings: MethodSettings

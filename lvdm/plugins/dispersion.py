@@ -1,4 +1,4 @@
-"""Dispersed convolutions (ScaleCrafter, arXiv 2310.07702, section 3.3): 5x5 kernels that act like 3x3 on a picture
+"""Dispersed convolutions (ScaleCrafter, arXiv 2310.07702, section 3.3): 5x5 kernels that act like 3x3 on an image
 
 twice as large. Beside a larger dilation they leave no gaps between taps. The transform is linear and the same for all
 kernels: each 5x5 kernel is R times the nine taps of the 3x3 one.

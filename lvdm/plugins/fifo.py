@@ -5,7 +5,7 @@ is noise. All take their step at the same time; then the one at the head leaves 
 the tail. The network sees `window` frames at once, each at its own time step. Windows overlap by half, and only the
 noisier half of each is kept (lookahead denoising): every frame is denoised with cleaner ones before it.
 
-Before frame 0 stands a still picture, as noisy as each place of the queue asks for, in the place of the video that the
+Before frame 0 stands a still image, as noisy as each place of the queue asks for, in the place of the video that the
 paper begins with: the queue fills from its tail, and every frame of the video takes every step once.
 """
 
@@ -72,7 +72,7 @@ class FIFO:
         """Finished latents (b, c, h, w), one frame after the other, each as soon as it has taken its last step.
 
         denoiser      (x_t (b, c, window, h, w), t (b, window)) -> output, for windows that begin with any frame
-        still         (b, c, h, w) float32, the latents of the picture before frame 0
+        still         (b, c, h, w) float32, the latents of the image before frame 0
         timesteps     (S,) descending: the steps of the sampling; there are as many places
         on_iteration  called with the number of each iteration from 0; frame k leaves in iteration k + S - 1
 

@@ -16,10 +16,10 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.early_start import start_step
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.methods.free_init import FreeInitOptions
+from lvdm.plugins.truncated_start import start_step
 
 
 @dataclass(frozen=True, eq=False)

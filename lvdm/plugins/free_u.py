@@ -55,7 +55,7 @@ def decoder_levels(unet: UNetModel) -> list[list[tuple[ResBlock, int]]]:
 
 
 def strengthen(features: Tensor, factor: float) -> Tensor:
-    """Half of the channels of (n, c, h, w) times 1 to `factor`, by how active each pixel is in its picture."""
+    """Half of the channels of (n, c, h, w) times 1 to `factor`, by how active each pixel is in its image."""
     if factor == 1:
         return features
     half = features.shape[1] // 2
@@ -66,7 +66,7 @@ def strengthen(features: Tensor, factor: float) -> Tensor:
 
 
 def damp_low_frequencies(features: Tensor, factor: float) -> Tensor:
-    """The frequencies of (n, c, h, w) below one cycle per picture, the mean included, times `factor`."""
+    """The frequencies of (n, c, h, w) below one cycle per image, the mean included, times `factor`."""
     if factor == 1:
         return features
     spectrum = torch.fft.fftn(features.float(), dim=(-2, -1))

@@ -1,6 +1,6 @@
 """FreeLong (arXiv 2407.19918): attention between all frames for what is slow, between near ones for the rest.
 
-A network that attends to more frames than it was trained on keeps its picture together and loses detail; one that
+A network that attends to more frames than it was trained on keeps its image together and loses detail; one that
 attends to windows of the trained length keeps detail and loses the whole. Each layer between frames is computed both
 ways; the low frequencies of its result, over frames, rows and columns, come from the first way, the others from the
 second.

@@ -1,9 +1,9 @@
-"""FreeScale (arXiv 2412.09626): larger pictures from a smaller video of the same model, fused over two scales.
+"""FreeScale (arXiv 2412.09626): larger images from a smaller video of the same model, fused over two scales.
 
 Three parts. *Cascade*: the video is made at the trained size first, enlarged, noised again up to an intermediate time
 step and denoised from there. *Restrained dilation*: the convolutions of encoder and middle reach farther, those of the
 decoder do not. *Scale fusion*: attention between pixels takes low frequencies from windows of the trained size, in
-which objects keep their form, and high ones from the whole picture:
+which objects keep their form, and high ones from the whole image:
 
     out = G(local) + (global - G(global)) = global + G(local - global),    G a Gaussian blur.
 
@@ -28,11 +28,11 @@ from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.attention_processors import AttentionMeta, AttentionProcessor
 from lvdm.modules.networks.openaimodel3d import UNetModel
-from lvdm.plugins.early_start import start_step
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
 from lvdm.plugins.redilation import redilated
 from lvdm.plugins.scalecrafter import Layer, layers_of
 from lvdm.plugins.scaling import FreeScalePlan
+from lvdm.plugins.truncated_start import start_step
 from lvdm.plugins.windows import attend_in_windows, window_starts
 
 SIGMA = 1.0
@@ -65,7 +65,7 @@ class FreeScale:
     size: tuple[int, int]
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
-        """Look at the picture at two scales; see `Plugin`."""
+        """Look at the image at two scales; see `Plugin`."""
         layers = list(layers_of(unet))
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
@@ -127,7 +127,7 @@ def window_places(grid: tuple[int, int], window: tuple[int, int]) -> Tensor:
 def blur(x: Tensor, grid: tuple[int, int], factor: float) -> Tensor:
     """The low frequencies of x (b, nh, h w, d): a Gaussian over 2 ceil(factor) - 1 places; one leaves x as it is."""
     reach = math.ceil(factor) - 1
-    reach = min(reach, min(grid) - 1)  # a picture cannot be mirrored farther than it is long
+    reach = min(reach, min(grid) - 1)  # an image cannot be mirrored farther than it is long
     if reach == 0:
         return x
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / SIGMA) ** 2)

@@ -8,7 +8,8 @@ import safetensors
 from safetensors import safe_open
 
 from lvdm.checkpoint.writing import write_safetensors
-from lvdm.plugins.early_start import LatentStatistics
+from lvdm.plugins.truncated_start import LatentStatistics
+from lvdm.regular_files import check_regular
 
 FORMAT = "dynamicrafter-latent-statistics/1"
 
@@ -22,6 +23,7 @@ def write_statistics(path: str | Path, statistics: LatentStatistics, clips: int,
 def read_statistics(path: str | Path) -> LatentStatistics:
     """The statistics in `path`. Raises `ValueError` for a file that holds none."""
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             described = file.metadata() or {}
             if described.get("format") != FORMAT:

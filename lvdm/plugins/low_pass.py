@@ -1,7 +1,7 @@
-"""Adaptive low-pass guidance (ALG, arXiv 2506.08456): livelier videos from a first look at a blurred picture.
+"""Adaptive low-pass guidance (ALG, arXiv 2506.08456): livelier videos from a first look at a blurred image.
 
-An image-to-video model that is shown every detail of the picture in the first steps copies it and moves little. Shown
-a picture without details until the motion is decided, it moves more; the sharp picture then brings the details back.
+An image-to-video model that is shown every detail of the image in the first steps copies it and moves little. Shown
+an image without details until the motion is decided, it moves more; the sharp image then brings the details back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def without_details(images: Tensor, strength: float) -> Tensor:
 class LowPass:
     """The method as a plug-in.
 
-    concat  (b, c, t, h, w) the concatenated latents of the picture without details
+    concat  (b, c, t, h, w) the concatenated latents of the image without details
     until   share of the steps that see them, 0 to 1
     """
 
@@ -40,7 +40,7 @@ class LowPass:
     until: float
 
     def attach(self, unet: UNetModel, hooks: Hooks, samples: Samples) -> Hooks:
-        """Show the network the blurred picture first; see `Plugin`."""
+        """Show the network the blurred image first; see `Plugin`."""
 
         def make(conditions: Sequence[Conditioning]) -> Branches:
             sharp = hooks.branches(conditions)

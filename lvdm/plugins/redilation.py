@@ -1,7 +1,7 @@
 """Re-dilated convolutions (ScaleCrafter, arXiv 2310.07702, section 3): trained kernels that reach further.
 
-A network that is shown larger pictures than it was trained on sees too little of them with each kernel, and repeats
-objects. Spreading the taps of a kernel by the factor by which the picture grew gives it back its view.
+A network that is shown larger images than it was trained on sees too little of them with each kernel, and repeats
+objects. Spreading the taps of a kernel by the factor by which the image grew gives it back its view.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SAMPLING = (Place.FRAMES, Place.PIECES, Place.TEXT, Place.WEIGHTS)
 """Places of methods that are made anew for each sampling, from settings and prompts alone."""
 GENERATION = tuple(place for place in Place if place not in SAMPLING)
-"""Places of methods that are made once for a video, from its pictures and conditions as well."""
+"""Places of methods that are made once for a video, from its images and conditions as well."""
 
 GENERATED = '''"""The parameters of all methods in one class.
 

@@ -1,4 +1,4 @@
-"""ScaleCrafter (arXiv 2310.07702): pictures larger than a checkpoint was trained on, without training.
+"""ScaleCrafter (arXiv 2310.07702): images larger than a checkpoint was trained on, without training.
 
 In the first part of the steps, where the layout of a video is decided, the convolutions of the UNet are re-dilated by
 how much longer the sides are than in training. Which layers get how much, and for how long, follows the settings that

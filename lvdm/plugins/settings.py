@@ -22,6 +22,10 @@ class MethodSettings(SizeParameters, SamplingParameters, MethodParameters, Memor
 
     mode: Annotated[Mode, Parameter("What is made of what.", "Input", flag="")] = "animate"
 
+    def steps_before(self, share: float) -> int:
+        """How many of the first steps a share of them, 0 to 1, stands for; as `lvdm.plugins.hooks.StepClock` counts."""
+        return round(share * self.num_inference_steps)
+
     @property
     def num_branches(self) -> int:
         """How often guidance evaluates the network for each step: once, twice, or three times with image guidance."""

@@ -91,7 +91,7 @@ def attend_windowed(
     inner: AttentionProcessor, q: Tensor, k: Tensor, v: Tensor, meta: AttentionMeta, windows: Windows
 ) -> Tensor:
     """`inner` within each window, blended; q, k, v (b, nh, t, d) -> (b, nh, t, d)."""
-    if inner is attend and q.device.type == "cpu" and not meta.order.causal:
+    if inner is attend and q.device.type == "cpu" and not meta.order.masks:
         out = attend_in_bands(q, k, v, meta.order, windows)
         if out is not None:
             return out
@@ -170,7 +170,7 @@ def sliding_windows(num_frames: int, window: int, stride: int) -> Windows:
 
 @lru_cache(maxsize=8)
 @torch.inference_mode(False)
-def ring_windows(num_frames: int, window: int, stride: int) -> Windows:
+def cyclic_windows(num_frames: int, window: int, stride: int) -> Windows:
     """Windows that begin every `stride` frames of a ring and go round."""
     return blend((torch.arange(0, num_frames, stride)[:, None] + torch.arange(window)) % num_frames, num_frames)
 

@@ -59,4 +59,4 @@ class StreamAssessment:
 
 
 def _judged(pipeline: DynamiCrafterPipeline, request: GenerationRequest) -> bool:
-    return pipeline.card.towers_agree and bool(request.prompt.strip())
+    return pipeline.card.encoders_agree and bool(request.prompt.strip())

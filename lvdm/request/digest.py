@@ -16,7 +16,7 @@ from typing import Any
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
 from lvdm.plugins.registry import method_files
-from lvdm.request.layers import SPEED
+from lvdm.request.layers import SPEED, all_parameters
 
 RESOLVED_ELSEWHERE = (*SPEED, "height", "width", "scale", *method_files())
 """Settings that facts have in another form: as `fs`, as a size, as a plan, as hashes of files."""
@@ -55,7 +55,7 @@ class FileSpec:
 def setting_facts(settings: Any) -> dict[str, Any]:
     """The settings that change pixels, by name; those in `RESOLVED_ELSEWHERE` are left out."""
     return {
-        name: as_text(getattr(settings, name))
+        declared.fact: declared.fact_of(as_text(getattr(settings, name)))
         for name, declared in parameters_of(type(settings)).items()
         if declared.parameter.changes != "nothing" and name not in RESOLVED_ELSEWHERE
     }
@@ -63,7 +63,8 @@ def setting_facts(settings: Any) -> dict[str, Any]:
 
 def file_facts(files: Sequence[InputFile]) -> list[list[Any]]:
     """Parameter, frame and hash of each, in an order of their own."""
-    return sorted(([file.parameter, file.frame, file.sha256] for file in files), key=str)
+    declared = all_parameters()
+    return sorted(([declared[file.parameter].fact, file.frame, file.sha256] for file in files), key=str)
 
 
 def digest_of(facts: Mapping[str, Any]) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 
-class GenerationKeywords(TypedDict, total=False):
-    """Settings of a generation by a loaded model."""
+class SharedSettings(TypedDict, total=False):
+    """Settings of a generation by a loaded model, and of a video that goes on."""
 
     height: int | None
     """Height; left out, it follows the image. [16 to 8192 pixels]"""
@@ -21,10 +21,6 @@ class GenerationKeywords(TypedDict, total=False):
     """An image of another shape: crop, pad or stretch."""
     num_frames: int | None
     """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
-    long_video: Literal["plain", "freenoise", "freelong", "ring", "fifo"] | None
-    """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; ring: loops."""
-    image_token_policy: Literal["exact16", "nearest", "linear", "broadcast"] | None
-    """For other lengths than the trained one: exact16, nearest, linear, broadcast."""
     motion: float | None
     """0 (calm) to 1 (lively), the same direction for every checkpoint. [0 to 1]"""
     fps: float | None
@@ -51,71 +47,64 @@ class GenerationKeywords(TypedDict, total=False):
     """End at the clean latents: avoids a loss of contrast at few steps."""
     anchor: Literal["free", "soft", "exact"] | None
     """Is frame 0 the image? free, soft (its latents) or exact (its pixels)."""
-    between: str | None
-    """From image to image with a model for one: vibid or trf."""
-    between_prompt: str | None
-    """The prompt for --between on its way back, seen in reverse."""
     camera: str | None
     """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
     'path:points=0.2 0 1; 0.2 0.1 1.5'.
     """
     color_lock: float | None
     """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
-    start_time: float | None
-    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
-    start_statistics: str | Path | None
-    """A file of `stats analytic-init`, for that beginning."""
     free_init: str | None
     """Sample again from the low frequencies: iterations=2,level=0.9."""
     free_u: str | None
     """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
-    keep_feather: int | None
-    """What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on. [0 to 256 pixels]"""
-    late_weights: str | Path | None
-    """A checkpoint of the same architecture whose network takes the late steps."""
-    late_below: float | None
-    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
     low_pass: float | None
     """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
     low_pass_until: float | None
     """The share of the steps that see it blurred. [0 to 1]"""
+    perturbed_guidance: str | None
+    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
     scale: str | None
     """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
-    weak: str | None
-    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
-    chunk_frames: int | None
-    """Frames of a long video that the network works on at once; left out, all of them. [1 to 1024 frames]"""
+    second_stage_unet: str | Path | None
+    """A checkpoint of the same architecture whose network takes the late steps."""
+    second_stage_below: float | None
+    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
+    truncated_start: float | None
+    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
+    start_statistics: str | Path | None
+    """A file of `stats analytic-init`, for that beginning."""
     decode_chunk_size: int | None
     """Frames decoded at once. [1 to 1024 frames]"""
     vae_tile: int | None
     """Decode in tiles of this side, to save memory. [8 to 8192 latent pixels]"""
+
+
+class GenerationKeywords(SharedSettings, total=False):
+    """Settings of a generation by a loaded model."""
+
+    long_video: Literal["plain", "freenoise", "freelong", "cyclic", "fifo"] | None
+    """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops."""
+    image_token_policy: Literal["exact16", "nearest", "linear", "broadcast"] | None
+    """For other lengths than the trained one: exact16, nearest, linear, broadcast."""
+    between: str | None
+    """From image to image with a model for one: vibid or trf."""
+    between_prompt: str | None
+    """The prompt for --between on its backward pass, seen in reverse."""
+    keep_feather: int | None
+    """What --keep-mask keeps is the image pixel by pixel, from this many pixels to its edge on. [0 to 256 pixels]"""
+    chunk_frames: int | None
+    """Frames of a long video that the network works on at once; left out, all of them. [1 to 1024 frames]"""
     num_videos_per_prompt: int | None
     """Videos for each image and prompt, with different noise. [1 to 1000]"""
 
 
-class RequestKeywords(GenerationKeywords, total=False):
-    """Parameters of videos that are planned and made."""
+class SharedParameters(TypedDict, total=False):
+    """Parameters of videos that are planned and made, or that go on."""
 
-    image: str | Path | None
-    """The image that the video begins with."""
-    end_image: str | Path | None
-    """The image that it ends with."""
     prompt: str | None
     """What should happen in the video."""
     negative_prompt: str | None
     """What to move away from."""
-    prompts_at: Mapping[int, str] | Sequence[str | tuple[int, str]] | None
-    """Another prompt from a frame on: FRAME=PROMPT, such as 32='it stops'. May be given often."""
-    keyframes: Mapping[int, str | Path] | Sequence[str | tuple[int, str | Path]] | None
-    """An image that the video shows at a frame: FRAME=FILE, several after each other or each with --keyframe. Frame 0
-    is the image.
-    """
-    keep_mask: str | Path | None
-    """An image as large as the first one: where it is white, nothing changes."""
-    prompts: str | Path | None
-    """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table.
-    Finished ones are skipped.
-    """
     replay: str | Path | None
     """Make a video again from the .json beside it; further options change it."""
     effort: Literal["draft", "normal", "best"] | None
@@ -124,13 +113,13 @@ class RequestKeywords(GenerationKeywords, total=False):
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"] | None
+    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv"] | None
     """A released model, or tiny, the embedded one."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
     config: str | Path | None
     """The YAML for --checkpoint."""
-    towers: str | Path | None
+    encoders: str | Path | None
     """A checkpoint that supplies missing text and image encoders."""
     loras: Sequence[str | Path | tuple[str | Path, float]] | None
     """A LoRA to add to the weights: FILE or FILE:SCALE. May be given often."""
@@ -145,17 +134,45 @@ class RequestKeywords(GenerationKeywords, total=False):
     format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
     """mp4, webm, gif, webp, apng, or png for single frames."""
     playback_fps: float | None
-    """Speed of the file, not of the motion. [0 to 1000 frames per second]"""
+    """Speed of the file, not of the motion. [0.01 to 1000 frames per second]"""
     contact_sheet: bool | None
     """Also write all frames as one PNG."""
-    keep: Literal["all", "best"] | None
-    """Of several videos: all, or best, which removes the others."""
     device: str | None
     """auto, cpu, or what `doctor` lists."""
     dtype: Literal["auto", "fp32", "bf16", "fp16"] | None
     """auto, fp32, bf16 or fp16."""
     low_memory: bool | None
     """Slower, with less memory."""
+
+
+class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
+    """Parameters of videos that are planned and made."""
+
+    image: str | Path | None
+    """The image that the video begins with."""
+    end_image: str | Path | None
+    """The image that it ends with."""
+    prompts_at: Mapping[int, str] | Sequence[str | tuple[int, str]] | None
+    """Another prompt from a frame on: FRAME=PROMPT, such as 32='it stops'. May be given often."""
+    keyframes: Mapping[int, str | Path] | Sequence[str | tuple[int, str | Path]] | None
+    """An image that the video shows at a frame: FRAME=FILE, several after each other or each with --keyframe. Frame 0
+    is the image.
+    """
+    keep_mask: str | Path | None
+    """An image as large as the first one: where it is white, nothing changes."""
+    prompts: str | Path | None
+    """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table.
+    Finished ones are skipped.
+    """
+    keep: Literal["all", "best"] | None
+    """Of several videos: all, or best, which removes the others."""
+
+
+class ExtensionKeywords(SharedSettings, SharedParameters, total=False):
+    """Parameters of a video that goes on."""
+
+    overlap: int | None
+    """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
 
 
 class BatchKeywords(RequestKeywords, total=False):
@@ -176,116 +193,3 @@ class BatchKeywords(RequestKeywords, total=False):
     """
     retry_failed: bool | None
     """Make what failed in an earlier run again; without it, it is only reported."""
-
-
-class ExtensionKeywords(TypedDict, total=False):
-    """Parameters of a video that goes on."""
-
-    prompt: str | None
-    """What should happen in the video."""
-    negative_prompt: str | None
-    """What to move away from."""
-    replay: str | Path | None
-    """Make a video again from the .json beside it; further options change it."""
-    effort: Literal["draft", "normal", "best"] | None
-    """draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other options
-    go before it.
-    """
-    dry_run: bool | None
-    """Say what would be made, with which memory, and stop."""
-    preset: Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v"] | None
-    """A released model, or tiny, the embedded one."""
-    checkpoint: str | Path | None
-    """A weight file, or a folder with config.yaml and weights."""
-    config: str | Path | None
-    """The YAML for --checkpoint."""
-    towers: str | Path | None
-    """A checkpoint that supplies missing text and image encoders."""
-    loras: Sequence[str | Path | tuple[str | Path, float]] | None
-    """A LoRA to add to the weights: FILE or FILE:SCALE. May be given often."""
-    schedule: Literal["config", "file"] | None
-    """Where file and YAML have different noise schedules: config or file."""
-    height: int | None
-    """Height; left out, it follows the image. [16 to 8192 pixels]"""
-    width: int | None
-    """Width; left out, it follows the image. [16 to 8192 pixels]"""
-    fit: Literal["crop", "pad", "stretch"] | None
-    """An image of another shape: crop, pad or stretch."""
-    num_frames: int | None
-    """Length of the video; of `extend`: new frames. [1 to 1000000 frames]"""
-    motion: float | None
-    """0 (calm) to 1 (lively), the same direction for every checkpoint. [0 to 1]"""
-    fps: float | None
-    """The model's fs input, where it means frames per second. [1 to 1000]"""
-    frame_stride: float | None
-    """The model's fs input, where it means a frame stride. [1 to 1000]"""
-    fs: float | None
-    """The model's fs input, in the unit that the model reads. [1 to 1000]"""
-    overlap: int | None
-    """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
-    num_inference_steps: int | None
-    """Sampling steps. [1 to 1000]"""
-    guidance_scale: float | None
-    """Strength of the prompt; 1 is off. [0 to 100]"""
-    image_guidance_scale: float | None
-    """Strength of the image, apart from the prompt's; left out, both are one. [0 to 100]"""
-    guidance_rescale: float | None
-    """Share of the contrast of the conditional output that guidance gives back. [0 to 1]"""
-    eta: float | None
-    """0 (deterministic) to 1 (as much noise as DDPM); for ddim. [0 to 1]"""
-    sampler: Literal["ddim", "dpm++", "unipc"] | None
-    """ddim, dpm++ or unipc."""
-    timestep_spacing: Literal["uniform", "uniform_trailing", "quad"] | None
-    """Which time steps are visited: uniform, uniform_trailing or quad."""
-    fix_final_step: bool | None
-    """End at the clean latents: avoids a loss of contrast at few steps."""
-    seed: int | None
-    """The same seed gives the same video. [0 to 9223372036854775807]"""
-    anchor: Literal["free", "soft", "exact"] | None
-    """Is frame 0 the image? free, soft (its latents) or exact (its pixels)."""
-    camera: str | None
-    """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
-    'path:points=0.2 0 1; 0.2 0.1 1.5'.
-    """
-    color_lock: float | None
-    """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
-    start_time: float | None
-    """Begin below the last time step, such as 0.94, for more motion. [0 to 1]"""
-    start_statistics: str | Path | None
-    """A file of `stats analytic-init`, for that beginning."""
-    free_init: str | None
-    """Sample again from the low frequencies: iterations=2,level=0.9."""
-    free_u: str | None
-    """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
-    late_weights: str | Path | None
-    """A checkpoint of the same architecture whose network takes the late steps."""
-    late_below: float | None
-    """0 to 1: from which time step on it does, as a share of all. [0 to 1]"""
-    low_pass: float | None
-    """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
-    low_pass_until: float | None
-    """The share of the steps that see it blurred. [0 to 1]"""
-    scale: str | None
-    """Beyond the trained size: auto, off, scalecrafter or freescale, or freescale:level=0.7 and so on."""
-    weak: str | None
-    """Guide away from the network with layers switched off: stg or pag, as in stg:scale=1,blocks=middle+output.3."""
-    output: str | Path | None
-    """File to write; a folder for --prompts."""
-    overwrite: bool | None
-    """Replace files there that were not made here."""
-    format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
-    """mp4, webm, gif, webp, apng, or png for single frames."""
-    playback_fps: float | None
-    """Speed of the file, not of the motion. [0 to 1000 frames per second]"""
-    contact_sheet: bool | None
-    """Also write all frames as one PNG."""
-    device: str | None
-    """auto, cpu, or what `doctor` lists."""
-    dtype: Literal["auto", "fp32", "bf16", "fp16"] | None
-    """auto, fp32, bf16 or fp16."""
-    low_memory: bool | None
-    """Slower, with less memory."""
-    decode_chunk_size: int | None
-    """Frames decoded at once. [1 to 1024 frames]"""
-    vae_tile: int | None
-    """Decode in tiles of this side, to save memory. [8 to 8192 latent pixels]"""

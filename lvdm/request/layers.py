@@ -9,9 +9,10 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.declaration.parameter import Declared, known_name, parameters_of
+from lvdm.declaration.parameter import Declared, known_name, parameters_of, present_names
 from lvdm.declaration.parameters import (
     InputParameters,
     ModelParameters,
@@ -56,7 +57,7 @@ SAME_THING = (SPEED, MODEL_FILES)
 DERIVED = types.MappingProxyType(
     {
         "fs": ("preset", "config", "checkpoint"),
-        "start_time": ("motion", "fps", "frame_stride", "fs"),
+        "truncated_start": ("motion", "fps", "frame_stride", "fs"),
         "low_pass": ("motion", "fps", "frame_stride", "fs"),
         "eta": ("sampler",),
         "long_video": ("num_frames", "between"),
@@ -73,6 +74,11 @@ def all_parameters() -> Mapping[str, Declared]:
     for cls in CLASSES:
         found |= parameters_of(cls)
     return types.MappingProxyType(found)
+
+
+def file_inputs() -> tuple[str, ...]:
+    """The inputs that are one file each, such as the image; key frames are several."""
+    return tuple(name for name, declared in parameters_of(InputParameters).items() if declared.kind is Path)
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,13 @@ class Values:
 
 
 def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """`values` as the types that are declared; None is left out. `where` begins the message of a `ValueError`."""
+    """`values` as the types that are declared; None is left out. `where` begins the message of a `ValueError`.
+
+    Names of earlier versions are read, with a `DeprecationWarning`.
+    """
     declared = all_parameters()
     found = {}
-    for name, value in values.items():
+    for name, value in present_names(declared, values, warn=True).items():
         known_name(name, declared, "parameter", where)
         if value is not None:
             found[name] = declared[name].check(value, where)

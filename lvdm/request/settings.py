@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvdm.declaration.options import as_text
-from lvdm.declaration.parameter import declared, known_name, parameters_of
+from lvdm.declaration.parameter import current_names, declared, known_name, parameters_of
 from lvdm.declaration.parameters import SizeParameters
 from lvdm.declaration.token_policy import check_image_token_policy
 from lvdm.declaration.values import MAX_FRAMES
@@ -61,6 +61,7 @@ class GenerationSettings(MethodSettings):
         Raises `ValueError` for an unknown name, a value that is not possible, and what the checkpoint cannot do; warns
         of an `fs` outside the trained range.
         """
+        values = current_names(cls, values, warn=True)
         for name in values:
             known_name(name, parameters_of(cls), "setting")
         chosen = {name: value for name, value in values.items() if value is not None}
@@ -70,7 +71,7 @@ class GenerationSettings(MethodSettings):
         values |= _long_video(card, {**values, **chosen})
         values |= _beyond_fs(card, chosen)
         settings = cls(**{**values, **chosen})
-        check_capability(card, "animate" if settings.closes_ring else settings.mode, settings.between is not None)
+        check_capability(card, "animate" if settings.is_cyclic else settings.mode, settings.between is not None)
         problem = card.check_fs(choose_fs(card, settings))
         if problem:
             logger.warning("%s", problem)
@@ -81,9 +82,9 @@ class GenerationSettings(MethodSettings):
         return settings
 
     @property
-    def closes_ring(self) -> bool:
-        """Whether the video is a clip on a ring, of one frame less, whose first frame is repeated at its end."""
-        return self.long_video == "ring" and self.mode == "loop"
+    def is_cyclic(self) -> bool:
+        """Whether the video is a clip on a cycle, of one frame less, whose first frame is repeated at its end."""
+        return self.long_video == "cyclic" and self.mode == "loop"
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON holds them."""
@@ -99,13 +100,13 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
     """`long_video` and `chunk_frames` for clips longer than those of the training, where `values` leave them open.
 
     Clips between two images stay plain: windows in their middle would see neither of them. Loops of models that animate
-    an image are made on a ring, of any length.
+    an image are made on a cycle, of any length.
     """
     num_frames, method = values["num_frames"], values.get("long_video")
     looped = values.get("mode") == "loop" and method is None and values.get("between") is None
     if looped and card.can("i2v") and card.keeps_image:
-        method = "ring"
-        logger.info("looping on a ring; long_video plain (--long plain) goes from the image to itself as between two")
+        method = "cyclic"
+        logger.info("making a cyclic loop; long_video plain (--long-video plain) goes from the image to itself")
     if not isinstance(num_frames, int) or num_frames <= card.num_frames:
         return {"long_video": method} if looped and method else {}
     one_image = values.get("mode", "animate") in ("animate", "text-to-video") or values.get("between") is not None
@@ -131,10 +132,10 @@ def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:
     motion = chosen.get("motion")
     if motion is None or chosen.get("mode", "animate") != "animate" or chosen.get("long_video") == "fifo":
         return {}
-    if {"start_time", "start_statistics", "low_pass", "free_init", "camera", "between", "scale"} & chosen.keys():
+    if {"truncated_start", "start_statistics", "low_pass", "free_init", "camera", "between", "scale"} & chosen.keys():
         return {}
     level = card.level_for_motion(motion)
-    return {"start_time": level.start_time, "low_pass": level.low_pass}
+    return {"truncated_start": level.truncated_start, "low_pass": level.low_pass}
 
 
 def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
@@ -163,7 +164,7 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
         raise ValueError(
             f"checkpoint {card.name} animates one image and cannot {wish} (it would give grey flashes); use one "
             "made for two images, such as preset interp, or "
-            + ("--long ring" if mode == "loop" else "go both ways with between vibid (--between vibid)")
+            + ("--long-video cyclic" if mode == "loop" else "go both ways with between vibid (--between vibid)")
         )
     raise ValueError(
         f"checkpoint {card.name} needs a first and a last image; use interpolate or loop, or another checkpoint"

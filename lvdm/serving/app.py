@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="DynamiCrafter",
-        summary="Images and sentences become short videos.",
+        summary="Images and prompts become short videos.",
         version=installed_version("dynamicrafter") or "0",
         lifespan=at_work,
         docs_url=None,  # these pages load scripts from elsewhere

@@ -17,20 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.declaration.options import as_text
-from lvdm.declaration.parameter import ALL_MODES, known_name
+from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
+from lvdm.hosting.checks import ImageIntake, check_video
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
-from lvdm.media.images import load_image
 from lvdm.request.layers import all_parameters, check_mode, checked
-from lvdm.serving.models import ListedModel
-from lvdm.serving.settings import Limits
 
 IMAGES = ("image", "end_image", "keep_mask")
 UPLOADS = (*IMAGES, "keyframes", "video")
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
-    *("checkpoint", "config", "towers", "loras", "late_weights", "start_statistics"),
+    *("checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics"),
     *("prompts", "replay", "output"),
 )
 """Parameters that name a file where the videos are made."""
@@ -39,7 +39,7 @@ SERVER_CHOICES = {"device": "", "overwrite": "", "preset": "; give model, the na
 SHARED = ("mode", "model", "input_reference", "seconds", "size")
 """Fields that are no parameters: those that choose, and those of other video APIs."""
 
-MADE = "out"
+OUTPUT_FOLDER = "out"
 """The folder, in that of a job, of what is made."""
 _DATA_URL = re.compile(r"data:(?:image|video)/[\w.+-]+(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
@@ -72,7 +72,7 @@ class Fields:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Submission:
     """A request in the words of `lvdm.request`.
 
     values   parameters by name, as JSON can hold them; without files
@@ -91,24 +91,24 @@ class Asked:
         return {"mode": self.mode, "model": self.model, "values": dict(self.values), "uploads": uploads}
 
     @classmethod
-    def from_json(cls, tree: Mapping[str, Any]) -> Asked:
+    def from_json(cls, tree: Mapping[str, Any]) -> Submission:
         """From the store."""
         uploads = tuple((parameter, frame, name) for parameter, frame, name in tree["uploads"])
         return cls(tree["mode"], tree["model"], tree["values"], uploads)
 
-    def given(self, folder: Path) -> dict[str, Any]:
+    def parameters(self, folder: Path) -> dict[str, Any]:
         """The parameters with the files of `folder`, and a name for the output in it."""
-        given = dict(self.values)
+        found = dict(self.values)
         keyframes = []
         for parameter, frame, name in self.uploads:
             if frame is None:
-                given[parameter] = folder / name
+                found[parameter] = folder / name
             else:
                 keyframes.append((frame, folder / name))
         if keyframes:
-            given["keyframes"] = keyframes
-        suffix = suffix_of(OutputParameters(format=given.get("format")))
-        return given | {"output": folder / MADE / f"video{suffix}"}
+            found["keyframes"] = keyframes
+        suffix = suffix_of(OutputParameters(format=found.get("format")))
+        return found | {"output": folder / OUTPUT_FOLDER / f"video{suffix}"}
 
 
 def fields_of_json(text: bytes) -> Fields:
@@ -132,7 +132,8 @@ def fields_of_json(text: bytes) -> Fields:
 def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
     """The fields of a form, text or the content of files, in their order. Raises `ValueError`."""
     values, uploads, declared = dict[str, Any](), list[Upload](), all_parameters()
-    for name, content in items:
+    for field, content in items:
+        (name,) = present_names(declared, {field: content})
         keyframe = _KEYFRAME.fullmatch(name)
         if keyframe or name in ("input_reference", *UPLOADS):
             if name == "keyframes":
@@ -152,9 +153,10 @@ def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
     return Fields(values, tuple(uploads))
 
 
-def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked, tuple[Upload, ...]]:
+def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submission, tuple[Upload, ...]]:
     """The request, checked by the declaration, and its files under the names that they get. Raises `ValueError`."""
     values = {name: value for name, value in fields.values.items() if value is not None}
+    values = present_names(all_parameters(), values)
     name = _text(values.pop("model", next(iter(models))), "model")
     model = models[known_name(name, models, "model")]
     uploads = _own_names(fields.uploads, values.get("mode"))
@@ -173,24 +175,19 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Asked
         fps = typed.get("playback_fps", float(model.card.playback_fps))
         typed["num_frames"] = checked({"num_frames": _frames(seconds, fps, mode, typed)})["num_frames"]
     names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads)
-    return Asked(mode, name, {key: as_text(value) for key, value in typed.items()}, names, dry_run), uploads
+    return Submission(mode, name, {key: as_text(value) for key, value in typed.items()}, names, dry_run), uploads
 
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
     """Write the files into `folder` and read each once. Raises `ValueError` for what is no image or video of ours."""
-    pixels = 0
+    images = ImageIntake(limits)
     for upload in uploads:
         path = folder / upload.name
         path.write_bytes(upload.content)
         if upload.parameter == "video":
-            limits.check_video(path)
-            continue
-        image = load_image(path, limits.image_pixels)
-        pixels += image.width * image.height
-        if pixels > limits.image_pixels:
-            raise ValueError(
-                f"the images have more than {limits.image_pixels / 1e6:g} megapixels together; scale them down"
-            )
+            check_video(path, limits)
+        else:
+            images.read(path)
 
 
 def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:

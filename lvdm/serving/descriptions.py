@@ -115,8 +115,8 @@ class ErrorAnswer(BaseModel):
 
 def describe_job(job: Job, service: Service) -> VideoJob:
     """The job as clients see it."""
-    told, live = job.about, service.live(job)
-    fps, width = told.get("playback_fps"), told.get("width")
+    summary, live = job.about, service.live(job)
+    fps, width = summary.get("playback_fps"), summary.get("width")
     return VideoJob(
         id=job.id,
         status=job.status,
@@ -124,14 +124,14 @@ def describe_job(job: Job, service: Service) -> VideoJob:
         stage=None if live is None else live.stage,
         step=None if live is None else live.done,
         steps=None if live is None else live.total,
-        mode=job.asked["mode"],
-        model=job.asked["model"],
-        prompt=told["prompt"],
-        seed=told["seed"],
-        size=None if width is None else f"{width}x{told['height']}",
-        seconds=None if fps is None else f"{told['num_frames'] / fps:g}",
-        num_frames=told["num_frames"],
-        videos=told["videos"],
+        mode=job.submission["mode"],
+        model=job.submission["model"],
+        prompt=summary["prompt"],
+        seed=summary["seed"],
+        size=None if width is None else f"{width}x{summary['height']}",
+        seconds=None if fps is None else f"{summary['num_frames'] / fps:g}",
+        num_frames=summary["num_frames"],
+        videos=summary["videos"],
         files=[dict(file) for file in job.files],
         warnings=list(job.warnings),
         error=None if job.error is None else Failure(message=job.error),
@@ -144,7 +144,9 @@ def describe_job(job: Job, service: Service) -> VideoJob:
 
 def describe_dry_run(plan: DryRun) -> PlannedJob:
     """The plan as clients see it."""
-    return PlannedJob(mode=plan.asked.mode, model=plan.asked.model, about=plan.about, warnings=list(plan.warnings))
+    return PlannedJob(
+        mode=plan.submission.mode, model=plan.submission.model, about=plan.about, warnings=list(plan.warnings)
+    )
 
 
 def list_models(service: Service) -> ModelList:

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lvdm.errors import UserError
+from lvdm.hosting.access import is_loopback
 from lvdm.serving.metrics import Metrics
-from lvdm.serving.settings import Settings, is_loopback
+from lvdm.serving.settings import Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

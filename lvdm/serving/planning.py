@@ -11,42 +11,43 @@ from typing import Any
 
 from lvdm.declaration.parameter import known_name
 from lvdm.documents import one_line
+from lvdm.hosting.checks import check_plan
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
-from lvdm.serving.asking import Asked
+from lvdm.serving.asking import Submission
 from lvdm.serving.settings import Settings
 
 PATHS = (
     *("video", "image", "end_image", "keep_mask", "start_statistics"),
-    *("config", "checkpoint", "towers", "late_weights", "file"),
+    *("config", "checkpoint", "encoders", "second_stage_unet", "file"),
 )
 """Keys of a record whose values are names of files."""
 
 
-def plan_job(asked: Asked, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
+def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
     """The plan of a request whose files are in `folder`; what is made goes into a folder in it. Raises `ValueError`."""
-    known_name(asked.model, settings.models, "model")  # a job may be older than the server
-    given = dict(settings.machine) | asked.given(folder) | settings.models[asked.model].values()
-    if asked.mode != "extend":
-        plan = plan_videos(asked.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
-        settings.limits.check_plan(plan)
+    known_name(submission.model, settings.models, "model")  # a job may be older than the server
+    given = dict(settings.machine) | submission.parameters(folder) | settings.models[submission.model].values
+    if submission.mode != "extend":
+        plan = plan_videos(submission.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
+        check_plan(plan, settings.limits)
         return plan
     video = given.pop("video", None)
     if video is None:
         raise ValueError("extend needs a video, and none was given")
     extension = plan_extension(video, **given)
-    settings.limits.check_extension(extension, settings.limits.check_video(video))
+    check_plan(extension, settings.limits)
     return extension
 
 
 def about(plan: Plan | ExtensionPlan, dry_run: bool = False) -> dict[str, Any]:
     """What a plan came to, for people and for JSON; on a dry run also the memory that it needs."""
     if isinstance(plan, ExtensionPlan):
-        told = {"prompt": plan.inputs.prompt, "seed": plan.seed, "num_frames": plan.extension.num_frames}
-        return told | {"num_inference_steps": plan.settings.num_inference_steps, "videos": 1}
+        summary = {"prompt": plan.inputs.prompt, "seed": plan.seed, "num_frames": plan.extension.num_frames}
+        return summary | {"num_inference_steps": plan.settings.num_inference_steps, "videos": 1}
     request = plan.videos[0].request
-    told = {
+    summary = {
         "prompt": request.inputs.prompt,
         "seed": request.seed,
         "width": request.size.inner.width,
@@ -57,7 +58,7 @@ def about(plan: Plan | ExtensionPlan, dry_run: bool = False) -> dict[str, Any]:
         "videos": len(plan.videos),
         "digest": plan.videos[0].digest,
     }
-    return told | {"memory_bytes": plan_for(plan.model, request).total} if dry_run else told
+    return summary | {"memory_bytes": plan_for(plan.model, request).total} if dry_run else summary
 
 
 class _Heard(logging.Handler):

@@ -13,7 +13,7 @@ from typing import Any
 
 from lvdm.errors import UserError
 from lvdm.media.atomic import OutputError
-from lvdm.serving.asking import MADE, Asked, Fields, store_uploads, understand
+from lvdm.serving.asking import OUTPUT_FOLDER, Fields, Submission, store_uploads, understand
 from lvdm.serving.metrics import Metrics
 from lvdm.serving.planning import about, heard_warnings, plan_job, public
 from lvdm.serving.settings import Settings, SettingsError
@@ -32,7 +32,7 @@ LONGEST_WAIT = 600
 class DryRun:
     """What a request would come to."""
 
-    asked: Asked
+    submission: Submission
     about: dict[str, Any]
     warnings: tuple[str, ...]
 
@@ -57,11 +57,11 @@ class Service:
         self.settings, self.metrics = settings, Metrics()
         self.worker = Worker(settings, self.store, self.metrics)
         self._planning = threading.Lock()
-        self._remove_strangers()
+        self._remove_unknown_folders()
 
     def check_room(self) -> None:
         """Raise `QueueFullError` if no further job may wait."""
-        self.store.check_room(self.settings.limits.queue)
+        self.store.check_room(self.settings.limits.max_queue)
 
     def add(self, fields: Fields) -> Job | DryRun:
         """A job for a request, or with `dry_run` what it would come to. Raises `ValueError`; then nothing is left."""
@@ -70,19 +70,19 @@ class Service:
         try:
             with heard_warnings() as heard, self._planning:  # one at a time, so that few images are in memory
                 try:
-                    asked, uploads = understand(fields, self.settings.models)
+                    submission, uploads = understand(fields, self.settings.models)
                     folder.mkdir()
                     store_uploads(uploads, folder, self.settings.limits)
-                    told = about(plan_job(asked, folder, self.settings), asked.dry_run)
+                    summary = about(plan_job(submission, folder, self.settings), submission.dry_run)
                 except OutputError:  # the disk's affair, not the client's
                     raise
                 except ValueError as error:
                     raise RequestRefusedError(public(str(error), folder, self.settings)) from error
             warnings = tuple(public(line, folder, self.settings) for line in heard)
-            if asked.dry_run:
-                return DryRun(asked, told, warnings)
-            shutil.rmtree(folder / MADE, ignore_errors=True)  # what planning looked at
-            return self._take(job, folder, asked, told, warnings)
+            if submission.dry_run:
+                return DryRun(submission, summary, warnings)
+            shutil.rmtree(folder / OUTPUT_FOLDER, ignore_errors=True)  # what planning looked at
+            return self._take(job, folder, submission, summary, warnings)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -108,7 +108,7 @@ class Service:
         if job.status != "completed" or not 1 <= number <= len(job.files):
             return None
         name = job.files[number - 1].get(variant)
-        path = None if name is None else self.settings.jobs / job.id / MADE / name
+        path = None if name is None else self.settings.jobs / job.id / OUTPUT_FOLDER / name
         return path if path is not None and path.is_file() else None
 
     def expires(self, job: Job) -> float | None:
@@ -119,19 +119,21 @@ class Service:
         """In how many seconds a place in the queue is free, as a rule."""
         return max(1, min(LONGEST_WAIT, round(self.store.usual_seconds() or 10)))
 
-    def _take(self, job: str, folder: Path, asked: Asked, told: dict[str, Any], warnings: tuple[str, ...]) -> Job:
+    def _take(
+        self, job: str, folder: Path, submission: Submission, summary: dict[str, Any], warnings: tuple[str, ...]
+    ) -> Job:
         """Make it a job: its files first, so that no job is without them."""
         place = self.settings.jobs / job
         os.replace(folder, place)
         try:
-            taken = self.store.add(job, asked.as_json(), told, warnings, self.settings.limits.queue)
+            taken = self.store.add(job, submission.as_json(), summary, warnings, self.settings.limits.max_queue)
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
             raise
         self.worker.wake()
         return taken
 
-    def _remove_strangers(self) -> None:
+    def _remove_unknown_folders(self) -> None:
         """Remove the folders of requests that were never taken, and of jobs that are forgotten."""
         known = self.store.ids()
         for path in self.settings.jobs.glob("video_*"):

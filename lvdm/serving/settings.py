@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lvdm.errors import UserError
-from lvdm.jobs.extend import ExtensionPlan
-from lvdm.jobs.plan import Plan
-from lvdm.media.video_reader import VideoReader
-from lvdm.request.layers import shown_name
-from lvdm.serving.models import ListedModel
+from lvdm.hosting.access import is_loopback
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 
 MIN_KEY = 8
 """Characters of the shortest key: less is guessed."""
@@ -23,61 +20,6 @@ KEY_VARIABLE = "DYNAMICRAFTER_API_KEY"
 
 class SettingsError(UserError):
     """A server that cannot be started like this; the message says what to give instead."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The most that one request may ask for, checked before it is taken.
-
-    upload_bytes  of the whole body of a request
-    image_pixels  of the images that are sent, together
-    pixels        of a frame of a video, made or sent
-    frames        of a video; of `extend`, the ones before included
-    steps         of sampling
-    videos        of one request
-    queue         jobs that wait
-    """
-
-    upload_bytes: int = 32_000_000
-    image_pixels: int = 50_000_000
-    pixels: int = 2_100_000
-    frames: int = 256
-    steps: int = 100
-    videos: int = 8
-    queue: int = 100
-
-    def check_plan(self, plan: Plan) -> None:
-        """Raise `ValueError` for a plan of more than that."""
-        request = plan.videos[0].request
-        _check_most("num_videos_per_prompt", len(plan.videos), self.videos)
-        _check_most("num_frames", request.settings.num_frames, self.frames)
-        _check_most("num_inference_steps", request.settings.num_inference_steps, self.steps)
-        self._check_pixels("the video", request.size.inner.height, request.size.inner.width)
-
-    def check_video(self, video: Path) -> int:
-        """The number of frames of a video that was sent. Raises `ValueError` for a larger one, and for no video."""
-        with VideoReader(video) as reader:
-            self._check_pixels("video", reader.height, reader.width)
-            if reader.num_frames >= self.frames:
-                raise ValueError(
-                    f"video has {reader.num_frames} frames, and with new ones this server makes at most {self.frames}; "
-                    "cut it"
-                )
-            return reader.num_frames
-
-    def check_extension(self, plan: ExtensionPlan, frames: int) -> None:
-        """Raise `ValueError` for more than that after a video of so many frames."""
-        _check_most("num_frames", plan.extension.num_frames, self.frames - frames)
-        _check_most("num_inference_steps", plan.settings.num_inference_steps, self.steps)
-        if plan.settings.height and plan.settings.width:
-            self._check_pixels("the video", plan.settings.height, plan.settings.width)
-
-    def _check_pixels(self, what: str, height: int, width: int) -> None:
-        if height * width > self.pixels:
-            raise ValueError(
-                f"{what} is {width}x{height}, {height * width / 1e6:.1f} megapixels, more than this server takes; use "
-                f"a smaller height and width, at most {self.pixels / 1e6:.1f}"
-            )
 
 
 @dataclass(frozen=True)
@@ -96,7 +38,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     api_key: str | None = field(default=None, repr=False)
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     machine: Mapping[str, Any] = field(default_factory=dict)
     keep_days: float = 7.0
 
@@ -110,18 +52,3 @@ class Settings:
             raise SettingsError(f"--api-key is too short or not ASCII; give at least {MIN_KEY} letters or digits")
         if not self.models:
             raise SettingsError("a server needs a model; give --model NAME=PATH")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _check_most(name: str, value: int, most: int) -> None:
-    if value > most:
-        raise ValueError(f"{shown_name(name)} {value} is more than this server takes; use at most {most}")

@@ -56,7 +56,7 @@ class QueueFullError(UserError):
 class Job:
     """One job.
 
-    asked     mode, model, parameters and uploads, see `lvdm.serving.asking`
+    submission  mode, model, parameters and uploads, see `lvdm.serving.asking`
     about     what the plan came to: size, frames and so on
     files     names of what was made, in the order of the videos: video, record, contact sheet or None
     created, started, finished  seconds since 1970
@@ -65,7 +65,7 @@ class Job:
     number: int
     id: str
     status: Status
-    asked: Mapping[str, Any]
+    submission: Mapping[str, Any]
     about: Mapping[str, Any]
     warnings: tuple[str, ...]
     created: float
@@ -103,14 +103,14 @@ class JobStore:
             self._database.close()
 
     def add(
-        self, job: str, asked: Mapping[str, Any], about: Mapping[str, Any], warnings: Sequence[str], most: int
+        self, job: str, submission: Mapping[str, Any], about: Mapping[str, Any], warnings: Sequence[str], most: int
     ) -> Job:
         """A new job at the end of the queue. Raises `QueueFullError` if `most` wait."""
         with self._lock:
             self.check_room(most)
             self._database.execute(
                 "INSERT INTO jobs (id, status, asked, about, warnings, created) VALUES (?, 'queued', ?, ?, ?, ?)",
-                (job, json.dumps(asked), json.dumps(about), json.dumps(list(warnings)), time.time()),
+                (job, json.dumps(submission), json.dumps(about), json.dumps(list(warnings)), time.time()),
             )
             found = self.get(job)
             assert found is not None
@@ -243,8 +243,8 @@ class JobStore:
 
 def _job(row: sqlite3.Row) -> Job:
     values = {name: row[name] for name in row.keys()}  # noqa: SIM118  # iterating over a row gives its values
-    for name in ("asked", "about"):
-        values[name] = json.loads(values[name])
+    values["submission"] = json.loads(values.pop("asked"))
+    values["about"] = json.loads(values["about"])
     for name in ("warnings", "files"):
         values[name] = tuple(json.loads(values[name]))
     return Job(**values)

@@ -19,8 +19,8 @@ from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.plan import Plan
 from lvdm.jobs.run import FinishedVideo, ProgressOf, SelectedVideo, run
 from lvdm.media.ownership import frames_at, record_path, sheet_path
-from lvdm.progress import Progress, ProgressCallback
-from lvdm.serving.asking import MADE, Asked
+from lvdm.progress import Progress, ProgressCallback, share_of_video
+from lvdm.serving.asking import OUTPUT_FOLDER, Submission
 from lvdm.serving.metrics import Metrics
 from lvdm.serving.packing import pack_frames
 from lvdm.serving.planning import heard_warnings, plan_job, public
@@ -31,8 +31,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """How often jobs that have expired are looked for while nothing waits."""
-SHARES = {"encode": (0.0, 0.05), "sample": (0.05, 0.9), "decode": (0.9, 1.0)}
-"""Where each stage begins and ends in the progress of a video."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class Worker:
     def _make(self, job: Job) -> None:
         """Make one job; whatever goes wrong with it, the next one is made."""
         folder, begun = self._settings.jobs / job.id, time.monotonic()
-        shutil.rmtree(folder / MADE, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(folder / OUTPUT_FOLDER, ignore_errors=True)  # of a process that was killed
         with heard_warnings() as warnings:
             try:
                 files = self._files(job, folder)
@@ -122,7 +120,7 @@ class Worker:
                 return
         shown = [public(line, folder, self._settings) for line in warnings]
         if self._store.complete(job.id, files, shown):
-            for _, _, name in Asked.from_json(job.asked).uploads:
+            for _, _, name in Submission.from_json(job.submission).uploads:
                 (folder / name).unlink(missing_ok=True)
             self._metrics.videos.labels("completed").inc()
             self._metrics.video_seconds.observe(time.monotonic() - begun)
@@ -137,7 +135,7 @@ class Worker:
 
     def _files(self, job: Job, folder: Path) -> list[dict[str, str | None]]:
         """Make the videos; the names of their files."""
-        plan = plan_job(Asked.from_json(job.asked), folder, self._settings)
+        plan = plan_job(Submission.from_json(job.submission), folder, self._settings)
         outputs = self._extend(job, plan) if isinstance(plan, ExtensionPlan) else self._run(job, plan)
         found = list[dict[str, str | None]]()
         for output in dict.fromkeys(outputs):
@@ -175,10 +173,8 @@ class Worker:
         return reported
 
     def _report(self, job: Job, progress: Progress, before: float, share: float) -> None:
-        begin, end = SHARES.get(progress.stage, (0.0, 1.0))
-        inside = begin + (end - begin) * progress.done / max(1, progress.total)
         last = self.live(job.id) or Live()
-        percent = min(99, max(last.percent, int(100 * (before + share * inside))))
+        percent = min(99, max(last.percent, int(100 * (before + share * share_of_video(progress)))))
         self._live = job.id, Live(progress.stage, progress.done, progress.total, percent)
         if progress.stage == "sample" and progress.done:
             self._metrics.steps.inc()

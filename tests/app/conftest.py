@@ -14,7 +14,7 @@ pytest.importorskip("gradio", reason='the page needs pip install "dynamicrafter[
 
 from served import CHROMIUM, served_page
 
-from lvdm.app.library import Library, read_library
+from lvdm.hosting.library import Library, read_library
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 
 

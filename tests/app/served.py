@@ -10,16 +10,24 @@ from typing import Any
 
 import pytest
 
-from lvdm.app.library import Library
-from lvdm.app.limits import PageLimits
 from lvdm.app.server import Access, serving
+from lvdm.hosting.library import Library
+from lvdm.hosting.limits import Limits
 
-LIMITS = PageLimits(upload=300_000, pixels=40_000, side=128, frames=12, steps=60, videos=3, queue=4)
+LIMITS = Limits(
+    max_upload=0.3,
+    max_image_megapixels=0.04,
+    max_megapixels=0.02,
+    max_frames=12,
+    max_steps=60,
+    max_videos=3,
+    max_queue=4,
+)
 CHROMIUM = "/usr/bin/chromium-headless-shell"
 
 
 @contextlib.contextmanager
-def served_page(library: Library, limits: PageLimits = LIMITS) -> Iterator[str]:
+def served_page(library: Library, limits: Limits = LIMITS) -> Iterator[str]:
     """Its address."""
     with serving(library, Access(port=0), limits, "cpu", measure=False) as address:
         yield address

@@ -145,7 +145,7 @@ def test_wrong_files_are_refused_at_once(opened: Any, tmp_path: Path) -> None:
     (tmp_path / "letter.png").write_text("dear reader", encoding="utf-8")
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "letter.png"))
     page.wait_for_selector("text=letter.png: not an image that can be read")
-    (tmp_path / "large.png").write_bytes(bytes(LIMITS.upload + 1))
+    (tmp_path / "large.png").write_bytes(bytes(LIMITS.upload_bytes + 1))
     page.locator("input[type=file]").first.set_input_files(str(tmp_path / "large.png"))
     page.wait_for_selector("text=/exceeds|too large|maximum/i")
     page.fill("#animate-prompt textarea", PROMPT)

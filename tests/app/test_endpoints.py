@@ -75,11 +75,11 @@ CHANGED: dict[str, Any] = {
     "camera": "zoom_in:amount=0.3",
     "low_pass": "0.3",
     "low_pass_until": "0.5",
-    "start_time": "0.95",
+    "truncated_start": "0.95",
     "free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9",
-    "late_weights": "tiny/model.safetensors",
-    "late_below": "0.3",
-    "weak": "stg:scale=1,blocks=middle",
+    "second_stage_unet": "tiny/model.safetensors",
+    "second_stage_below": "0.3",
+    "perturbed_guidance": "stg:scale=1,blocks=middle",
     "playback_fps": 12,
     "dtype": "fp32",
     "low_memory": "yes",
@@ -102,7 +102,7 @@ ELSEWHERE = {
     "num_videos_per_prompt": "test_efforts_and_several_videos",
     "keep": "test_efforts_and_several_videos",
     "keep_mask": "test_a_mask_and_key_frames",
-    "towers": "a checkpoint without encoders",
+    "encoders": "a checkpoint without encoders",
     "loras": "test_files_are_named_from_the_list",
     "start_statistics": "test_files_are_named_from_the_list",
 }
@@ -120,10 +120,10 @@ def test_every_control_is_found_in_the_record(client: Any, image: str) -> None:
     record = made[RECORD]
     for name, value in CHANGED.items():
         found = in_record(name, record)
-        wanted = all_parameters()[name].read(str(value)) if name not in ("prompts_at", "late_weights") else None
+        wanted = all_parameters()[name].read(str(value)) if name not in ("prompts_at", "second_stage_unet") else None
         if name == "prompts_at":
             assert found == [[2, "it stops"]]
-        elif name == "late_weights":
+        elif name == "second_stage_unet":
             assert found.endswith("tiny/model.safetensors")
         elif name == "long_video":
             assert found == "freelong"
@@ -175,7 +175,7 @@ def test_efforts_and_several_videos(client: Any, image: str) -> None:
 
 
 def test_a_mask_and_key_frames(client: Any, image: str, tmp_path: Path) -> None:
-    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
+    Image.linear_gradient("L").resize((32, 32)).save(tmp_path / "mask.png")
     kept = call(
         client, "loop", image=handle_file(image), prompt=PROMPT, keep_mask=handle_file(str(tmp_path / "mask.png"))
     )
@@ -215,17 +215,17 @@ def test_a_video_is_extended_and_two_are_compared(client: Any, image: str) -> No
     ("given", "said"),
     [
         ({"prompt": ""}, "the prompt is empty; say what should happen"),
-        ({"num_frames": "13"}, "num_frames 13 is more than this page makes (12)"),
+        ({"num_frames": "13"}, "num_frames (--num-frames) 13 is more than is made here; use at most 12"),
         ({"num_frames": "0"}, "num_frames 0 is not possible; use a whole number from 1 to"),
         ({"num_frames": "many"}, "num_frames 'many' is not possible"),
-        ({"num_inference_steps": "61"}, "num_inference_steps 61 is more than this page makes (60)"),
-        ({"num_videos_per_prompt": "4"}, "num_videos_per_prompt 4 is more than this page makes (3)"),
-        ({"height": "256"}, "height 256 is more than this page makes (128)"),
+        ({"num_inference_steps": "61"}, "61 is more than is made here; use at most 60"),
+        ({"num_videos_per_prompt": "4"}, "(--num-videos-per-prompt) 4 is more than is made here"),
+        ({"height": "256", "width": "128"}, "the video is 128x256, 0.03 megapixels, more than is made here"),
         ({"sampler": "dpm"}, "sampler 'dpm' is not known"),
         ({"motion": "0.5", "fps": "8"}, "fps and motion set the same thing"),
         ({"camera": "spin"}, "spin"),
         ({"model": "../tiny"}, "model '../tiny' is not known"),
-        ({"late_weights": "/etc/passwd"}, "late_weights '/etc/passwd' is not known"),
+        ({"second_stage_unet": "/etc/passwd"}, "second_stage_unet '/etc/passwd' is not known"),
         ({"loras": ["../../x.safetensors:1"]}, "is not known"),
         ({"prompts_at": "soon=it stops"}, "should be FRAME=PROMPT"),
     ],
@@ -240,7 +240,7 @@ def test_the_command_line_s_words_refuse(given: dict[str, Any], said: str, clien
 def test_files_are_named_from_the_list(client: Any, image: str) -> None:
     given = {"image": handle_file(image), "prompt": PROMPT}
     assert "LoRA" in refused(client, "animate", **given, loras=["tiny/model.safetensors:0.5"])
-    said = refused(client, "animate", **given, start_statistics="tiny/model.safetensors", start_time="0.9")
+    said = refused(client, "animate", **given, start_statistics="tiny/model.safetensors", truncated_start="0.9")
     assert "tiny/model.safetensors" in said
 
 
@@ -303,6 +303,6 @@ def test_no_file_of_the_server_is_served(name: str, address: str, models: Path) 
 
 
 def test_a_file_that_is_too_large_is_turned_away(client: Any, tmp_path: Path) -> None:
-    large = upload_of(WHOLE + bytes(LIMITS.upload), "large.png", tmp_path)
+    large = upload_of(WHOLE + bytes(LIMITS.upload_bytes), "large.png", tmp_path)
     found = refused(client, "animate", image=large, prompt=PROMPT)
     assert re.search("413|exceed|too large|size", found), found

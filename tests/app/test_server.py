@@ -17,9 +17,9 @@ from served import LIMITS, call
 from typer.testing import CliRunner
 
 import lvdm.app.server
-from lvdm.app.library import Library
 from lvdm.app.server import USER, Access, serving
 from lvdm.cli.app import app
+from lvdm.hosting.library import Library
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 
 PROMPT = "a red ball moves to the right"
@@ -36,8 +36,8 @@ def test_the_command_opens_to_others_only_with_a_password_or_a_word() -> None:
     assert "--host 0.0.0.0 lets others use this machine" in said("--host", "0.0.0.0")
     assert "--share lets others use this machine" in said("--share")
     assert "the password is empty" in said("--password", "")
-    assert "should be NAME=PATH" in said("--model", "mine")
-    assert "the limit of frames should be at least 1" in said("--max-frames", "0")
+    assert "model 'mine' is not known" in said("--model", "mine")
+    assert "max_frames 0 is not possible" in said("--max-frames", "0")
     assert "--port 99999 is not possible" in said("--port", "99999")
 
 
@@ -49,7 +49,7 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.Mon
 def test_a_password_is_asked_for_and_nothing_stays(library: Library, image: str) -> None:
     before = os.environ.get("GRADIO_TEMP_DIR")
     place = Access(port=0, password="open sesame")
-    with serving(library, place, replace(LIMITS, queue=2), "cpu", measure=False) as address:
+    with serving(library, place, replace(LIMITS, max_queue=2), "cpu", measure=False) as address:
         folder = Path(os.environ["GRADIO_TEMP_DIR"])
         assert httpx.get(f"{address}config").status_code == 401
         assert httpx.post(f"{address}gradio_api/call/animate", json={"data": []}).status_code == 401

@@ -10,8 +10,6 @@ from typing import Any
 import pytest
 import torch
 
-from lvdm.app.library import Library, PageModel, read_library
-from lvdm.app.limits import PageLimits
 from lvdm.app.pace import VideoTimes, in_words
 from lvdm.app.server import Access
 from lvdm.app.sessions import KEPT, Sessions
@@ -144,9 +142,7 @@ def test_others_need_one_unless_it_is_said(given: dict[str, Any]) -> None:
         Access(**given, password="")
 
 
-def test_limits_and_ports_are_checked() -> None:
-    with pytest.raises(ValueError, match="the limit of queue should be at least 1"):
-        PageLimits(queue=0)
+def test_ports_are_checked() -> None:
     with pytest.raises(ValueError, match="--port 70000 is not possible"):
         Access(port=70000)
 
@@ -165,35 +161,3 @@ def test_times_follow_the_videos_that_were_made() -> None:
     assert pace.seconds(card, "best") == pytest.approx(400)
     assert "draft about 20 s, normal about 2 min, best about 7 min" in pace.line(card)
     assert [in_words(seconds) for seconds in (0.2, 89, 90, 7200)] == ["1 s", "89 s", "2 min", "2.0 h"]
-
-
-def test_models_say_what_they_cannot_do() -> None:
-    one = PageModel("512", {}, RELEASED["512"])
-    assert one.label == "512: 512 x 320, animates an image"
-    assert one.cannot("animate") == ""
-    assert one.cannot("loop") == "", "it goes round on a ring"
-    assert "cannot interpolate" in one.cannot("interpolate")
-    assert "needs an image" in one.cannot("text-to-video")
-
-
-@pytest.mark.parametrize(
-    ("entries", "folder", "said"),
-    [
-        (["mine"], None, "should be NAME=PATH"),
-        (["../x=tiny"], None, "is a name and not a path"),
-        (["mine=nowhere"], None, "nowhere is neither a file, a folder nor a preset"),
-        ([], "nowhere", "--files nowhere is no folder"),
-    ],
-)
-def test_a_list_that_cannot_be_is_refused(entries: list[str], folder: str | None, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        read_library(entries, None if folder is None else Path(folder))
-
-
-def test_loras_are_named_with_or_without_a_scale(tmp_path: Path) -> None:
-    library = Library({}, {"a.safetensors": tmp_path / "a.safetensors"})
-    assert library.lora("a.safetensors") == (tmp_path / "a.safetensors", 1.0)
-    assert library.lora("a.safetensors:0.5") == (tmp_path / "a.safetensors", 0.5)
-    for wrong in ("b.safetensors", "b.safetensors:0.5", "a.safetensors:much"):
-        with pytest.raises(ValueError, match=r"is not known|give a name"):
-            library.lora(wrong)

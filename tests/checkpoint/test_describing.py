@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from manifests import MAKEYOURVIDEO, write_released
 from manifests import VIDEOCRAFTER as MANIFESTS
-from manifests import write_released
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lvdm.checkpoint import CheckpointError, convert, describe, load_into, read_checkpoint
+from lvdm.checkpoint.parts import DEPTH_ESTIMATOR
 from lvdm.config import load_model_config
-from lvdm.model_card import RELEASED, VIDEOCRAFTER
+from lvdm.model_card import CARDS, RELEASED, VIDEOCRAFTER
+from lvdm.pipeline.loading import without_missing_estimator
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -53,9 +55,41 @@ def test_videocrafters_layouts_prove_which_model_it_is(name: str, tmp_path: Path
     assert describe(pruned, with_hash=False).candidates == (name,), "no schedule and no encoders are needed"
 
 
+@pytest.mark.parametrize("estimator", [True, False], ids=["with_estimator", "without_estimator"])
+def test_make_your_video_is_named_by_its_keys(estimator: bool, tmp_path: Path) -> None:
+    left_out = () if estimator else (DEPTH_ESTIMATOR,)
+    info = describe(
+        write_released(tmp_path / "f" / "model.safetensors", MAKEYOURVIDEO, without=left_out), with_hash=False
+    )
+    assert (info.family, info.candidates, info.card) == ("makeyourvideo", ("myv",), CARDS["myv"])
+    assert (info.parameterization, info.zero_terminal_snr, info.base_scale) == ("eps", False, None)
+    assert info.missing == (() if estimator else ("depth estimator",))
+    assert info.parameters == 2_166_672_341 - (0 if estimator else 123_146_985)
+    assert estimator or any("--depth-model" in note for note in info.notes), "says how to go on without it"
+
+
+@pytest.mark.parametrize("estimator", [True, False], ids=["with_estimator", "without_estimator"])
+def test_make_your_video_fits_strictly_with_and_without_its_estimator(estimator: bool, tmp_path: Path) -> None:
+    left_out = () if estimator else (DEPTH_ESTIMATOR,)
+    path = write_released(tmp_path / "f" / "model.safetensors", MAKEYOURVIDEO, without=left_out)
+    checkpoint = read_checkpoint(path)
+    whole = load_model_config(CONFIGS / "inference_makeyourvideo_256_v1.0.yaml")
+    component = without_missing_estimator(whole, checkpoint)
+    assert (component == whole) == estimator
+    with torch.device("meta"):
+        model = component.build()
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    assert shapes == {key: checkpoint.shape(key) for key in checkpoint}
+
+
 @pytest.mark.parametrize(
     ("manifest", "config", "expected"),
     [
+        (
+            "makeyourvideo_256",
+            "inference_512_v1.0.yaml",
+            r"a Make-Your-Video checkpoint; use configs/inference_makeyourvideo_256_v1\.0\.yaml",
+        ),
         ("crafter_t2v_512_v2", "inference_512_v1.0.yaml", r"\(vc2\); use configs/inference_t2v_512_v2\.0\.yaml"),
         ("crafter_i2v_512", "inference_512_v1.0.yaml", r"\(vc-i2v\); use configs/inference_i2v_512_v1\.0\.yaml"),
         ("crafter_t2v_1024", "inference_t2v_512_v2.0.yaml", r"\(vc1024\); use configs/inference_t2v_1024_v1\.0\.yaml"),

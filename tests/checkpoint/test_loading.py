@@ -125,19 +125,19 @@ def test_a_pruned_file_takes_its_towers_from_another(weights: Weights, meta_mode
     message = refusal(meta_model(), checkpoint)
     assert "text encoder" in message
     assert "image encoder" in message
-    assert "--towers" in message
+    assert "--encoders" in message
     prefixes = ("cond_stage_model.model.", "embedder.model.")
     full = saved(weights["512"], tmp_path / "full.safetensors")
-    report = load_into(model := meta_model(), checkpoint, towers=full)
+    report = load_into(model := meta_model(), checkpoint, encoders=full)
     assert len(report.supplied) == sum(key.startswith(prefixes) for key in weights["512"])
     assert all(torch.equal(value, weights["512"][key]) for key, value in model.state_dict().items())
-    assert "cannot supply" in refusal(meta_model(), checkpoint, towers=checkpoint)
+    assert "cannot supply" in refusal(meta_model(), checkpoint, encoders=checkpoint)
 
 
 def test_a_file_without_unet_is_not_taken_for_a_pruned_one(meta_model: Build, tmp_path: Path) -> None:
     message = refusal(meta_model(), saved({"unet.weight": torch.zeros(3)}, tmp_path / "other.safetensors"))
     assert "it holds no UNet under model.diffusion_model" in message
-    assert "--towers" not in message, "a checkpoint of another family was taken for a pruned one"
+    assert "--encoders" not in message, "a checkpoint of another family was taken for a pruned one"
 
 
 def test_open_clips_own_file_supplies_the_towers(weights: Weights, meta_model: Build, tmp_path: Path) -> None:
@@ -146,9 +146,9 @@ def test_open_clips_own_file_supplies_the_towers(weights: Weights, meta_model: B
     for prefix in ("cond_stage_model.model.", "embedder.model."):
         own |= {key.removeprefix(prefix): value for key, value in weights["512"].items() if key.startswith(prefix)}
     model = meta_model()
-    load_into(model, saved(pruned, tmp_path / "a.safetensors"), towers=saved(own, tmp_path / "clip.safetensors"))
+    load_into(model, saved(pruned, tmp_path / "a.safetensors"), encoders=saved(own, tmp_path / "clip.safetensors"))
     for key in ("embedder.model.visual.conv1.weight", "cond_stage_model.model.transformer.resblocks.0.ln_1.weight"):
-        assert torch.equal(model.state_dict()[key], weights["512"][key]), f"{key} is not that of the towers file"
+        assert torch.equal(model.state_dict()[key], weights["512"][key]), f"{key} is not that of the encoders file"
 
 
 def test_a_checkpoint_of_the_other_style_names_its_configuration(

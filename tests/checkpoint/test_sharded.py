@@ -26,9 +26,9 @@ from torch.distributed.checkpoint.metadata import (
 )
 
 from lvdm.checkpoint import CheckpointError, checkpoint_hash, convert, describe, read_checkpoint
+from lvdm.checkpoint.keys import DEEPSPEED_PREFIX
 from lvdm.checkpoint.pickles import Inert
 from lvdm.checkpoint.sharded import _load_index
-from lvdm.checkpoint.sources import DEEPSPEED_PREFIX
 
 WRITTEN_BY_DEEPSPEED = Path(__file__).parent / "deepspeed_zero2"
 

@@ -150,7 +150,7 @@ def test_a_part_of_a_model_fills_that_part(tmp_path: Path) -> None:
     plan = warm_start(model, saved(tmp_path / "vae.safetensors", tensors))
     assert {part_of(key) for key in plan.matched} == {AUTOENCODER}
     assert {part_of(key) for key in plan.initial} == {UNET, TEXT_ENCODER, IMAGE_ENCODER, QUERY_TRANSFORMER}
-    assert unfilled_frozen_parts(model, [plan]) == [TEXT_ENCODER, IMAGE_ENCODER], "frozen towers would stay random"
+    assert unfilled_frozen_parts(model, [plan]) == [TEXT_ENCODER, IMAGE_ENCODER], "frozen encoders would stay random"
 
 
 def test_nothing_in_common_is_an_error_in_one_line(tmp_path: Path) -> None:

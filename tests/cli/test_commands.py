@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 import lvdm.jobs.memory
 import lvdm.pipeline
 from lvdm.cli.app import app
+from lvdm.jobs.plan import plan_videos
 from lvdm.media import video_writer
 from lvdm.media.video_reader import VideoReader
 
@@ -78,16 +79,46 @@ def test_replay_makes_the_same_bytes(here):
     assert "no longer the image" in fail("animate", "--replay", "a.json")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["12:30", "100%done", "a b;c|d", "new\nline", "--x", "%d_%d", "é" * 60])
+def test_images_of_any_name_are_planned(name: str, here: Path) -> None:
+    Path("cat.png").rename(f"{name}.png")
+    (video,) = plan_videos("animate", image=Path(f"{name}.png"), prompt=PROMPT).videos
+    assert video.output == Path(f"outputs/{name}_animate_123.mp4"), "the name that is derived is another one"
+
+
+def test_bad_rows_are_refused_together_and_before_any_video(here):
+    Path("list.csv").write_text(f"image,prompt,name\ncat.png,a,one\ncat.png,b,{'y' * 300}\n", encoding="utf-8")
+    message = fail("animate", "--prompts", "list.csv")
+    assert "line 3: request 'yyyy" in message, message
+    assert "the name is too long" in message
+    Path("list.csv").write_text("image,prompt,sampler\ncat.png,a,ddim\ncat.png,b,none\ncat.png,c,nil\n")
+    message = fail("animate", "--prompts", "list.csv")
+    assert "2 problems" in message
+    assert "line 3" in message
+    assert "line 4" in message
+    for name in ("one", "two"):
+        (here / "outputs/list").mkdir(parents=True, exist_ok=True)
+        (here / f"outputs/list/{name}.mp4").write_bytes(b"of the user")
+    Path("list.csv").write_text("image,prompt,name\ncat.png,a,zero\ncat.png,a,one\ncat.png,b,two\n")
+    message = fail("animate", "--prompts", "list.csv")
+    assert "one.mp4 is there and was not made here" in message
+    assert "two.mp4 is there and was not made here" in message
+    assert not list(here.rglob("zero*")), "a video was made before the others were refused"
+
+
 def test_a_region_is_kept_and_replayed(here):
-    Image.new("L", (SIDE, SIDE), 255).save("mask.png")
-    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--keep-mask", "mask.png")
+    mask = Image.new("L", (SIDE, SIDE), 255)
+    mask.paste(0, (SIDE - 1, 0, SIDE, SIDE))
+    mask.save("mask.png")
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--keep-mask", "mask.png", "--keep-feather", 1)
     with Image.open("a.gif") as still:
         assert getattr(still, "n_frames", 1) == 1 or not _moves(still), "nothing should move"
     succeed("animate", "--replay", "a.json", "-o", "again.gif")
     assert (here / "again.gif").read_bytes() == (here / "a.gif").read_bytes()
-    Image.new("L", (SIDE, SIDE), 0).save("mask.png")
+    mask.rotate(90).save("mask.png")
     assert "no longer the mask" in fail("animate", "--replay", "a.json")
-    Image.new("L", (SIDE, 2 * SIDE), 0).save("mask.png")
+    mask.resize((SIDE, 2 * SIDE), Image.Resampling.NEAREST).save("mask.png")
     assert "make the mask as large" in fail("animate", "cat.png", "-p", PROMPT, "--keep-mask", "mask.png")
 
 
@@ -95,7 +126,7 @@ def _moves(animation: Image.Image) -> bool:
     frames = []
     for i in range(animation.n_frames):  # type: ignore[attr-defined]
         animation.seek(i)
-        frames.append(animation.convert("RGB").tobytes())
+        frames.append(animation.convert("RGB").crop((0, 0, SIDE // 2, SIDE)).tobytes())
     return len(set(frames)) > 1
 
 
@@ -131,7 +162,7 @@ def test_interpolation_and_loops(here):
 
 
 def test_too_little_memory_is_said_beforehand(here, monkeypatch):
-    monkeypatch.setattr(lvdm.jobs.memory, "free_memory", lambda device: 1000)
+    monkeypatch.setattr("lvdm.device.free_memory", lambda device: 1000)
     messages = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4").stderr
     assert " MB of memory needed on cpu (weights" in messages
     assert "cpu has 0.0 MB free; use --low-memory (about" in messages

@@ -197,9 +197,9 @@ def test_wrong_usage_is_one_line(
 
 
 def test_verdicts_depend_on_the_clip_settings_only_through_facts() -> None:
-    facts = Facts("v.mp4", "s", False, num_frames=30, fps=30.0, height=45, width=80, rotation=90)
+    facts = Facts("v.mp4", "s", False, num_frames=30, fps=30.0, height=45, width=80, presentation="mirrored")
     options = {"video_length": 16, "resolution": (32, 48)}
-    assert judge(facts, "c", ClipOptions(**options)).reasons == ("odd size 45x80", "is turned by 90 degrees")
+    assert judge(facts, "c", ClipOptions(**options)).reasons == ("odd size 45x80", "mirrored")
     fixed = judge(facts, "c", ClipOptions(**options, frame_stride=8, fixed_fps=30.0))
     assert fixed.status == "broken"
     assert "less than half of the 121 wanted" in fixed.reasons[0]

@@ -44,15 +44,15 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "video": ("other.mp4",),
     "checkpoint": ("late.safetensors", "t2v"),
     "config": ("edited.yaml",),
-    "towers": ("small/model.safetensors",),
+    "encoders": ("small/model.safetensors",),
     "loras": ("lora.safetensors:0.5",),
     "scale": ("off", "scalecrafter", "freescale:level=1"),
     "camera": ("pan_left", "hold"),
     "start_statistics": ("statistics.safetensors",),
     "free_init": ("iterations=2",),
     "free_u": ("b1=1.2,s1=0.9",),
-    "late_weights": ("late.safetensors",),
-    "weak": ("stg:scale=1", "pag:scale=1"),
+    "second_stage_unet": ("late.safetensors",),
+    "perturbed_guidance": ("stg:scale=1", "pag:scale=1"),
     "between": ("vibid", "trf"),
     "between_prompt": ("it comes back",),
     "output": ("named.mp4",),
@@ -71,15 +71,14 @@ EQUAL: Mapping[str, str] = {
 
 EQUAL_NUMBERS: Mapping[str, str] = {
     "schedule=file": "these weights bring no schedule of their own",
-    "low_pass=0.5": "of two steps none lies in the first tenth, see low_pass_until",
 }
 """Values with a digest of their own whose video is the same here."""
 
 NOT_RUN: Mapping[str, tuple[str, ...]] = {
     "there are no released models here": ("preset",),
-    "these weights have all encoders": ("towers",),
+    "these weights have all encoders": ("encoders",),
     "this model reads frames per second": ("frame_stride",),
-    "known frames of extend are shown at the usual steps": ("free_init", "start_time", "start_statistics"),
+    "known frames of extend are shown at the usual steps": ("free_init", "truncated_start", "start_statistics"),
 }
 """Parameters whose values are all refused where videos are made."""
 
@@ -95,11 +94,11 @@ AROUND: Mapping[str, Mapping[str, Any]] = {
     "longer": {"num_frames": FRAMES + 3},
     "frame by frame": {"num_frames": FRAMES + 3, "long_video": "fifo"},
     "in motion": {"motion": 0.8},
-    "late and blurred": {"low_pass": 0.5, "low_pass_until": 0.9, "late_weights": "late.safetensors"},
+    "late and blurred": {"low_pass": 0.5, "low_pass_until": 0.9, "second_stage_unet": "late.safetensors"},
     "by files": {"checkpoint": "small/model.safetensors", "config": "small/config.yaml"},
     "another shape": {"height": SIDE, "width": SIDE + 16},
     "masked": {"keep_mask": "mask.png"},
-    "from below": {"start_time": 0.5},
+    "from below": {"truncated_start": 0.5},
     "larger": {"height": 2 * SIDE, "width": 2 * SIDE, "scale": "scalecrafter"},
 }
 """What else is asked for: what one option does depends on others."""
@@ -159,7 +158,7 @@ def planned(mode: str, given: Mapping[str, Any]) -> Plan | ExtensionPlan:
 
 def contents(plan: Plan | ExtensionPlan) -> dict[str, Any]:
     """What a plan holds, as values that can be compared."""
-    model = plan.model.machine, plan.model.added, plan.model.precision.name, plan.model.files.checkpoint
+    model = plan.model.machine, plan.model.added, plan.model.precision().weights, plan.model.files.checkpoint
     if isinstance(plan, ExtensionPlan):
         names = ("source", "inputs", "seed", "extension", "settings", "output", "written")
         return {"model": model} | {name: getattr(plan, name) for name in names}

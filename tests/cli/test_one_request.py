@@ -143,9 +143,9 @@ def test_a_list_has_key_frames_as_a_column_and_for_all_rows(made: Path) -> None:
 
 
 def test_encoders_that_are_not_missing_are_refused(made: Path, checkpoints: Path, no_weights: None) -> None:
-    message = fail("animate", "cat.png", "-p", PROMPT, "--towers", checkpoints / "tiny/model.safetensors")
-    assert "has its own text and image encoders; leave out --towers" in message
-    assert "cat.png" in fail("animate", "cat.png", "-p", PROMPT, "--towers", "cat.png")
+    message = fail("animate", "cat.png", "-p", PROMPT, "--encoders", checkpoints / "tiny/model.safetensors")
+    assert "has its own text and image encoders; leave out --encoders" in message
+    assert "cat.png" in fail("animate", "cat.png", "-p", PROMPT, "--encoders", "cat.png")
 
 
 def write_list() -> None:
@@ -194,7 +194,7 @@ def test_edited_masks_weights_and_models_remake(here: Path, tmp_path: Path, chec
     image = picture().convert("L").point(lambda level: 255 if level > 128 else 0)
     image.save("mask.png")
     words = ("animate", "--prompts", "l.csv", "-o", "out", "--checkpoint", "model", "--format", "gif")
-    words = (*words, "--keep-mask", "mask.png", "--late-weights", "late.safetensors")
+    words = (*words, "--keep-mask", "mask.png", "--second-stage-unet", "late.safetensors")
     succeed(*words)
     assert SKIPPED in run(*words).stderr
 
@@ -231,8 +231,13 @@ def test_a_folder_that_is_moved_is_not_made_again(here: Path) -> None:
         (("--guidance", 1, "--negative-prompt", "bad"), "negative_prompt (--negative-prompt) has no effect"),
         (("--guidance", 1, "--guidance-rescale", 0.9), "guidance_rescale (--guidance-rescale) has no effect"),
         (("--low-pass-until", 0.3), "low_pass_until (--low-pass-until) has no effect: low_pass is 0"),
+        (("--low-pass", 0.5), "low_pass (--low-pass) has no effect: no step lies before low_pass_until"),
+        (
+            ("--perturbed-guidance", "stg:until=0.1"),
+            "perturbed_guidance (--perturbed-guidance) has no effect: its scale is 0, or no step lies between",
+        ),
         (("--frames", FRAMES, "--long", "fifo"), "long_video (--long-video) has no effect"),
-        (("--late-below", 0.3), "late_below (--late-below) has no effect"),
+        (("--second-stage-below", 0.3), "second_stage_below (--second-stage-below) has no effect"),
         (("--fit", "pad"), "fit (--fit) has no effect: the image has the shape of the video"),
         (("--image-token-policy", "nearest"), "image_token_policy (--image-token-policy) has no effect"),
         (("--scale", "scalecrafter"), "scale (--scale) has no effect"),

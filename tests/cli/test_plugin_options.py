@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import lvdm.pipeline.pipeline
 from lvdm.cli.app import app
-from lvdm.plugins.early_start import LatentStatistics
 from lvdm.plugins.latent_statistics import read_statistics, write_statistics
+from lvdm.plugins.truncated_start import LatentStatistics
 
 PROMPT = "a red ball moves to the right"
 
@@ -32,9 +32,18 @@ def run(*args: object):
     "options",
     [
         ("--anchor", "exact", "--color-lock", 0.5, "--free-u", "b1=1.2", "--camera", "zoom_in:amount=0.4"),
-        ("--start-time", 0.9, "--start-statistics", "stats.safetensors", "--low-pass", 0.5, "--low-pass-until", 0.5),
+        (
+            "--truncated-start",
+            0.9,
+            "--start-statistics",
+            "stats.safetensors",
+            "--low-pass",
+            0.5,
+            "--low-pass-until",
+            0.5,
+        ),
         ("--height", 2 * SIDE, "--width", 2 * SIDE, "--free-init", "iterations=2"),
-        ("--weak", "stg:scale=0.5,blocks=output", "--scale", "scalecrafter:factor=2,until=1"),
+        ("--perturbed-guidance", "stg:scale=0.5,blocks=output", "--scale", "scalecrafter:factor=2,until=1"),
         ("--height", 2 * SIDE, "--width", 2 * SIDE, "--scale", "freescale:level=0.6"),
     ],
     ids=["fidelity", "motion", "larger", "scale", "freescale"],
@@ -68,11 +77,11 @@ def test_a_record_tells_what_auto_came_to_and_old_records_are_off(here) -> None:
     [
         (("--camera", "spin"), "camera 'spin' is not known"),
         (("--camera", "hold", "--free-init", "iterations=2"), "give only one"),
-        (("--start-time", 0.9, "--start-statistics", "cat.png"), "holds no latent statistics"),
-        (("--start-time", 0.9, "--start-statistics", "gone.safetensors"), "there is no such file"),
+        (("--truncated-start", 0.9, "--start-statistics", "cat.png"), "holds no latent statistics"),
+        (("--truncated-start", 0.9, "--start-statistics", "gone.safetensors"), "there is no such file"),
         (("--scale", "scalecrafter:factor=100"), "factor 100 is not possible"),
         (("--anchor", "very"), "anchor 'very' is not known"),
-        (("--weak", "stg:blocks=output.9"), "no block 'output.9'"),
+        (("--perturbed-guidance", "stg:blocks=output.9"), "no block 'output.9'"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_weights_are_read(here, monkeypatch, options, message: str) -> None:
@@ -86,7 +95,7 @@ def test_what_makes_no_sense_is_said_before_weights_are_read(here, monkeypatch, 
 
 
 def test_statistics_that_changed_are_noticed(here, caplog) -> None:
-    options = ("--start-time", 0.9, "--start-statistics", "stats.safetensors")
+    options = ("--truncated-start", 0.9, "--start-statistics", "stats.safetensors")
     assert run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", *options).exit_code == 0
     write_statistics("stats.safetensors", LatentStatistics(torch.zeros(4, 4, 8, 8), 0.5), 3, "a test")
     result = run("animate", "--replay", "a.json")
@@ -129,7 +138,7 @@ def test_levels_of_motion_are_measured_once_and_printed_as_a_card_has_them(here)
     found = json.loads((here / "levels.json").read_text())
     assert all(len(level["motion"]) == len(level["first_frame_psnr"]) == 3 for level in found["levels"])
     assert "motion_levels:" in result.output
-    settings = {name: found["levels"][0][name] for name in ("fs", "start_time", "low_pass")}
+    settings = {name: found["levels"][0][name] for name in ("fs", "truncated_start", "low_pass")}
     assert found["motion_levels"][0] == settings | {"at": 0.0}
     stopped = found | {"levels": found["levels"][:2]}
     (here / "levels.json").write_text(json.dumps(stopped))

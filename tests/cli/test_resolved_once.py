@@ -15,9 +15,10 @@ from PIL import Image
 from small_model import picture
 from test_commands import PROMPT, succeed
 
+from lvdm.documents import read_yaml
 from lvdm.request.settings import GenerationSettings
 
-METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "weak": "stg:scale=0.7"}
+METHODS = {"camera": "pan_left:amount=0.2", "free_u": "b1=1.2,s1=0.9", "perturbed_guidance": "stg:scale=0.7"}
 
 
 @contextmanager
@@ -73,3 +74,15 @@ def test_the_text_of_a_method_is_parsed_once(here: Path) -> None:
     with counted_parses(set(METHODS.values())) as counts:
         succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", *options)
     assert counts == dict.fromkeys(METHODS.values(), 1)
+
+
+def test_a_plan_reads_the_configuration_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Counter[str]()
+
+    def count(path: str | Path) -> Any:
+        read[Path(path).name] += 1
+        return read_yaml(path)
+
+    monkeypatch.setattr("lvdm.config.read_yaml", count)
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--num-videos-per-prompt", 2, "--dry-run")
+    assert read == {"config.yaml": 1}

@@ -1,9 +1,10 @@
-"""Help, and what the declaration, the card, a list or an image refuses, in a process where torch cannot be imported."""
+"""Help, dry runs and refusals of requests, in a process where torch cannot be imported."""
 
 from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +59,24 @@ REFUSED = {
     "preset": (["animate", "a.png", *PROMPT, "--preset", "2048"], "preset '2048' is not known"),
     "record": (["animate", "--replay", "no.json"], "no.json is not the record of a video made here"),
     "place": (["animate", "a.png", *PROMPT, "-o", "a.xyz"], "a.xyz"),
+    "extend without a video": (["extend", *PROMPT], "give a video to go on with"),
+    "extend nothing": (["extend", "gone.mp4", *PROMPT], "gone.mp4: there is no such file"),
+    "extend by too little": (["extend", "ball.mp4", *PROMPT, "--overlap", "20"], "an overlap of 20 is not possible"),
+    "extend onto itself": (["extend", "ball.mp4", *PROMPT, "-o", "ball.mp4"], "would replace the video"),
+    "extend and a method": (["extend", "ball.mp4", *PROMPT, "--truncated-start", "0.9"], "leave out truncated_start"),
+    "record of an extension": (["extend", "--replay", "no.json"], "no.json is not the record of an extended video"),
 }
+DRY = {
+    "animate": (["animate", "a.png", *PROMPT], "a_animate_123.mp4: animate, 64x64, 16 frames"),
+    "interpolate": (["interpolate", "a.png", "a.png", *PROMPT], "about 63.0 MB of memory needed on cpu"),
+    "loop": (["loop", "a.png", *PROMPT, "--num-frames", "32", "--low-memory"], "loop, 64x64, 32 frames"),
+    "key frames": (["animate", "a.png", *PROMPT, "--keyframe", "8=a.png"], "a_keyframes_123.mp4"),
+    "list": (["animate", "--prompts", "good.csv"], "2 of 2 videos to make"),
+    "mask": (["animate", "a.png", *PROMPT, "--keep-mask", "mask.png", "--camera", "hold"], "digest"),
+    "second stage": (["animate", "a.png", *PROMPT, "--second-stage-unet", "{tiny}"], "(weights 71.3 MB"),
+    "extend": (["extend", "ball.mp4", *PROMPT], "ball.mp4 and 12 new frames in 1 segments, overlap 4"),
+}
+"""What `--dry-run` says, of every command that the embedded model can do."""
 
 
 def run(code: str, *arguments: str, folder: Path) -> Any:
@@ -75,8 +93,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str, st
     Image.new("RGB", (64, 64), "red").save(folder / "a.png")
     (folder / "bad.png").write_bytes(b"nothing")
     (folder / "list.csv").write_text("image,promt\na.png,a ball\n")
+    (folder / "good.csv").write_text("image,prompt\na.png,a ball\na.png,a cat\n")
     (folder / "no.json").write_text("{}")
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(folder / "mask.png")
+    shutil.copyfile(ROOT / "tests/golden/frozen/records/ball.mp4", folder / "ball.mp4")
+    tiny = str(ROOT / "checkpoints/tiny/model.safetensors")
     commands = [[*command, "--help"] for command in HELP] + [command for command, _ in REFUSED.values()]
+    commands += [[word.format(tiny=tiny) for word in command] + ["--dry-run"] for command, _ in DRY.values()]
     return [tuple(found) for found in run(RUN, json.dumps(commands), folder=folder)]
 
 
@@ -93,6 +118,15 @@ def test_refusals(results, name: str) -> None:
     assert "was asked for" not in output + exception, "torch is imported before this is refused"
     assert code == 2, output + exception
     assert re.sub(r"\s+", " ", REFUSED[name][1]) in re.sub(r"\s+", " ", output)
+
+
+@pytest.mark.parametrize("name", DRY)
+def test_dry_runs(results, name: str) -> None:
+    code, output, exception = results[len(HELP) + len(REFUSED) + list(DRY).index(name)]
+    assert "was asked for" not in output + exception, "torch is imported for a dry run"
+    assert code == 0, output + exception
+    assert re.sub(r"\s+", " ", DRY[name][1]) in re.sub(r"\s+", " ", output)
+    assert "dry run: nothing was made" in output
 
 
 MODULES = (

@@ -27,17 +27,17 @@ from lvdm.data.procedural import (
     render_mask,
     sample_scene,
 )
-from lvdm.data.procedural_pictures import NUM_LEVELS, PICTURE_SIZE, picture_atlas
+from lvdm.data.procedural_images import IMAGE_SIZE, NUM_LEVELS, image_atlas
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
     CAMERA_MOTIONS,
     COLORS,
     DIRECTIONS,
+    IMAGES,
     MOTIONS,
     NO_SPRITE,
-    NUM_PICTURES,
+    NUM_IMAGES,
     PANS,
-    PICTURES,
     SHAPES,
     SPEEDS,
 )
@@ -94,7 +94,7 @@ def test_rotation_is_clockwise_as_seen() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("background", ["checkered", *PICTURES])
+@pytest.mark.parametrize("background", ["checkered", *IMAGES])
 def test_frame_0_does_not_tell_the_motion(seed: int, background: str) -> None:
     scene = dataclasses.replace(sample_scene(CONFIG, seed), background=background)
     first_frames = render([dataclasses.replace(scene, motion=motion) for motion in MOTIONS], CONFIG)[:, :, 0]
@@ -237,8 +237,8 @@ def test_train_and_test_triples_are_disjoint() -> None:
         name: {(s.shape, s.color, s.background) for s in some if s.shape != NO_SPRITE} for name, some in scenes.items()
     }
     assert not triples["train"] & triples["test"], "a held-out combination was sampled for training"
-    pictures = {name: {s.background_picture for s in some} for name, some in scenes.items()}
-    assert sorted([*pictures["train"], *pictures["test"]]) == list(range(NUM_PICTURES)), "the splits share a picture"
+    pictures = {name: {s.background_image for s in some} for name, some in scenes.items()}
+    assert sorted([*pictures["train"], *pictures["test"]]) == list(range(NUM_IMAGES)), "the splits share a picture"
     everything = list(itertools.product(SHAPES, COLORS, BACKGROUNDS))
     held_out = sum(splits["test"].accepts(*triple) for triple in everything) / len(everything)
     assert held_out == pytest.approx(0.1, abs=0.02)
@@ -264,7 +264,7 @@ def test_only_scenes_that_need_no_sprite_go_without() -> None:
     assert with_star.flatten(2).std(2).max() > 0.1
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_the_camera_moves_a_picture_as_said(kind: str) -> None:
     scene = centred_scene("pan right", background=kind, shape=NO_SPRITE)
     moved = round(-displacement(scene, CONFIG)[0] * 15)
@@ -280,10 +280,10 @@ def test_the_camera_moves_a_picture_as_said(kind: str) -> None:
     assert (inner - small).abs().mean() < 0.5 * (inner - zoomed[:, 0, 11:53, 11:53]).abs().mean()
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 def test_pictures_repeat_and_differ(kind: str) -> None:
-    pictures = picture_atlas(kind, torch.device("cpu"))
-    assert pictures.shape == (NUM_PICTURES, 3, NUM_LEVELS, PICTURE_SIZE, PICTURE_SIZE)
+    pictures = image_atlas(kind, torch.device("cpu"))
+    assert pictures.shape == (NUM_IMAGES, 3, NUM_LEVELS, IMAGE_SIZE, IMAGE_SIZE)
     assert pictures.dtype == torch.uint8
     sharp = pictures.float()[:, :, 0]
     seam = (sharp[..., 0] - sharp[..., -1]).abs().mean()

@@ -37,6 +37,35 @@ def test_images_pair_with_lines_by_sorted_name(tmp_path: Path) -> None:
     assert all(request.end_image is None for request in requests)
 
 
+def test_numbers_in_names_count_as_numbers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = make_folder(tmp_path, [f"{number}.png" for number in range(1, 12)], "\n".join("abcdefghijk"))
+    with caplog.at_level("INFO"):
+        requests = read_requests(folder)
+    assert [request.image.name for request in requests] == [f"{number}.png" for number in range(1, 12)]
+    assert "1. 1.png | 'a'; 2. 2.png | 'b'; 3. 3.png | 'c'" in caplog.text, "the pairs are not shown"
+    assert "and 6 more" in caplog.text
+    assert "1.png before 2.png; the original sorts them as text" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_all_rows_that_cannot_be_used_are_named_at_once(suffix: str, tmp_path: Path) -> None:
+    make_folder(tmp_path, ["a.png"], "")
+    table = tmp_path / f"list{suffix}"
+    rows = [{"image": "a.png", "seed": seed} for seed in (1, -1, "abc", 2, "9" * 5000)]
+    lines = ["image,seed", *(f"{row['image']},{row['seed']}" for row in rows)]
+    table.write_text("\n".join(map(json.dumps, rows) if suffix == ".jsonl" else lines))
+    with pytest.raises(PromptError) as caught:
+        read_requests(table)
+    message, first = str(caught.value), 1 if suffix == ".jsonl" else 2
+    assert message.startswith("3 problems:")
+    for number in (1, 2, 4):
+        assert f"line {first + number}: seed " in message, f"row {number} is not named"
+    assert len(message) < 1500, "an input is repeated in full"
+    table.write_text("image\n" + "gone.png\n" * 30 if suffix == ".csv" else '{"image": "gone.png"}\n' * 30)
+    with pytest.raises(PromptError, match=r"(?s)30 problems:.*line 3.*gone\.png.*and 20 more"):
+        read_requests(table)
+
+
 def test_other_prompt_file_names(tmp_path: Path) -> None:
     folder = make_folder(tmp_path, ["a.png"], "from the only txt\n", "captions.txt")
     assert read_requests(folder)[0].prompt == "from the only txt"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lvdm.data.clips import Clip, ClipDataset, ClipSize, Draw
-from lvdm.data.sampling import BatchPlan, Bucket, PlannedBatches, assign_buckets
+from lvdm.data.sampling import BatchSchedule, Bucket, PlannedBatches, assign_buckets
 
 WIDE, TALL, STILL = ClipSize(16, 320, 512), ClipSize(16, 512, 320), ClipSize(1, 320, 512)
 
@@ -30,13 +30,13 @@ class Sizes:
         return self.sizes[index]
 
 
-def draws(plan: BatchPlan, count: int) -> list[Draw]:
+def draws(plan: BatchSchedule, count: int) -> list[Draw]:
     return [draw for number in range(count) for draw in plan.batch(number)]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7, 12])
 def test_one_pass_shows_every_video_once(batch: int) -> None:
-    stream = draws(BatchPlan([Bucket(range(10))], batch, seed=1), 40)
+    stream = draws(BatchSchedule([Bucket(range(10))], batch, seed=1), 40)
     assert [draw.number for draw in stream] == list(range(40 * batch)), "samples are counted without gaps"
     for visit in range(4):
         shown = sorted(draw.index for draw in stream[10 * visit : 10 * visit + 10])
@@ -44,21 +44,23 @@ def test_one_pass_shows_every_video_once(batch: int) -> None:
 
 
 def test_the_stream_of_one_bucket_does_not_depend_on_the_batch_size() -> None:
-    streams = [draws(BatchPlan([Bucket(range(11))], batch, seed=5), 60 // batch) for batch in (2, 3, 4)]
+    streams = [draws(BatchSchedule([Bucket(range(11))], batch, seed=5), 60 // batch) for batch in (2, 3, 4)]
     assert streams[0] == streams[1] == streams[2], "another number of devices should see the same clips in order"
 
 
 def test_passes_and_seeds_differ_and_no_shuffling_keeps_the_order() -> None:
-    shuffled = draws(BatchPlan([Bucket(range(20))], 20, seed=5), 2)
+    shuffled = draws(BatchSchedule([Bucket(range(20))], 20, seed=5), 2)
     assert [d.index for d in shuffled[:20]] != [d.index for d in shuffled[20:]], "passes have orders of their own"
-    other = draws(BatchPlan([Bucket(range(20))], 20, seed=6), 1)
+    other = draws(BatchSchedule([Bucket(range(20))], 20, seed=6), 1)
     assert [d.index for d in other] != [d.index for d in shuffled[:20]], "the seed decides the order"
-    plain = draws(BatchPlan([Bucket(range(3))], 2, seed=5, shuffle=False), 3)
+    plain = draws(BatchSchedule([Bucket(range(3))], 2, seed=5, shuffle=False), 3)
     assert [d.index for d in plain] == [0, 1, 2, 0, 1, 2]
 
 
 def test_batches_have_one_size_and_buckets_their_share() -> None:
-    plan = BatchPlan([Bucket(tuple(range(12)), WIDE), Bucket(tuple(range(12, 18)), TALL), Bucket((18,), STILL)], 3, 0)
+    plan = BatchSchedule(
+        [Bucket(tuple(range(12)), WIDE), Bucket(tuple(range(12, 18)), TALL), Bucket((18,), STILL)], 3, 0
+    )
     assert len(plan) == 4 + 2 + 1, "a bucket smaller than a batch still has one in each period"
     for period in range(3):
         batches = [plan.batch(period * 7 + slot) for slot in range(7)]
@@ -71,21 +73,21 @@ def test_batches_have_one_size_and_buckets_their_share() -> None:
 
 def test_any_batch_can_be_named_without_those_before_it() -> None:
     buckets = [Bucket(tuple(range(9)), WIDE), Bucket(tuple(range(9, 14)), TALL)]
-    walked = BatchPlan(buckets, 2, seed=3)
+    walked = BatchSchedule(buckets, 2, seed=3)
     history = [walked.batch(number) for number in range(50)]
-    assert BatchPlan(buckets, 2, seed=3).batch(37) == history[37]
+    assert BatchSchedule(buckets, 2, seed=3).batch(37) == history[37]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 def test_devices_share_the_global_batch(world_size: int) -> None:
-    plan = BatchPlan([Bucket(range(30))], 8, seed=2)
+    plan = BatchSchedule([Bucket(range(30))], 8, seed=2)
     parts = [list(PlannedBatches(plan, lambda: 5, rank, world_size)) for rank in range(world_size)]
     for number, batches in enumerate(zip(*parts, strict=True)):
         assert [draw for batch in batches for draw in batch] == plan.batch(5 + number)
 
 
 def test_an_epoch_goes_on_where_the_training_stands() -> None:
-    plan = BatchPlan([Bucket(range(6))], 2, seed=2)
+    plan = BatchSchedule([Bucket(range(6))], 2, seed=2)
     position = iter([0, 3, 4])
     batches = PlannedBatches(plan, lambda: next(position))
     assert [[plan.batch(start + i) for i in range(3)] for start in (0, 3, 4)] == [list(batches) for _ in range(3)]
@@ -112,11 +114,11 @@ def test_a_clip_depends_on_seed_and_number_alone() -> None:
 
 def test_impossible_plans_are_refused() -> None:
     with pytest.raises(ValueError, match="no videos"):
-        BatchPlan([Bucket(())], 2, seed=0)
+        BatchSchedule([Bucket(())], 2, seed=0)
     with pytest.raises(ValueError, match="cannot be shared by 2"):
-        PlannedBatches(BatchPlan([Bucket(range(4))], 3, seed=0), lambda: 0, 0, 2)
+        PlannedBatches(BatchSchedule([Bucket(range(4))], 3, seed=0), lambda: 0, 0, 2)
 
 
 def test_in_order_a_period_covers_every_video() -> None:
-    plan = BatchPlan([Bucket(range(5))], 2, seed=0, shuffle=False)
+    plan = BatchSchedule([Bucket(range(5))], 2, seed=0, shuffle=False)
     assert {draw.index for draw in draws(plan, len(plan))} == set(range(5)), "validation should leave no clip out"

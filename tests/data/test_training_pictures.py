@@ -26,9 +26,9 @@ from lvdm.data.procedural import (
     render_mask,
     sample_scene,
 )
-from lvdm.data.procedural_pictures import PHOTOGRAPH_LEVELS, picture_atlas
+from lvdm.data.procedural_images import PHOTOGRAPH_LEVELS, image_atlas
 from lvdm.data.procedural_render import true_generators
-from lvdm.data.procedural_scene import CAMERA_MOTIONS, MOTIONS, NUM_PICTURES, PHOTOGRAPH
+from lvdm.data.procedural_scene import CAMERA_MOTIONS, MOTIONS, NUM_IMAGES, PHOTOGRAPH
 from lvdm.modules.carrier import affine_maps, around, compose, places, points
 from lvdm.modules.encoders.condition import tokenizer
 
@@ -59,7 +59,7 @@ def test_a_name_leaves_room_for_the_motion() -> None:
 def test_every_photograph_is_attributed() -> None:
     notice = (FOLDER / "NOTICE").read_text(encoding="utf-8")
     names = sorted(f.name for f in (FOLDER / "photographs").iterdir() if f.name.endswith(".jpg"))
-    assert len(names) == NUM_PICTURES
+    assert len(names) == NUM_IMAGES
     for name in names:
         number, title = re.fullmatch(r"(\d[ab])_(.+?)_by_.+\.jpg", name).groups()  # type: ignore[union-attr]
         line = next(line for line in notice.lower().splitlines() if re.search(rf"\b{number}\b", line))
@@ -70,8 +70,8 @@ def test_every_photograph_is_attributed() -> None:
 
 
 def test_photographs_are_pictures_like_the_others() -> None:
-    atlas = picture_atlas(PHOTOGRAPH, torch.device("cpu"))
-    assert atlas.shape[:3] == (NUM_PICTURES, 3, PHOTOGRAPH_LEVELS)
+    atlas = image_atlas(PHOTOGRAPH, torch.device("cpu"))
+    assert atlas.shape[:3] == (NUM_IMAGES, 3, PHOTOGRAPH_LEVELS)
     torch.testing.assert_close(atlas[:, :, 0].float() / 255, read_photographs(), atol=0.003, rtol=0)
     roughness = (atlas[..., 1:].float() - atlas[..., :-1].float()).abs().mean((0, 1, 3, 4))
     assert (roughness[1:] < roughness[:-1]).all(), "coarser levels should be smoother"

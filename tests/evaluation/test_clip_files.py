@@ -17,9 +17,9 @@ from lvdm.evaluation.clip_files import (
     ReferencedClip,
     inspect_file,
     load_clip,
-    natural_order,
     resize_frames,
 )
+from lvdm.media.file_names import natural_order
 
 
 def spec(path: Path, frames: int = 4, **fields: object) -> ClipSpec:

@@ -133,7 +133,7 @@ def test_a_folder_of_every_kind_and_what_is_too_short_or_broken(tmp_path: Path) 
     assert {entry.skip for entry in fails.entries} == {""}
 
 
-@pytest.mark.parametrize(("name", "message"), [("empty", "holds no videos"), ("absent", "cannot be read")])
+@pytest.mark.parametrize(("name", "message"), [("empty", "holds no videos"), ("absent", "there is no such file")])
 def test_sources_without_videos_are_refused(name: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     source = tmp_path / name if name == "empty" else tmp_path / "absent.csv"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from lvdm.media.atomic import OutputError, atomic_path, together, write_json
+from lvdm.media.atomic import OutputError, atomic_path, check_writable, together, write_json
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such access rights")
@@ -42,6 +43,44 @@ def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
         write_half()
     assert target.read_text() == "before"
     assert os.listdir(tmp_path) == ["file.txt"], "the temporary file was left"
+
+
+def test_threads_that_write_the_same_file_leave_one_whole(tmp_path: Path) -> None:
+    """Names of temporary files that carried only the process were shared by its threads."""
+    target, failures = tmp_path / "file.txt", list[BaseException]()
+    barrier = threading.Barrier(4)
+
+    def write(number: int) -> None:
+        try:
+            check_writable(target)
+            with atomic_path(target) as path:
+                barrier.wait(10)
+                path.write_text(str(number) * 1000)
+                barrier.wait(10)
+                assert path.read_text() == str(number) * 1000, "another thread wrote into this one's file"
+        except BaseException as error:  # shown by the test
+            failures.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(set(target.read_text())) == 1
+    assert os.listdir(tmp_path) == ["file.txt"], "a temporary file was left"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="lengths are those of Linux file systems")
+def test_the_longest_names_of_the_file_system_work_and_longer_ones_are_refused_before(tmp_path: Path) -> None:
+    for stem in ("x" * 250, "é" * 125):
+        check_writable(tmp_path / f"{stem}.json")
+        write_json(tmp_path / f"{stem}.json", {})
+        assert (tmp_path / f"{stem}.json").is_file()
+        with pytest.raises(OutputError, match="the name is too long") as caught:
+            check_writable(tmp_path / f"{stem}xx.json")
+        assert len(str(caught.value)) < 300, "the name is repeated in full"
 
 
 def write_both(folder: Path, *, fail_in: str = "") -> None:

@@ -1,13 +1,17 @@
-"""All backends that run here return the frames that plain decoding gives, to the bit: which, when and how they look.
+"""All readers that run here return the frames that plain decoding gives, to the bit: which, when and how they look.
 
-PyAV is always among them; torchcodec where it finds the FFmpeg libraries that it needs (`pytest -rA` names the cases).
+PyAV and imageio are always among them; decord where it is installed, torchcodec where it also finds the FFmpeg
+libraries that it needs (`pytest -rA` names the cases).
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import subprocess
 import sys
+import typing
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,21 +21,12 @@ import pytest
 import torch
 
 from lvdm.data.video_folder import VideoFolderConfig
-from lvdm.media.torchcodec_reader import BackendError, TorchCodecReader, load_torchcodec
-from lvdm.media.video_backends import Backend, open_video
+from lvdm.media.decord_reader import DecordReader
+from lvdm.media.torchcodec_reader import BackendError, TorchCodecReader
+from lvdm.media.video_backends import READERS, Backend, open_video, why_not
 from lvdm.media.video_reader import VideoError
 
-
-def torchcodec_runs() -> bool:
-    """Whether torchcodec and the FFmpeg libraries that it needs are installed."""
-    try:
-        load_torchcodec()
-    except BackendError:
-        return False
-    return True
-
-
-BACKENDS: list[Backend] = ["pyav", "torchcodec"] if torchcodec_runs() else ["pyav"]
+BACKENDS: list[Backend] = [name for name in READERS if not why_not(name)]
 COUNT = 40
 UNEVEN = list(itertools.accumulate([1, 3, 1, 1, 7, 2, 1, 4] * 5))
 X264 = {"g": "12", "crf": "18", "threads": "1"}
@@ -43,12 +38,19 @@ FILES: dict[str, tuple[str, dict[str, str], list[int] | None, tuple[int, int]]] 
     "open_gop.mkv": ("libx264", {**X264, "bf": "3", "x264-params": "open-gop=1"}, None, (48, 64)),
     "hidden_packets.webm": ("libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}, None, (48, 64)),
     "odd_width.mp4": ("libx264", {**X264, "bf": "2"}, None, (50, 70)),
+    "turned.mp4": ("libx264", {**X264, "bf": "0"}, None, (48, 64)),
     "untagged_hd.mp4": ("libx264", {**X264, "preset": "ultrafast"}, None, (720, 1280)),
 }
 """Codec, its options, times of the frames in 1/30 s, height and width."""
 
-NOT_READ = {("torchcodec", "open_gop.mkv")}
-"""torchcodec 0.17 does not find the last frame behind an open group of pictures: an error, never another frame."""
+NOT_READ = {
+    ("torchcodec", "open_gop.mkv"): "not a video that torchcodec reads",
+    ("decord", "open_gop.mkv"): "open GOPs; choose reader: pyav",
+    ("decord", "hidden_packets.webm"): "no times of frames; choose reader: pyav",
+    ("decord", "turned.mp4"): "does not show it as a player does .turned by 90 degrees.; choose reader: pyav",
+}
+"""An error, never another frame: torchcodec 0.17 does not find the last frame behind an open group of pictures, decord
+3.4 shows others there, and takes turned frames for frames of six channels."""
 
 
 def make_video(path: Path) -> Path:
@@ -59,7 +61,9 @@ def make_video(path: Path) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(8 if height > 500 else COUNT):
+        if path.stem == "turned":
+            stream.set_display_rotation(90)
+        for number in range(6 if height > 500 else COUNT):
             frame = av.VideoFrame.from_ndarray(np.roll(picture, 3 * number, 1), format="rgb24")
             frame.pts, frame.time_base = (times[number] if times else number), Fraction(1, 30)
             container.mux(stream.encode(frame))
@@ -68,24 +72,36 @@ def make_video(path: Path) -> Path:
 
 
 def decode_in_order(path: Path) -> tuple[torch.Tensor, list[Fraction]]:
-    """All frames, without any seeking, and their times."""
+    """All frames upright, without any seeking, and their times."""
     with av.open(str(path), mode="r") as container:
         frames = list(container.decode(video=0))
-        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+        pictures = np.stack([np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90) for frame in frames])
         return torch.from_numpy(pictures), [frame.pts * Fraction(frame.time_base) for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> typing.Callable[[str], tuple]:
+    """From a name in `FILES` to the file, its frames and their times; each is made once."""
+    folder = tmp_path_factory.mktemp("videos")
+    return functools.cache(lambda name: (make_video(folder / name), *decode_in_order(folder / name)))
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """imageio collects the garbage of the whole process, torch's too, whenever it closes a video."""
+    monkeypatch.setattr("gc.collect", lambda: 0)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", FILES)
-def test_frames_are_identical_to_plain_decoding(name: str, backend: Backend, tmp_path: Path) -> None:
-    path = make_video(tmp_path / name)
-    expected, times = decode_in_order(path)
+def test_frames_are_identical_to_plain_decoding(name: str, backend: Backend, videos: typing.Callable) -> None:
+    path, expected, times = videos(name)
     if (backend, name) in NOT_READ:
-        with pytest.raises(VideoError, match=name):
+        with pytest.raises(VideoError, match=f"{name}.* {NOT_READ[backend, name]}"):
             open_video(path, backend=backend)
         return
     with open_video(path, backend=backend) as reader:
-        assert reader.num_frames == len(expected), f"{backend} counts other frames of {name}"
+        assert len(reader) == reader.num_frames == len(expected), f"{backend} counts other frames of {name}"
         assert (reader.height, reader.width) == expected.shape[1:3]
         assert reader.fps == float((len(times) - 1) / (times[-1] - times[0])), f"{backend} tells another fps of {name}"
         assert torch.equal(reader.read(range(len(expected))), expected), f"{backend} decodes other pictures of {name}"
@@ -112,26 +128,55 @@ def test_bad_files_are_one_line_errors(backend: Backend, tmp_path: Path) -> None
         reader.read([40])
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_video_that_ends_early_shows_no_frame_twice(
+    backend: Backend, videos: typing.Callable, tmp_path: Path
+) -> None:
+    """decord repeats the frame before a damaged one unless it is told not to."""
+    path, expected, _ = videos("variable_b_frames.mkv")
+    (tmp_path / "cut.mkv").write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with suppress(VideoError), open_video(tmp_path / "cut.mkv", backend=backend) as reader:
+        there = reader.num_frames - 1  # the last is damaged, and may look it
+        assert there < len(expected)
+        assert torch.equal(reader.read(range(there)), expected[:there]), f"{backend} shows other frames"
+
+
 WITHOUT = """
 import sys
-sys.modules["torchcodec"] = None  # what Python itself does for a package that cannot be imported
-from lvdm.media.torchcodec_reader import TorchCodecReader
+sys.modules[sys.argv[2]] = None  # what Python itself does for a package that cannot be imported
+from lvdm.media.video_backends import open_video
 try:
-    TorchCodecReader(sys.argv[1])
+    open_video(sys.argv[1], backend=sys.argv[2])
 except ValueError as error:
     print(type(error).__name__, error)
 """
 
 
-def test_torchcodec_that_is_not_there_is_an_error_and_no_other_choice(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "constant.mp4")
-    run = subprocess.run([sys.executable, "-c", WITHOUT, str(path)], capture_output=True, text=True, check=True)
-    assert "BackendError torchcodec is not installed: pip install torchcodec, or choose reader: pyav" in run.stdout
-    if "torchcodec" not in BACKENDS:
-        with pytest.raises(BackendError, match=r"torchcodec .*choose reader: pyav"):
-            TorchCodecReader(path)
+@pytest.mark.parametrize(("backend", "package"), [("torchcodec", "torchcodec"), ("decord", "decord2")])
+def test_a_reader_that_is_not_there_is_an_error_and_no_other_choice(
+    backend: Backend, package: str, videos: typing.Callable
+) -> None:
+    path = videos("constant.mp4")[0]
+    run = subprocess.run([sys.executable, "-c", WITHOUT, path, backend], capture_output=True, text=True, check=True)
+    assert f"BackendError {backend} is not installed: pip install {package}, or choose reader: pyav" in run.stdout
+    if backend not in BACKENDS:
+        with pytest.raises(BackendError, match=rf"{backend} .*choose reader: pyav"):
+            (DecordReader if backend == "decord" else TorchCodecReader)(path)
 
 
-def test_torchcodec_refuses_the_originals_squeezing() -> None:
-    with pytest.raises(ValueError, match="set load_raw_resolution: true"):
-        VideoFolderConfig(data_dir="d", reader="torchcodec", load_raw_resolution=False)
+def test_an_unknown_reader_is_named_with_those_there_are() -> None:
+    assert set(READERS) == set(typing.get_args(Backend)), "a reader is declared and not there, or there and undeclared"
+    with pytest.raises(ValueError, match="unknown video reader 'pyaw'; did you mean 'pyav'"):
+        open_video("a.mp4", backend="pyaw")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reader", [name for name, backend in READERS.items() if not backend.scales])
+def test_readers_that_do_not_scale_refuse_the_originals_squeezing(reader: Backend, videos: typing.Callable) -> None:
+    with pytest.raises(ValueError, match=f"reader: {reader} .*set load_raw_resolution: true"):
+        VideoFolderConfig(data_dir="d", reader=reader, load_raw_resolution=False)
+    if reader in BACKENDS:
+        with (
+            open_video(videos("constant.mp4")[0], backend=reader) as opened,
+            pytest.raises(ValueError, match=f"{reader} does not scale"),
+        ):
+            opened.read([0], 24, 32)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -318,3 +319,15 @@ def test_a_counter_counts_in_the_names_of_single_frames_alone(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.glob("50*")) == ["50%_00.png", "50%_01.png"]
     with pytest.raises(OutputError, match="frames are counted once, give a name with one counter"):
         check_output(tmp_path / "x%d_%d.png")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["12:30.mp4", "http:x.mp4", "100%done.gif", "a|b;c.webm", "new\nline.apng"])
+def test_names_are_files_and_nothing_else(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative name with a colon is no protocol, and a counter means something for single PNGs only."""
+    monkeypatch.chdir(tmp_path)
+    frames = torch.arange(2, dtype=torch.uint8).mul(200)[:, None, None, None].expand(-1, 16, 16, 3).contiguous()
+    write_video(frames, name, 8)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    with VideoReader(name) as reader:
+        assert reader.read([0, 1]).float().mean((1, 2, 3)).tolist() == pytest.approx([0, 200], abs=6)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from manifests import VIDEOCRAFTER, entries, manifest
+from manifests import MAKEYOURVIDEO, VIDEOCRAFTER, entries, manifest
 from tiny_models import released_tree
 from tiny_videocrafter import CONFIGS
 from torch import nn
@@ -25,6 +27,18 @@ def test_state_dict_is_that_of_videocrafter(name: str) -> None:
     with torch.device("meta"):
         model = load_model_config(CONFIGS / str(PRESETS[name].config)).build()
     compare(model, VIDEOCRAFTER[name])
+
+
+@pytest.mark.parametrize("estimator", [True, False], ids=["with_estimator", "without_estimator"])
+def test_state_dict_is_that_of_make_your_video(estimator: bool) -> None:
+    component = load_model_config(CONFIGS / "inference_makeyourvideo_256_v1.0.yaml")
+    if not estimator:
+        component = replace(component, params=replace(component.params, depth_stage_config=None))
+    with torch.device("meta"):
+        model = component.build()
+    actual, expected = entries(model), manifest(MAKEYOURVIDEO)
+    assert len(expected) == 2528, "2160 keys and the 368 of the estimator"
+    assert actual == (expected if estimator else expected[:2160])
 
 
 def compare(model: nn.Module, name: str) -> None:

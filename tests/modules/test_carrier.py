@@ -214,7 +214,7 @@ def test_shapes(size: tuple[int, int], visibility: bool) -> None:
     assert carried.mask.shape == (2, 1, *size)
     assert carried.camera.shape == carried.thing.shape == (2, 5, 2, 3)
     assert restless(config).concat(latent, text, fs, 5).shape == (2, 3 + visibility, 5, *size)
-    assert restless(config).given(latent).shape == (2, 3 + visibility, *size)
+    assert restless(config).all_visible(latent).shape == (2, 3 + visibility, *size)
     assert carried.visible.min() >= 0
     assert carried.visible.max() <= 1 + 1e-5
 

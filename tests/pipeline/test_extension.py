@@ -93,8 +93,8 @@ def test_drift_of_known_changes():
 def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"")  # looked at when it is its turn
     settings = plan_extension(tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4").settings
-    assert (settings.motion, settings.start_time) == (1.0, 1.0), "the level of the card begins elsewhere"
-    for given in ({"start_time": 0.9}, {"camera": "hold:begin=yes"}):
+    assert (settings.motion, settings.truncated_start) == (1.0, 1.0), "the level of the card begins elsewhere"
+    for given in ({"truncated_start": 0.9}, {"camera": "hold:begin=yes"}):
         with pytest.raises(ValueError, match="at the usual steps and size only"):
             Extension(4, 1).check(GenerationSettings(**given))
 

@@ -18,9 +18,9 @@ def folder(tmp_path_factory):
     return write_small_model(tmp_path_factory.mktemp("model"))
 
 
-def generate(folder: Path, weights: Path, towers: Path | None = None) -> torch.Tensor:
+def generate(folder: Path, weights: Path, encoders: Path | None = None) -> torch.Tensor:
     pipe = DynamiCrafterPipeline.from_pretrained(
-        folder / "config.yaml", weights, device="cpu", dtype="fp32", towers=towers
+        folder / "config.yaml", weights, device="cpu", dtype="fp32", encoders=encoders
     )
     return pipe(picture(), "a red ball moves to the right").video
 
@@ -61,7 +61,7 @@ def test_a_file_without_towers_borrows_them_and_one_without_schedule_computes_it
         if "." in key and not key.startswith(("cond_stage_model.", "embedder."))
     }
     save_file(pruned, tmp_path / "pruned.safetensors")
-    with pytest.raises(ValueError, match="--towers"):
+    with pytest.raises(ValueError, match="--encoders"):
         generate(folder, tmp_path / "pruned.safetensors")
-    borrowed = generate(folder, tmp_path / "pruned.safetensors", towers=folder / "model.safetensors")
-    assert torch.equal(borrowed, expected), "towers from another file, schedule from the configuration"
+    borrowed = generate(folder, tmp_path / "pruned.safetensors", encoders=folder / "model.safetensors")
+    assert torch.equal(borrowed, expected), "encoders from another file, schedule from the configuration"

@@ -73,7 +73,7 @@ def test_another_sentence_changes_the_frames_that_it_reaches(pipe):
     assert (same - plain).abs().max() <= 1e-3 * plain.abs().max(), "the same sentence again is no change"
     other = pipe(picture(), PROMPT, num_frames=LONG, prompts_at={9: "the ball stops"}).latents
     assert (other - plain).abs().max() > 1e-2
-    with pytest.raises(ValueError, match="sentences should take over at ascending frames from 1 to 16"):
+    with pytest.raises(ValueError, match="prompts should take over at ascending frames from 1 to 16"):
         pipe(picture(), PROMPT, num_frames=LONG, prompts_at={40: "too late"})
 
 

@@ -13,28 +13,29 @@ from safetensors.torch import save_file
 from small_model import small_yaml
 from tiny_models import released_tree
 
-from lvdm.checkpoint import Part, read_checkpoint
+from lvdm.checkpoint import Part, read_shapes
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, TEXT_ENCODER, UNET
 from lvdm.config import parse_component
-from lvdm.device import Precision, free_memory
-from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
+from lvdm.device import free_memory
+from lvdm.model_outline import ModelOutline
 from lvdm.pipeline.memory import Workload, count_parameters, plan_memory, sampling_activations
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.hooks import Samples, attached, plain_hooks
+from lvdm.precision import PrecisionNames
 
 MEASURED = json.loads((GOLDEN / "memory.json").read_text())
 """Live activations in bytes at the busiest moment, float16, 16 frames."""
 
 MARGIN = 0.02
-HALF = Precision(torch.float16, torch.float16)
-FULL = Precision(torch.float32, torch.float32)
+HALF = PrecisionNames("fp16", "fp16")
+FULL = PrecisionNames("fp32", "fp32")
 RELEASED = {UNET: 1_438_854_980, AUTOENCODER: 83_653_863, TEXT_ENCODER: 354_032_641, IMAGE_ENCODER: 683_800_065}
 LARGEST = Workload(576, 1024, 16)
 
 
 @pytest.fixture(scope="module")
-def config() -> LatentVisualDiffusionConfig:
-    return parse_component(released_tree("configs/inference_1024_v1.0.yaml"), "1024").params
+def config() -> ModelOutline:
+    return ModelOutline.of(parse_component(released_tree("configs/inference_1024_v1.0.yaml"), "1024").params)
 
 
 def assert_near(actual: int, expected: int, what: str) -> None:
@@ -43,7 +44,7 @@ def assert_near(actual: int, expected: int, what: str) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (320, 512), (576, 1024)])
-def test_the_plan_is_what_was_measured(config: LatentVisualDiffusionConfig, height: int, width: int) -> None:
+def test_the_plan_is_what_was_measured(config: ModelOutline, height: int, width: int) -> None:
     for branches in (1, 2):
         plan = plan_memory(config, {}, Workload(height, width, 16, 1, branches), HALF)
         measured = MEASURED[f"unet {height}x{width} flash batch{branches}"]
@@ -55,7 +56,7 @@ def test_the_plan_is_what_was_measured(config: LatentVisualDiffusionConfig, heig
         assert plan.decoding * (1 + MARGIN) > measured["encode"], "encoding, which is not planned, takes more"
 
 
-def test_a_plan_grows_with_what_is_asked_for(config: LatentVisualDiffusionConfig) -> None:
+def test_a_plan_grows_with_what_is_asked_for(config: ModelOutline) -> None:
     plan = plan_memory(config, RELEASED, LARGEST, FULL)
     assert plan.weights == 4 * sum(RELEASED.values())
     assert plan.total == plan.weights + max(plan.sampling, plan.decoding)
@@ -68,7 +69,7 @@ def test_a_plan_grows_with_what_is_asked_for(config: LatentVisualDiffusionConfig
     assert plan_memory(config, RELEASED, LARGEST, HALF).total * 2 == plan.total
 
 
-def test_low_memory_holds_one_part_at_a_time(config: LatentVisualDiffusionConfig) -> None:
+def test_low_memory_holds_one_part_at_a_time(config: ModelOutline) -> None:
     plan = plan_memory(config, RELEASED, LARGEST, HALF, low_memory=True, moves_parts=True)
     one = plan_memory(config, {}, dataclasses.replace(LARGEST, branches=1, decode_chunk=1), HALF)
     assert plan.sampling == 2 * RELEASED[UNET] + one.sampling
@@ -77,8 +78,8 @@ def test_low_memory_holds_one_part_at_a_time(config: LatentVisualDiffusionConfig
     assert on_cpu.total == 2 * sum(RELEASED.values()) + max(one.sampling, one.decoding)
 
 
-def test_late_weights_are_a_second_network_unless_parts_are_moved(config: LatentVisualDiffusionConfig) -> None:
-    late = dataclasses.replace(LARGEST, late_weights=True)
+def test_late_weights_are_a_second_network_unless_parts_are_moved(config: ModelOutline) -> None:
+    late = dataclasses.replace(LARGEST, second_stage_unet=True)
     plans = [plan_memory(config, RELEASED, workload, HALF) for workload in (LARGEST, late)]
     assert plans[1].weights - plans[0].weights == 2 * RELEASED[UNET]
     assert plans[1].sampling == plans[0].sampling
@@ -89,7 +90,7 @@ def test_late_weights_are_a_second_network_unless_parts_are_moved(config: Latent
 def test_weights_are_counted_without_building_the_model(tmp_path) -> None:
     model = parse_component(small_yaml()["model"], "small").build()
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "a.safetensors")
-    counts = count_parameters(read_checkpoint(tmp_path / "a.safetensors"))
+    counts = count_parameters(read_shapes(tmp_path / "a.safetensors"))
     for part, module in {UNET: model.unet, AUTOENCODER: model.first_stage_model, IMAGE_ENCODER: model.embedder}.items():
         assert counts[part] == sum(p.numel() for p in module.parameters()), f"{part.name}: {counts[part]}"
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters()), "the schedule is not a weight"
@@ -99,7 +100,7 @@ def test_parts_that_a_file_lacks_come_from_the_other(tmp_path) -> None:
     unet, tower = "model.diffusion_model.a", "embedder.model.b"
     save_file({unet: torch.zeros(3, 2)}, tmp_path / "pruned.safetensors")
     save_file({unet: torch.zeros(9), tower: torch.zeros(5)}, tmp_path / "full.safetensors")
-    files = [read_checkpoint(tmp_path / f"{name}.safetensors") for name in ("pruned", "full")]
+    files = [read_shapes(tmp_path / f"{name}.safetensors") for name in ("pruned", "full")]
     expected: dict[Part, int] = {UNET: 6, IMAGE_ENCODER: 5}
     assert count_parameters(*files) == expected
 
@@ -109,14 +110,14 @@ def test_free_memory_of_the_cpu_is_plausible() -> None:
     assert free is None or 2**24 < free < 2**50, f"{free} bytes"
 
 
-@pytest.mark.parametrize(("frames", "shelf"), [(32, "device"), (256, "device"), (64, "disk")])
-def test_the_network_in_pieces_takes_what_the_plan_says(frames, shelf) -> None:
+@pytest.mark.parametrize(("frames", "offload"), [(32, "device"), (256, "device"), (64, "disk")])
+def test_the_network_in_pieces_takes_what_the_plan_says(frames, offload) -> None:
     network, side = parse_component(small_yaml()["model"], "small").build().unet.eval(), 16
-    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=shelf == "disk")
+    workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=offload == "disk")
     planned = 4 * sampling_activations(network.config, workload, side * side)
     x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
     samples = Samples((1,), (0,))
-    hooks = attached([Chunked(16, shelf)], network, plain_hooks(samples, None), samples)
+    hooks = attached([Chunked(16, offload)], network, plain_hooks(samples, None), samples)
     with torch.inference_mode(), hooks.layers.active():
         measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
     assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"

@@ -10,7 +10,7 @@ from small_model import FRAMES, picture, write_small_model
 from torch import Tensor
 
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.choosing import choose_shelf
+from lvdm.plugins.choosing import choose_offload
 from lvdm.quality.generated import StreamAssessment, assess_videos
 
 LONG = 2 * FRAMES + 1
@@ -93,10 +93,10 @@ def test_measures_of_a_stream_are_those_of_the_video(pipe) -> None:
 
 
 def test_skips_of_long_videos_wait_elsewhere_and_change_no_bit(pipe, monkeypatch) -> None:
-    assert choose_shelf(16, None, False, True) == "device", "a short video takes no detour"
-    assert choose_shelf(64, 16, False, True) == "device"
-    assert (choose_shelf(65, 16, False, True), choose_shelf(65, 16, False, False)) == ("disk", "host")
-    assert choose_shelf(17, 16, True, False) == "host", "low memory always moves them"
+    assert choose_offload(16, None, False, True) == "device", "a short video takes no detour"
+    assert choose_offload(64, 16, False, True) == "device"
+    assert (choose_offload(65, 16, False, True), choose_offload(65, 16, False, False)) == ("disk", "host")
+    assert choose_offload(17, 16, True, False) == "host", "low memory always moves them"
     at_home = pipe(picture(), PROMPT, num_frames=LONG).latents
     monkeypatch.setattr("lvdm.plugins.choosing.SKIPS_AT_HOME", 1)
     assert torch.equal(pipe(picture(), PROMPT, num_frames=LONG).latents, at_home)

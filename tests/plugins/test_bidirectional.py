@@ -20,14 +20,14 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.bidirectional import (
-    Leg,
+    Pass,
     Views,
     look,
-    make_legs,
+    make_passes,
     noise_again,
     sample_in_passes,
 )
-from lvdm.plugins.methods.between import Fusion, ThereAndBack
+from lvdm.plugins.methods.between import ForwardBackward, Fusion
 from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
@@ -53,21 +53,21 @@ def random(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def legs_that_tell(frames: list[int], num_frames: int) -> tuple[list[Leg], list]:
-    """Legs, and branches that put out the number of their leg everywhere."""
-    legs = make_legs(frames, num_frames, lambda number, length, backwards: ())
-    return legs, [lambda x, t, n=n: (torch.full_like(x, float(n)),) for n in range(len(legs))]
+def legs_that_tell(frames: list[int], num_frames: int) -> tuple[list[Pass], list]:
+    """Legs, and branches that put out the number of their one everywhere."""
+    passes = make_passes(frames, num_frames, lambda number, length, backwards: ())
+    return passes, [lambda x, t, n=n: (torch.full_like(x, float(n)),) for n in range(len(passes))]
 
 
 def test_each_view_takes_every_frame_from_the_right_picture():
-    legs, branches = legs_that_tell([0, 3, 5], 8)
-    assert [(leg.begin, leg.end, leg.backwards) for leg in legs] == [
+    passes, branches = legs_that_tell([0, 3, 5], 8)
+    assert [(one.begin, one.end, one.backwards) for one in passes] == [
         *((0, 3, False), (0, 3, True), (3, 5, False), (3, 5, True), (5, 7, False))
     ]
     x_t, t = torch.zeros(1, 4, 8, 2, 2), torch.tensor([5])
-    seen = {view: look(legs, branches, view, x_t, t)[0][0, 0, :, 0, 0] for view in ("there", "back", "both")}
-    assert seen["there"].tolist() == [0, 0, 0, 2, 2, 4, 4, 4]
-    assert seen["back"].tolist() == [1, 1, 1, 1, 3, 3, 4, 4]
+    seen = {view: look(passes, branches, view, x_t, t)[0][0, 0, :, 0, 0] for view in ("forward", "backward", "both")}
+    assert seen["forward"].tolist() == [0, 0, 0, 2, 2, 4, 4, 4]
+    assert seen["backward"].tolist() == [1, 1, 1, 1, 3, 3, 4, 4]
     both = torch.tensor([0, 1 / 3, 2 / 3, (1 + 2) / 2, 2.5, (3 + 4) / 2, 4, 4])
     torch.testing.assert_close(seen["both"], both)
 
@@ -82,7 +82,7 @@ def test_noise_added_again_gives_latents_of_the_step_before():
         assert (kept == 0) == (i == 0), "under zero terminal SNR nothing but noise is left at the first step only"
 
 
-@pytest.mark.parametrize("method", [ThereAndBack(), Fusion(repeats=3, until=0.4)], ids=str)
+@pytest.mark.parametrize("method", [ForwardBackward(), Fusion(repeats=3, until=0.4)], ids=str)
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_with_a_perfect_network_the_passes_end_at_the_clean_latents(method, eta):
     x_0, views, seen = random(0, 1, 4, 3, 4, 4), Views(), []
@@ -97,9 +97,9 @@ def test_with_a_perfect_network_the_passes_end_at_the_clean_latents(method, eta)
     given = {"eta": eta, "step_noise": noise, "fix_final_step": True}
     found = sampled(denoiser, random(1, *x_0.shape), SCHEDULE, TIMESTEPS, **given)
     torch.testing.assert_close(found, x_0, rtol=0, atol=1e-4)
-    if isinstance(method, ThereAndBack):
-        later = [(t, view) for t in TIMESTEPS.tolist()[1:] for view in ("there", "back")]
-        assert seen == [(999, "back"), *later], "there and back in every step but the first"
+    if isinstance(method, ForwardBackward):
+        later = [(t, view) for t in TIMESTEPS.tolist()[1:] for view in ("forward", "backward")]
+        assert seen == [(999, "backward"), *later], "there and back in every step but the first"
     else:
         assert [t for t, _ in seen] == [999, 799, 799, 799, 599, 399, 199]
 
@@ -125,10 +125,10 @@ def test_swapped_pictures_and_reversed_noise_give_the_reversed_video(pipe):
     model, a, b = pipe.runtime.model, clip_conditions(pipe, 1), clip_conditions(pipe, 2)
 
     def sample(first: Conditioning, last: Conditioning, x_T: torch.Tensor) -> torch.Tensor:
-        legs = make_legs([0, FRAMES - 1], FRAMES, lambda number, length, back: [last if back else first])
-        branches = [model.branches(leg.conditions) for leg in legs]
+        passes = make_passes([0, FRAMES - 1], FRAMES, lambda number, length, back: [last if back else first])
+        branches = [model.branches(one.conditions) for one in passes]
         with torch.inference_mode():
-            denoiser = lambda x_t, t: look(legs, branches, "both", x_t, t)[0]  # noqa: E731
+            denoiser = lambda x_t, t: look(passes, branches, "both", x_t, t)[0]  # noqa: E731
             return sample_ddim(denoiser, x_T, model.schedule, TIMESTEPS)
 
     x_T = random(3, 1, 4, FRAMES, 8, 8)
@@ -139,11 +139,11 @@ def test_swapped_pictures_and_reversed_noise_give_the_reversed_video(pipe):
 
 def test_there_alone_is_the_network_that_animates_the_first_picture(pipe):
     model, a = pipe.runtime.model, clip_conditions(pipe, 1)
-    legs = make_legs([0, FRAMES - 1], FRAMES, lambda *_: [a])
+    passes = make_passes([0, FRAMES - 1], FRAMES, lambda *_: [a])
     x_t, t = random(4, 1, 4, FRAMES, 8, 8), torch.tensor([500])
     with torch.inference_mode():
         (plain,) = model.branches([a])(x_t, t)
-        (there,) = look(legs, [model.branches(leg.conditions) for leg in legs], "there", x_t, t)
+        (there,) = look(passes, [model.branches(one.conditions) for one in passes], "forward", x_t, t)
     assert torch.equal(there, plain)
 
 
@@ -153,7 +153,7 @@ def test_there_alone_is_the_network_that_animates_the_first_picture(pipe):
         {"between": "trf:repeats=2", "end_image": picture(seed=1), "between_prompt": "it goes back", "anchor": "exact"},
         {"between": "trf", "loop": True, "sampler": "dpm++"},
         {"between": "vibid", "keyframes": {2: picture(seed=1), 4: picture(seed=2)}, "num_frames": 6},
-        {"between": "vibid", "end_image": picture(seed=1), "num_frames": 5, "start_time": 0.9},
+        {"between": "vibid", "end_image": picture(seed=1), "num_frames": 5, "truncated_start": 0.9},
     ],
     ids=lambda given: f"{given['between']} {' '.join(given)}",
 )
@@ -182,7 +182,7 @@ def test_the_last_picture_and_the_sentence_back_have_their_effect_and_nothing_is
         ({"between": "vibid", "mode": "animate"}, "give a last image or key frames"),
         ({"between": "vibid", "sampler": "dpm++", "eta": 0.0}, "which sampler 'dpm\\+\\+' cannot"),
         ({"between": "vibid", "low_pass": 0.5}, "between and low_pass both decide on the image latents"),
-        ({"between_prompt": "it goes back"}, "between_prompt is for the way back of between"),
+        ({"between_prompt": "it goes back"}, "between_prompt is for the backward pass of between"),
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_loaded(given, message):
@@ -206,10 +206,10 @@ def test_the_command_and_its_record(tmp_path, monkeypatch, checkpoints):
     monkeypatch.setenv(CHECKPOINTS_VARIABLE, str(checkpoints))
     picture().save("a.png")
     picture(seed=1).save("b.png")
-    words = ["interpolate", "a.png", "b.png", "-p", PROMPT, "--between", "vibid", "--between-prompt", "back", "-o"]
+    words = ["interpolate", "a.png", "b.png", "-p", PROMPT, "--between", "vibid", "--between-prompt", "backward", "-o"]
     made = CliRunner().invoke(app, [*words, "v.mp4"])
     assert made.exit_code == 0, made.output
     settings = json.loads((tmp_path / "v.json").read_text())["settings"]
-    assert (settings["between"], settings["between_prompt"]) == ("vibid", "back")
+    assert (settings["between"], settings["between_prompt"]) == ("vibid", "backward")
     assert CliRunner().invoke(app, ["interpolate", "--replay", "v.json"]).exit_code == 0
     assert (tmp_path / "v_replay.mp4").read_bytes() == (tmp_path / "v.mp4").read_bytes()

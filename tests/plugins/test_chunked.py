@@ -15,10 +15,10 @@ from torch import Tensor
 from lvdm.modules.attention import CrossAttention
 from lvdm.modules.hooks import NO_HOOKS, active_hooks
 from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.plugins.activation_offload import OFFLOADS
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.hooks import Samples, attached, plain_hooks
-from lvdm.plugins.shelves import SHELVES
 
 FRAMES, SAMPLES = 18, Samples((1,), (0,))
 HOOKS = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
@@ -53,12 +53,12 @@ def test_pieces_equal_the_whole(frames: int, tokens: int, per_frame_time: bool) 
     assert (y - expected).abs().max() <= 2e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("shelf", [name for name in SHELVES if name != "device"])
+@pytest.mark.parametrize("offload", [name for name in OFFLOADS if name != "device"])
 @torch.no_grad()
-def test_where_skips_wait_changes_no_bit(shelf: str) -> None:
+def test_where_skips_wait_changes_no_bit(offload: str) -> None:
     x, t, context, fs = (value[:1] for value in inputs(77))
     results = []
-    for name in ("device", shelf):
+    for name in ("device", offload):
         with Chunked(8, name).attach(unet(), HOOKS, SAMPLES).layers.active():
             results.append(unet()(x, t, context, fs))
     assert torch.equal(*results)
@@ -68,8 +68,8 @@ def test_where_skips_wait_changes_no_bit(shelf: str) -> None:
 def test_shelves_give_back_what_they_got(dtype: torch.dtype) -> None:
     turned = torch.randn(4, 3, 2, 5).to(dtype, memory_format=torch.channels_last)
     tensors = [torch.randn(3, 2, 5).to(dtype), torch.randn(4, 1).to(dtype)[::2], turned]
-    for name, shelf in SHELVES.items():
-        with shelf() as keep:
+    for name, offload in OFFLOADS.items():
+        with offload() as keep:
             fetches = [keep(tensor) for tensor in tensors]
             for tensor, fetch in reversed(list(zip(tensors, fetches, strict=True))):
                 fetched = fetch()
@@ -128,5 +128,5 @@ def test_taken_off_again_even_after_an_error() -> None:
 def test_impossible_options_are_refused() -> None:
     with pytest.raises(ValueError, match="chunks of 0 frames are not possible; use 1 or more"):
         Chunked(0)
-    with pytest.raises(ValueError, match="shelf 'attic' is not known; use one of device, host, disk"):
+    with pytest.raises(ValueError, match="offload 'attic' is not known; use one of device, host, disk"):
         Chunked(4, "attic")

@@ -236,7 +236,7 @@ def test_sides_grow_to_twice_in_one_go_and_sizes_choose_the_factor() -> None:
         ({"scale": "freescale:until=2"}, "until 2 is not possible"),
         ({"scale": "freescale:factor=20"}, "factor 20 is not possible"),
         ({"scale": "freescale:damped=yes"}, "unknown key 'damped'"),
-        ({"scale": "freescale", "start_time": 0.9}, "both say where sampling begins"),
+        ({"scale": "freescale", "truncated_start": 0.9}, "both say where sampling begins"),
         ({"scale": "freescale", "free_init": "iterations=2"}, "both make the noise"),
         ({"scale": "freescale", "camera": "hold"}, "both make the noise"),
         ({"scale": "freescale", "long_video": "fifo", "eta": 0.0}, "work on a whole clip"),

@@ -12,7 +12,6 @@ from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.camera import FrameInit, seen_by_camera, views
-from lvdm.plugins.early_start import EarlyStart, LatentStatistics, RunningStatistics, analytic_noise, start_step
 from lvdm.plugins.free_init import FreeInit
 from lvdm.plugins.free_u import FreeU, damp_low_frequencies, decoder_levels, strengthen
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
@@ -20,6 +19,7 @@ from lvdm.plugins.latent_statistics import read_statistics, write_statistics
 from lvdm.plugins.low_pass import without_details
 from lvdm.plugins.methods.camera import DIRECTIONS, Camera, parse_camera
 from lvdm.plugins.methods.free_init import FreeInitOptions
+from lvdm.plugins.truncated_start import LatentStatistics, RunningStatistics, TruncatedStart, analytic_noise, start_step
 from lvdm.request.settings import GenerationSettings
 
 PROMPT = "a red ball moves to the right"
@@ -55,7 +55,7 @@ def plain(pipe):
     [
         {"low_pass": 0.0},
         {"low_pass": 0.5, "low_pass_until": 0.0},
-        {"start_time": 1.0},
+        {"truncated_start": 1.0},
         {"camera": "hold:spatial=0"},
         {"free_init": "iterations=1"},
         {"free_u": "b1=1,b2=1,s1=1,s2=1"},
@@ -71,14 +71,14 @@ def test_neutral_settings_change_no_bit(pipe, plain, neutral) -> None:
     "active",
     [
         {"low_pass": 0.5, "low_pass_until": 0.4},
-        {"start_time": 0.9},
+        {"truncated_start": 0.9},
         {"camera": "pan_left"},
         {"camera": "path:points=0.1 0 1; 0.1 0.1 1.5,level=0.7"},
         {"free_init": "iterations=2"},
         {"free_u": "b1=1.2,b2=1.2,s1=0.9,s2=0.9"},
         {"camera": "zoom_in", "low_pass": 0.5, "low_pass_until": 0.4, "free_u": "b1=1.2", "anchor": "exact"},
         {"num_frames": 7, "camera": "pan_left", "anchor": "exact", "chunk_frames": 2},
-        {"num_frames": 7, "height": 2 * SIDE, "width": 2 * SIDE, "start_time": 0.9, "free_u": "s1=0.9"},
+        {"num_frames": 7, "height": 2 * SIDE, "width": 2 * SIDE, "truncated_start": 0.9, "free_u": "s1=0.9"},
         {"free_init": "iterations=2", "low_pass": 0.5, "color_lock": 0.5, "height": 2 * SIDE, "width": 2 * SIDE},
     ],
     ids=str,
@@ -95,18 +95,18 @@ def test_every_plug_in_acts_alone_and_with_others_and_leaves_no_trace(pipe, plai
     [
         ({"camera": "pan_lft"}, "camera 'pan_lft' is not known; did you mean 'pan_left'"),
         ({"camera": "hold:amount=5"}, "amount 5 is not possible"),
-        ({"camera": "path:points=0.6 0 1"}, "point '0.6 0 1' is outside the picture"),
+        ({"camera": "path:points=0.6 0 1"}, "point '0.6 0 1' is outside the image"),
         ({"camera": "path:points=0.1 0 0"}, "zoom of point '0.1 0 0' 0 is not possible"),
         ({"camera": "path:points=0.1 0"}, "should be three numbers, x y zoom"),
         ({"camera": "path"}, "a path needs points"),
         ({"camera": "path:amount=1"}, "amount"),
-        ({"camera": "hold:begin=yes", "start_time": 0.9}, "both say where sampling begins"),
+        ({"camera": "hold:begin=yes", "truncated_start": 0.9}, "both say where sampling begins"),
         ({"camera": "hold", "mode": "loop"}, "leave out camera to loop"),
         ({"camera": "hold", "free_init": "iterations=2"}, "camera and free_init both make the noise"),
         ({"free_init": "level=1"}, "at the last time step nothing"),
-        ({"free_init": "iterations=2", "start_time": 0.9}, "give only one of them"),
-        ({"start_time": 0.0}, "leaves nothing to sample"),
-        ({"start_statistics": "a.safetensors"}, "give start_time below 1 as well"),
+        ({"free_init": "iterations=2", "truncated_start": 0.9}, "give only one of them"),
+        ({"truncated_start": 0.0}, "leaves nothing to sample"),
+        ({"start_statistics": "a.safetensors"}, "give truncated_start below 1"),
         ({"low_pass": 2.0}, "low_pass 2.0 is not possible"),
         ({"free_u": "b3=1"}, "unknown key 'b3'"),
         ({"anchor": "exactly"}, "anchor 'exactly' is not known"),
@@ -171,10 +171,14 @@ def test_statistics_of_other_shapes_are_interpolated() -> None:
 def test_an_early_start_visits_the_time_steps_below_it(pipe) -> None:
     seen: list[int] = []
     pipe(
-        picture(), PROMPT, num_inference_steps=4, start_time=0.94, callback_on_step_end=lambda i, t, *_: seen.append(t)
+        picture(),
+        PROMPT,
+        num_inference_steps=4,
+        truncated_start=0.94,
+        callback_on_step_end=lambda i, t, *_: seen.append(t),
     )
     assert seen == [939, 704, 469, 234], "the trailing steps of 940"
-    assert EarlyStart(0.94).statistics is None
+    assert TruncatedStart(0.94).statistics is None
 
 
 @pytest.mark.parametrize("move", list(DIRECTIONS))
@@ -296,4 +300,4 @@ def test_a_camera_may_begin_where_its_layout_is_as_strong_as_it_should_be(pipe) 
 def test_what_needs_an_image_is_refused_without_one(given) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(given))} need an image"):
         GenerationSettings(mode="text-to-video", **given)
-    assert GenerationSettings(mode="text-to-video", free_u="b1=1.1", start_time=0.9).mode == "text-to-video"
+    assert GenerationSettings(mode="text-to-video", free_u="b1=1.1", truncated_start=0.9).mode == "text-to-video"

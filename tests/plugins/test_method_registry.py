@@ -50,7 +50,7 @@ def test_what_excludes_what_goes_both_ways() -> None:
     for label, others in table.items():
         for other in set(others) - modes:
             assert label in table[other], f"{other} does not know that it excludes {label}"
-    assert "long_video fifo" in table["late_weights"]
+    assert "long_video fifo" in table["second_stage_unet"]
     assert {"start_statistics", "free_init", "scale freescale", "keyframes"} <= set(table["camera"])
 
 
@@ -73,7 +73,7 @@ def test_the_table_of_the_docs_is_the_one_of_the_declarations() -> None:
         ("camera", "path:points=0.2 0 1; 0.2 0.1 1.5", " path:points=0.2 0 1; 0.2 0.1 1.5"),
         ("free_init", "iterations=2", ""),
         ("free_u", "b1=1.2,s1=0.9", "s1=0.9, b1=1.2"),
-        ("weak", "stg", "stg:scale=1"),
+        ("perturbed_guidance", "stg", "stg:scale=1"),
         ("between", "trf:repeats=2", "trf:until=0.5,repeats=2"),
         ("scale", "scalecrafter:factor=2,progressive=no", "scalecrafter:progressive=no,factor=2.0"),
     ],
@@ -98,8 +98,8 @@ def test_options_are_read_once_on_the_way_to_a_video_and_its_record(tmp_path: Pa
     model = write_small_model(tmp_path / "small")
     picture().save(tmp_path / "cat.png")
     given = {"image": tmp_path / "cat.png", "prompt": "a ball", "checkpoint": model / "model.safetensors"}
-    given |= {"camera": "pan_left:amount=0.2", "weak": "stg:scale=1", "free_u": "b1=1.2", "device": "cpu"}
+    given |= {"camera": "pan_left:amount=0.2", "perturbed_guidance": "stg:scale=1", "free_u": "b1=1.2", "device": "cpu"}
     (made,) = make_videos("animate", **given, config=model / "config.yaml", output=tmp_path / "a.mp4")
     assert sorted(read) == ["amount=0.2", "b1=1.2", "scale=1"], "options are typed when they are checked, and no later"
     settings = read_json(made.record)["settings"]
-    assert (settings["camera"], settings["weak"]) == ("pan_left:amount=0.2", "stg:scale=1")
+    assert (settings["camera"], settings["perturbed_guidance"]) == ("pan_left:amount=0.2", "stg:scale=1")

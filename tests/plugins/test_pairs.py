@@ -60,7 +60,7 @@ def test_every_method_of_one_image_is_paired() -> None:
     given = [(settings_of(given), given) for given in METHODS.values()]
     tried = {claim.method for settings, inputs in given for claim in claims_of(settings, inputs)}
     tried |= {m.name for settings, inputs in given for m in methods().values() if m.active(settings)}
-    assert methods().keys() - tried == {"between", "chunked", "fifo", "ring"}
+    assert methods().keys() - tried == {"between", "chunked", "fifo", "cyclic"}
 
 
 def test_the_table_excludes_what_it_did() -> None:
@@ -69,10 +69,10 @@ def test_the_table_excludes_what_it_did() -> None:
         frozenset(pair)
         for pair in [
             ("camera", "free_init"),  # both make the noise that sampling begins with
-            ("start_time", "free_init"),
+            ("truncated_start", "free_init"),
             ("camera", "freescale"),
             ("free_init", "freescale"),
-            ("start_time", "freescale"),
+            ("truncated_start", "freescale"),
             ("camera", "keyframes"),  # the camera leaves what the video ends with
             ("keep_mask", "keyframes"),  # a kept region stays as in one image
         ]

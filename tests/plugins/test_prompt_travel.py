@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from golden_vectors import assert_close, case
 from tiny_freenoise import videocrafter_unet
+from tiny_models import reference_unet
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
+from lvdm.diffusion.guidance import Branches
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.plugins.chunked import Chunked
+from lvdm.plugins.cyclic import CyclicLoop, forward_and_backward
 from lvdm.plugins.freenoise import FreeNoise
 from lvdm.plugins.hooks import Samples, attached, plain_hooks
 from lvdm.plugins.prompt_travel import (
@@ -40,18 +45,6 @@ def test_two_sentences_as_in_the_original(num_frames: int) -> None:
     assert_close(reference, f"ctx_{num_frames}", torch.stack(contexts))
 
 
-class Model:
-    """What `PromptTravel` needs of a model."""
-
-    schedule = SCHEDULE
-
-    def __init__(self, fps: Tensor) -> None:
-        self.unet, self.fps = videocrafter_unet(), fps
-
-    def denoiser(self, conditioning: Conditioning, context: object = None) -> object:
-        return lambda x_t, t: self.unet(x_t, t, conditioning.text if context is None else context, self.fps)
-
-
 @pytest.mark.parametrize("chunked", [False, True])
 @torch.no_grad()
 def test_injection_reaches_encoder_and_middle(chunked: bool) -> None:
@@ -59,22 +52,27 @@ def test_injection_reaches_encoder_and_middle(chunked: bool) -> None:
     x = reference.inputs
     held, blended, _ = case("fn/mp_context").meta["len_20"]
     mixed, target = of_the_original(x["emb"], 20, held, blended)
-    model = Model(x["fps"])
-    travel = PromptTravel(model, mixed[None], target[None])
+    unet = videocrafter_unet()
+    travel = PromptTravel(SCHEDULE, mixed[None], target[None])
     condition = Conditioning(x["emb"][:1], torch.zeros(1, 0, 64), torch.zeros(1, 0, 20, 8, 8), x["fps"])
-    plain = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
+
+    def branches(conditions: Sequence[Conditioning]) -> Branches:
+        contexts = [each.text if each.tokens is None else each.tokens(each) for each in conditions]
+        return lambda x_t, t: tuple(unet(x_t, t, context, x["fps"]) for context in contexts)
+
+    plain = plain_hooks(SAMPLES, branches)
     methods = [FreeNoise(), travel, *([Chunked(7)] if chunked else [])]
-    hooks = attached(methods, model.unet, plain, SAMPLES)
+    hooks = attached(methods, unet, plain, SAMPLES)
     with hooks.layers.active():
-        without, injected = travel.contexts(model.unet, condition)
-        assert_close(reference, "y_inject", model.unet(x["x"], x["timesteps"], injected, x["fps"]))
-        assert_close(reference, "y_noinject", model.unet(x["x"], x["timesteps"], without, x["fps"]))
+        without, injected = travel.contexts(unet, condition)
+        assert_close(reference, "y_inject", unet(x["x"], x["timesteps"], injected, x["fps"]))
+        assert_close(reference, "y_noinject", unet(x["x"], x["timesteps"], without, x["fps"]))
         denoise = hooks.branches([condition, condition])
         early, uncond = denoise(x["x"], torch.tensor([950]))
-        assert torch.equal(early, model.unet(x["x"], torch.tensor([950]), injected, x["fps"]))
-        assert torch.equal(uncond, model.unet(x["x"], torch.tensor([950]), condition.text, x["fps"]))
+        assert torch.equal(early, unet(x["x"], torch.tensor([950]), injected, x["fps"]))
+        assert torch.equal(uncond, unet(x["x"], torch.tensor([950]), condition.text, x["fps"]))
         middle, _ = denoise(x["x"], torch.tensor([800]))
-        assert torch.equal(middle, model.unet(x["x"], torch.tensor([800]), without, x["fps"]))
+        assert torch.equal(middle, unet(x["x"], torch.tensor([800]), without, x["fps"]))
 
 
 @pytest.mark.parametrize("steps", [50, 100, 20, 10])
@@ -102,5 +100,36 @@ def test_close_sentences_blend_no_longer_than_to_the_one_before() -> None:
 
 @pytest.mark.parametrize("starts", [(0, 20), (0, 5, 5), (0, 7, 3), (1, 4), ()])
 def test_impossible_frames_are_refused(starts: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="sentences should take over at ascending frames from 1 to 19"):
+    with pytest.raises(ValueError, match="prompts should take over at ascending frames from 1 to 19"):
         prompt_weights(20, starts)
+
+
+@torch.no_grad()
+def test_the_hooks_below_are_asked() -> None:
+    """In a cyclic loop the image tokens that go with the prompts are those of the cycle."""
+    unet, frames = reference_unet("256", 4), 6
+    per_frame, width = unet.config.image_tokens_per_frame, unet.config.context_dim
+    assert width is not None
+    image = torch.randn(1, frames * per_frame, width, generator=torch.Generator().manual_seed(1))
+    condition = Conditioning(
+        torch.zeros(1, 77, width), image, torch.zeros(1, 4, frames, 8, 8), torch.ones(1, dtype=torch.int64)
+    )
+    texts = torch.zeros(1, frames, 77, width)
+    seen: list[Conditioning] = []
+
+    def branches(conditions: Sequence[Conditioning]) -> Branches:
+        seen.extend(conditions)
+        return lambda x_t, t: tuple(x_t for _ in conditions)
+
+    methods = [CyclicLoop(4, 2), PromptTravel(SCHEDULE, texts, texts)]
+    hooks = attached(methods, unet, plain_hooks(SAMPLES, branches), SAMPLES)
+    denoise = hooks.branches([condition, condition])
+    assert len(denoise(torch.zeros(1, 4, frames, 8, 8), torch.tensor([800]))) == 2
+    turned = forward_and_backward(condition, per_frame).image
+    assert not torch.equal(turned, image), "the cycle turns nothing here"
+    assert seen, "the hooks below are not asked"
+    assert all(torch.equal(each.image, turned) for each in seen)
+    assert sum(each.tokens is not None for each in seen) == 2, "with and without injection"
+    for each in seen:
+        if each.tokens is not None:
+            assert torch.equal(each.tokens(each).image, unet.split_context(each.context, frames).image)

@@ -28,10 +28,10 @@ LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"num_inference_steps": 5},  # at work as long as those of two steps that take them twice
     **METHODS,
-    "stg": {"weak": "stg:scale=2,blocks=init+input+middle+output"},
-    "pag": {"weak": "pag:scale=2,blocks=input+middle+output"},
+    "stg": {"perturbed_guidance": "stg:scale=2,blocks=init+input+middle+output"},
+    "pag": {"perturbed_guidance": "pag:scale=2,blocks=input+middle+output"},
     "chunks": {"num_frames": FRAMES + 3, "long_video": "freenoise", "chunk_frames": 2},
-    "ring": {"loop": True, "num_frames": FRAMES + 2, "long_video": "ring"},
+    "ring": {"loop": True, "num_frames": FRAMES + 2, "long_video": "cyclic"},
     "fifo": {"num_frames": FRAMES + 2, "long_video": "fifo"},
     "between": {"end_image": picture(seed=2), "between": "vibid"},
     "dispersed": {**LARGE, "scale": "scalecrafter:factor=3,until=1,damped=yes,dispersed=yes,attention=yes"},
@@ -168,9 +168,9 @@ def test_methods_in_two_pipelines_around_the_same_weights_do_not_meet(
 
 
 def test_late_weights_of_two_files_do_not_meet(pipe, tmp_path) -> None:
-    files = [KINDS["late_weights"]["late_weights"], str(tmp_path / "another.safetensors")]
+    files = [KINDS["second_stage_unet"]["second_stage_unet"], str(tmp_path / "another.safetensors")]
     save_file({key: 0.9 * value for key, value in load_file(files[0]).items()}, files[1])
-    tasks = [partial(pipe, picture(), PROMPT, late_weights=file, late_below=0.6) for file in files]
+    tasks = [partial(pipe, picture(), PROMPT, second_stage_unet=file, second_stage_below=0.6) for file in files]
     expected = [task().video for task in tasks]
     assert not torch.equal(*expected)
     found = at_once(pipe, *(lambda task=task: task().video for task in tasks))
@@ -178,7 +178,7 @@ def test_late_weights_of_two_files_do_not_meet(pipe, tmp_path) -> None:
         check(own, wanted, file)
 
 
-@pytest.mark.parametrize("name", ["free_u", "late_weights", "scale", "chunks"])
+@pytest.mark.parametrize("name", ["free_u", "second_stage_unet", "scale", "chunks"])
 def test_a_video_made_between_two_steps_of_another_is_its_own(pipe, alone, name: str) -> None:
     between: list[Tensor] = []
 
@@ -200,7 +200,7 @@ def test_a_video_made_while_another_is_handed_out_is_its_own(pipe, alone) -> Non
             parts.append(part)
             check(make(pipe, "plain"), alone["plain"], f"plain after part {len(parts)}")
 
-    settings = KINDS["fifo"] | {"weak": "stg:blocks=output", "free_u": "b1=1.2"}
+    settings = KINDS["fifo"] | {"perturbed_guidance": "stg:blocks=output", "free_u": "b1=1.2"}
     whole = pipe(picture(), PROMPT, **settings).video
     pipe(picture(), PROMPT, frames_to=read, **settings)
     check(torch.cat(parts, dim=1), whole[0], "the video that is handed out")

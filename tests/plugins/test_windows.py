@@ -15,7 +15,7 @@ from lvdm.plugins.windows import (
     attend_in_bands,
     attend_in_windows,
     attend_windowed,
-    ring_windows,
+    cyclic_windows,
     sliding_windows,
     triangle,
     window_starts,
@@ -50,7 +50,7 @@ def test_every_frame_is_covered_once_in_sum(num_frames: int, window: int, stride
 
 @pytest.mark.parametrize(("num_frames", "window", "stride"), [(12, 4, 2), (9, 4, 3), (3, 3, 1), (1, 1, 1)])
 def test_windows_cover_the_ring_and_shares_sum_to_one(num_frames: int, window: int, stride: int) -> None:
-    made = ring_windows(num_frames, window, stride)
+    made = cyclic_windows(num_frames, window, stride)
     assert_shares_sum_to_one(made, num_frames)
     if num_frames > window:
         assert any({num_frames - 1, 0} <= set(row) for row in made.frames.tolist()), "no window goes over the seam"
@@ -71,7 +71,7 @@ def relative(reach: int) -> FrameOrder:
 
 
 @pytest.mark.parametrize("order", [UNORDERED, relative(16), relative(3)], ids=["unordered", "relative", "clipped"])
-@pytest.mark.parametrize("made", [*(sliding_windows(*sizes) for sizes in LENGTHS), ring_windows(40, 16, 4)])
+@pytest.mark.parametrize("made", [*(sliding_windows(*sizes) for sizes in LENGTHS), cyclic_windows(40, 16, 4)])
 @torch.no_grad()
 def test_one_product_gives_what_windows_give_one_by_one(made: Windows, order: FrameOrder) -> None:
     num_frames = int(made.frames.max()) + 1
@@ -96,9 +96,9 @@ def test_what_one_product_cannot_give_is_left_to_the_windows(monkeypatch: pytest
     monkeypatch.setattr(windows, "attend_in_windows", by_windows)
     q, k, v = queries_keys_values(20)
     meta, sliding = AttentionMeta("temporal", 20), sliding_windows(20, 8, 2)
-    attend_windowed(attend, q, k, v, AttentionMeta("temporal", 20, relative(16)), ring_windows(20, 16, 4))
+    attend_windowed(attend, q, k, v, AttentionMeta("temporal", 20, relative(16)), cyclic_windows(20, 16, 4))
     assert len(asked) == 1, "relative positions that differ from window to window"
-    attend_windowed(attend, q, k, v, meta, ring_windows(20, 16, 4))
+    attend_windowed(attend, q, k, v, meta, cyclic_windows(20, 16, 4))
     assert len(asked) == 1, "without relative positions that ring needs no windows"
     attend_windowed(attend, q, k, v, AttentionMeta("temporal", 20, FrameOrder(causal=True)), sliding)
     assert len(asked) == 2, "causal attention"

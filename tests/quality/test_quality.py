@@ -118,6 +118,6 @@ def test_towers_that_do_not_agree_judge_no_prompt(tmp_path: Path) -> None:
     pipe = DynamiCrafterPipeline.from_pretrained(write_small_model(tmp_path / "small"), device="cpu", dtype="fp32")
     result = pipe(picture(), "a cat", num_inference_steps=1)
     assert assess_videos(pipe, result, 8)[0].prompt_agreement is not None
-    pipe.card = dataclasses.replace(pipe.card, towers_agree=False)
-    assert assess_videos(pipe, result, 8)[0].prompt_agreement is None, "judged by towers that do not agree"
-    assert not DynamiCrafterPipeline.from_pretrained("tiny").card.towers_agree
+    pipe.card = dataclasses.replace(pipe.card, encoders_agree=False)
+    assert assess_videos(pipe, result, 8)[0].prompt_agreement is None, "judged by encoders that do not agree"
+    assert not DynamiCrafterPipeline.from_pretrained("tiny").card.encoders_agree

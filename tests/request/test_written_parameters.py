@@ -19,12 +19,23 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.request.keywords import ExtensionKeywords, GenerationKeywords, RequestKeywords
 from lvdm.request.layers import all_parameters
 from lvdm.request.settings import GenerationSettings
-from scripts.write_parameters import KEYWORDS, PAGE, keywords_source, reference_page, settings_of_a_generation
+from scripts.write_parameters import (
+    KEYWORDS,
+    OUTLINES,
+    PAGE,
+    keywords_source,
+    outlines_source,
+    reference_page,
+    settings_of_a_generation,
+)
 
 REMEDY = "run `python -m scripts.write_parameters` and commit what it wrote"
 
 
-@pytest.mark.parametrize(("path", "made"), [(KEYWORDS, keywords_source), (PAGE, reference_page)], ids=lambda x: x)
+FILES = [(KEYWORDS, keywords_source), (PAGE, reference_page), (OUTLINES, outlines_source)]
+
+
+@pytest.mark.parametrize(("path", "made"), FILES, ids=lambda x: x)
 def test_files_are_as_the_declaration_says(path: Path, made: Callable[[], str]) -> None:
     assert path.read_text(encoding="utf-8") == made(), f"{path.name} is out of date: {REMEDY}"
 
@@ -32,7 +43,7 @@ def test_files_are_as_the_declaration_says(path: Path, made: Callable[[], str]) 
 def test_the_keywords_are_all_that_is_read() -> None:
     read = {name: set(found.parameter.modes) for name, found in all_parameters().items()}
     assert set(GenerationKeywords.__annotations__) == set(parameters_of(GenerationSettings)) - {"mode"}
-    assert list(settings_of_a_generation()) == list(GenerationKeywords.__annotations__)
+    assert set(settings_of_a_generation()) == set(GenerationKeywords.__annotations__)
     assert set(RequestKeywords.__annotations__) == {name for name, modes in read.items() if modes & set(GENERATED)}
     assert set(ExtensionKeywords.__annotations__) == {name for name, modes in read.items() if "extend" in modes} - {
         "video"

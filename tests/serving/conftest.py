@@ -11,15 +11,16 @@ import pytest
 from serving_client import Server, running
 from small_model import write_small_model
 
-from lvdm.serving.models import ListedModel, list_models
-from lvdm.serving.settings import Limits, Settings
+from lvdm.hosting.library import ListedModel, read_library
+from lvdm.hosting.limits import Limits
+from lvdm.serving.settings import Settings
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, ListedModel]:
     """The small model, which can do every mode but text-to-video, under the name tiny."""
     folder = write_small_model(tmp_path_factory.mktemp("models") / "tiny")
-    return list_models([f"tiny={folder}"])
+    return read_library([f"tiny={folder}"]).models
 
 
 @pytest.fixture

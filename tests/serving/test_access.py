@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import lvdm.cli.serve
 from lvdm.cli.app import app
+from lvdm.hosting.library import ListedModel, read_library
 from lvdm.serving.gate import Gate
-from lvdm.serving.models import ListedModel, list_models
 from lvdm.serving.settings import KEY_VARIABLE, Settings, SettingsError
 
 KEY = "a key of 24 characters.."
@@ -86,7 +86,7 @@ def test_the_command(never_listens: dict[str, object], tmp_path: Path, models: M
     assert run.output.startswith("http://127.0.0.1:81  (models: small; jobs: ")
     assert (never_listens["host"], never_listens["port"]) == ("127.0.0.1", 81)
     settings = never_listens["app"].state.service.settings  # type: ignore[attr-defined]
-    assert (settings.limits.frames, settings.limits.upload_bytes, settings.keep_days) == (9, 32_000_000, 7.0)
+    assert (settings.limits.max_frames, settings.limits.upload_bytes, settings.keep_days) == (9, 32_000_000, 7.0)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_the_key_may_be_in_the_environment(
 
 
 def test_the_embedded_model_is_the_usual_one() -> None:
-    (model,) = list_models(()).values()
+    (model,) = read_library(()).models.values()
     assert (model.name, model.card.name) == ("tiny", "tiny")
 
 

@@ -16,9 +16,10 @@ from PIL import Image
 from serving_client import CAT, Server, data_url, png, running
 from small_model import picture
 
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.plan import plan_videos
-from lvdm.serving.models import ListedModel
-from lvdm.serving.settings import Limits, Settings
+from lvdm.serving.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_names_and_addresses_of_files_are_not_read(server: Server, parameter: st
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint", "config", "towers", "loras", "late_weights", "start_statistics", "prompts"]
+    "name", ["checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "prompts"]
 )
 def test_files_of_the_server_cannot_be_named(server: Server, name: str) -> None:
     assert (
@@ -131,10 +132,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prompts_at": ["x=it stops"]}, "--prompt-at 'x=it stops' should be FRAME=PROMPT"),
     ({"camera": "\ud800"}, "camera"),
     ({"free_init": "iterations=1000"}, "free_init: iterations 1000 is not possible; use 1 to 10"),
-    ({"num_frames": 257}, "num_frames (--num-frames) 257 is more than this server takes; use at most 256"),
-    ({"num_inference_steps": 101}, "num_inference_steps (--num-inference-steps) 101 is more than this server takes"),
-    ({"num_videos_per_prompt": 9}, "num_videos_per_prompt (--num-videos-per-prompt) 9 is more than this server takes"),
-    ({"width": 4096, "height": 2048}, "the video is 4096x2048, 8.4 megapixels, more than this server takes"),
+    ({"num_frames": 513}, "num_frames (--num-frames) 513 is more than is made here; use at most 512"),
+    ({"num_inference_steps": 251}, "num_inference_steps (--num-inference-steps) 251 is more than is made here"),
+    ({"num_videos_per_prompt": 9}, "num_videos_per_prompt (--num-videos-per-prompt) 9 is more than is made here"),
+    ({"width": 4096, "height": 2048}, "the video is 4096x2048, 8.39 megapixels, more than is made here"),
     ({"keep": "best"}, "--keep best needs several videos to choose from"),
 ]
 
@@ -146,8 +147,13 @@ def test_values_that_are_not_possible(server: Server, fields: dict[str, Any], wo
 
 def test_the_words_are_those_of_the_command_line(server: Server, tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(CAT)
-    model = server.settings.models["tiny"].values()
-    for wrong in ({"fs": 9999.0}, {"anchor": "exacty"}, {"between": "trff"}, {"num_frames": 4, "weak": "stg:scale=x"}):
+    model = server.settings.models["tiny"].values
+    for wrong in (
+        {"fs": 9999.0},
+        {"anchor": "exacty"},
+        {"between": "trff"},
+        {"num_frames": 4, "perturbed_guidance": "stg:scale=x"},
+    ):
         with pytest.raises(ValueError) as error:
             plan_videos("animate", image=tmp_path / "cat.png", prompt="a", **wrong, **model)
         assert server.refusal(**wrong) == str(error.value)
@@ -196,7 +202,7 @@ def test_a_file_in_the_place_of_a_number(server: Server) -> None:
 
 
 def test_videos_that_are_none_or_too_long(start: Callable[..., Server]) -> None:
-    server = start(limits=Limits(frames=8))
+    server = start(limits=Limits(max_frames=8))
     playlist = b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1/a.ts\n"
     for content, words in ((playlist, "video: "), (b"", "video: the file is empty"), (CAT[:40], "video: ")):
         message = server.refusal(mode="extend", video=data_url(content, "video/mp4"), input_reference=None)
@@ -206,11 +212,11 @@ def test_videos_that_are_none_or_too_long(start: Callable[..., Server]) -> None:
     buffer = io.BytesIO()
     frames[0].save(buffer, "gif", save_all=True, append_images=frames[1:])
     answer = server.refusal(mode="extend", video=data_url(buffer.getvalue(), "video/gif"), input_reference=None)
-    assert answer == "video has 9 frames, and with new ones this server makes at most 8; cut it"
+    assert answer == "video has 9 frames, and with new ones at most 8 are made here; cut it"
 
 
 def test_images_that_are_too_large_together(start: Callable[..., Server]) -> None:
-    server = start(limits=Limits(image_pixels=4000))
+    server = start(limits=Limits(max_image_megapixels=0.004))
     fields = {"mode": "interpolate", "end_image": data_url(CAT)}
     server.ask(**fields, dry_run=True)
     keyframes = [[frame, data_url(CAT)] for frame in (1, 2, 3)]
@@ -218,7 +224,7 @@ def test_images_that_are_too_large_together(start: Callable[..., Server]) -> Non
 
 
 def test_a_body_that_is_too_large_is_not_read(start: Callable[..., Server]) -> None:
-    server = start(limits=Limits(upload_bytes=100_000))
+    server = start(limits=Limits(max_upload=0.1))
     told = server.client.post("/v1/videos", data={"prompt": "a"}, files={"image": bytes(200_000)})
     words = "the request is larger than 0.1 MB; send smaller files"
     assert server.message(told, 413, [".incoming"]) == words

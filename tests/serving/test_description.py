@@ -15,10 +15,11 @@ from schemathesis import GenerationMode
 from serving_client import Server, running
 
 from lvdm.declaration.parameter import ALL_MODES
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.request.schema import json_schema
 from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES
-from lvdm.serving.models import ListedModel
-from lvdm.serving.settings import Limits, Settings
+from lvdm.serving.settings import Settings
 
 EXAMPLES = 6
 """Requests to each address, of each kind."""
@@ -27,7 +28,7 @@ EXAMPLES = 6
 @pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory, models: Mapping[str, ListedModel]) -> Iterator[Server]:
     """A server that takes a few jobs and makes none."""
-    limits = Limits(upload_bytes=200_000, queue=3, frames=16, steps=8)
+    limits = Limits(max_upload=0.2, max_queue=3, max_frames=16, max_steps=8)
     with running(Settings(tmp_path_factory.mktemp("idle") / "jobs", models, limits=limits)) as server:
         server.service.worker.stop()
         yield server

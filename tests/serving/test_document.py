@@ -15,8 +15,8 @@ import pytest
 from processes import fresh_environment
 from serving_process import killed_at_the_end
 
+from lvdm.hosting.library import ListedModel
 from lvdm.media.video_reader import VideoReader
-from lvdm.serving.models import ListedModel
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving_process import killed_at_the_end
 
-from lvdm.serving.models import ListedModel
+from lvdm.hosting.library import ListedModel
 
 
 def is_sampling(now: dict[str, Any]) -> bool:

@@ -13,15 +13,15 @@ from serving_client import CAT, Server, data_url, png, running
 from small_model import picture, write_small_model
 
 from lvdm.declaration.parameter import ALL_MODES
+from lvdm.hosting.library import read_library
 from lvdm.request.effort import EFFORTS
 from lvdm.request.layers import all_parameters
 from lvdm.serving.asking import SERVER_CHOICES, SERVER_FILES, SHARED, UPLOADS
-from lvdm.serving.models import list_models
 from lvdm.serving.schema import request_schema
 from lvdm.serving.settings import Settings
 
 DOG = data_url(png(picture(seed=1)))
-MASK = data_url(png(Image.new("L", (32, 32), 255)))
+MASK = data_url(png(Image.linear_gradient("L").resize((32, 32))))
 
 IN_THE_RECORD = {
     **{name: f"input.{name}" for name in ("prompt", "negative_prompt", "prompts_at", "seed")},
@@ -32,7 +32,7 @@ IN_THE_RECORD = {
 }
 """Where a parameter is that is not among the settings."""
 TOLD_ELSEWHERE = {
-    "late_below": "without late_weights, which names a file of the server, it has no effect",
+    "second_stage_below": "without second_stage_unet, which names a file of the server, it has no effect",
     "format": "test_videos.py",
     "contact_sheet": "test_videos.py",
     "keep": "test_videos.py",
@@ -62,9 +62,16 @@ CASES = [
         }
     ),
     Case(
-        {"sampler": "unipc", "fps": 12.0, "start_time": 0.9, "camera": "zoom_in", "dtype": "bf16", "low_memory": True}
+        {
+            "sampler": "unipc",
+            "fps": 12.0,
+            "truncated_start": 0.9,
+            "camera": "zoom_in",
+            "dtype": "bf16",
+            "low_memory": True,
+        }
     ),
-    Case({"fs": 20.0, "keep_feather": 2, "schedule": "file", "weak": "stg"}, {"keep_mask": MASK}),
+    Case({"fs": 20.0, "keep_feather": 2, "schedule": "file", "perturbed_guidance": "stg"}, {"keep_mask": MASK}),
     Case({"long_video": "freenoise", "chunk_frames": 4}, {"num_frames": 8}),
     Case({"scale": "freescale"}, {"height": 64, "width": 64}),
     Case({"free_init": "iterations=2"}),
@@ -83,7 +90,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     still = write_small_model(folder / "still", ("i2v",))
     config = still / "config.yaml"
     config.write_text(config.read_text().replace("fs_meaning: fps", "fs_meaning: stride"))
-    models = list_models([f"small={small}", f"strides={still}"])
+    models = read_library([f"small={small}", f"strides={still}"]).models
     with running(Settings(folder / "jobs", models)) as server:
         yield server
 

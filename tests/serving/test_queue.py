@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from serving_client import CAT, Server, data_url, running
 
+from lvdm.hosting.library import ListedModel
+from lvdm.hosting.limits import Limits
 from lvdm.jobs.model import ChosenModel
-from lvdm.serving.models import ListedModel
-from lvdm.serving.settings import Limits, Settings
+from lvdm.serving.settings import Settings
 
 LONG = {"num_inference_steps": 100}
 
@@ -75,7 +76,7 @@ def test_a_job_that_waits_is_cancelled_and_never_made(start: Callable[..., Serve
 
 
 def test_a_full_queue_says_when_to_ask_again(start: Callable[..., Server]) -> None:
-    server = start(limits=Limits(queue=2))
+    server = start(limits=Limits(max_queue=2))
     server.service.worker.stop()
     jobs = [server.ask(seed=seed) for seed in range(2)]
     message = server.refusal(429)

@@ -48,7 +48,10 @@ def test_a_video_is_that_of_the_command_line(server: Server, tmp_path: Path) -> 
 
 
 def test_a_form_and_json_come_to_the_same(server: Server) -> None:
-    images = {"image": ("../../../etc/cat.svg", CAT, "text/html"), "keep_mask": ("m", png(Image.new("L", (32, 32))))}
+    images = {
+        "image": ("../../../etc/cat.svg", CAT, "text/html"),
+        "keep_mask": ("m", png(Image.linear_gradient("L").resize((32, 32)))),
+    }
     values = {"prompt": "a ball rolls", "num_frames": "4", "color_lock": "0.5", "prompts_at": ["2=it stops"]}
     form = server.client.post("/v1/videos", data=values, files=images)
     assert form.status_code == 200, form.text

@@ -82,3 +82,7 @@ def sample_ddim(
             x_t = x_t + step.sigma * step_noise(i, tuple(x_t.shape)).to(x_t)
         x_t = run.finish(i, x_t, x_0)
     return x_t
+
+
+SAMPLER = "ddim", sample_ddim
+"""Its name, as users give it; `SAMPLERS` finds it here."""

@@ -100,3 +100,7 @@ def require_deterministic(sampler: str, eta: float) -> None:
     """Raise `ValueError` unless eta is 0, for samplers that solve the noise-free equation."""
     if eta != 0.0:
         raise ValueError(f"the sampler {sampler!r} adds no noise, so eta must be 0, it is {eta}; 'ddim' takes any eta")
+
+
+SAMPLER = "dpm++", sample_dpm_solver
+"""Its name, as users give it; `SAMPLERS` finds it here."""

@@ -77,3 +77,7 @@ def sample_unipc(
         x_before = x_t
         x_t = run.finish(i, multistep_update(x_t, estimates[-2:], nodes, i), x_0)
     return x_t
+
+
+SAMPLER = "unipc", sample_unipc
+"""Its name, as users give it; `SAMPLERS` finds it here."""

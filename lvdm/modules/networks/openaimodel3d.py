@@ -14,7 +14,18 @@ from torch import Tensor, nn
 from lvdm.config import LegacyOption
 from lvdm.modules.attention import Context, CrossAttention, KeysValues, SpatialTransformer, TemporalTransformer
 from lvdm.modules.hooks import replaceable
-from lvdm.modules.layers import Downsample, GroupNorm32, ResBlock, Upsample, timestep_embedding, zero_module
+from lvdm.modules.layers import (
+    Downsample,
+    GroupNorm32,
+    ResBlock,
+    SecondStage,
+    StagedTemporalConvBlock,
+    TemporalConvBlock,
+    TemporalResidual,
+    Upsample,
+    timestep_embedding,
+    zero_module,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,9 @@ class UNetConfig:
     shared_context              every frame reads the whole context (VideoCrafter): all image tokens, or all of it where
                                 there is no image attention. Otherwise see `UNetModel.split_context`
     temporal_conv_spans_pixels  the first two temporal convolutions of each block see 3x3 pixels as well
+    staged_temporal_conv        Make-Your-Video's temporal convolutions, and what their second stage sees; None for
+                                those of the other models. See `StagedTemporalConvBlock`
+    attention_window            temporal attention sees frames that are less than this many away; None for all
     """
 
     in_channels: int
@@ -56,6 +70,8 @@ class UNetConfig:
     temporal_conv_dropout: float = 0.1
     shared_context: bool = False
     temporal_conv_spans_pixels: bool = False
+    staged_temporal_conv: SecondStage | None = None
+    attention_window: int | None = None
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
@@ -83,6 +99,10 @@ class UNetConfig:
                     f"{channels} channels (model_channels x {factor}) cannot be divided into norm_num_groups="
                     f"{self.norm_num_groups} and num_head_channels={self.num_head_channels}"
                 )
+        if self.attention_window is not None and self.attention_window < 1:
+            raise ValueError(f"attention_window must be positive, it is {self.attention_window}")
+        if self.staged_temporal_conv is not None and (not self.temporal_conv or self.temporal_conv_spans_pixels):
+            raise ValueError("staged_temporal_conv needs temporal_conv, and goes without temporal_conv_spans_pixels")
         if self.use_relative_position and self.temporal_length is None:
             raise ValueError("use_relative_position needs temporal_length")
 
@@ -181,11 +201,16 @@ class UNetModel(nn.Module):
             out_channels,
             config.dropout,
             config.use_checkpoint,
-            config.temporal_conv,
-            config.temporal_conv_dropout,
             config.norm_num_groups,
-            config.temporal_conv_spans_pixels,
+            self._temporal_conv if config.temporal_conv else None,
         )
+
+    def _temporal_conv(self, channels: int) -> TemporalResidual:
+        config = self.config
+        common = channels, config.temporal_conv_dropout, config.norm_num_groups
+        if config.staged_temporal_conv is not None:
+            return StagedTemporalConvBlock(*common, config.staged_temporal_conv)
+        return TemporalConvBlock(*common, config.temporal_conv_spans_pixels)
 
     def _transformers(self, channels: int) -> list[nn.Module]:
         config = self.config
@@ -215,6 +240,7 @@ class UNetModel(nn.Module):
             config.use_relative_position,
             config.temporal_length,
             config.norm_num_groups,
+            config.attention_window,
         )
         return [spatial, temporal]
 

@@ -34,28 +34,30 @@ class Fusion:
         if not 0 <= self.until <= 1:
             raise ValueError(f"until {self.until:g} is not possible; use a number from 0 to 1")
 
-    def passes(self, step: int, total: int) -> list[str]:
-        """What is done in a step: each pass is a view that `Views` knows, with new noise between two."""
+    def views(self, step: int, total: int) -> list[str]:
+        """What is done in a step: the views that `Views` knows, one after the other, with new noise between two."""
         return ["both"] * (self.repeats if step < round(self.until * total) else 1)
 
 
 @dataclass(frozen=True)
-class ThereAndBack:
-    """vibid. `first`: the way that is taken first in a step, there or back; the other one has the last word."""
+class ForwardBackward:
+    """vibid. `first`: the pass that comes first in a step, forward or backward; the other one has the last word."""
 
-    first: str = "there"
+    first: str = "forward"
 
     def __post_init__(self) -> None:
-        if self.first not in ("there", "back"):
-            raise ValueError(f"first {self.first!r} is not known; use there or back")
+        former = {"there": "forward", "back": "backward"}  # of earlier versions
+        object.__setattr__(self, "first", former.get(self.first, self.first))
+        if self.first not in ("forward", "backward"):
+            raise ValueError(f"first {self.first!r} is not known; use forward or backward")
 
-    def passes(self, step: int, total: int) -> list[str]:
+    def views(self, step: int, total: int) -> list[str]:
         """As of `Fusion`."""
-        return ["there", "back"] if self.first == "there" else ["back", "there"]
+        return ["forward", "backward"] if self.first == "forward" else ["backward", "forward"]
 
 
-Between = Fusion | ThereAndBack
-BETWEEN: Mapping[str, type] = MappingProxyType({"vibid": ThereAndBack, "trf": Fusion})
+Between = Fusion | ForwardBackward
+BETWEEN: Mapping[str, type] = MappingProxyType({"vibid": ForwardBackward, "trf": Fusion})
 
 
 def parse_between(text: str) -> Spec[Between]:
@@ -70,7 +72,7 @@ def takes_steps_once(method: Between) -> bool:
 
 @declared
 class BetweenParameters:
-    """How the two ways are joined."""
+    """How forward and backward pass are joined."""
 
     between: Annotated[
         Annotated[Spec[Between], FromText(parse_between, "vibid")] | None,
@@ -81,7 +83,7 @@ class BetweenParameters:
     between_prompt: Annotated[
         Prompt | None,
         Parameter(
-            "The prompt for --between on its way back, seen in reverse.",
+            "The prompt for --between on its backward pass, seen in reverse.",
             GROUP,
             modes=("interpolate", "loop", "keyframes"),
         ),
@@ -91,7 +93,7 @@ class BetweenParameters:
 def _check(settings: MethodSettings) -> None:
     if settings.between is None:
         if settings.between_prompt is not None:
-            raise ValueError("between_prompt is for the way back of between; give that as well, such as vibid")
+            raise ValueError("between_prompt is for the backward pass of between; give that as well, such as vibid")
     elif settings.sampler != "ddim" and not takes_steps_once(settings.between.options):
         raise ValueError(
             f"between {settings.between} adds noise again, which sampler {settings.sampler!r} cannot; use ddim"
@@ -99,21 +101,21 @@ def _check(settings: MethodSettings) -> None:
 
 
 def _make(context: MethodContext) -> Sequence[Plugin]:
-    """The stretches between pictures, under the conditions of clips that animate one of them."""
-    from lvdm.plugins.bidirectional import Bidirectional, make_legs
+    """The stretches between images, under the conditions of clips that animate one of them."""
+    from lvdm.plugins.bidirectional import Bidirectional, make_passes
 
-    settings, pictures, requests = context.settings, context.images_by_frame, context.requests
+    settings, images, requests = context.settings, context.images_by_frame, context.requests
     assert settings.between is not None
-    frames, back = sorted(pictures), settings.between_prompt
+    frames, back = sorted(images), settings.between_prompt
     clip = replace(settings, mode="animate", between=None, between_prompt=None)
     reversed_requests = requests if back is None else [replace(request, prompt=back) for request in requests]
 
     def conditions(number: int, length: int, backwards: bool) -> tuple[Conditioning, ...]:
         shown = reversed_requests if backwards else requests
-        return context.clip_conditions(shown, replace(clip, num_frames=length), {0: pictures[frames[number]]})
+        return context.clip_conditions(shown, replace(clip, num_frames=length), {0: images[frames[number]]})
 
-    legs = make_legs(frames, settings.num_frames, conditions)
-    return [Bidirectional(settings.between.options, legs, context.conditions)]
+    passes = make_passes(frames, settings.num_frames, conditions)
+    return [Bidirectional(settings.between.options, passes, context.conditions)]
 
 
 METHOD = Method(

@@ -41,7 +41,7 @@ class Layout:
 class Camera(Layout):
     """A move in one direction, from the first frame to the last.
 
-    amount    how far: share of the picture's width or height for pans and tilts, growth of the picture for zooms
+    amount    how far: share of the image's width or height for pans and tilts, growth of the image for zooms
     """
 
     amount: float = 0.25
@@ -56,7 +56,7 @@ class CameraPath(Layout):
     """A way from point to point, in equal times and straight between them.
 
     points    `x y zoom; x y zoom; ...` after the beginning, which is 0 0 1: where the camera has gone, as shares of
-              width (to the right) and height (downwards), and how many times larger it sees the picture
+              width (to the right) and height (downwards), and how many times larger it sees the image
     """
 
     points: str = ""
@@ -66,7 +66,7 @@ class CameraPath(Layout):
         self.way_points()
 
     def way_points(self) -> tuple[tuple[float, float, float], ...]:
-        """The points with the beginning. Raises `ValueError` for what is no point and for a way out of the picture."""
+        """The points with the beginning. Raises `ValueError` for what is no point and for a way out of the image."""
         found = [(0.0, 0.0, 1.0)]
         for text in filter(None, (part.strip() for part in self.points.split(";"))):
             try:
@@ -76,7 +76,7 @@ class CameraPath(Layout):
             _check_within(f"zoom of point {text!r}", zoom, 0.1, 10)
             if not max(abs(x), abs(y)) <= 0.5:
                 raise ValueError(
-                    f"point {text!r} is outside the picture, whose borders are 0.5 from its middle; bring it nearer"
+                    f"point {text!r} is outside the image, whose borders are 0.5 from its middle; bring it nearer"
                 )
             found.append((x, y, zoom))
         if len(found) == 1:

@@ -16,7 +16,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.chunked import Chunked
 
     assert context.settings.chunk_frames is not None
-    return [Chunked(context.settings.chunk_frames, context.shelf)]
+    return [Chunked(context.settings.chunk_frames, context.offload)]
 
 
 METHOD = Method(

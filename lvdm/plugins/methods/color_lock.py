@@ -1,4 +1,4 @@
-"""Colours that do not drift: mean and contrast of each frame's channels are held to those of a picture or a video."""
+"""Colours that do not drift: mean and contrast of each frame's channels are held to those of an image or a video."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     settings = context.settings
     if settings.low_pass_until == 0:
         return []
-    soft = {frame: without_details(picture, settings.low_pass) for frame, picture in context.images_by_frame.items()}
+    soft = {frame: without_details(image, settings.low_pass) for frame, image in context.images_by_frame.items()}
     return [LowPass(context.image_latents(soft), settings.low_pass_until)]
 
 
@@ -51,7 +51,12 @@ METHOD = Method(
     holds=(Hold.IMAGE_LATENTS, Hold.BRANCHES),
     make=_make,
     idle=(
-        Idle("low_pass_until", 0.1, lambda settings, _: settings.low_pass == 0, "low_pass is 0"),
-        Idle("low_pass", 0.0, lambda settings, _: settings.low_pass_until == 0, "low_pass_until is 0"),
+        Idle(
+            "low_pass",
+            0.0,
+            lambda settings, _: settings.steps_before(settings.low_pass_until) == 0,
+            "no step lies before low_pass_until; use more steps, or a larger share",
+        ),
+        Idle("low_pass_until", 0.1, lambda settings, _: settings.low_pass == 0, "low_pass is 0, or without effect"),
     ),
 )

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def check_starts(starts: Sequence[int], num_frames: int) -> None:
-    """Raise `ValueError` unless sentences start at 0 and then one after the other within the video."""
+    """Raise `ValueError` unless prompts start at 0 and then one after the other within the video."""
     ascending = all(before < after for before, after in pairwise(starts))
     if not starts or starts[0] != 0 or not ascending or starts[-1] >= num_frames:
         raise ValueError(
-            f"sentences should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
+            f"prompts should take over at ascending frames from 1 to {num_frames - 1}, these do at {list(starts[1:])}"
         )
 
 
@@ -32,7 +32,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
         frames, prompts = zip((0, request.prompt), *request.prompts_at, strict=True)
         tokens.append(travel_tokens(context.embed_texts(prompts), frames, context.settings.num_frames))
     mixed, target = (torch.stack(tensors) for tensors in zip(*tokens, strict=True))
-    return [PromptTravel(context.model, mixed, target)]
+    return [PromptTravel(context.model.schedule, mixed, target)]
 
 
 METHOD = Method(

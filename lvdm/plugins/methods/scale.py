@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lvdm.plugins.settings import MethodSettings
 
 MAX_FACTOR = 8.0
-"""No published setting goes beyond 4; taps that are farther apart than this leave the picture (trained sides)."""
+"""No published setting goes beyond 4; taps that are farther apart than this leave the image (trained sides)."""
 
 
 @dataclass(frozen=True)

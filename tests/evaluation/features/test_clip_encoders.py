@@ -1,4 +1,4 @@
-"""CLIP features are those of the model's own towers, from a checkpoint of which nothing else is read."""
+"""CLIP features are those of the model's own encoders, from a checkpoint of which nothing else is read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROMPTS = ("a red circle moves to the left", "the camera zooms in on a star")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_small_model(tmp_path_factory.mktemp("towers") / "small")
+    return write_small_model(tmp_path_factory.mktemp("encoders") / "small")
 
 
 @pytest.fixture(scope="module")
