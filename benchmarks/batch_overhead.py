@@ -23,7 +23,7 @@ from lvdm.batch.run import run_batch
 from lvdm.data.lists import STDIN
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.plan import PlannedVideo
-from lvdm.jobs.run import Event, PlanExecution
+from lvdm.jobs.run import Event, PlanWork
 from lvdm.pipeline import DynamiCrafterPipeline
 
 SOURCE = Path(__file__).parent.parent / "prompts/tiny"
@@ -44,9 +44,9 @@ class Quiet:
 def measure(text: str, folder: str, steps: int, pipeline: DynamiCrafterPipeline) -> tuple[float, float]:
     """CPU seconds of a batch of the list `text` into a new `folder`, and of its videos alone."""
     plan, inside = plan_batch(STDIN, text, output=folder, num_inference_steps=steps), list[float]()
-    make = PlanExecution.make
+    make = PlanWork.make
 
-    def timed(execution: PlanExecution, videos: Sequence[PlannedVideo]) -> Iterator[Event]:
+    def timed(execution: PlanWork, videos: Sequence[PlannedVideo]) -> Iterator[Event]:
         begin = time.process_time()
         events = list(make(execution, videos))
         inside.append(time.process_time() - begin)
@@ -55,7 +55,7 @@ def measure(text: str, folder: str, steps: int, pipeline: DynamiCrafterPipeline)
     begin = time.process_time()
     with (
         mock.patch.object(LoadedModel, "load", return_value=pipeline),
-        mock.patch.object(PlanExecution, "make", timed),
+        mock.patch.object(PlanWork, "make", timed),
     ):
         run_batch(plan, Quiet())
     return time.process_time() - begin, sum(inside)

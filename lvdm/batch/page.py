@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lvdm.batch.plan import BadRow, BatchItem, ListPlan
+from lvdm.batch.plan import BadRow, BatchItem, BatchPlan
 from lvdm.batch.planning import PAGE
 from lvdm.batch.states import FINISHED, State, failure_path, survey
 from lvdm.declaration.options import as_text
@@ -22,7 +22,7 @@ from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_pa
 VIDEO_SUFFIXES = (".mp4", ".webm")
 
 
-def write_page(plan: ListPlan, states: Mapping[int, State]) -> Path:
+def write_page(plan: BatchPlan, states: Mapping[int, State]) -> Path:
     """Write the page of a plan whose items are in these states; returns where. Raises `OutputError`."""
     page = plan.folder / PAGE
     html = render_page(plan, states, page)
@@ -34,7 +34,7 @@ def write_page(plan: ListPlan, states: Mapping[int, State]) -> Path:
 class LivePage:
     """The page of a batch at work, written anew from time to time by one of its processes."""
 
-    def __init__(self, plan: ListPlan, interval: float = 60.0) -> None:
+    def __init__(self, plan: BatchPlan, interval: float = 60.0) -> None:
         self._plan, self._interval, self._next = plan, interval, time.monotonic() + interval
 
     def refresh(self) -> None:
@@ -47,7 +47,7 @@ class LivePage:
         self._next = now + max(self._interval, 100 * (now - begin))
 
 
-def render_page(plan: ListPlan, states: Mapping[int, State], page: Path) -> str:
+def render_page(plan: BatchPlan, states: Mapping[int, State], page: Path) -> str:
     """The page that will lie at `page`."""
     counts = Counter(state.kind for state in states.values())
     failed = counts["failed"] + counts["refused"]
@@ -75,7 +75,7 @@ def _bad_row(row: BadRow) -> str:
     return f"<li><b>{escape(row.name)}</b>, row {row.number} ({escape(row.place)}): {escape(row.problem)}"
 
 
-def _card(plan: ListPlan, item: BatchItem, state: State, page: Path) -> str:
+def _card(plan: BatchPlan, item: BatchItem, state: State, page: Path) -> str:
     record = record_path(item.output)
     inputs = item.videos[0].request.inputs
     shown = _media(item.output, page) if state == FINISHED else ""

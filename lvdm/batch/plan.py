@@ -41,7 +41,7 @@ class BatchItem:
     """What is made as one: a video, or several of which the best is kept.
 
     row     its number, counted from 1
-    plan    index of the plan that it is part of, see `ListPlan.plans`
+    plan    index of the plan that it is part of, see `BatchPlan.plans`
     videos  with the same settings, and different noise
     """
 
@@ -69,7 +69,7 @@ class BatchItem:
 
 
 @dataclass(frozen=True, eq=False)
-class ListPlan:
+class BatchPlan:
     """A list, resolved.
 
     folder         where everything goes to
@@ -89,7 +89,7 @@ class ListPlan:
     page: bool = True
 
     @classmethod
-    def of(cls, plan: Plan, folder: Path, how: BatchParameters) -> ListPlan:
+    def of(cls, plan: Plan, folder: Path, how: BatchParameters) -> BatchPlan:
         """The batch of a plan with one video for each item, without a page."""
         items = [
             BatchItem(number, f"video {number}", video.output.stem, 0, (video,))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from lvdm.batch.plan import BadRow, BatchItem, ListPlan
+from lvdm.batch.plan import BadRow, BatchItem, BatchPlan
 from lvdm.data.lists import STDIN, ListRow, read_list
 from lvdm.data.prompts import Request
 from lvdm.declaration.parameter import parameters_of
@@ -31,13 +31,13 @@ NOT_OF_LISTS = ("prompts", "replay", "image", "end_image")
 PAGE = "index.html"
 
 
-def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKeywords]) -> ListPlan:
+def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKeywords]) -> BatchPlan:
     """The plan of a list, see `lvdm.data.lists.read_list`.
 
     text      of the table, where `source` is `lvdm.data.lists.STDIN`
     keywords  parameters of `lvdm.request` by name, which go before the columns of the list; None is not given
 
-    What is wrong with all rows raises `ValueError`; what is wrong with some is `ListPlan.bad`.
+    What is wrong with all rows raises `ValueError`; what is wrong with some is `BatchPlan.bad`.
     """
     typed = checked(keywords)
     for name in NOT_OF_LISTS:
@@ -58,7 +58,7 @@ def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKe
     for row in rows:
         work.add(row)
     work.say_what_is_not_read()
-    return ListPlan(folder, *work.planned(), tuple(work.bad), how)
+    return BatchPlan(folder, *work.planned(), tuple(work.bad), how)
 
 
 @dataclass(eq=False)

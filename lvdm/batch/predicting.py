@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
@@ -35,10 +36,11 @@ _PATIENCE = timedelta(days=30)
 class BatchModule(pl.LightningModule):
     """Makes the bundles that this process is given; predicts nothing that Lightning would collect."""
 
-    def __init__(self, plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter, threads: int) -> None:
+    def __init__(self, plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter, threads: int) -> None:
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
         self._worker: BatchWorker | None = None
+        self._page = LivePage(plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""
@@ -86,7 +88,7 @@ class BatchModule(pl.LightningModule):
         self.trainer.strategy.barrier()
 
 
-def predict(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
+def predict(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles, see `build_trainer` for where. Raises `ValueError`; KeyboardInterrupt as it comes."""
     with warnings.catch_warnings():
         _quieten()
@@ -120,7 +122,7 @@ def _end_processes(trainer: pl.Trainer) -> None:
         process.join()
 
 
-def build_trainer(plan: ListPlan, count: int) -> pl.Trainer:
+def build_trainer(plan: BatchPlan, count: int) -> pl.Trainer:
     """The trainer for `count` bundles. Raises `UserError` where `--devices` and `--device` or a launcher disagree."""
     model, launched, wanted = plan.plans[0].model, launch(), plan.how.devices
     device, chosen = model.device, model.machine.device != "auto" and model.device.index is not None

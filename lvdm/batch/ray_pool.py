@@ -14,8 +14,10 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
+from lvdm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ logger = logging.getLogger(__name__)
 class BundleMaker:
     """The worker as an actor."""
 
-    def __init__(self, plan: ListPlan, reporter: Reporter, threads: int) -> None:
+    def __init__(self, plan: BatchPlan, reporter: Reporter, threads: int) -> None:
         reporter.start()
         self._worker = BatchWorker(plan, reporter, threads=threads)
 
@@ -33,7 +35,7 @@ class BundleMaker:
         return {"bundle": bundle, "failed": sorted(self._worker.make(bundle))}
 
 
-def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
+def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles. Raises `UserError` if a model cannot be loaded, or Ray cannot go on."""
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = not ray.is_initialized()
@@ -52,6 +54,8 @@ def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter)
             num_gpus=1 if accelerated else 0,
         )
         _watch(plan, bundles, results)
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray: {str(error).strip().splitlines()[-1].strip()}; what is finished stays") from error
     finally:
         if started:
             ray.shutdown()
@@ -60,7 +64,7 @@ def make_with_ray(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter)
 def _watch(plan: BatchPlan, bundles: Sequence[Bundle], results: Any) -> None:
     """Count the results, and say how long the rest takes."""
     estimate = Estimate([plan.items[number].work for bundle in bundles for number in bundle])
-    total, done = sum(map(len, bundles)), 0
+    total, done, page = sum(map(len, bundles)), 0, LivePage(plan)
     for row in results.iter_rows():
         numbers = [int(number) for number in row["bundle"]]
         estimate.add([plan.items[number].work for number in numbers])
@@ -70,7 +74,7 @@ def _watch(plan: BatchPlan, bundles: Sequence[Bundle], results: Any) -> None:
         page.refresh()
 
 
-def _actors(plan: ListPlan, bundles: int, accelerated: bool) -> int:
+def _actors(plan: BatchPlan, bundles: int, accelerated: bool) -> int:
     """How many there are: as `--devices` says, else one for each GPU of the cluster, or one."""
     there = int(ray.cluster_resources().get("GPU", 0)) if accelerated else 1
     return min(bundles, plan.how.devices or max(1, there))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lvdm.batch.page import write_page
-from lvdm.batch.plan import BatchItem, Bundle, ListPlan
+from lvdm.batch.plan import BatchItem, BatchPlan, Bundle
 from lvdm.batch.states import FINISHED, State, survey, to_make
 from lvdm.batch.worker import Reporter
 from lvdm.errors import UserError
@@ -60,7 +60,7 @@ def listed(lines: Sequence[str]) -> list[str]:
     return [*lines[:MAX_LISTED], f"and {more} more"] if more > 0 else list(lines)
 
 
-def run_batch(plan: ListPlan, reporter: Reporter) -> BatchReport | None:
+def run_batch(plan: BatchPlan, reporter: Reporter) -> BatchReport | None:
     """Make what is unfinished; None in all processes but the first. Started again, it goes on where it was.
 
     What fails is written down and stops nothing. Raises `ValueError` where nothing can be made at all.
@@ -88,7 +88,7 @@ def run_batch(plan: ListPlan, reporter: Reporter) -> BatchReport | None:
     return report(plan, states, sum(state == FINISHED for state in before.values()) if plan.skip_finished else 0)
 
 
-def report(plan: ListPlan, states: dict[int, State], skipped: int = 0) -> BatchReport:
+def report(plan: BatchPlan, states: dict[int, State], skipped: int = 0) -> BatchReport:
     """The report of a plan whose items are in these states."""
     failed = [(plan.items[n], state.problem) for n, state in states.items() if state.kind in ("failed", "refused")]
     kinds = [state.kind for state in states.values()]
@@ -104,7 +104,7 @@ def check_ray() -> None:
         raise UserError("--engine ray starts its own processes; leave out torchrun or srun, or use --engine lightning")
 
 
-def _engine(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
+def _engine(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles by the engine that is asked for."""
     if plan.how.engine == "ray":
         from lvdm.batch.ray_pool import make_with_ray  # an extra
@@ -116,7 +116,7 @@ def _engine(plan: ListPlan, bundles: Sequence[Bundle], reporter: Reporter) -> No
     predict(plan, bundles, reporter)
 
 
-def _announce(plan: ListPlan, before: dict[int, State], todo: Sequence[int]) -> None:
+def _announce(plan: BatchPlan, before: dict[int, State], todo: Sequence[int]) -> None:
     """Log what is skipped, how much memory the largest video needs, and how long all take."""
     count = len(before)
     skipped = sum(state == FINISHED for state in before.values()) if plan.skip_finished else 0
@@ -139,7 +139,7 @@ def _announce(plan: ListPlan, before: dict[int, State], todo: Sequence[int]) -> 
         logger.info("about %s on one device, by earlier records in %s", in_words(seconds), plan.folder)
 
 
-def expected_batch_seconds(plan: ListPlan, numbers: Sequence[int]) -> float | None:
+def expected_batch_seconds(plan: BatchPlan, numbers: Sequence[int]) -> float | None:
     """Seconds that one device takes for the items `numbers`, by records in the folder; None where there are none."""
     total = 0.0
     for index, own in enumerate(plan.plans):

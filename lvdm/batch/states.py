@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.batch.plan import BatchItem, ListPlan
+from lvdm.batch.plan import BatchItem, BatchPlan
 from lvdm.documents import DocumentError, one_line, read_json
 from lvdm.errors import UserError
 from lvdm.jobs.finished import is_finished, is_selected
@@ -45,17 +45,15 @@ class State:
 FINISHED, OPEN = State("finished"), State("open")
 
 
-def survey(plan: ListPlan, numbers: Sequence[int] | None = None) -> dict[int, State]:
+def survey(plan: BatchPlan, numbers: Sequence[int] | None = None) -> dict[int, State]:
     """The states of the items `numbers`, or of all."""
     chosen = range(len(plan.items)) if numbers is None else numbers
     # it builds a network
-    look = functools.cache(
-        lambda index, perturbed: _perturbed_problem(plan.plans[index].model, perturbed)
-    )  # it builds a network
+    look = functools.cache(lambda index, perturbed: _perturbed_problem(plan.plans[index].model, perturbed))
     return {number: _state(plan, plan.items[number], look) for number in chosen}
 
 
-def to_make(plan: ListPlan, states: dict[int, State]) -> list[int]:
+def to_make(plan: BatchPlan, states: dict[int, State]) -> list[int]:
     """The items that this run makes."""
     again = {"failed"} if plan.how.retry_failed or not plan.skip_finished else set()
     again |= set() if plan.skip_finished else {"finished"}

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import torch
 
-from lvdm.batch.plan import BatchItem, ListPlan
+from lvdm.batch.plan import BatchItem, BatchPlan
 from lvdm.batch.states import is_item_finished, remove_failure, write_failure
 from lvdm.jobs.finished import is_finished
 from lvdm.jobs.loaded import LoadedModel
@@ -54,7 +54,7 @@ class BatchWorker:
 
     def __init__(
         self,
-        plan: ListPlan,
+        plan: BatchPlan,
         reporter: Reporter,
         device: str | None = None,
         share: Sequence[int] = (),

@@ -15,7 +15,7 @@ from lvdm.cli.options import with_parameters
 from lvdm.declaration.parameter import GENERATED
 
 if TYPE_CHECKING:
-    from lvdm.batch.plan import ListPlan
+    from lvdm.batch.plan import BatchPlan
     from lvdm.progress import ProgressCallback
 
 Source = Annotated[
@@ -77,7 +77,7 @@ class ConsoleReporter:
         print_lines(lines)
 
 
-def _show_plan(plan: ListPlan) -> Iterator[str]:
+def _show_plan(plan: BatchPlan) -> Iterator[str]:
     """What `--dry-run` says."""
     from collections import Counter
 

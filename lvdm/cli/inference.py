@@ -148,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
             "--negative_prompt has no effect, as in the original; use `dynamicrafter animate --negative-prompt`"
         )
     rank, world_size = _share(args)
-    from lvdm.batch.plan import ListPlan
+    from lvdm.batch.plan import BatchPlan
     from lvdm.cli.progress import print_lines
     from lvdm.declaration.run_parameters import BatchParameters
     from lvdm.jobs.plan import plan_videos
@@ -164,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     from lvdm.batch.run import run_batch  # torch takes seconds to import: not for what the plan refuses
 
     how = BatchParameters(devices=args.devices or None, batch_size=args.bs)
-    report = run_batch(ListPlan.of(mine, Path(args.savedir), how), ConsoleReporter())
+    report = run_batch(BatchPlan.of(mine, Path(args.savedir), how), ConsoleReporter())
     if report is None:
         return 0  # the first process speaks for all
     print_lines(report.lines())

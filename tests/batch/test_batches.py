@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Silent
+from batch_lists import Silent
 from typer.testing import CliRunner
 
 import lvdm.batch.worker
 from lvdm.batch.page import LivePage
-from lvdm.batch.plan import ListPlan
+from lvdm.batch.plan import BatchPlan
 from lvdm.batch.planning import plan_batch
 from lvdm.batch.run import BatchReport, run_batch
 from lvdm.batch.states import failure_path
@@ -33,11 +33,11 @@ b.png,,,x,,1,,,"<b>&""wild"
 FAST = {"num_inference_steps": 2}
 
 
-def planned(text: str, **given: Any) -> ListPlan:
+def planned(text: str, **given: Any) -> BatchPlan:
     return plan_batch(STDIN, text, **({"output": "out"} | FAST | given))
 
 
-def made(plan: ListPlan) -> BatchReport:
+def made(plan: BatchPlan) -> BatchReport:
     report = run_batch(plan, Silent())
     assert report is not None
     return report
