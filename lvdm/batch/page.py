@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from lvdm.batch.plan import BadRow, BatchItem, BatchPlan
 from lvdm.batch.planning import PAGE
-from lvdm.batch.states import FINISHED, State, failure_path
+from lvdm.batch.states import FINISHED, State, failure_path, survey
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
 from lvdm.documents import read_json
@@ -28,6 +29,22 @@ def write_page(plan: BatchPlan, states: Mapping[int, State]) -> Path:
     with atomic_path(page) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
     return page
+
+
+class LivePage:
+    """The page of a batch at work, written anew from time to time by one of its processes."""
+
+    def __init__(self, plan: BatchPlan, interval: float = 60.0) -> None:
+        self._plan, self._interval, self._next = plan, interval, time.monotonic() + interval
+
+    def refresh(self) -> None:
+        """Write it, where the last time was long ago: a minute, or a hundred times what it takes."""
+        begin = time.monotonic()
+        if not self._plan.page or begin < self._next:
+            return
+        write_page(self._plan, survey(self._plan))
+        now = time.monotonic()
+        self._next = now + max(self._interval, 100 * (now - begin))
 
 
 def render_page(plan: BatchPlan, states: Mapping[int, State], page: Path) -> str:

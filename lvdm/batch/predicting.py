@@ -20,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.multiprocessing import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Reporter
 from lvdm.errors import UserError
@@ -39,6 +40,7 @@ class BatchModule(pl.LightningModule):
         super().__init__()
         self._plan, self._bundles, self._reporter, self._threads = plan, bundles, reporter, threads
         self._worker: BatchWorker | None = None
+        self._page = LivePage(plan)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Arrive in a process that Lightning has started: show what is logged, but not by Lightning."""
@@ -78,6 +80,8 @@ class BatchModule(pl.LightningModule):
         """Make one bundle."""
         assert self._worker is not None
         self._worker.make(batch)
+        if self.global_rank == 0:
+            self._page.refresh()
 
     def on_predict_epoch_end(self) -> None:
         """Wait until the other processes are done as well."""
@@ -86,7 +90,9 @@ class BatchModule(pl.LightningModule):
 
 def predict(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
     """Make the bundles, see `build_trainer` for where. Raises `ValueError`; KeyboardInterrupt as it comes."""
-    trainer = build_trainer(plan, len(bundles))
+    with warnings.catch_warnings():
+        _quieten()
+        trainer = build_trainer(plan, len(bundles))
     threads = torch.get_num_threads()
     if plan.plans[0].model.device.type != "cpu":  # which computes nothing then whose rounding could differ
         threads = max(1, min(threads, (os.cpu_count() or 1) // trainer.num_devices))

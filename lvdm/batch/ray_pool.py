@@ -14,8 +14,10 @@ import ray
 import torch
 from ray.data import ActorPoolStrategy
 
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan, Bundle
 from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
+from lvdm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ class BundleMaker:
 
 
 def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> None:
-    """Make the bundles. Raises `ValueError` if a model cannot be loaded, and what Ray raises."""
+    """Make the bundles. Raises `UserError` if a model cannot be loaded, or Ray cannot go on."""
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, logging_level=logging.WARNING)
@@ -51,6 +54,8 @@ def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter
             num_gpus=1 if accelerated else 0,
         )
         _watch(plan, bundles, results)
+    except ray.exceptions.RayError as error:
+        raise UserError(f"Ray: {str(error).strip().splitlines()[-1].strip()}; what is finished stays") from error
     finally:
         if started:
             ray.shutdown()
@@ -59,13 +64,14 @@ def make_with_ray(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter
 def _watch(plan: BatchPlan, bundles: Sequence[Bundle], results: Any) -> None:
     """Count the results, and say how long the rest takes."""
     estimate = Estimate([plan.items[number].work for bundle in bundles for number in bundle])
-    total, done = sum(map(len, bundles)), 0
+    total, done, page = sum(map(len, bundles)), 0, LivePage(plan)
     for row in results.iter_rows():
         numbers = [int(number) for number in row["bundle"]]
         estimate.add([plan.items[number].work for number in numbers])
         done += len(numbers)
         left = estimate.left()
         logger.info("%d of %d done, %s left", done, total, in_words(left or 0.0))
+        page.refresh()
 
 
 def _actors(plan: BatchPlan, bundles: int, accelerated: bool) -> int:

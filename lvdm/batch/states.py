@@ -49,9 +49,7 @@ def survey(plan: BatchPlan, numbers: Sequence[int] | None = None) -> dict[int, S
     """The states of the items `numbers`, or of all."""
     chosen = range(len(plan.items)) if numbers is None else numbers
     # it builds a network
-    look = functools.cache(
-        lambda index, perturbed: _perturbed_problem(plan.plans[index].model, perturbed)
-    )  # it builds a network
+    look = functools.cache(lambda index, perturbed: _perturbed_problem(plan.plans[index].model, perturbed))
     return {number: _state(plan, plan.items[number], look) for number in chosen}
 
 

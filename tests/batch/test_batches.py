@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Silent
+from batch_lists import Silent
 from typer.testing import CliRunner
 
 import lvdm.batch.worker
+from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan
 from lvdm.batch.planning import plan_batch
 from lvdm.batch.run import BatchReport, run_batch
@@ -179,6 +180,14 @@ def test_what_the_command_line_says_before_anything_is_made(
     assert said in " ".join(result.output.split()), result.output
     assert not list(here.rglob("*.mp4"))
     assert not list(here.rglob("*.html"))
+
+
+def test_the_page_is_written_while_the_batch_is_at_work(here: Path) -> None:
+    plan = planned("image,prompt\na.png,x\n")
+    LivePage(plan).refresh()
+    assert not Path("out/index.html").exists(), "it is written after each video, however short"
+    LivePage(plan, interval=0.0).refresh()
+    assert "1 not made yet" in Path("out/index.html").read_text()
 
 
 def test_a_page_of_somebody_else_stays(here: Path) -> None:

@@ -11,7 +11,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
-from conftest import LIST, Silent
+from batch_lists import LIST, Silent
 from processes import start_command
 
 from lvdm.batch.planning import plan_batch
