@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 import zlib
 from pathlib import Path
 
