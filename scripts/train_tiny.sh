@@ -89,6 +89,8 @@ train_carried() {
             --output logs/tiny/words/weights.safetensors
     fi
     train 20261129 carrier "$configs/video.yaml" "$configs/carrier.yaml" "${alone[@]}"
+    train 20261129 carrier-2 "$configs/video.yaml" "$configs/carrier.yaml" "$configs/carrier_second_stage.yaml" \
+        "${alone[@]}"
     train 20261129 carried "$configs/video.yaml" "$configs/carried.yaml" "${alone[@]}"
     train 20261129 carried-2 "$configs/video.yaml" "$configs/carried.yaml" "$configs/carried_second_stage.yaml" \
         "${alone[@]}"
