@@ -47,6 +47,7 @@ class FrameCarrierConfig:
     hidden      width of the network that makes the maps
     queries     words that it reads from a sentence, each a mean of the tokens with weights of its own
     visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
+    start       sampling begins at this share of the time steps, from the carried latents under its noise; 1: from noise
     """
 
     patch: int = 4
@@ -56,6 +57,7 @@ class FrameCarrierConfig:
     hidden: int = 256
     queries: int = 4
     visibility: bool = False
+    start: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be built."""
@@ -65,6 +67,8 @@ class FrameCarrierConfig:
             or self.width % 16
         ):
             raise ValueError(f"sizes of a frame carrier must be positive and width a multiple of 16, they are {self}")
+        if not 0 < self.start <= 1:
+            raise ValueError(f"start {self.start} of a frame carrier should lie above 0 and be at most 1")
 
 
 @dataclass(frozen=True)

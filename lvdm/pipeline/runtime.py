@@ -19,6 +19,7 @@ from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import Inpainting, StepCallback
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.models.training_inputs import LeftOut
+from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
@@ -106,6 +107,9 @@ class Runtime(Residence):
         with self.resident(self.model.model):
             schedule, full = self.model.schedule, conditions[0]
             start = hooks.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
+            first = carried_step(self.model, settings)
+            if first is not None:
+                start = begin_carried(start, first, full.concat[:, : self.model.config.channels], schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
             if start.timestep is not None:
