@@ -14,12 +14,12 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
     {
         **dict.fromkeys(
             (
-                "f545930fac990b654d1441eb3b8eb8ed17f8b1626b582c1abd027346e188f397",  # config
+                "dc9c518997e0a19c8eae68bb2517f5d5c1f2d570c79e6b4f28f8892e71a27a51",  # config
             ),
             ModelOutline(
                 16,
                 True,
-                UNetOutline(8, 32, 1, (2, 4), (1, 2, 4), 32, 1, True),
+                UNetOutline(9, 32, 1, (2, 4), (1, 2, 4), 32, 1, True),
                 AutoencoderOutline(4, (16, 32, 64)),
             ),
         ),

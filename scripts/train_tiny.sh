@@ -86,9 +86,11 @@ train_carried() {
     fi
     if [[ ! -f logs/tiny/words/weights.safetensors ]]; then
         python -m scripts.fit_motion_words "$configs/video.yaml" "$configs/carrier.yaml" --weights "$weights" \
-            --output logs/tiny/words/weights.safetensors
+            --captions 40000 --steps 14000 --output logs/tiny/words/weights.safetensors
     fi
     train 20261129 carrier "$configs/video.yaml" "$configs/carrier.yaml" "${alone[@]}"
+    train 20261129 carrier-2 "$configs/video.yaml" "$configs/carrier.yaml" "$configs/carrier_second_stage.yaml" \
+        "${alone[@]}"
     train 20261129 carried "$configs/video.yaml" "$configs/carried.yaml" "${alone[@]}"
     train 20261129 carried-2 "$configs/video.yaml" "$configs/carried.yaml" "$configs/carried_second_stage.yaml" \
         "${alone[@]}"

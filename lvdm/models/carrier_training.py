@@ -1,7 +1,8 @@
-"""What a frame carrier learns from: the latents of the other frames, and the true motion where a batch holds it.
+"""What a frame carrier learns from: the pixels of the other frames, and the true motion where a batch holds it.
 
 The carrier has a loss of its own and takes none from the UNet, which sees what it makes as given. A batch of plain
-videos trains it by the latents alone. The keys `flow` and `mask`, which `lvdm.data.procedural` can make, tell it more:
+videos trains it by the pixels alone, one of cached latents by what they decode to. The keys `flow` and `mask`, which
+`lvdm.data.procedural` can make, tell it more:
 
 flow  (b, 2, t, H, W) where frame 0 shows what a pixel shows, less where the pixel is, x and y in sides
 mask  (b, 1, t, H, W) in [0, 1]: coverage by what moves on its own
@@ -22,28 +23,29 @@ from lvdm.diffusion.noise import sample_generator
 from lvdm.models.training_draws import TrainingDraws, dropped_conditions
 from lvdm.models.training_inputs import is_cached, pick_frames
 from lvdm.modules.carrier import PROGRESS, Carried, FrameCarrier, places, points
-from lvdm.modules.distributions import DiagonalGaussian
 
 FLOW_WEIGHT = 5.0
-"""Against the error of the latents, whose spread is about 1, of an error of the flow in sides per unit of progress."""
+"""Against the error of the pixels, in [-1, 1], of an error of the flow in sides per unit of progress."""
 NEAR = 0.05
 """Such errors below this count by their square: with the plain error motions that are few stay at none."""
 MIN_PROGRESS = 0.1
 
-CARRIER_LOSSES = ("carrier_latents", "carrier_flow", "carrier_mask")
+CARRIER_LOSSES = ("carrier_pixels", "carrier_flow", "carrier_mask")
 """Names of the parts of the loss, as the logs have them."""
 
 
 @dataclass(frozen=True)
 class MotionTargets:
-    """True motion at the size of the latents.
+    """True motion, in cells of pixels, and the mask of frame 0 in pixels.
 
-    flow  (b, 2, t, h, w) in sides
-    mask  (b, 1, t, h, w)
+    flow   (b, 2, t, h, w) in sides
+    mask   (b, 1, t, h, w)
+    first  (b, 1, H, W)
     """
 
     flow: Tensor
     mask: Tensor
+    first: Tensor
 
 
 def pick(video: Tensor, frames: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ def pick(video: Tensor, frames: Tensor) -> Tensor:
 
 
 def motion_targets(batch: Mapping[str, Any], size: tuple[int, int]) -> MotionTargets | None:
-    """The true motion of a batch, brought to the latents' (h, w); None for a batch that does not know it.
+    """The true motion of a batch, brought to (h, w) cells; None for a batch that does not know it.
 
     Raises `ValueError` for a batch that holds one of `flow` and `mask` without the other.
     """
@@ -65,25 +67,25 @@ def motion_targets(batch: Mapping[str, Any], size: tuple[int, int]) -> MotionTar
         frames = F.adaptive_avg_pool2d(video.transpose(1, 2).flatten(0, 1).float(), size)
         return frames.unflatten(0, (len(video), -1)).transpose(1, 2)
 
-    return MotionTargets(small(batch["flow"]), small(batch["mask"]))
+    return MotionTargets(small(batch["flow"]), small(batch["mask"]), batch["mask"][:, :, 0].float())
 
 
 def carrier_losses(
-    carried: Carried, latents: Tensor, targets: MotionTargets | None, fs: Tensor | None = None
+    carried: Carried, video: Tensor, targets: MotionTargets | None, fs: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Losses of each sample, (b,) each, to be added: `latents`, and with `targets` and `fs` (b,) `flow` and `mask`.
+    """Losses of each sample, (b,) each, to be added: `pixels`, and with `targets` and `fs` (b,) `flow` and `mask`.
 
-    latents: (b, c, k, h, w), the true ones of the carried frames. Errors of the flow count relative to the progress of
+    video: (b, 3, k, H, W), the true pixels of the carried frames. Errors of the flow count relative to the progress of
     their frame. Early frames say which way a thing turns; of late ones, when it has turned by half, the best guess is
     that it shrinks to a point.
     """
-    error = (carried.latents.float() - latents.float()).abs()
+    error = (carried.pixels.float() - video.float()).abs()
     weight = carried.visible.detach().float()
-    losses = {"latents": _mean(error * weight, weight * error.shape[1])}
+    losses = {"pixels": _mean(error * weight, weight * error.shape[1])}
     if targets is None or fs is None:
         return losses
-    height, width = latents.shape[-2:]
-    here = points(height, width, latents.device)[:, None]  # 2 1 h w
+    height, width = targets.flow.shape[-2:]
+    here = points(height, width, video.device)[:, None]  # 2 1 h w
     progress = torch.arange(targets.flow.shape[2], device=fs.device) * fs.float()[:, None] * PROGRESS  # b t
     progress = progress.clamp(min=MIN_PROGRESS)[:, None, 1:, None, None]
 
@@ -100,7 +102,7 @@ def carrier_losses(
     behind, own = (1 - 2 * moving).clamp(min=0), torch.maximum(alone, (2 * moving - 1).clamp(min=0))
     losses["flow"] = FLOW_WEIGHT * (_mean(camera * behind, 2 * behind) + _mean(thing * own, 2 * own))
     logits = carried.mask.float()
-    losses["mask"] = F.binary_cross_entropy_with_logits(logits, first, reduction="none").flatten(1).mean(1)
+    losses["mask"] = F.binary_cross_entropy_with_logits(logits, targets.first, reduction="none").flatten(1).mean(1)
     return losses
 
 
@@ -122,6 +124,13 @@ def full_text(model: Any, batch: Mapping[str, Any]) -> Tensor:
         return model.embed_text(batch["caption"])
 
 
+def first_frame(model: Any, batch: Mapping[str, Any], latents: Tensor) -> Tensor:
+    """Frame 0 of all clips (b, 3, H, W) in [-1, 1]; of cached latents (b, c, t, h, w), what they decode to."""
+    if is_cached(batch):
+        return model.decode_first_stage(latents[:, :, :1])[:, :, 0].clamp(-1, 1)
+    return batch["video"][:, :, 0]
+
+
 def training_concat(model: Any, latents: Tensor, draws: TrainingDraws, batch: Mapping[str, Any], fs: Tensor) -> Tensor:
     """What stands beside the noisy latents (b, c, t, h, w) in a training of the UNet, as in sampling.
 
@@ -135,7 +144,9 @@ def training_concat(model: Any, latents: Tensor, draws: TrainingDraws, batch: Ma
     else:
         text = full_text(model, batch).to(latents.dtype)
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):  # as precise as it was trained
-            concat = carrier.concat(latents[:, :, 0], text, fs, num_frames)
+            image = first_frame(model, batch, latents)
+            concat = carrier.concat(image, text, fs, num_frames, model.encode_first_stage).to(latents.dtype)
+            concat[:, :, 0] = carrier.all_visible(latents[:, :, 0])
         ends = torch.cat([concat[:, :, :-1], carrier.all_visible(latents[:, :, -1:])], dim=2)
     if not draws.interpolate.any() or num_frames == 1:  # a still has no second end
         return concat
@@ -163,21 +174,20 @@ def carrier_step(
     frames = choose_frames(num_frames, config.carried_frames, numbers, model.training_seed, stream)
     frames = frames.to(draws.t.device)
     wanted = torch.cat([torch.zeros_like(frames[:, :1]), frames], dim=1)
-    noise = pick(draws.posterior, wanted)
     with torch.no_grad():
         text = full_text(model, batch)
         if is_cached(batch):
-            posterior = DiagonalGaussian.from_moments(pick(batch["moments"], wanted).float())
-            latents, null = posterior.sample(noise) * config.scale_factor, batch["null_text"].float()
+            means, _ = pick(batch["moments"], wanted).float().chunk(2, dim=1)
+            video = model.decode_first_stage(means * config.scale_factor).clamp(-1, 1)
+            null = batch["null_text"].float()
         else:
-            latents = model.encode_first_stage(pick(batch["video"], wanted), noise)
-            null = model.embed_text([""])
+            video, null = pick(batch["video"], wanted), model.embed_text([""])
     dropped, _ = dropped_conditions(draws.condition_drop, config.uncond_prob)
     text = torch.where(dropped[:, None, None], null, text)
-    fs = torch.as_tensor(batch["frame_stride"], device=latents.device)
-    carried = carrier(latents[:, :, 0], text, fs, num_frames, frames)
-    targets = motion_targets(batch, (latents.shape[-2], latents.shape[-1]))
-    parts = carrier_losses(carried, latents[:, :, 1:], targets, fs)
+    fs = torch.as_tensor(batch["frame_stride"], device=video.device)
+    carried = carrier(video[:, :, 0], text, fs, num_frames, frames)
+    height, width = (side // carrier.config.patch for side in video.shape[-2:])
+    parts = carrier_losses(carried, video[:, :, 1:], motion_targets(batch, (height, width)), fs)
     losses = torch.stack(list(parts.values())).sum(0)
     logged = {f"carrier_{name}": value.detach().mean() for name, value in parts.items()}
     return {"loss": losses.mean(), "losses": losses.detach(), "t": draws.t, **logged}

@@ -135,11 +135,15 @@ class LatentVisualDiffusionConfig:
             raise ValueError(f"carried_frames must be at least 1, it is {self.carried_frames}")
         carrier = self.frame_carrier_config.params
         wanted = 2 * self.channels + carrier.visibility
-        if carrier.channels != self.channels or self.unet_config.params.in_channels != wanted:
+        if self.unet_config.params.in_channels != wanted:
             raise ValueError(
-                f"with a frame carrier (channels {carrier.channels}, visibility {carrier.visibility}) and latents of "
-                f"{self.channels} channels, unet_config needs in_channels {wanted}, not "
-                f"{self.unet_config.params.in_channels}, and the carrier channels {self.channels}"
+                f"with a frame carrier (visibility {carrier.visibility}) and latents of {self.channels} channels, "
+                f"unet_config needs in_channels {wanted}, not {self.unet_config.params.in_channels}"
+            )
+        factor = self.first_stage_config.params.ddconfig.downsample_factor
+        if factor % carrier.patch:
+            raise ValueError(
+                f"patch {carrier.patch} of the frame carrier must divide the {factor} pixels of a latent's side"
             )
 
     @staticmethod

@@ -1,10 +1,11 @@
-"""FrameCarrier: frame 0's latents, carried along to every frame by two affine maps and one mask.
+"""FrameCarrier: frame 0, carried along to every frame by two affine maps and one mask.
 
 The UNet's temporal layers see one pixel, so they cannot move content far. The carrier moves it for them: from text,
-`fs`, frame number and the latents of frame 0 it predicts how the camera moves, what moves on its own (a mask on
-frame 0) and how. The latents carried accordingly take the place of the repeated latents of frame 0. It is not part of
-DynamiCrafter; a predicted motion that guides the generation is the idea of Motion-I2V (arXiv:2401.15977) and LFDM
-(arXiv:2303.13744).
+`fs`, frame number and frame 0 it predicts how the camera moves, what moves on its own (a mask on frame 0) and how. The
+latents of the frames that it carries accordingly take the place of the repeated latents of frame 0. Pixels are carried
+and then encoded: latents themselves can be shifted, but one that is turned says the wrong way in which the edge in its
+pixels runs. It is not part of DynamiCrafter; a predicted motion that guides the generation is the idea of Motion-I2V
+(arXiv:2401.15977) and LFDM (arXiv:2303.13744).
 
 Coordinates are in sides, the shorter side of the frame, from its centre, x right and y down. A map (2, 3) takes a point
 of a frame to the place in frame 0 that shows there. Maps are matrix exponentials of `generators` times the progress of
@@ -14,6 +15,7 @@ the clip, so that frame 0 is exactly itself, a constant generator is a constant 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,45 +40,49 @@ about a sixth of a side from its middle."""
 class FrameCarrierConfig:
     """Keys of `frame_carrier_config.params`.
 
-    channels    of the latents
+    patch       pixels along a side of the cells that the mask network sees as one
     text_dim    of the text tokens
     width       channels of the mask network at full size; twice as many below
     layers      residual blocks of the mask network at each of its three sizes
     hidden      width of the network that makes the maps
     queries     words that it reads from a prompt, each a mean of the tokens with weights of its own
     visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
+    start       sampling begins at this share of the time steps, from the carried latents under its noise; 1: from noise
     """
 
-    channels: int = 4
+    patch: int = 4
     text_dim: int = 128
     width: int = 48
     layers: int = 2
     hidden: int = 256
     queries: int = 4
     visibility: bool = False
+    start: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be built."""
         if (
-            min(self.channels, self.text_dim, self.layers, self.hidden, self.queries) < 1
+            min(self.patch, self.text_dim, self.layers, self.hidden, self.queries) < 1
             or self.width < 16
             or self.width % 16
         ):
             raise ValueError(f"sizes of a frame carrier must be positive and width a multiple of 16, they are {self}")
+        if not 0 < self.start <= 1:
+            raise ValueError(f"start {self.start} of a frame carrier should lie above 0 and be at most 1")
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a carrier makes of the latents of frame 0: the motion of all t frames, and the latents of k of them.
+    """What a carrier makes of frame 0: the motion of all t frames, and the pixels of k of them.
 
-    latents  (b, c, k, h, w)
-    visible  (b, 1, k, h, w) in [0, 1]: how far frame 0 shows what stands there
-    mask     (b, 1, h, w) logits: what moves on its own, on frame 0
+    pixels   (b, 3, k, H, W) in [-1, 1]
+    visible  (b, 1, k, H, W) in [0, 1]: how far frame 0 shows what stands there
+    mask     (b, 1, H, W) logits: what moves on its own, on frame 0
     camera   (b, t, 2, 3) maps of what does not, to frame 0
     thing    (b, t, 2, 3) maps of what does, to frame 0
     """
 
-    latents: Tensor
+    pixels: Tensor
     visible: Tensor
     mask: Tensor
     camera: Tensor
@@ -84,7 +90,7 @@ class Carried:
 
 
 class FrameCarrier(nn.Module):
-    """Latents of frame 0, text tokens, `fs` -> `Carried`."""
+    """Frame 0, text tokens, `fs` -> `Carried`."""
 
     Config = FrameCarrierConfig
 
@@ -96,37 +102,51 @@ class FrameCarrier(nn.Module):
         self.mask = MaskNet(config)
 
     def forward(
-        self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, frames: Tensor | None = None
+        self, image: Tensor, text: Tensor, fs: Tensor, num_frames: int, frames: Tensor | None = None
     ) -> Carried:
-        """Carry latents (b, c, h, w) by text tokens (b, n, d) and `fs` (b,).
+        """Carry images (b, 3, H, W) in [-1, 1] by text tokens (b, n, d) and `fs` (b,); H and W multiples of `patch`.
 
         num_frames  of the clip
-        frames      (b, k) int64, those whose latents are wanted; all of them if left out
+        frames      (b, k) int64, those whose pixels are wanted; all of them if left out
         """
         dtype = self.norm.weight.dtype
         text = text.to(dtype)
-        mask = self.mask(latent.to(dtype), self.norm(text.mean(1))).float()  # b 1 h w
-        time = torch.arange(num_frames, device=latent.device)
+        mask = self.mask(image.to(dtype), self.norm(text.mean(1))).float()  # b 1 H W
+        time = torch.arange(num_frames, device=image.device)
         progress = time * fs.float()[:, None] * PROGRESS  # b t
         camera, own = affine_maps(self.motion(text, fs, time), progress)
         thing = compose(around(own, centroid(mask.sigmoid())), camera)
         if frames is None:
-            frames = time.expand(len(latent), -1)
-        sample = torch.arange(len(latent), device=latent.device)[:, None]
-        latents, visible = carry(latent, mask.sigmoid(), camera[sample, frames], thing[sample, frames])
+            frames = time.expand(len(image), -1)
+        sample = torch.arange(len(image), device=image.device)[:, None]
+        pixels, visible = carry(image, mask.sigmoid(), camera[sample, frames], thing[sample, frames])
         first = (frames == 0)[:, None, :, None, None]
-        latents = torch.where(first, latent[:, :, None], latents)  # to the bit, which sampling a grid is not
-        return Carried(latents, torch.where(first, 1.0, visible), mask, camera, thing)
+        pixels = torch.where(first, image[:, :, None], pixels)  # to the bit, which sampling a grid is not
+        return Carried(pixels, torch.where(first, 1.0, visible), mask, camera, thing)
 
-    def concat(self, latent: Tensor, text: Tensor, fs: Tensor, num_frames: int, period: int | None = None) -> Tensor:
+    def concat(
+        self,
+        image: Tensor,
+        text: Tensor,
+        fs: Tensor,
+        num_frames: int,
+        encode: Callable[[Tensor], Tensor],
+        period: int | None = None,
+    ) -> Tensor:
         """What stands beside the noisy latents, (b, c or c + 1, t, h, w).
 
-        With `period` the clip goes half of the way and back, so that frame `period` would be frame 0 again.
+        `encode` makes latents (b, c, t, h, w) of a video (b, 3, t, H, W). With `period` the clip goes half of the way
+        and back, so that frame `period` would be frame 0 again.
         """
-        time = torch.arange(num_frames, device=latent.device)
+        time = torch.arange(num_frames, device=image.device)
         frames = time if period is None else torch.minimum(time, period - time)
-        carried = self(latent, text, fs, num_frames, frames.expand(len(latent), -1))
-        return torch.cat([carried.latents, carried.visible], dim=1) if self.config.visibility else carried.latents
+        carried = self(image, text, fs, num_frames, frames.expand(len(image), -1))
+        latents = encode(carried.pixels)
+        if not self.config.visibility:
+            return latents
+        size = (num_frames, latents.shape[3], latents.shape[4])
+        visible = F.adaptive_avg_pool3d(carried.visible, size)
+        return torch.cat([latents, visible.to(latents.dtype)], dim=1)
 
     def all_visible(self, latents: Tensor) -> Tensor:
         """Latents (b, c, ...) that are shown as they are, as the UNet reads them: all visible, (b, c or c + 1, ...)."""
@@ -170,12 +190,13 @@ class MotionNet(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """A small U-Net of three sizes: latents (b, c, h, w) and a prompt (b, d) -> logits (b, 1, h, w)."""
+    """A small U-Net of three sizes: images (b, 3, H, W), read by cells, and a prompt (b, d) -> logits (b, 1, H, W)."""
 
     def __init__(self, config: FrameCarrierConfig) -> None:
         super().__init__()
-        width, deep = config.width, 2 * config.width
-        self.stem = nn.Conv2d(config.channels, width, 3, padding=1)
+        width, deep, cell = config.width, 2 * config.width, config.patch**2
+        self.patch = config.patch
+        self.stem = nn.Conv2d(3 * cell, width, 3, padding=1)
         self.fine = self._blocks(width, config)
         self.down = nn.ModuleList(
             [nn.Conv2d(width, deep, 3, stride=2, padding=1), nn.Conv2d(deep, deep, 3, stride=2, padding=1)]
@@ -183,7 +204,7 @@ class MaskNet(nn.Module):
         self.middle, self.coarse = self._blocks(deep, config), self._blocks(deep, config)
         self.merge = nn.ModuleList([nn.Conv2d(2 * deep, deep, 1), nn.Conv2d(deep + width, width, 1)])
         self.up_middle, self.up_fine = self._blocks(deep, config), self._blocks(width, config)
-        self.head = nn.Conv2d(width, 1, 3, padding=1)
+        self.head = nn.Conv2d(width, cell, 3, padding=1)
         assert self.head.bias is not None
         nn.init.constant_(self.head.bias, -2.0)  # little moves on its own
 
@@ -191,18 +212,18 @@ class MaskNet(nn.Module):
     def _blocks(width: int, config: FrameCarrierConfig) -> nn.ModuleList:
         return nn.ModuleList(TextBlock(width, config.text_dim) for _ in range(config.layers))
 
-    def forward(self, latent: Tensor, prompt: Tensor) -> Tensor:
+    def forward(self, image: Tensor, prompt: Tensor) -> Tensor:
         def through(blocks: nn.ModuleList, x: Tensor) -> Tensor:
             for block in blocks:
                 x = block(x, prompt)
             return x
 
-        fine = through(self.fine, self.stem(latent))  # b c h w
+        fine = through(self.fine, self.stem(F.pixel_unshuffle(image, self.patch)))  # b c h w
         middle = through(self.middle, self.down[0](fine))  # b 2c h/2 w/2
         x = through(self.coarse, self.down[1](middle))  # b 2c h/4 w/4
         x = through(self.up_middle, self.merge[0](torch.cat([_resized(x, middle), middle], dim=1)))
         x = through(self.up_fine, self.merge[1](torch.cat([_resized(x, fine), fine], dim=1)))
-        return self.head(F.silu(x))
+        return F.pixel_shuffle(self.head(F.silu(x)), self.patch)
 
 
 class TextBlock(nn.Module):
@@ -270,17 +291,17 @@ def places(maps: Tensor, height: int, width: int) -> Tensor:
 # ---------------------------------------------------------------------- carrying
 
 
-def carry(latent: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents (b, c, k, h, w) and visibility (b, 1, k, h, w) from those of frame 0 (b, c, h, w).
+def carry(image: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
+    """Frames (b, c, k, h, w) and visibility (b, 1, k, h, w) from frame 0 (b, c, h, w).
 
     mask (b, 1, h, w) in [0, 1], camera and thing (b, k, 2, 3). The place that the thing has left, a pixel further than
-    its mask because latents overlap, is filled from around it; beyond the frame its border is repeated. Where both maps
+    its mask because edges are soft, is filled from around it; beyond the frame its border is repeated. Where both maps
     agree nothing is filled, however soft the mask.
     """
-    channels, (height, width) = latent.shape[1], latent.shape[2:]
+    channels, (height, width) = image.shape[1], image.shape[2:]
     wide = F.max_pool2d(mask, 3, stride=1, padding=1)
-    filled = fill_holes(latent, wide)
-    stack = torch.cat([latent, filled, mask, wide, torch.ones_like(mask)], dim=1).float()
+    filled = fill_holes(image, wide)
+    stack = torch.cat([image, filled, mask, wide, torch.ones_like(mask)], dim=1).float()
     far, near = places(camera, height, width), places(thing, height, width)  # b k 2 h w each
     behind, fill, _, left, inside = sample(stack, far).split([channels, channels, 1, 1, 1], dim=1)
     carried, _, cover, wide_cover, shown = sample(stack, near).split([channels, channels, 1, 1, 1], dim=1)
@@ -288,8 +309,8 @@ def carry(latent: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[
     cover, wide_cover = cover * shown, wide_cover * shown
     hole = torch.minimum((left * inside - wide_cover).clamp(min=0), 1 - cover)
     kept = 1 - cover - hole
-    latents = cover * carried + hole * fill + kept * behind
-    return latents.to(latent.dtype), (cover + (inside - cover - hole).clamp(min=0)).to(latent.dtype)
+    frames = cover * carried + hole * fill + kept * behind
+    return frames.to(image.dtype), (cover + (inside - cover - hole).clamp(min=0)).to(image.dtype)
 
 
 def sample(image: Tensor, where: Tensor) -> Tensor:
@@ -310,12 +331,12 @@ def _inside(where: Tensor, height: int, width: int) -> Tensor:
     return (half + 0.5 - where.abs() * side).clamp(0, 1).amin(dim=2)[:, None]
 
 
-def fill_holes(latent: Tensor, hole: Tensor) -> Tensor:
-    """latent (b, c, h, w) as smooth as need be where `hole` (b, 1, h, w) in [0, 1]: from what lies around, near first.
+def fill_holes(image: Tensor, hole: Tensor) -> Tensor:
+    """image (b, c, h, w) as smooth as need be where `hole` (b, 1, h, w) in [0, 1]: from what lies around, near first.
 
-    Everywhere is filled: what `latent` itself shows there counts by 1 - hole.
+    Everywhere is filled: what `image` itself shows there counts by 1 - hole.
     """
-    levels = [(latent * (1 - hole), 1 - hole)]
+    levels = [(image * (1 - hole), 1 - hole)]
     while max(levels[-1][1].shape[2:]) > 1:
         size = [math.ceil(length / 2) for length in levels[-1][1].shape[2:]]
         levels.append(tuple(F.adaptive_avg_pool2d(part, size) for part in levels[-1]))  # type: ignore[arg-type]

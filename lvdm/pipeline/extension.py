@@ -22,6 +22,7 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.media.images import fit_image
 from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.carried_start import carried_step
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.pipeline.results import GenerationRequest
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
@@ -63,7 +64,8 @@ def extend_video(
         request = GenerationRequest(_image(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
         size = pipe.size_for(request.image, settings)
         latents = pipe.runtime.encode_video(size.pad(known.transpose(0, 1)).transpose(0, 1)[None])
-        callback = show_known_frames(latents, settings, pipe.runtime.model.schedule, request)
+        model = pipe.runtime.model
+        callback = show_known_frames(latents, settings, model.schedule, request, carried_step(model, settings))
         made = pipe.generate([request], settings, "pt", callback, on_progress).video[0]
         new = made[:, extension.overlap :][:, :missing]
         locked = lock_colors(new, statistics, extension.color_lock)
@@ -74,10 +76,18 @@ def extend_video(
 
 
 def show_known_frames(
-    known: Tensor, settings: GenerationSettings, schedule: NoiseSchedule, request: GenerationRequest
+    known: Tensor,
+    settings: GenerationSettings,
+    schedule: NoiseSchedule,
+    request: GenerationRequest,
+    first: int | None = None,
 ) -> Callable[[int, int, Tensor, Tensor], Tensor]:
-    """An on-step callback: the first frames stay at the latents `known` (1, 4, k, h, w), noisy as the step asks."""
-    steps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps, schedule.num_train_timesteps)
+    """An on-step callback: the first frames stay at the latents `known` (1, 4, k, h, w), noisy as the step asks.
+
+    first: the time step at which sampling begins, if not the last one.
+    """
+    count = schedule.num_train_timesteps if first is None else first + 1
+    steps = make_timesteps(settings.timestep_spacing, settings.num_inference_steps, count)
     shape = (known.shape[1], settings.num_frames, *known.shape[3:])
     noise = initial_noise(shape, [request.seed], [request.index])[:, :, : known.shape[2]].to(known)
     keep = Inpainting(torch.ones_like(known[:, :1]), known, noise)

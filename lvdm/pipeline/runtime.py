@@ -24,6 +24,7 @@ from lvdm.models.training_inputs import LeftOut
 from lvdm.modules.attention_backends import BACKENDS
 from lvdm.modules.attention_processors import attend_by
 from lvdm.modules.hooks import LayerHooks
+from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, in_chunks, stacked_depth
@@ -115,6 +116,9 @@ class Runtime(Residence):
         with self.resident(self.model.model):
             schedule, full = self.model.schedule, conditions[0]
             start = hooks.initial_noise((self.model.config.channels, *full.concat.shape[2:]), samples, full, schedule)
+            first = carried_step(self.model, settings)
+            if first is not None:
+                start = begin_carried(start, first, full.concat[:, : self.model.config.channels], schedule)
             last = schedule.num_train_timesteps - 1 if start.timestep is None else start.timestep
             timesteps = make_timesteps(settings.timestep_spacing, total, last + 1)
             if start.timestep is not None:
@@ -334,7 +338,7 @@ class Runtime(Residence):
         if settings.mode == "loop":
             latents[last] = first
         if self.model.frame_carrier is not None:
-            return self._carried(requests, settings, latents, fs)
+            return self._carried(requests, settings, images, latents, fs)
         if settings.mode == "animate":
             return build.repeat_frame(first, settings.num_frames)
         return build.place_keyframes(latents, settings.num_frames)
@@ -343,20 +347,26 @@ class Runtime(Residence):
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
+        images: Tensor,
         latents: Mapping[int, Tensor],
         fs: int,
     ) -> Tensor:
-        """Frame 0 carried along, to and fro in loops, and the other given frames as they are."""
+        """Images (b, 3, H, W) carried along, to and fro in loops, and all given frames as they are."""
         carrier, count = self.model.frame_carrier, settings.num_frames
         assert carrier is not None, "only a model with a carrier has anything carried"
         period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
         text = self._embed_texts([request.prompt for request in requests])
         strides = torch.full((len(requests),), fs, device=self.device)
-        with self.resident(carrier):
-            concat = carrier.concat(latents[0], text, strides, count, period)
-        for frame in sorted(latents)[1:]:
+        with self.resident(carrier, self.model.first_stage_model):
+            concat = carrier.concat(images.to(self.device), text, strides, count, self._means, period)
+        for frame in sorted(latents):
             concat[:, :, frame] = carrier.all_visible(latents[frame])
         return concat
+
+    def _means(self, video: Tensor) -> Tensor:
+        """Latents (b, 4, t, h, w) of a video (b, 3, t, H, W), frame by frame to save memory: the posterior mode."""
+        frames = video.to(self.precision.vae).split(1, dim=2)
+        return torch.cat([self.model.encode_first_stage(frame) for frame in frames], dim=2).float()
 
     def _latents(self, requests: Sequence[GenerationRequest], images: Tensor, stream: str) -> Tensor:
         """Posterior samples (b, 4, h, w) of images (b, 3, H, W): each distinct image meets the encoder once."""

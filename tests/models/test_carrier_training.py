@@ -27,7 +27,7 @@ def tree(visibility: bool = True, **params: Any) -> dict[str, Any]:
     model = small_yaml()["model"]
     model["params"] |= {"fps_condition_type": "fs", **params}
     model["params"]["unet_config"]["params"]["in_channels"] = 8 + visibility
-    carrier = {"channels": 4, "text_dim": 32, "width": 16, "layers": 1, "hidden": 16, "visibility": visibility}
+    carrier = {"patch": 2, "text_dim": 32, "width": 16, "layers": 1, "hidden": 16, "visibility": visibility}
     model["params"]["frame_carrier_config"] = {"target": "lvdm.modules.carrier.FrameCarrier", "params": carrier}
     return model
 
@@ -93,15 +93,28 @@ def test_the_unet_must_have_the_channels_that_the_carrier_fills(visibility: bool
 # ---------------------------------------------------------------------- what the UNet is shown
 
 
+def test_cells_of_the_carrier_must_fit_into_latents() -> None:
+    wrong = tree()
+    wrong["params"]["frame_carrier_config"]["params"]["patch"] = 3
+    with pytest.raises(ConfigError, match="patch 3 of the frame carrier must divide the 4 pixels"):
+        parse_component(wrong, "model")
+
+
+def carried_concat(model: LatentVisualDiffusion, batch: dict[str, Any]) -> Tensor:
+    """What the carrier makes of frame 0 of a batch of pixels."""
+    assert model.frame_carrier is not None
+    text, image = model.embed_text(batch["caption"]), batch["video"][:, :, 0]
+    return model.frame_carrier.concat(image, text, batch["frame_stride"], FRAMES, model.encode_first_stage)
+
+
 @pytest.mark.parametrize("visibility", [False, True])
 def test_the_unet_is_shown_what_the_carrier_makes(visibility: bool) -> None:
     model, batch = build(visibility), clips()
     with torch.no_grad():
         latents, conditioning = model.training_batch(batch, draws_of(model))
-        assert model.frame_carrier is not None
-        text = model.embed_text(batch["caption"])
-        expected = model.frame_carrier.concat(latents[:, :, 0], text, batch["frame_stride"], FRAMES)
-    assert torch.equal(conditioning.concat, expected)
+        expected = carried_concat(model, batch)
+    assert torch.equal(conditioning.concat[:, :, 1:], expected[:, :, 1:])
+    assert torch.equal(conditioning.concat[:, :4, 0], latents[:, :, 0]), "frame 0 is that of the clip, noise included"
     assert (expected[:, :4] - repeat_frame(latents[:, :, 0], FRAMES)).abs().max() > 1e-3, "nothing was carried"
 
 
@@ -120,11 +133,8 @@ def test_the_second_end_is_shown_as_it_is(visibility: bool) -> None:
     model, batch = build(visibility, interp_mode=True), clips()
     with torch.no_grad():
         latents, conditioning = model.training_batch(batch, draws_of(model))
-        assert model.frame_carrier is not None
-        carried = model.frame_carrier.concat(
-            latents[:, :, 0], model.embed_text(batch["caption"]), batch["frame_stride"], FRAMES
-        )
-    assert torch.equal(conditioning.concat[:, :, :-1], carried[:, :, :-1])
+        carried = carried_concat(model, batch)
+    assert torch.equal(conditioning.concat[:, :, 1:-1], carried[:, :, 1:-1])
     assert torch.equal(conditioning.concat[:, :4, -1], latents[:, :, -1])
     assert torch.equal(conditioning.concat[:, 4:, -1], torch.ones_like(conditioning.concat[:, 4:, -1]))
 
@@ -141,15 +151,15 @@ def test_only_the_carrier_is_trained_and_the_unet_does_not_run(monkeypatch: pyte
     trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert trained == {"frame_carrier"}
     assert outputs["losses"].shape == (2,)
-    parts = [outputs[f"carrier_{name}"] for name in ("latents", "flow", "mask")]
+    parts = [outputs[f"carrier_{name}"] for name in ("pixels", "flow", "mask")]
     torch.testing.assert_close(sum(parts, torch.zeros(())), outputs["loss"].detach())
 
 
-def test_plain_videos_train_it_by_their_latents_alone() -> None:
+def test_plain_videos_train_it_by_their_pixels_alone() -> None:
     model, batch = build(), clips()
     apply_tuning(model, TuningConfig(train="carrier"))
     outputs = model._step({k: v for k, v in batch.items() if k not in ("flow", "mask")}, "train")
-    assert [key for key in outputs if key.startswith("carrier_")] == ["carrier_latents"]
+    assert [key for key in outputs if key.startswith("carrier_")] == ["carrier_pixels"]
     outputs["loss"].backward()
     assert model.frame_carrier is not None
     assert any(p.grad is not None and p.grad.any() for p in model.frame_carrier.parameters())
@@ -162,9 +172,10 @@ def test_cached_latents_train_it_too() -> None:
         posterior = model.first_stage_model.encode(batch["video"].transpose(1, 2).flatten(0, 1))
         moments = torch.cat([posterior.mean, posterior.logvar], dim=1).unflatten(0, (2, FRAMES)).transpose(1, 2)
         text, null = model.embed_text(batch["caption"]), model.embed_text([""])
+        decoded = model.decode_first_stage(moments[:, :4] * model.config.scale_factor).clamp(-1, 1)
     cached = {"moments": moments, "text_emb": text, "null_text": null.expand_as(text)}
     rest = {key: batch[key] for key in ("caption", "fps", "frame_stride", "number", "flow", "mask")}
-    live, stored = model._step(batch, "val"), model._step({**cached, **rest}, "val")
+    live, stored = model._step({**batch, "video": decoded}, "val"), model._step({**cached, **rest}, "val")
     torch.testing.assert_close(stored["losses"], live["losses"], atol=1e-4, rtol=1e-4)
 
 
@@ -198,7 +209,7 @@ def test_pick_takes_frames_of_each_clip() -> None:
 
 
 def truth(moving: bool) -> tuple[Carried, Tensor, dict[str, Tensor]]:
-    """A thing of 4 pixels that goes 2 to the right over a background that goes 1 up; with its latents and targets."""
+    """A thing of 4 pixels that goes 2 to the right over a background that goes 1 up; with its pixels and targets."""
     size = 8
     camera, thing = torch.eye(2, 3).expand(1, 1, 2, 3).clone(), torch.eye(2, 3).expand(1, 1, 2, 3).clone()
     camera[..., 1, 2] = 1 / size
@@ -207,8 +218,8 @@ def truth(moving: bool) -> tuple[Carried, Tensor, dict[str, Tensor]]:
     if moving:
         mask[..., 3:5, 1:3] = 1
         thing[..., 0, 2] = -2 / size
-    latent = rand("carried", (1, 4, size, size))
-    latents, visible = carry(latent, mask, camera, thing)
+    image = rand("carried", (1, 3, size, size))
+    video, visible = carry(image, mask, camera, thing)
     here = points(size, size, mask.device)[:, None]
     flow = places(camera, size, size).transpose(1, 2) - here
     there = torch.zeros(1, 1, 1, size, size)
@@ -219,16 +230,16 @@ def truth(moving: bool) -> tuple[Carried, Tensor, dict[str, Tensor]]:
     still = torch.eye(2, 3).expand(1, 1, 2, 3)
     camera, thing = torch.cat([still, camera], dim=1), torch.cat([still, thing], dim=1)
     batch = {
-        "flow": torch.cat([zeros, flow], dim=2).repeat_interleave(4, 3).repeat_interleave(4, 4),
-        "mask": torch.stack([mask, there[:, :, 0]], dim=2).repeat_interleave(4, 3).repeat_interleave(4, 4),
+        "flow": torch.cat([zeros, flow], dim=2),
+        "mask": torch.stack([mask, there[:, :, 0]], dim=2),
     }
-    return Carried(latents, visible, (mask * 2 - 1) * 20, camera, thing), latents, batch
+    return Carried(video, visible, (mask * 2 - 1) * 20, camera, thing), video, batch
 
 
 @pytest.mark.parametrize("moving", [False, True])
 def test_the_truth_costs_nothing(moving: bool) -> None:
-    carried, latents, batch = truth(moving)
-    losses = carrier_losses(carried, latents, motion_targets(batch, (8, 8)), torch.tensor([4]))
+    carried, video, batch = truth(moving)
+    losses = carrier_losses(carried, video, motion_targets(batch, (8, 8)), torch.tensor([4]))
     for name, loss in losses.items():
         assert loss.abs().max() < 1e-4, f"{name} is {loss.item()} of what is true"
 
@@ -236,21 +247,21 @@ def test_the_truth_costs_nothing(moving: bool) -> None:
 @pytest.mark.parametrize("part", ["camera", "thing"])
 @pytest.mark.parametrize("moving", [False, True])
 def test_each_map_is_held_to_its_own_flow(part: str, moving: bool) -> None:
-    carried, latents, batch = truth(moving)
+    carried, video, batch = truth(moving)
     wrong = getattr(carried, part).clone()
     wrong[:, 1:, 0, 2] += 0.25
     targets = motion_targets(batch, (8, 8))
-    loss = carrier_losses(replace(carried, **{part: wrong}), latents, targets, torch.tensor([4]))["flow"]
+    loss = carrier_losses(replace(carried, **{part: wrong}), video, targets, torch.tensor([4]))["flow"]
     # a quarter of a side off along one of two axes, at a progress of 4 / 20
     assert loss.item() == pytest.approx(FLOW_WEIGHT * (0.25 / 0.2 - NEAR / 2) / 2)
 
 
-def test_hidden_pixels_do_not_count_among_the_latents() -> None:
-    carried, latents, _ = truth(moving=True)
-    hidden = carried.visible.expand_as(latents) == 0
+def test_hidden_pixels_do_not_count_among_the_pixels() -> None:
+    carried, video, _ = truth(moving=True)
+    hidden = carried.visible.expand_as(video) == 0
     assert hidden.any()
-    assert carrier_losses(carried, latents + 5.0 * hidden, None)["latents"].item() == pytest.approx(0.0, abs=1e-6)
-    assert carrier_losses(carried, latents + 5.0, None)["latents"].item() == pytest.approx(5.0, rel=1e-4)
+    assert carrier_losses(carried, video + 5.0 * hidden, None)["pixels"].item() == pytest.approx(0.0, abs=1e-6)
+    assert carrier_losses(carried, video + 5.0, None)["pixels"].item() == pytest.approx(5.0, rel=1e-4)
 
 
 def test_flow_without_mask_is_refused() -> None:

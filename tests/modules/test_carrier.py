@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lvdm.modules.carrier import (
     PROGRESS,
@@ -23,7 +24,7 @@ from lvdm.modules.carrier import (
     sample,
 )
 
-SMALL = FrameCarrierConfig(channels=3, text_dim=8, width=16, layers=1, hidden=16)
+SMALL = FrameCarrierConfig(patch=1, text_dim=8, width=16, layers=1, hidden=16)
 
 
 def identity(frames: int = 1, batch: int = 1) -> Tensor:
@@ -57,8 +58,8 @@ def restless(config: FrameCarrierConfig = SMALL) -> FrameCarrier:
 
 def inputs(height: int = 8, width: int = 8, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
-    latent = torch.randn(batch, 3, height, width, generator=generator)
-    return latent, torch.randn(batch, 5, 8, generator=generator), torch.arange(1, batch + 1)
+    image = torch.randn(batch, 3, height, width, generator=generator)
+    return image, torch.randn(batch, 5, 8, generator=generator), torch.arange(1, batch + 1)
 
 
 # ---------------------------------------------------------------------- maps
@@ -127,8 +128,8 @@ def test_sampling_where_pixels_are_gives_the_pixels(size: tuple[int, int]) -> No
 def test_where_nothing_moves_nothing_changes(size: tuple[int, int], softness: float) -> None:
     image = picture(*size)
     mask = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(4)) * softness
-    latents, visible = carry(image, mask, identity(2), identity(2))
-    torch.testing.assert_close(latents, image[:, :, None].expand_as(latents), atol=1e-5, rtol=0)
+    frames, visible = carry(image, mask, identity(2), identity(2))
+    torch.testing.assert_close(frames, image[:, :, None].expand_as(frames), atol=1e-5, rtol=0)
     torch.testing.assert_close(visible, torch.ones_like(visible), atol=1e-5, rtol=0)
 
 
@@ -136,11 +137,11 @@ def test_where_nothing_moves_nothing_changes(size: tuple[int, int], softness: fl
 def test_a_pan_moves_content_by_whole_pixels(size: tuple[int, int]) -> None:
     image, side = picture(*size), min(size)
     pan = shift(2 / side, -1 / side)  # content goes two pixels to the right and one up
-    latents, visible = carry(image, torch.zeros(1, 1, *size), pan, pan)
-    torch.testing.assert_close(latents[:, :, 0, :-1, 2:], image[:, :, 1:, :-2], atol=1e-5, rtol=0)
+    frames, visible = carry(image, torch.zeros(1, 1, *size), pan, pan)
+    torch.testing.assert_close(frames[:, :, 0, :-1, 2:], image[:, :, 1:, :-2], atol=1e-5, rtol=0)
     assert visible[0, 0, 0, :-1, 2:].min() > 1 - 1e-5
     assert visible[0, 0, 0, :, 0].max() < 1e-5, "two pixels beyond the border frame 0 shows nothing"
-    torch.testing.assert_close(latents[:, :, 0, :-1, 0], image[:, :, 1:, 0], atol=1e-5, rtol=0)  # the border, repeated
+    torch.testing.assert_close(frames[:, :, 0, :-1, 0], image[:, :, 1:, 0], atol=1e-5, rtol=0)  # the border, repeated
 
 
 def test_a_thing_moves_over_a_background_that_stays() -> None:
@@ -149,10 +150,10 @@ def test_a_thing_moves_over_a_background_that_stays() -> None:
     mask = torch.zeros(1, 1, size, size)
     mask[..., 6:9, 3:6] = 1
     image[mask.bool()] = 2.0
-    latents, visible = carry(image, mask, identity(), shift(6 / size, 0.0))
+    frames, visible = carry(image, mask, identity(), shift(6 / size, 0.0))
     expected = torch.full_like(image, 0.5)
     expected[..., 6:9, 9:12] = 2.0
-    torch.testing.assert_close(latents[:, :, 0], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames[:, :, 0], expected, atol=1e-4, rtol=0)
     assert visible[0, 0, 0, 6:9, 9:12].min() > 1 - 1e-5, "the thing is from frame 0"
     assert visible[0, 0, 0, 5:10, 2:7].max() < 1e-5, "what was behind it is not, nor around it"
     assert visible[0, 0, 0].mean() == pytest.approx(1 - 25 / size**2)
@@ -164,17 +165,17 @@ def test_a_thing_that_leaves_the_frame_is_not_smeared_along_its_border() -> None
     mask = torch.zeros(1, 1, size, size)
     mask[..., 4:7, 9:12] = 1
     image[mask.bool()] = 3.0
-    latents, _ = carry(image, mask, identity(), shift(-6 / size, 0.0))
-    assert latents[0, 0, 0, 4:7, 3:6].min() > 3 - 1e-4
-    assert latents[0, 0, 0, :, 6:].abs().max() < 1e-4, "its last column was repeated behind it"
+    frames, _ = carry(image, mask, identity(), shift(-6 / size, 0.0))
+    assert frames[0, 0, 0, 4:7, 3:6].min() > 3 - 1e-4
+    assert frames[0, 0, 0, :, 6:].abs().max() < 1e-4, "its last column was repeated behind it"
 
 
 def test_thing_and_camera_move_together_as_one() -> None:
     image, mask = picture(9, 9), torch.rand(1, 1, 9, 9)
     pan = shift(0.2, 0.1)
-    latents, visible = carry(image, mask, pan, pan)
+    frames, visible = carry(image, mask, pan, pan)
     without, seen = carry(image, torch.zeros_like(mask), pan, pan)
-    torch.testing.assert_close(latents, without, atol=1e-5, rtol=0)
+    torch.testing.assert_close(frames, without, atol=1e-5, rtol=0)
     torch.testing.assert_close(visible, seen, atol=1e-5, rtol=0)
 
 
@@ -207,48 +208,71 @@ def test_a_hole_takes_what_is_near() -> None:
 @pytest.mark.parametrize("visibility", [False, True])
 def test_shapes(size: tuple[int, int], visibility: bool) -> None:
     config = FrameCarrierConfig(**{**vars(SMALL), "visibility": visibility})
-    latent, text, fs = inputs(*size)
-    carried = restless(config)(latent, text, fs, 5)
-    assert carried.latents.shape == (2, 3, 5, *size)
+    image, text, fs = inputs(*size)
+    carried = restless(config)(image, text, fs, 5)
+    assert carried.pixels.shape == (2, 3, 5, *size)
     assert carried.visible.shape == (2, 1, 5, *size)
     assert carried.mask.shape == (2, 1, *size)
     assert carried.camera.shape == carried.thing.shape == (2, 5, 2, 3)
-    assert restless(config).concat(latent, text, fs, 5).shape == (2, 3 + visibility, 5, *size)
-    assert restless(config).all_visible(latent).shape == (2, 3 + visibility, *size)
+    assert restless(config).all_visible(image).shape == (2, 3 + visibility, *size)
     assert carried.visible.min() >= 0
     assert carried.visible.max() <= 1 + 1e-5
 
 
+@pytest.mark.parametrize("visibility", [False, True])
+def test_what_stands_beside_the_noise_is_what_carried_pixels_encode_to(visibility: bool) -> None:
+    config = FrameCarrierConfig(**{**vars(SMALL), "patch": 4, "visibility": visibility})
+    image, text, fs = inputs(16, 24)
+    carrier = restless(config)
+    carried = carrier(image, text, fs, 5)
+
+    def encode(video: Tensor) -> Tensor:
+        return F.avg_pool3d(video, (1, 4, 4))[:, :2]
+
+    concat = carrier.concat(image, text, fs, 5, encode)
+    assert concat.shape == (2, 2 + visibility, 5, 4, 6)
+    torch.testing.assert_close(concat[:, :2], encode(carried.pixels))
+    torch.testing.assert_close(concat[:, 2:], F.avg_pool3d(carried.visible, (1, 4, 4))[:, : int(visibility)])
+
+
+def test_the_mask_has_the_size_of_the_image_whatever_its_cells() -> None:
+    config = FrameCarrierConfig(**{**vars(SMALL), "patch": 4})
+    image, text, fs = inputs(16, 24)
+    mask = restless(config)(image, text, fs, 2).mask
+    assert mask.shape == (2, 1, 16, 24)
+    assert mask[0, 0, :4, :4].std() > 1e-4, "pixels of a cell differ"
+
+
 def test_a_fresh_carrier_repeats_frame_0() -> None:
-    latent, text, fs = inputs()
-    carried = untrained()(latent, text, fs, 4)
-    torch.testing.assert_close(carried.latents, latent[:, :, None].expand(-1, -1, 4, -1, -1), atol=1e-5, rtol=0)
+    image, text, fs = inputs()
+    carried = untrained()(image, text, fs, 4)
+    torch.testing.assert_close(carried.pixels, image[:, :, None].expand(-1, -1, 4, -1, -1), atol=1e-5, rtol=0)
 
 
 def test_frame_0_is_itself_to_the_bit() -> None:
-    latent, text, fs = inputs()
-    carried = restless()(latent, text, fs, 4)
-    assert torch.equal(carried.latents[:, :, 0], latent)
+    image, text, fs = inputs()
+    carried = restless()(image, text, fs, 4)
+    assert torch.equal(carried.pixels[:, :, 0], image)
     assert torch.equal(carried.visible[:, :, 0], torch.ones(2, 1, 8, 8))
-    assert (carried.latents[:, :, 3] - latent).abs().max() > 0.01, "the others are carried somewhere"
+    assert (carried.pixels[:, :, 3] - image).abs().max() > 0.01, "the others are carried somewhere"
 
 
 def test_equal_inputs_give_equal_bits_and_samples_do_not_mix() -> None:
-    latent, text, fs = inputs()
+    image, text, fs = inputs()
     carrier = restless()
-    once, again = carrier(latent, text, fs, 4), carrier(latent, text, fs, 4)
-    assert torch.equal(once.latents, again.latents)
-    alone = carrier(latent[1:], text[1:], fs[1:], 4)
-    torch.testing.assert_close(alone.latents, once.latents[1:], atol=1e-5, rtol=1e-5)
+    once, again = carrier(image, text, fs, 4), carrier(image, text, fs, 4)
+    assert torch.equal(once.pixels, again.pixels)
+    alone = carrier(image[1:], text[1:], fs[1:], 4)
+    torch.testing.assert_close(alone.pixels, once.pixels[1:], atol=1e-5, rtol=1e-5)
 
 
 def test_chosen_frames_are_those_of_the_whole_clip() -> None:
-    latent, text, fs = inputs()
+    image, text, fs = inputs()
     carrier = restless()
-    whole = carrier(latent, text, fs, 6)
-    some = carrier(latent, text, fs, 6, torch.tensor([[0, 4], [5, 2]]))
-    torch.testing.assert_close(some.latents[0, :, 1], whole.latents[0, :, 4], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(some.latents[1, :, 0], whole.latents[1, :, 5], atol=1e-5, rtol=1e-5)
+    whole = carrier(image, text, fs, 6)
+    some = carrier(image, text, fs, 6, torch.tensor([[0, 4], [5, 2]]))
+    torch.testing.assert_close(some.pixels[0, :, 1], whole.pixels[0, :, 4], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(some.pixels[1, :, 0], whole.pixels[1, :, 5], atol=1e-5, rtol=1e-5)
 
 
 def test_twice_the_stride_is_twice_as_far() -> None:
@@ -257,32 +281,32 @@ def test_twice_the_stride_is_twice_as_far() -> None:
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
         last.bias[2] = 1.0  # the camera pans by one side per unit of progress
-    latent, text, _ = inputs()
-    carried = carrier(latent, text, torch.tensor([1, 2]), 4)
+    image, text, _ = inputs()
+    carried = carrier(image, text, torch.tensor([1, 2]), 4)
     expected = torch.arange(4) * PROGRESS
     torch.testing.assert_close(carried.camera[0, :, 0, 2], expected)
     torch.testing.assert_close(carried.camera[1, :, 0, 2], 2 * expected)
 
 
 def test_every_parameter_gets_a_gradient() -> None:
-    latent, text, fs = inputs(batch=3)
+    image, text, fs = inputs(batch=3)
     carrier = restless()
-    carried = carrier(latent, text, fs, 4)
-    (carried.latents.square().mean() + carried.visible.mean()).backward()
+    carried = carrier(image, text, fs, 4)
+    (carried.pixels.square().mean() + carried.visible.mean()).backward()
     without = [name for name, p in carrier.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not without, f"no gradient reaches {without}"
 
 
 def test_half_precision_weights_carry_in_single_precision() -> None:
-    latent, text, fs = inputs()
-    whole = restless()(latent, text, fs, 4)
-    half = restless().to(torch.bfloat16)(latent, text.to(torch.bfloat16), fs, 4)
-    assert half.latents.dtype == torch.float32
+    image, text, fs = inputs()
+    whole = restless()(image, text, fs, 4)
+    half = restless().to(torch.bfloat16)(image, text.to(torch.bfloat16), fs, 4)
+    assert half.pixels.dtype == torch.float32
     assert half.camera.dtype == torch.float32
-    assert (half.latents - whole.latents).abs().mean() < 0.05
+    assert (half.pixels - whole.pixels).abs().mean() < 0.05
 
 
-@pytest.mark.parametrize("changes", [{"width": 20}, {"width": 0}, {"layers": 0}, {"channels": 0}])
+@pytest.mark.parametrize("changes", [{"width": 20}, {"width": 0}, {"layers": 0}, {"patch": 0}])
 def test_sizes_that_cannot_be_are_refused(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="width a multiple of 16"):
         FrameCarrierConfig(**{**vars(SMALL), **changes})

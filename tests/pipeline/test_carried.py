@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_model import FRAMES, SIDE, picture, small_yaml, write_model
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
+from lvdm.modules.carrier import FrameCarrierConfig
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.runtime import Runtime
 
@@ -23,7 +26,7 @@ def carrying_tree(visibility: bool) -> dict[str, Any]:
     params = tree["model"]["params"]
     params["fps_condition_type"] = "fs"
     params["unet_config"]["params"]["in_channels"] = 8 + visibility
-    carrier = {"channels": 4, "text_dim": 32, "width": 16, "layers": 1, "hidden": 16, "visibility": visibility}
+    carrier = {"patch": 2, "text_dim": 32, "width": 16, "layers": 1, "hidden": 16, "visibility": visibility}
     params["frame_carrier_config"] = {"target": "lvdm.modules.carrier.FrameCarrier", "params": carrier}
     tree["sampling"] |= {"fs_meaning": "stride", "fs_min": 1, "fs_max": 3, "fs_default": 2}
     return tree
@@ -63,10 +66,13 @@ def test_an_animation_is_shown_the_carried_latents(
     condition = shown(pipe, monkeypatch, frame_stride=3)
     model = pipe.runtime.model
     first = condition.concat[:, :4, 0]
+    seen = torch.from_numpy(np.array(picture())).permute(2, 0, 1)[None] / 127.5 - 1
+    assert model.frame_carrier is not None
     with torch.inference_mode():
-        expected = model.frame_carrier.concat(first, model.embed_text([PROMPT]), torch.tensor([3]), FRAMES)
+        text, encode = model.embed_text([PROMPT]), model.encode_first_stage
+        expected = model.frame_carrier.concat(seen, text, torch.tensor([3]), FRAMES, encode)
     assert condition.concat.shape == (1, channels(pipe), FRAMES, SIDE // 4, SIDE // 4)
-    torch.testing.assert_close(condition.concat, expected)
+    torch.testing.assert_close(condition.concat[:, :, 1:], expected[:, :, 1:], atol=1e-4, rtol=1e-4)
     assert (condition.concat[:, :4, 1:] - first[:, :, None]).abs().max() > 1e-3, "nothing was carried"
 
 
@@ -125,3 +131,32 @@ def test_methods_that_read_the_concat_work(
     video = pipe(picture(), PROMPT, **options).video
     assert video.shape[2] == options.get("num_frames", FRAMES)
     assert torch.isfinite(video).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"start_time": 0.9}, {"num_frames": 2 * FRAMES, "long_video": "fifo"}])
+def test_sampling_begins_with_the_carried_latents_where_nothing_else_says_where(
+    pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    noise = pipe(picture(), PROMPT, num_inference_steps=2, **options).video
+    monkeypatch.setattr(pipe.runtime.model.frame_carrier, "config", beginning(pipe, 0.3))
+    early = pipe(picture(), PROMPT, num_inference_steps=2, **options).video
+    assert torch.equal(noise, early) == bool(options)
+
+
+def test_little_noise_leaves_the_carried_latents(pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipe.runtime.model.frame_carrier, "config", beginning(pipe, 0.001))
+    seen: list[tuple[int, Tensor]] = []
+
+    def watch(step: int, t: int, x_t: Tensor, x_0: Tensor) -> None:
+        seen.append((t, x_0))
+
+    pipe(picture(), PROMPT, num_inference_steps=1, callback_on_step_end=watch)
+    assert [t for t, _ in seen] == [0]
+    carried = shown(pipe, monkeypatch, num_inference_steps=2).concat[:, :4]  # with noise: there are too many steps
+    assert (seen[0][1] - carried).abs().mean() < 0.2 * carried.std(), "at time step 0 there is hardly any noise"
+
+
+def beginning(pipe: DynamiCrafterPipeline, start: float) -> FrameCarrierConfig:
+    """The configuration of the carrier with another `start`."""
+    assert pipe.runtime.model.frame_carrier is not None
+    return replace(pipe.runtime.model.frame_carrier.config, start=start)
