@@ -108,10 +108,14 @@ def _losses(
     target = training_target(x_0, noise, t, model.schedule)
     speaks_fps = model.config.fps_condition_type == "fps"
     fs = torch.tensor([BASE_FPS // s.frame_stride if speaks_fps else s.frame_stride for s in scenes])
-    image, concat = model.embed_image(video[:, :, 0]), repeat_frame(latents[:, :, 0], latents.shape[2])
+    image, num_frames, carrier = model.embed_image(video[:, :, 0]), latents.shape[2], model.frame_carrier
     columns = []
     for captioned in (scenes, others):
-        condition = Conditioning(model.embed_text([caption(scene) for scene in captioned]), image, concat, fs)
+        text = model.embed_text([caption(scene) for scene in captioned])
+        concat = repeat_frame(latents[:, :, 0], num_frames)
+        if carrier is not None:
+            concat = carrier.concat(video[:, :, 0], text, fs, num_frames, model.encode_first_stage)
+        condition = Conditioning(text, image, concat, fs)
         error = (model.denoiser(condition)(x_t, t) - target).square().mean(1, keepdim=True)
         columns.append((error * region).flatten(1).sum(1) / region.flatten(1).sum(1).clamp(min=1))
     return torch.stack(columns, dim=1)

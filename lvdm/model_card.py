@@ -110,7 +110,7 @@ class ModelCard:
             return _released_card(tree, where)
         if not isinstance(block, Mapping):
             raise ConfigError(f"{where}: sampling should be a mapping, it is {block!r}")
-        card: ModelCard = parse_dataclass(cls, _present_keys(block), f"{where}: sampling")
+        card: ModelCard = parse_dataclass(cls, present_keys(block), f"{where}: sampling")
         return card
 
     @property
@@ -169,12 +169,12 @@ FORMER_KEYS = types.MappingProxyType({"towers_agree": "encoders_agree", "start_t
 """Keys of cards of earlier versions, which are read as they were."""
 
 
-def _present_keys(block: Mapping[str, Any]) -> dict[str, Any]:
+def present_keys(block: Mapping[str, Any]) -> dict[str, Any]:
     """A `sampling:` block, levels of motion included, under the present keys."""
     present = {FORMER_KEYS.get(key, key): value for key, value in block.items()}
     levels = present.get("motion_levels")
     if isinstance(levels, list):
-        present["motion_levels"] = [_present_keys(level) if isinstance(level, Mapping) else level for level in levels]
+        present["motion_levels"] = [present_keys(level) if isinstance(level, Mapping) else level for level in levels]
     return present
 
 

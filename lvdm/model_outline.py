@@ -6,7 +6,6 @@ that requests of these models are planned without torch. Of another YAML the con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -55,13 +54,6 @@ class ModelOutline:
         unet, autoencoder = config.unet_config.params, config.first_stage_config.params.ddconfig
         multiple = autoencoder.downsample_factor * unet.size_multiple
         return cls(multiple, config.reads_images, _part(UNetOutline, unet), _part(AutoencoderOutline, autoencoder))
-
-
-def known_outlines() -> Mapping[str, ModelOutline]:
-    """The outlines of the models that come with the package, by the hash of their `model:` node."""
-    from lvdm.model_outlines import OUTLINES
-
-    return OUTLINES
 
 
 def _part(kind: type, config: Any) -> Any:

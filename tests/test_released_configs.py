@@ -69,7 +69,9 @@ def test_every_shipped_file_loads(name: str) -> None:
     if "target" in load_yaml(path).get("model", {}):
         load_model_config(path)
     else:  # a stage, which is laid over the file of the whole recipe
-        bases = [path.with_name(base) for base in ("base.yaml", "video.yaml") if path.with_name(base).is_file()]
+        names = ("base.yaml", "video.yaml", path.name.replace("_second_stage", ""))
+        bases = [path.with_name(name) for name in dict.fromkeys(names) if name != path.name]
+        bases = [base for base in bases if base.is_file()]
         load_training_setup([*bases, path])
 
 

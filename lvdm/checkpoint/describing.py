@@ -34,7 +34,7 @@ from lvdm.checkpoint.sources import CheckpointFile, Format
 from lvdm.config import ConfigError, load_yaml, parse_dataclass
 from lvdm.documents import DocumentError, parse_json
 from lvdm.errors import CheckpointError
-from lvdm.model_card import CARDS, RELEASED, ModelCard
+from lvdm.model_card import CARDS, RELEASED, ModelCard, present_keys
 
 RESCALED = {0.7: ("512", "512_interp"), 0.3: ("1024",)}
 """The released models by the base of their dynamic rescale."""
@@ -183,7 +183,7 @@ def _card(
 def _stored_card(checkpoint: CheckpointFile) -> ModelCard:
     try:
         values = parse_json(checkpoint.metadata[CARD_KEY], CARD_KEY)
-        card: ModelCard = parse_dataclass(ModelCard, values, f"{checkpoint.path}: {CARD_KEY}")
+        card: ModelCard = parse_dataclass(ModelCard, present_keys(values), f"{checkpoint.path}: {CARD_KEY}")
     except (DocumentError, AttributeError, ConfigError) as error:
         raise CheckpointError(
             f"{checkpoint.path} holds a model card that cannot be read; convert it again ({error})"

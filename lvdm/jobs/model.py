@@ -25,7 +25,8 @@ from lvdm.model_files import (
     find_preset,
     identify,
 )
-from lvdm.model_outline import ModelOutline, known_outlines
+from lvdm.model_outline import ModelOutline
+from lvdm.model_outlines import OUTLINES
 from lvdm.precision import AUTO_ATTENTION, ON_CPU, PrecisionNames, numbers_name, precision_names, surely_cpu
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class ChosenModel:
     @cached_property
     def outline(self) -> ModelOutline:
         """What a plan reads of the networks."""
-        known = known_outlines().get(self.config_hash)
+        known = OUTLINES.get(self.config_hash)
         return ModelOutline.of(self.config) if known is None else known
 
     @cached_property

@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from lvdm.media.frame_reader import INSTEAD, BackendError, ForeignReader
-from lvdm.media.video_reader import VideoError, VideoReader
+from lvdm.media.video_reader import VideoReader
 
 _NO_LOST_FRAMES = 1e-9
 """decord shows the frame before in the place of a damaged one, unless these are more than this part of all."""
@@ -56,7 +56,7 @@ class DecordReader(ForeignReader):
         try:
             return self._decoder.get_batch(list(numbers)).asnumpy()
         except self._failures as error:
-            raise VideoError(f"{self.path}: damaged ({_reason(error)})") from error
+            raise self.refused(f"damaged, or of a width that it does not take ({_reason(error)})") from error
 
     def close(self) -> None:
         """Let go of the file."""

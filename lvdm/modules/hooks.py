@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
-from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from torch import Tensor, nn
@@ -32,8 +31,6 @@ LayerFunction = Callable[..., Any]
 AttentionWrapper = Callable[[AttentionProcessor, Tensor, Tensor, Tensor, AttentionMeta], Tensor]
 """`(inner, q, k, v, meta) -> out`, where `inner` is the processor that was there."""
 
-_NONE: Mapping[Any, Any] = MappingProxyType({})
-
 
 @dataclass(frozen=True, eq=False)
 class LayerHooks:
@@ -44,10 +41,8 @@ class LayerHooks:
     attend     the attention that these wrap, by whichever kernel
     """
 
-    functions: Mapping[tuple[nn.Module, str], tuple[LayerFunction, ...]] = field(default_factory=lambda: _NONE)
-    attention: Mapping[nn.Module, tuple[tuple[AttentionKind, AttentionWrapper], ...]] = field(
-        default_factory=lambda: _NONE
-    )
+    functions: Mapping[tuple[nn.Module, str], tuple[LayerFunction, ...]] = field(default_factory=dict)
+    attention: Mapping[nn.Module, tuple[tuple[AttentionKind, AttentionWrapper], ...]] = field(default_factory=dict)
     attend: AttentionProcessor = attend
 
     def with_functions(self, name: str, functions: Mapping[M, LayerFunction]) -> LayerHooks:

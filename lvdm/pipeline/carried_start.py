@@ -11,10 +11,10 @@ from torch import Tensor
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.pipeline.model import VideoModel
-from lvdm.plugins.truncated_start import start_step
 from lvdm.plugins.hooks import Start
 from lvdm.plugins.method import Hold, When
 from lvdm.plugins.registry import active_methods
+from lvdm.plugins.truncated_start import start_step
 from lvdm.request.settings import GenerationSettings
 
 

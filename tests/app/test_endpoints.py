@@ -57,6 +57,7 @@ CHANGED: dict[str, Any] = {
     "width": "48",
     "fit": "stretch",
     "num_frames": 5,
+    "attention": "plain",
     "long_video": "freelong",
     "image_token_policy": "nearest",
     "motion": "0.25",

@@ -11,11 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from frozen_videos import write_inputs
 from golden_vectors import rand
-from small_model import FRAMES, SIDE, picture, small_videocrafter_yaml, small_yaml, write_model
+from small_model import (
+    FRAMES,
+    SIDE,
+    picture,
+    small_structure_yaml,
+    small_videocrafter_yaml,
+    small_yaml,
+    write_model,
+)
 
 import lvdm.jobs.extend
 import lvdm.jobs.plan
@@ -57,6 +66,9 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "between_prompt": ("it comes back",),
     "output": ("named.mp4",),
     "device": ("cpu", "cuda:7"),
+    "depth": ("other.npz",),
+    "driving_video": ("ball.mp4",),
+    "depth_model": ("late.safetensors",),
 }
 """Values of parameters that are text, files or several values; files are those of `folder`."""
 
@@ -67,6 +79,7 @@ EQUAL: Mapping[str, str] = {
     "scale=off": "what auto comes to at the trained size",
     "attention=sdpa": "what auto comes to",
     "effort=normal": "what is taken when nothing says so",
+    "reader=decord": "it does not take frames as small as these",
 }
 """Values that may be the same as the one left out, under another name."""
 
@@ -111,6 +124,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("options")
     write_model(folder / "small", small_yaml())
     write_model(folder / "t2v", small_videocrafter_yaml())
+    write_model(folder / "depths", small_structure_yaml(estimator=False))
+    for number, name in enumerate(("depth", "other")):
+        np.savez(folder / f"{name}.npz", depth=rand(f"depth {number}", (FRAMES, SIDE, SIDE)).numpy())
     write_inputs(folder, folder / "small/model.safetensors")
     edited = small_yaml()
     edited["model"]["params"]["scale_factor"] *= 0.8
@@ -141,7 +157,10 @@ def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def base_of(mode: str) -> dict[str, Any]:
     """The least that a request in `mode` says."""
-    base: dict[str, Any] = {"prompt": PROMPT, "checkpoint": "t2v" if mode == "text-to-video" else "small"}
+    others = {"text-to-video": "t2v", "structure": "depths"}
+    base: dict[str, Any] = {"prompt": PROMPT, "checkpoint": others.get(mode, "small")}
+    if mode == "structure":
+        return base | {"depth": "depth.npz"}
     if mode == "extend":
         return base | {"video": "ball.mp4"}
     if mode != "text-to-video":

@@ -93,7 +93,7 @@ def test_the_command(never_listens: dict[str, object], tmp_path: Path, models: M
     ("words", "message"),
     [
         (["--host", "0.0.0.0"], "lets other machines in"),
-        (["--model", "tony"], "model 'tony' is not known; did you mean 'tiny'?"),
+        (["--model", "tyny"], "model 'tyny' is not known; did you mean 'tiny'?"),
         (["--model", "a=nowhere"], "nowhere is neither a file, a folder nor a preset"),
         (["--model", "../a=tiny"], "is a name and not a path"),
         (["--model", "tiny", "--model", "tiny"], "--model gives tiny twice"),

@@ -51,12 +51,12 @@ METHOD = Method(
     holds=(Hold.IMAGE_LATENTS, Hold.BRANCHES),
     make=_make,
     idle=(
+        Idle("low_pass_until", 0.1, lambda settings, _: settings.low_pass == 0, "low_pass is 0"),
         Idle(
             "low_pass",
             0.0,
             lambda settings, _: settings.steps_before(settings.low_pass_until) == 0,
             "no step lies before low_pass_until; use more steps, or a larger share",
         ),
-        Idle("low_pass_until", 0.1, lambda settings, _: settings.low_pass == 0, "low_pass is 0, or without effect"),
     ),
 )
