@@ -90,6 +90,10 @@ class Sessions:
         with self._lock:
             own = self._sessions.get(session)
             running = list(own.running.values()) if own else []
+            if own is not None:  # at once: who listened to the job may be let go of later
+                own.entries = [
+                    replace(entry, state="cancelled") if entry.id in own.running else entry for entry in own.entries
+                ]
         for work in running:
             work.cancel()
         return len(running)

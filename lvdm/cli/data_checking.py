@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lvdm.cli.progress import counting_bar, library_messages
 from lvdm.config import Component, load_yaml, parse_component
-from lvdm.data.check_report import Report, render_page
+from lvdm.data.check_report import DataCheckReport, render_page
 from lvdm.data.checking import Examination, judge
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
@@ -94,7 +94,7 @@ def _check_source(source: Component, place: Path, quick: bool, workers: int) -> 
     verdicts = [judge(examination.facts[index], files.caption(index), source.params) for index in range(len(files))]
     where = getattr(source.params, "data_dir", "")
     settings = _describe(source, quick)
-    report = Report(str(where), settings, verdicts, inventory.problems, inventory.left_out)
+    report = DataCheckReport(str(where), settings, verdicts, inventory.problems, inventory.left_out)
     usable = [index for index in range(len(files)) if not examination.facts[index].error]
     shown = usable[:: max(1, -(-len(usable) // _MAX_FRAMES))]
     if shown:
@@ -139,7 +139,7 @@ def _thumbnail(files: SourceFiles, index: int) -> np.ndarray:
     return np.array(ImageOps.pad(image, _THUMBNAIL, color=(24, 24, 24)))
 
 
-def _print_report(report: Report, place: Path) -> None:
+def _print_report(report: DataCheckReport, place: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     for problem in (*report.problems, *report.left_out):
         console.print(str(problem))

@@ -133,7 +133,7 @@ def test_methods_that_read_the_concat_work(
     assert torch.isfinite(video).all()
 
 
-@pytest.mark.parametrize("options", [{}, {"start_time": 0.9}, {"num_frames": 2 * FRAMES, "long_video": "fifo"}])
+@pytest.mark.parametrize("options", [{}, {"truncated_start": 0.9}, {"num_frames": 2 * FRAMES, "long_video": "fifo"}])
 def test_sampling_begins_with_the_carried_latents_where_nothing_else_says_where(
     pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
