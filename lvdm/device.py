@@ -56,6 +56,20 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def device_of_rank(rank: int) -> torch.device:
+    """The GPU of a process of this machine, counted from 0."""
+    return torch.device("cuda", rank)
+
+
+def fused_attention_kernels(device: torch.device) -> tuple[str, ...]:
+    """The fused attention kernels that torch may choose among on a GPU; none on other devices."""
+    if device.type != "cuda":
+        return ()
+    backends = torch.backends.cuda
+    enabled = {"flash": backends.flash_sdp_enabled(), "memory-efficient": backends.mem_efficient_sdp_enabled()}
+    return tuple(name for name, on in enabled.items() if on) or ("plain kernels only",)
+
+
 def choose_precision(name: str, device: torch.device, low_memory: bool = False) -> Precision:
     """The precision called `name`: fp32, bf16, fp16, or `auto`.
 

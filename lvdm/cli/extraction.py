@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from lvdm.device import device_of_rank
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import FrameScaling
 from lvdm.evaluation.extraction import ClipReader, ExtractionJob, FeatureWriter, Prepared, as_it_is
@@ -47,7 +48,7 @@ def local_device(device: str, devices: int) -> str:
     """The device of this process: the one that was named, or of several GPUs that of its rank."""
     if device != "auto" or devices == 1 or torch.cuda.device_count() < 2:
         return device
-    return str(torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))))
+    return str(device_of_rank(int(os.environ.get("LOCAL_RANK", 0))))
 
 
 def extract_on_devices(

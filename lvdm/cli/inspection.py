@@ -80,7 +80,7 @@ def doctor() -> None:
     """Tell what this machine can do, and what to change."""
     import torch
 
-    from lvdm.device import choose_device, choose_precision, device_name, total_memory
+    from lvdm.device import choose_device, choose_precision, device_name, fused_attention_kernels, total_memory
     from lvdm.media.codecs import available_encoders
     from lvdm.media.video_backends import READERS
     from lvdm.media.video_backends import why_not as reader_problem
@@ -98,7 +98,9 @@ def doctor() -> None:
     table.add_row("threads", str(torch.get_num_threads()))
     table.add_row("precision", str(choose_precision("auto", device)))
     precision = choose_precision("auto", device).weights
-    table.add_row("attention", f"auto: {choose_attention('auto', device, precision)}{_attention_kernels(device.type)}")
+    fused = fused_attention_kernels(device)
+    kernels = f" ({', '.join(fused)})" if fused else ""
+    table.add_row("attention", f"auto: {choose_attention('auto', device, precision)}{kernels}")
     for kernel, backend in BACKENDS.items():
         problem = attention_problem(kernel, device, precision if backend.dtypes is None else backend.dtypes[-1])
         table.add_row(f"  {kernel}", escape(problem or f"runs here; {backend.notes}"))
@@ -145,13 +147,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "NOT INSTALLED"
-
-
-def _attention_kernels(device_type: str) -> str:
-    import torch
-
-    if device_type != "cuda":
-        return ""
-    backends = torch.backends.cuda
-    enabled = {"flash": backends.flash_sdp_enabled(), "memory-efficient": backends.mem_efficient_sdp_enabled()}
-    return f" ({', '.join(name for name, on in enabled.items() if on) or 'plain kernels only'})"
