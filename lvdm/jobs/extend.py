@@ -16,10 +16,17 @@ from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
-from lvdm.documents import read_json
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import suffix_of
-from lvdm.jobs.record import present_keys
+from lvdm.jobs.record_parts import (
+    describe_model,
+    describe_runtime,
+    present_keys,
+    read_as,
+    require,
+    threads_of,
+    values_of_parts,
+)
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
@@ -189,52 +196,30 @@ def _usual_output(source: Path, seed: int, record: ExtensionRecord | None, writt
 
 def read_extension_record(path: Path) -> ExtensionRecord:
     """Read the record of an extended video. Raises `ValueError` for a file that is not one."""
-    try:
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") != EXTENSION_FORMAT:
-            raise ValueError("it does not say so in its `format`")
-        return _parse(path, record)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(
-            f"{path} is not the record of an extended video ({reason}), or one from before they could be replayed"
-        ) from error
+    refusal = "{path} is not the record of an extended video ({reason}), or one from before they could be replayed"
+    return read_as(path, [EXTENSION_FORMAT], _parse, refusal)
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     origin, model, runtime = record["source"], present_keys(record["model"]), record["runtime"]
     extension = Extension(**record["extension"])
     settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
-    loras = [(Path(lora["file"]), float(lora["scale"])) for lora in model["loras"]]
     values = settings.as_dict() | asdict(extension)
     for name in ("mode", "num_videos_per_prompt"):
         del values[name]
     values |= {name: record[name] for name in ("prompt", "negative_prompt", "seed")}
-    values |= {
-        "config": model["config"],
-        "checkpoint": model["checkpoint"],
-        "encoders": model.get("encoders"),
-        "loras": loras,
-    }
-    values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
-    values |= {name: runtime.get(name) for name in ("reader", "attention")}  # older ones were made with the defaults
+    values |= values_of_parts(model, runtime)
     values["playback_fps"] = float(record["playback_fps"])
-    threads = runtime["threads"]
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 4096:
-        raise ValueError("threads should be a whole number from 1 to 4096")
+    values["reader"] = runtime.get("reader")  # older ones were made with the default
+    require(values, "prompt", "seed", "config", "checkpoint")
     hashes = {
         Path(origin["video"]): str(origin["sha256"]),
         Path(model["checkpoint"]): str(model["checkpoint_sha256"]),
     }
     hashes |= {Path(lora["file"]): str(lora["sha256"]) for lora in model["loras"]}
-    for name in ("prompt", "seed", "config", "checkpoint"):
-        if values[name] is None:
-            raise ValueError(f"it has no {name}")
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    return ExtensionRecord(path, str(record["video"]), Path(origin["video"]), layer, threads, hashes)
+    return ExtensionRecord(path, str(record["video"]), Path(origin["video"]), layer, threads_of(runtime), hashes)
 
 
 def run_extension(
@@ -297,9 +282,6 @@ def _describe(
     drifts: Sequence[Drift],
 ) -> dict[str, Any]:
     """What `read_extension_record` reads, and what was measured. before: frames of the source."""
-    import torch
-
-    runtime = pipe.runtime
     return {
         "format": EXTENSION_FORMAT,
         "video": plan.output.name,
@@ -310,24 +292,7 @@ def _describe(
         "extension": asdict(plan.extension),
         "settings": settings.as_dict(),
         "playback_fps": fps,
-        "model": {
-            "config": str(pipe.files.config.resolve()),
-            "checkpoint": str(pipe.files.checkpoint.resolve()),
-            "checkpoint_sha256": checkpoint_hash(pipe.files.checkpoint),
-            "encoders": None if pipe.encoders is None else str(pipe.encoders.resolve()),
-            "loras": [
-                {"file": str(path.resolve()), "scale": scale, "sha256": checkpoint_hash(path)}
-                for path, scale in pipe.loras
-            ],
-        },
-        "runtime": {
-            "device": str(runtime.device),
-            "dtype": runtime.precision.name,
-            "attention": runtime.attention,
-            "low_memory": runtime.low_memory,
-            "schedule": pipe.schedule,
-            "reader": plan.reader,
-            "threads": torch.get_num_threads(),
-        },
+        "model": describe_model(pipe),
+        "runtime": describe_runtime(pipe) | {"reader": plan.reader},
         "drift": [asdict(drift) for drift in drifts],
     }

@@ -11,9 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lvdm.checkpoint import checkpoint_hash
-from lvdm.declaration.parameter import current_names, present_names
-from lvdm.documents import read_json, short_text
+from lvdm.declaration.parameter import current_names
+from lvdm.jobs.record_parts import (
+    absolute,
+    describe_model,
+    describe_runtime,
+    of_type,
+    present_keys,
+    read_as,
+    require,
+    threads_of,
+    values_of_parts,
+    whole,
+)
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.depth import write_depth
 from lvdm.media.geometry import PaddedSize
@@ -22,7 +32,7 @@ from lvdm.media.video_writer import WrittenVideo, write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts
-from lvdm.request.layers import DERIVED, Values, all_parameters, checked, file_inputs
+from lvdm.request.layers import DERIVED, Values, checked, file_inputs
 from lvdm.request.settings import GenerationSettings
 from lvdm.versions import versions
 
@@ -168,11 +178,7 @@ def describe_video(
     drop_last_frame: bool,
 ) -> dict[str, Any]:
     """The record of video `number` of `result`, ready for JSON."""
-    import torch  # records are read without
-
-    from lvdm.device import device_name
-
-    request, runtime, size = result.requests[number], pipeline.runtime, result.size
+    request, size = result.requests[number], result.size
     psnr, identity, settings = result.first_frame_psnr[number], pipeline.identity(), result.settings
     files = request.files(settings)
     num_frames = settings.num_frames - drop_last_frame
@@ -197,28 +203,8 @@ def describe_video(
             "fs": result.fs,
             "scale": result.scale,
         },
-        "model": {
-            "config": _absolute(pipeline.files.config),
-            "config_sha256": identity.config,
-            "checkpoint": _absolute(pipeline.files.checkpoint),
-            "checkpoint_sha256": identity.checkpoint,
-            "encoders": _absolute(pipeline.encoders),
-            "encoders_sha256": identity.encoders,
-            "loras": [
-                {"file": _absolute(file), "scale": scale, "sha256": checkpoint_hash(file)}
-                for file, scale in pipeline.loras
-            ],
-        },
-        "runtime": {
-            "device": str(runtime.device),
-            "device_name": device_name(runtime.device),
-            "dtype": runtime.precision.name,
-            "attention": runtime.attention,
-            "low_memory": runtime.low_memory,
-            "schedule": pipeline.schedule,
-            "threads": torch.get_num_threads(),
-            "batch": len(result.requests),
-        },
+        "model": describe_model(pipeline),
+        "runtime": describe_runtime(pipeline) | {"batch": len(result.requests)},
         "versions": versions(),
         "measured": {
             "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()},
@@ -239,13 +225,13 @@ def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> d
     paths = {name: getattr(request, f"{name}_path") for name in file_inputs()}
     named = [name for name in paths if name not in OF_STRUCTURE or paths[name] is not None]
     return {
-        **{name: _absolute(paths[name]) for name in named},
+        **{name: absolute(paths[name]) for name in named},
         **{f"{name}_sha256": hashes.get(name) for name in (*named, *method_files())},
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
         "prompts_at": request.prompts_at,
         "keyframes": [
-            {"frame": file.frame, "image": _absolute(file.path), "sha256": file.sha256}
+            {"frame": file.frame, "image": absolute(file.path), "sha256": file.sha256}
             for file in files
             if file.parameter == "keyframes" and file.path is not None
         ],
@@ -256,19 +242,8 @@ def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> d
 
 def read_record(path: str | Path) -> Record:
     """Read the record beside a video. Raises `ValueError` for a file that is not one, and for what cannot be true."""
-    path = Path(path)
-    try:
-        record = read_json(path)
-        if not isinstance(record, dict) or record.get("format") not in VIDEO_FORMATS:
-            raise ValueError("it does not say so in its `format`")
-        return _parse(path, record)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(
-            f"{path} is not the record of a video made here ({reason}); give the .json beside a video"
-        ) from error
+    refusal = "{path} is not the record of a video made here ({reason}); give the .json beside a video"
+    return read_as(Path(path), VIDEO_FORMATS, _parse, refusal)
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> Record:
@@ -281,46 +256,27 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         raise ValueError("its depth came from memory, not from a file")
     if given["image"] is None and settings.mode not in ("text-to-video", "structure"):
         raise ValueError("its image came from memory, not from a file")
-    keyframes, loras = given.get("keyframes", ()), model.get("loras", ())
+    keyframes = given.get("keyframes", ())
     values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed")}
     values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
     values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
-    values |= {"loras": [(Path(lora["file"]), float(lora["scale"])) for lora in loras]}
-    values |= {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
-    values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
-    values |= {
-        "schedule": runtime.get("schedule"),
-        "attention": runtime.get("attention"),
-        "playback_fps": output["playback_fps"],
-    }
-    for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
-        if values[name] is None:
-            raise ValueError(f"it has no {name}")
+    values |= values_of_parts(model, runtime) | {"playback_fps": output["playback_fps"]}
+    require(values, "prompt", "seed", "config", "checkpoint", "dtype")
     digest = record.get("digest")
     return Record(
         path=path,
-        video=_of_type(record["video"], str, "video"),
+        video=of_type(record["video"], str, "video"),
         parameters=checked(values),
         settings=settings,
         files=tuple(_files(given, model, settings)),
-        index=_whole(given["index"], "index", 0, MAX_INDEX),
-        scale=_of_type(output.get("scale", "off"), str, "scale"),
-        drop_last_frame=_of_type(output["drop_last_frame"], bool, "drop_last_frame"),
-        threads=_whole(runtime["threads"], "threads", 1, 4096),
-        digest=None if digest is None else _of_type(digest, str, "digest"),
-        best_of=_whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
+        index=whole(given["index"], "index", 0, MAX_INDEX),
+        scale=of_type(output.get("scale", "off"), str, "scale"),
+        drop_last_frame=of_type(output["drop_last_frame"], bool, "drop_last_frame"),
+        threads=threads_of(runtime),
+        digest=None if digest is None else of_type(digest, str, "digest"),
+        best_of=whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
         measures=record.get("quality"),
     )
-
-
-def present_keys(part: Mapping[str, Any]) -> dict[str, Any]:
-    """A part of a record with the present names of parameters in its keys, those of hashes too."""
-    hashes = {key.removesuffix("_sha256"): part[key] for key in part if key.endswith("_sha256")}
-    others = {key: value for key, value in part.items() if not key.endswith("_sha256")}
-    declared = all_parameters()
-    return present_names(declared, others) | {
-        f"{name}_sha256": value for name, value in present_names(declared, hashes).items()
-    }
 
 
 def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: GenerationSettings) -> list[InputFile]:
@@ -330,28 +286,12 @@ def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: Genera
     for name in ("config", "checkpoint", "encoders"):
         places[name] = model.get(name), model.get(f"{name}_sha256")
     found = [
-        InputFile(name, _of_type(sha256, str, f"{name}_sha256"), Path(file))
+        InputFile(name, of_type(sha256, str, f"{name}_sha256"), Path(file))
         for name, (file, sha256) in places.items()
         if file is not None and sha256 is not None
     ]
     for key in source.get("keyframes", ()):
-        found.append(InputFile("keyframes", _of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
+        found.append(InputFile("keyframes", of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
     for lora in model.get("loras", ()):
-        found.append(InputFile("loras", _of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
+        found.append(InputFile("loras", of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
     return found
-
-
-def _of_type(value: Any, kind: type, name: str) -> Any:
-    if not isinstance(value, kind):
-        raise ValueError(f"{name} {short_text(value)} is not possible")
-    return value
-
-
-def _whole(value: Any, name: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} {short_text(value)} is not possible; a whole number from {low} to {high} is")
-    return value
-
-
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.resolve())

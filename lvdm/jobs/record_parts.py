@@ -1,0 +1,118 @@
+"""What the records of new and of extended videos share: model and machine as they are told, and as they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.declaration.parameter import present_names
+from lvdm.documents import read_json, short_text
+from lvdm.request.layers import all_parameters
+
+if TYPE_CHECKING:
+    from lvdm.pipeline import DynamiCrafterPipeline
+
+T = TypeVar("T")
+MAX_THREADS = 4096
+
+
+def describe_model(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
+    """The files that the model is, with their hashes."""
+    identity = pipeline.identity()
+    return {
+        "config": absolute(pipeline.files.config),
+        "config_sha256": identity.config,
+        "checkpoint": absolute(pipeline.files.checkpoint),
+        "checkpoint_sha256": identity.checkpoint,
+        "encoders": absolute(pipeline.encoders),
+        "encoders_sha256": identity.encoders,
+        "loras": [
+            {"file": absolute(file), "scale": scale, "sha256": checkpoint_hash(file)} for file, scale in pipeline.loras
+        ],
+    }
+
+
+def describe_runtime(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
+    """What computed, and how."""
+    import torch  # records are read without
+
+    from lvdm.device import device_name
+
+    runtime = pipeline.runtime
+    return {
+        "device": str(runtime.device),
+        "device_name": device_name(runtime.device),
+        "dtype": runtime.precision.name,
+        "attention": runtime.attention,
+        "low_memory": runtime.low_memory,
+        "schedule": pipeline.schedule,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def values_of_parts(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that both parts stand for, by name. What older records do not name is None."""
+    values = {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
+    values["loras"] = [(Path(lora["file"]), float(lora["scale"])) for lora in model.get("loras", ())]
+    values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
+    return values | {name: runtime.get(name) for name in ("schedule", "attention")}
+
+
+def threads_of(runtime: Mapping[str, Any]) -> int:
+    """torch's number of threads: sums are rounded in an order that depends on it."""
+    return whole(runtime["threads"], "threads", 1, MAX_THREADS)
+
+
+def require(values: Mapping[str, Any], *names: str) -> None:
+    """Raise `ValueError` for the first of `names` that has no value."""
+    for name in names:
+        if values[name] is None:
+            raise ValueError(f"it has no {name}")
+
+
+def read_as(path: Path, formats: Collection[str], parse: Callable[[Path, Mapping[str, Any]], T], refusal: str) -> T:
+    """What `parse` makes of the record at `path`. Raises `ValueError` for one of another format or that it cannot read.
+
+    refusal: the message; `{path}` and `{reason}` are filled in
+    """
+    try:
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("format") not in formats:
+            raise ValueError("it does not say so in its `format`")
+        return parse(path, record)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: there is no such file") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(refusal.format(path=path, reason=reason)) from error
+
+
+def present_keys(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part of a record with the present names of parameters in its keys, those of hashes too."""
+    hashes = {key.removesuffix("_sha256"): part[key] for key in part if key.endswith("_sha256")}
+    others = {key: value for key, value in part.items() if not key.endswith("_sha256")}
+    declared = all_parameters()
+    return present_names(declared, others) | {
+        f"{name}_sha256": value for name, value in present_names(declared, hashes).items()
+    }
+
+
+def of_type(value: Any, kind: type[T], name: str) -> T:
+    """`value`, which is a `kind`. Raises `ValueError`."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} {short_text(value)} is not possible")
+    return value
+
+
+def whole(value: Any, name: str, low: int, high: int) -> int:
+    """`value`, a whole number from `low` to `high`. Raises `ValueError`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} {short_text(value)} is not possible; a whole number from {low} to {high} is")
+    return value
+
+
+def absolute(path: Path | None) -> str | None:
+    """The whole path, for a record that may be read from another folder."""
+    return None if path is None else str(path.resolve())
