@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from lvdm.checkpoint import checkpoint_hash
 from lvdm.content_hash import content_hash
 from lvdm.data.clip_size import ClipSize
 from lvdm.data.video_header import probe_size
@@ -21,18 +20,22 @@ from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
+    files_of_model,
+    of_type,
     present_keys,
     read_as,
     require,
     threads_of,
     values_of_parts,
 )
+from lvdm.jobs.replay import check_model_files
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
+from lvdm.request.digest import InputFile
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
@@ -91,20 +94,16 @@ class ExtensionRecord:
     source: Path
     values: Values
     threads: int
-    hashes: Mapping[Path, str]
+    source_hash: str
+    files: Sequence[InputFile]
 
-    def check_files(self, source: Path, values: Values) -> None:
+    def check_files(self, values: Values, model: ChosenModel) -> None:
         """Compare files with their hashes. Raises `ValueError` for another video; other weights are a warning."""
-        for file, sha256 in self.hashes.items():
-            if file == self.source:
-                if source == file and (not file.is_file() or content_hash(file) != sha256):
-                    raise ValueError(
-                        f"{file} is no longer the video that {self.path} was made from; put the old one back"
-                    )
-                continue
-            used = [path for path, _ in values.values.get("loras", ())] + [values.values.get("checkpoint")]
-            if file in used and checkpoint_hash(file) != sha256:
-                logger.warning("%s is not the file that %s was made with: the video will differ", file, self.path)
+        if not self.source.is_file() or content_hash(self.source) != self.source_hash:
+            raise ValueError(
+                f"{self.source} is no longer the video that {self.path} was made from; put the old one back"
+            )
+        check_model_files(self.path, self.files, values, model)
 
 
 def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywords]) -> ExtensionPlan:
@@ -134,7 +133,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     reader = values.make(ExtendParameters).reader
     check_reader(reader)
     if record is not None:
-        record.check_files(source, values)
+        record.check_files(values, model)
     settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
     model.check()
     extension = _extension(values, settings)
@@ -212,14 +211,11 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     values["playback_fps"] = float(record["playback_fps"])
     values["reader"] = runtime.get("reader")  # older ones were made with the default
     require(values, "prompt", "seed", "config", "checkpoint")
-    hashes = {
-        Path(origin["video"]): str(origin["sha256"]),
-        Path(model["checkpoint"]): str(model["checkpoint_sha256"]),
-    }
-    hashes |= {Path(lora["file"]): str(lora["sha256"]) for lora in model["loras"]}
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    return ExtensionRecord(path, str(record["video"]), Path(origin["video"]), layer, threads_of(runtime), hashes)
+    source, sha256 = Path(origin["video"]), of_type(origin["sha256"], str, "sha256")
+    files = files_of_model(model)
+    return ExtensionRecord(path, str(record["video"]), source, layer, threads_of(runtime), sha256, files)
 
 
 def run_extension(

@@ -16,6 +16,8 @@ from lvdm.jobs.record_parts import (
     absolute,
     describe_model,
     describe_runtime,
+    files_of_model,
+    hashed_files,
     of_type,
     present_keys,
     read_as,
@@ -283,15 +285,7 @@ def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: Genera
     """All files that the parts `input` and `model` of a record name with a hash."""
     places = {name: (source.get(name), source.get(f"{name}_sha256")) for name in file_inputs()}
     places |= {name: (getattr(settings, name), source.get(f"{name}_sha256")) for name in method_files()}
-    for name in ("config", "checkpoint", "encoders"):
-        places[name] = model.get(name), model.get(f"{name}_sha256")
-    found = [
-        InputFile(name, of_type(sha256, str, f"{name}_sha256"), Path(file))
-        for name, (file, sha256) in places.items()
-        if file is not None and sha256 is not None
-    ]
+    found = hashed_files(places)
     for key in source.get("keyframes", ()):
         found.append(InputFile("keyframes", of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
-    for lora in model.get("loras", ()):
-        found.append(InputFile("loras", of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
-    return found
+    return found + files_of_model(model)

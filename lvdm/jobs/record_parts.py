@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.parameter import present_names
 from lvdm.documents import read_json, short_text
+from lvdm.request.digest import InputFile
 from lvdm.request.layers import all_parameters
 
 if TYPE_CHECKING:
@@ -58,6 +59,24 @@ def values_of_parts(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> dic
     values["loras"] = [(Path(lora["file"]), float(lora["scale"])) for lora in model.get("loras", ())]
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
     return values | {name: runtime.get(name) for name in ("schedule", "attention")}
+
+
+def hashed_files(places: Mapping[str, tuple[Any, Any]]) -> list[InputFile]:
+    """Files by parameter with their hashes. What has no file or no hash is left out. Raises `ValueError`."""
+    return [
+        InputFile(name, of_type(sha256, str, f"{name}_sha256"), Path(file))
+        for name, (file, sha256) in places.items()
+        if file is not None and sha256 is not None
+    ]
+
+
+def files_of_model(model: Mapping[str, Any]) -> list[InputFile]:
+    """The files that the part `model` of a record names with a hash."""
+    names = ("config", "checkpoint", "encoders")
+    found = hashed_files({name: (model.get(name), model.get(f"{name}_sha256")) for name in names})
+    for lora in model.get("loras", ()):
+        found.append(InputFile("loras", of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
+    return found
 
 
 def threads_of(runtime: Mapping[str, Any]) -> int:

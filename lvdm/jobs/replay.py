@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from lvdm.checkpoint import checkpoint_hash
@@ -30,14 +31,19 @@ def check_files(record: Record, values: Values, model: ChosenModel) -> None:
 
     Raises `ValueError` for an image, a mask or statistics that changed; other weights are a warning.
     """
-    for file in record.files:
-        if values.layers.get(file.parameter) != "record":
-            continue
-        if file.parameter in (*file_inputs(), *LABELS):  # without them the video cannot be made again
+    inputs = (*file_inputs(), *LABELS)
+    for file in record.files:  # without them the video cannot be made again
+        if file.parameter in inputs and values.layers.get(file.parameter) == "record":
             _check_input(record, values, file)
-        elif _hash_of_model_file(file, model) != file.sha256:
+    check_model_files(record.path, [file for file in record.files if file.parameter not in inputs], values, model)
+
+
+def check_model_files(record: Path, files: Sequence[InputFile], values: Values, model: ChosenModel) -> None:
+    """Warn of each of `files` that is another one now, where no other was given in its place."""
+    for file in files:
+        if values.layers.get(file.parameter) == "record" and _hash_of_model_file(file, model) != file.sha256:
             logger.warning(
-                "%s is another %s than the one in %s: the video will differ", file.path, _called(file), record.path
+                "%s is another %s than the one in %s: the video will differ", file.path, _called(file), record
             )
 
 

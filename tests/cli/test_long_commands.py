@@ -104,6 +104,10 @@ def test_a_video_goes_on(here):
     output = succeed("extend", "--replay", "b.json").stdout
     assert Path("b_replay.mp4").read_bytes() == Path("b.mp4").read_bytes(), "a replay is another video"
     assert "seam" in output, "drift is printed again"
+    written = Path("b.json").read_text()
+    Path("b.json").write_text(written.replace(record["model"]["config_sha256"], "0" * 64))
+    told = " ".join(succeed("extend", "--replay", "b.json", "--dry-run").stderr.split())
+    assert "is another configuration than the one in b.json" in told, "a hash of the record is not looked at"
     Path("a.mp4").write_bytes(Path("b.mp4").read_bytes())
     assert "a.mp4 is no longer the video that b.json was made from" in fail("extend", "--replay", "b.json")
 
