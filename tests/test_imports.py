@@ -6,13 +6,12 @@ The rule is in CONTRIBUTING.md under "Layout". Files are read, not run, except i
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
@@ -106,9 +105,15 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def counted(node: ast.AST, here: str) -> Iterator[ast.AST]:
     """The nodes below `node`, without those whose imports do not count in `here`."""
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and here.startswith(TYPED):
+    types_alone = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    if types_alone and here.startswith(TYPED):
         return
     if isinstance(node, ast.FunctionDef) and here.startswith(DECLARATIONS):
         return
@@ -119,7 +124,7 @@ def counted(node: ast.AST, here: str) -> Iterator[ast.AST]:
 
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:
     """Dotted names that the file imports, with line numbers; `from a import b` gives a.b."""
-    for node in counted(ast.parse(path.read_text(encoding="utf-8")), module_name(path)):
+    for node in counted(parsed(path), module_name(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -147,53 +152,85 @@ def part_of(name: str) -> str | None:
     return next((part for part in LAYERS if f"lvdm.{second}".startswith(part + "_")), f"lvdm.{second}")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_point_inwards(path: Path) -> None:
+def outward_imports(path: Path) -> Iterator[str]:
+    """What one file imports from where it may not."""
     here = part_of(module_name(path))
     if here is None:  # lvdm/__init__.py
         return
-    assert here in LAYERS, f"{path.name} belongs to no layer: add {here} to LAYERS in {__file__} and to CONTRIBUTING.md"
+    if here not in LAYERS:
+        yield f"{path.name} belongs to no layer: add {here} to LAYERS in {__file__} and to CONTRIBUTING.md"
+        return
     for name, line in imports_of(path):
         there = part_of(name)
+        where = f"{path.relative_to(ROOT)}:{line} imports {name}"
         if there is None or there == here:
             continue
-        assert there in LAYERS, f"{path}:{line} imports {name}, which belongs to no layer"
-        where = f"{path.relative_to(ROOT)}:{line} imports {name}"
-        assert LAYERS[there] < LAYERS[here], f"{where}: {there} is further out than {here}"
-        assert here in LEAVES.get(there, (here,)), f"{where}: only {' and '.join(LEAVES[there])} may"
-        assert not {here, there} <= SIBLINGS, f"{where}: {here} and {there} must not know each other"
+        if there not in LAYERS:
+            yield f"{where}, which belongs to no layer"
+        elif LAYERS[there] >= LAYERS[here]:
+            yield f"{where}: {there} is further out than {here}"
+        elif here not in LEAVES.get(there, (here,)):
+            yield f"{where}: only {' and '.join(LEAVES[there])} may"
+        elif {here, there} <= SIBLINGS:
+            yield f"{where}: {here} and {there} must not know each other"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_packages_stay_where_they_belong(path: Path) -> None:
-    here = module_name(path)
-    for name, line in imports_of(path):
-        allowed = EXTERNAL.get(name.split(".")[0])
-        if allowed is not None:
-            where = f"{path.relative_to(ROOT)}:{line} imports {name}"
-            assert f"{here}.".startswith(allowed), f"{where}, which belongs to {' or '.join(allowed)}"
+def test_imports_point_inwards() -> None:
+    faults = [fault for path in SOURCES for fault in outward_imports(path)]
+    assert not faults, "\n".join(faults)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_forbidden_habits(path: Path) -> None:
+def test_packages_stay_where_they_belong() -> None:
+    faults = []
+    for path in SOURCES:
+        for name, line in imports_of(path):
+            allowed = EXTERNAL.get(name.split(".")[0])
+            if allowed is not None and not f"{module_name(path)}.".startswith(allowed):
+                where = f"{path.relative_to(ROOT)}:{line} imports {name}"
+                faults.append(f"{where}, which belongs to {' or '.join(allowed)}")
+    assert not faults, "\n".join(faults)
+
+
+def is_attribute(node: ast.AST, owner: str, name: str) -> bool:
+    """Whether `node` is `owner.name`."""
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == name
+        and isinstance(node.value, ast.Name)
+        and node.value.id == owner
+    )
+
+
+def habits(path: Path) -> Iterator[tuple[ast.AST, str]]:
+    """The places of a file that do what no file should, and why not."""
     here = module_name(path)
     in_library = here.startswith("lvdm") and not here.startswith(("lvdm.cli", "lvdm.fit"))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-        code = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
-        assert code != "sys.path", f"{where}: sys.path; install the project with pip install -e . instead"
+    for node in ast.walk(parsed(path)):
+        if is_attribute(node, "sys", "path"):
+            yield node, "sys.path; install the project with pip install -e . instead"
         if isinstance(node, ast.ImportFrom) and node.module == "safetensors.torch":
-            writers = {alias.name for alias in node.names} & {"save", "save_file"}
-            assert not writers, f"{where}: {writers.pop()}; write tensors through lvdm.checkpoint.writing"
-        if code == "torch.load":
-            assert here.startswith("lvdm.checkpoint"), f"{where}: torch.load; read checkpoints through lvdm.checkpoint"
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{where}: a bare except hides the real error"
-        if in_library and isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"{where}: the library does not print; log or raise"
-        if in_library and here != "lvdm.device" and isinstance(node, ast.Constant) and isinstance(node.value, str):
-            is_device = node.value == "cuda" or node.value.startswith("cuda:")
-            assert not is_device, f"{where}: a device by name; ask lvdm.device or use the device of a tensor"
+            for writer in {alias.name for alias in node.names} & {"save", "save_file"}:
+                yield node, f"{writer}; write tensors through lvdm.checkpoint.writing"
+        if is_attribute(node, "torch", "load") and not here.startswith("lvdm.checkpoint"):
+            yield node, "torch.load; read checkpoints through lvdm.checkpoint"
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            yield node, "a bare except hides the real error"
+        if not in_library:
+            continue
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            yield node, "the library does not print; log or raise"
+        value = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+        if here != "lvdm.device" and (value == "cuda" or value.startswith("cuda:")):
+            yield node, "a device by name; ask lvdm.device or use the device of a tensor"
+
+
+def test_forbidden_habits() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {why}"
+        for path in SOURCES
+        for node, why in habits(path)
+    ]
+    assert not faults, "\n".join(faults)
 
 
 def test_no_module_collects_odds_and_ends() -> None:
