@@ -21,21 +21,23 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-export NO_MKDOCS_2_WARNING=1
-check mkdocs build --quiet --strict --site-dir build/site
 [ "$failed" -eq 0 ] || echo "A check above failed, so this script will exit with 1 whatever the tests say."
 
-# mypy uses one core, so it runs beside the tests and is heard at the end
-types="$(mktemp)"
-trap 'rm -f "$types"' EXIT
-mypy >"$types" 2>&1 &
-typing=$!
+# types and the site use one core, so they run beside the tests and are heard at the end
+beside="$(mktemp)"
+trap 'rm -f "$beside"' EXIT
+(
+    echo "== mypy" && mypy
+    types=$?
+    echo "== mkdocs build" && NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict --site-dir build/site
+    [ $? -eq 0 ] && [ "$types" -eq 0 ]
+) >"$beside" 2>&1 &
+besides=$!
 
 workers="${TEST_WORKERS:-$(python -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # one thread per test process; more would fight over the cores
 echo "== pytest, $workers processes"
 python -m pytest -n "$workers" --dist worksteal "$@" || failed=$?
-echo "== mypy"
-wait "$typing" || failed=1
-cat "$types"
+wait "$besides" || failed=1
+cat "$beside"
 exit "$failed"

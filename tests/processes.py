@@ -47,6 +47,11 @@ def start_command(
     return _start(["dynamicrafter", *arguments], "lvdm.cli.launch", log, variables, killed_at)
 
 
+def start_script(path: Path, arguments: Sequence[str], log: Path) -> ForkServerProcess:
+    """`python PATH ...`, as `start_trainer` does it; what lies beside the script can be imported."""
+    return _start([str(path), *arguments], str(path), log, {})
+
+
 def _start(
     words: list[str], module: str, log: Path, variables: Mapping[str, str], killed_at: str | None = None
 ) -> ForkServerProcess:
@@ -79,4 +84,8 @@ def _run(words: list[str], module: str, log: str, environment: Mapping[str, str]
     if killed_at is not None:
         _kill_at(killed_at)
     sys.argv = words
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if module.endswith(".py"):
+        sys.path.insert(0, str(Path(module).parent))
+        runpy.run_path(module, run_name="__main__")
+    else:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from typing import Any
 
@@ -82,6 +83,12 @@ def small_tree(style: str, num_frames: int = 4, **params: Any) -> dict[str, Any]
         "video_length": num_frames,
     }
     return tree
+
+
+@functools.cache
+def shared_reference_model(style: str) -> LatentVisualDiffusion:
+    """`reference_model`, made once for all tests that only run it."""
+    return reference_model(style)
 
 
 def reference_model(style: str, **params: Any) -> LatentVisualDiffusion:

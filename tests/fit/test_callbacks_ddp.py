@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from processes import fresh_environment
+from processes import start_script
 from training_toys import Numbers, by_hand
-
-HERE = Path(__file__).parent
 
 
 def test_processes_skip_the_same_step_while_only_one_draws(tmp_path: Path) -> None:
-    command = [sys.executable, str(HERE / "ddp_callbacks_run.py"), str(tmp_path)]
-    paths = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parent.parent)])
-    run = subprocess.run(
-        command, env=fresh_environment(PYTHONPATH=paths), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert run.returncode == 0, run.stderr
+    log = tmp_path / "log.txt"
+    process = start_script(Path(__file__).with_name("ddp_callbacks_run.py"), [str(tmp_path)], log)
+    process.join(timeout=300)
+    assert process.exitcode == 0, log.read_text()
     first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second, "both processes should have skipped the same steps and hold the same weights"
     assert first["skipped"] == 1

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from small_model import picture
-from tiny_models import reference_model, released_tree
+from tiny_models import released_tree, shared_reference_model
 from torch import Tensor, nn
 
 from lvdm.config import ConfigError, parse_component
@@ -59,7 +59,7 @@ def test_an_enlarged_map_is_read_as_if_it_were_there() -> None:
 @pytest.mark.parametrize("tile", [8, 11, 16])
 def test_tiles_give_the_picture_of_the_whole_without_seams(tile: int) -> None:
     """Measured where seams would be as well: rows and columns at the borders of tiles are as near as the others."""
-    model = reference_model("512")
+    model = shared_reference_model("512")
     latents = torch.randn(1, 4, 2, 12, 24, generator=torch.Generator().manual_seed(2))
     plain = model.decode_first_stage(latents)
     difference = (model.decode_first_stage(latents, tile=tile) - plain).abs()
@@ -70,7 +70,7 @@ def test_tiles_give_the_picture_of_the_whole_without_seams(tile: int) -> None:
 
 @torch.no_grad()
 def test_frames_that_fit_into_a_tile_are_not_touched() -> None:
-    model = reference_model("512")
+    model = shared_reference_model("512")
     latents = torch.randn(1, 4, 2, 8, 12, generator=torch.Generator().manual_seed(2))
     plain = model.decode_first_stage(latents)
     for tile in (12, 100):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from golden_vectors import assert_close, case, image_tensor, rand
-from tiny_models import reference_model
+from tiny_models import shared_reference_model
 
 from lvdm.conditioning import Conditioning, interpolation, loop, repeat_frame
 from lvdm.diffusion.guidance import classifier_free_guidance, text_image_guidance
@@ -21,7 +21,7 @@ CASES = ["e2e_256_i2v", "e2e_512_i2v", "e2e_512_interp", "e2e_512_loop", "e2e_51
 def test_end_to_end(name: str, batched: bool) -> None:
     reference = case(name)
     meta, frames = reference.meta, reference.meta["T"]
-    model = reference_model(meta["style"])
+    model = shared_reference_model(meta["style"])
     height, width = meta["hw"]
     noise_name = f"golden/{name}/noise/"
     images = [image_tensor(f"golden/{name}/img{k + 1}", height, width) for k in range(len(meta["images"]))]
@@ -81,6 +81,6 @@ def test_a_loop_gives_the_same_latent_twice() -> None:
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 @torch.no_grad()
 def test_decoding_in_chunks_is_equal_to_the_bit(chunk: int) -> None:
-    model = reference_model("512")
+    model = shared_reference_model("512")
     latents = rand("chunks", (1, 4, 4, 6, 5))
     assert torch.equal(model.decode_first_stage(latents, chunk), model.decode_first_stage(latents))
