@@ -14,7 +14,12 @@ def pytest_configure() -> None:
     typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Leave what the imports made, a million objects that stay, out of every later search for garbage."""
+@pytest.fixture(scope="module", autouse=True)
+def _what_stays_is_not_searched_again() -> None:
+    """Leave what imports made, millions of objects that stay, out of every later search for garbage.
+
+    Commands import more as they run: a search took half a second at the end of the suite, and some readers ask for one
+    at each file.
+    """
     gc.collect()
     gc.freeze()
