@@ -1,97 +1,111 @@
-"""What the faster paths are worth, as ratios measured in one run, and how far their numbers are from the plain path.
+"""What the faster paths of a guided step are worth, as ratios measured in one run, and how far their numbers are.
 
-    python benchmarks/sampling_speed.py [--model tiny] [--repeats 5]
+    python benchmarks/sampling_speed.py [--model tiny] [--rounds 5] [--compile]
 
-Plain path: one forward pass for each guidance branch, keys and values of the context computed in every step, as the
-original does. Each row changes one thing.
+prints a Markdown table: CPU time of one thread as a multiple of the first row's, the least of several rounds in which
+the rows take turns; floating-point operations likewise; and the largest difference as a part of the largest output.
+Each row changes one thing. The first is what the original does: one forward pass for each guidance branch, keys and
+values of the tokens computed in every step.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from guided_steps import SIZES, GuidedStep, guided_step
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from lvdm.conditioning import Conditioning, repeat_frame
 from lvdm.diffusion.guidance import Branches
-from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.modules.attention import TemporalTransformer
+from lvdm.modules.hooks import LayerHooks
+from lvdm.modules.networks.openaimodel3d import UNetModel
 
 
-def plain_branches(model, conditions: Sequence[Conditioning]) -> Branches:  # type: ignore[no-untyped-def]
+def original(step: GuidedStep) -> Branches:
     """Every branch on its own, its context projected anew in each step."""
 
     def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-        return tuple(model.apply_model(x_t, t, c.context, c.concat, c.fps) for c in conditions)
+        return tuple(step.model.apply_model(x_t, t, c.context, c.concat, c.fps) for c in step.conditions)
 
     return denoise
 
 
-def median_seconds(step: Callable[[], object], repeats: int) -> float:
-    """Median wall time of `step` after one warm-up."""
-    step()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        step()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return statistics.median(seconds)
+def unshared(step: GuidedStep) -> Branches:
+    """In one batch, with every layer computed for both branches."""
+    return step.model.branches([replace(c, concat=c.concat.clone()) for c in step.conditions])
+
+
+def channels_last(step: GuidedStep) -> Branches:
+    """The default with activations that lie in memory pixel by pixel."""
+
+    def begin(network: UNetModel, inner: Callable[..., Tensor], index: int, h: Tensor, *others: object) -> Tensor:
+        return inner(index, h.contiguous(memory_format=torch.channels_last) if index == 0 else h, *others)
+
+    def back(layer: TemporalTransformer, inner: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return inner(x).contiguous(memory_format=torch.channels_last_3d)
+
+    unet = step.model.unet
+    layers = [layer for layer in unet.modules() if isinstance(layer, TemporalTransformer)]
+    hooks = LayerHooks().with_functions("from_block", {unet: begin})
+    return through(hooks.with_functions("forward", dict.fromkeys(layers, back)), step.model.branches(step.conditions))
+
+
+def through(hooks: LayerHooks, branches: Branches) -> Branches:
+    """`branches` whose layers go through `hooks`."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+        with hooks.active():
+            return branches(x_t, t)
+
+    return denoise
+
+
+PATHS: dict[str, Callable[[GuidedStep], Branches]] = {
+    "the original's path": original,
+    "tokens projected once": lambda step: step.model.branches(step.conditions, batched=False),
+    "and branches in one batch": unshared,
+    "and layers before the tokens once (default)": lambda step: step.model.branches(step.conditions),
+    "and activations pixel by pixel (channels_last)": channels_last,
+}
+
+
+def measure(step: GuidedStep, paths: dict[str, Branches], rounds: int) -> Sequence[tuple[str, float, float, float]]:
+    """By path: seconds, operations, and the largest difference over the largest output."""
+    seconds, operations, outputs = dict.fromkeys(paths, float("inf")), dict[str, float](), dict[str, Tensor]()
+    for name, branches in paths.items():
+        with FlopCounterMode(display=False) as counter:
+            outputs[name] = torch.cat(branches(step.x_t, step.t))
+        operations[name] = counter.get_total_flops()
+    for _ in range(rounds):
+        for name, branches in paths.items():
+            began = time.process_time()
+            branches(step.x_t, step.t)
+            seconds[name] = min(seconds[name], time.process_time() - began)
+    expected = next(iter(outputs.values()))
+    largest = expected.abs().max()
+    return [(n, seconds[n], operations[n], float((outputs[n] - expected).abs().max() / largest)) for n in paths]
 
 
 @torch.inference_mode()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", choices=SIZES, default="tiny")
+    parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    pipe = DynamiCrafterPipeline.from_pretrained(args.model)
-    model, card, device = pipe.runtime.model, pipe.card, pipe.runtime.device
-    generator = torch.Generator().manual_seed(0)
-    shape = (1, 4, card.num_frames, card.height // model.vae_factor, card.width // model.vae_factor)
-    x_t = torch.randn(shape, generator=generator).to(device)
-    image = torch.rand((1, 3, card.height, card.width), generator=generator).to(device) * 2 - 1
-    latent = model.encode_first_stage(image[:, :, None])[:, :, 0]
-    full = Conditioning(
-        model.embed_text(["a red circle moves to the left"]),
-        model.embed_image(image),
-        repeat_frame(latent, card.num_frames),
-        torch.tensor([card.fs_default], device=device),
-    )
-    conditions = [full, full.with_text(model.embed_text([""])).with_image(model.embed_image(torch.zeros_like(image)))]
-    t = torch.tensor([500], device=device)
-    paths = {
-        "plain": plain_branches(model, conditions),
-        "context projected once": model.branches(conditions, batched=False),
-        "projected once, branches in one batch (default)": model.branches(conditions, batched=True),
-    }
-    reference = torch.cat(paths["plain"](x_t, t))
-    table = Table("one guided step", "seconds", "speed-up", "largest difference")
-    base = None
-    for name, branches in paths.items():
-        seconds = median_seconds(partial(branches, x_t, t), args.repeats)
-        base = base or seconds
-        difference = (torch.cat(branches(x_t, t)) - reference).abs().max().item()
-        table.add_row(name, f"{seconds:.3f}", f"{base / seconds:.2f}", f"{difference:.1e}")
-    repeated = image[:, :, None].expand(-1, -1, card.num_frames, -1, -1)
-    encode = {
-        f"encode {card.num_frames} equal frames (plain)": lambda: model.encode_first_stage(repeated),
-        "encode the image once (default)": lambda: model.encode_first_stage(image[:, :, None]),
-    }
-    base = None
-    for name, step in encode.items():
-        seconds = median_seconds(step, args.repeats)
-        base = base or seconds
-        table.add_row(name, f"{seconds:.3f}", f"{base / seconds:.2f}", "0")
-    Console().print(table)
+    torch.set_num_threads(1)  # so that CPU time is time at work
+    step = guided_step(args.model)
+    rows = measure(step, {name: make(step) for name, make in PATHS.items()}, args.rounds)
+    base = rows[0]
+    print(f"{args.model}: {base[1]:.2f} s, {base[2] / 1e9:.1f} GFLOP\n")
+    print("| one guided step | CPU time | operations | largest difference |\n|---|---|---|---|")
+    for name, seconds, operations, difference in rows:
+        print(f"| {name} | {seconds / base[1]:.2f} | {operations / base[2]:.2f} | {difference:.0e} |")
 
 
 if __name__ == "__main__":

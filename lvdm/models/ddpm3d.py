@@ -6,6 +6,7 @@ With other options the same class is VideoCrafter's; `LatentDiffusion` is its te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from lvdm.modules.attention import Context
 from lvdm.modules.carrier import FrameCarrier
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.hooks import NO_HOOKS, LayerHooks
+from lvdm.modules.layers import for_samples
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
 
@@ -192,32 +194,28 @@ class LatentVisualDiffusion(pl.LightningModule):
             context = conditioning.tokens(conditioning)
         else:
             context = self.unet.project_context(conditioning.context, conditioning.concat.shape[2])
-
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            return self.apply_model(x_t, t, context, conditioning.concat, conditioning.fps)
-
-        return denoise
+        context = replace(context, conditions=(conditioning,))
+        return lambda x_t, t: self.apply_model(x_t, t, context, conditioning.concat, conditioning.fps)
 
     def branches(self, conditionings: Sequence[Conditioning], batched: bool = True) -> Branches:
         """The UNet under several conditions for the same latents: in one forward pass, or one after another.
 
-        Those with `tokens` of their own run one after another.
+        Those with `tokens` of their own run one after another. Layers before the first that reads tokens are computed
+        once in one pass, where all conditions have the same tensors of latents and `fs`.
         """
         if not batched or len(conditionings) == 1 or any(each.tokens is not None for each in conditionings):
             return sequential(*(self.denoiser(conditioning) for conditioning in conditionings))
-        count = len(conditionings)
-        together = self.denoiser(
-            Conditioning(
-                text=torch.cat([c.text for c in conditionings]),
-                image=torch.cat([c.image for c in conditionings]),
-                concat=torch.cat([c.concat for c in conditionings]),
-                fps=torch.cat([c.fps for c in conditionings]),
-            )
-        )
+        first, tokens = conditionings[0], torch.cat([each.context for each in conditionings])
+        context = self.unet.project_context(tokens, first.concat.shape[2])
+        context = replace(context, conditions=tuple(conditionings))
+        if all(each.concat is first.concat and each.fps is first.fps for each in conditionings):
+            concat, fps, context = first.concat, first.fps, replace(context, samples=len(tokens))
+        else:
+            concat, fps = (torch.cat(own) for own in zip(*((c.concat, c.fps) for c in conditionings), strict=True))
 
         def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
-            outputs = together(torch.cat([x_t] * count), torch.cat([t] * count))
-            return tuple(outputs.chunk(count))
+            own = for_samples(x_t, len(concat)), for_samples(t, len(concat))
+            return tuple(self.apply_model(*own, context, concat, fps).chunk(len(conditionings)))
 
         return denoise
 

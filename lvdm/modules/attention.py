@@ -22,7 +22,7 @@ from lvdm.modules.attention_processors import (
     RelativePosition,
 )
 from lvdm.modules.hooks import attention_of, checkpointed, replaceable
-from lvdm.modules.layers import GroupNorm32, zero_module
+from lvdm.modules.layers import GroupNorm32, for_samples, zero_module
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,9 @@ class Context:
     image  (b t, l, c) when every frame has its own tokens, (b, m, c) when all frames share them, None without any
     projected  keys and values of each layer, when they were computed beforehand (they do not change between steps)
     elsewhere  layers that read other tokens than these, and the tokens
+    conditions  what the tokens were made of, by identity: one for each branch of guidance, one after another in b
+    samples  b where the network is given latents for fewer, which are the same in every branch: the first layer that
+             reads tokens makes b of them. None: as many as there are latents
 
     Text may also be (b t, n, c), for frames with prompts of their own.
     """
@@ -49,6 +52,8 @@ class Context:
     image: Tensor | None
     projected: Mapping[nn.Module, KeysValues] = field(default_factory=dict)
     elsewhere: Mapping[nn.Module, Context] = field(default_factory=dict)
+    conditions: tuple[object, ...] = ()
+    samples: int | None = None
 
 
 class CrossAttention(nn.Module):
@@ -127,6 +132,8 @@ class CrossAttention(nn.Module):
     def _attend_to_context(self, q: Tensor, context: Context, num_frames: int) -> Tensor:
         context = context.elsewhere.get(self, context)
         keys_values = context.projected[self] if self in context.projected else self.project(context)
+        if context.samples is not None:
+            q = for_samples(q, context.samples * num_frames)
         out = self._attend_shared(q, keys_values.text, AttentionMeta("text", num_frames))
         if keys_values.image is not None:
             image = self._attend_shared(q, keys_values.image, AttentionMeta("image", num_frames))
@@ -204,14 +211,15 @@ class BasicTransformerBlock(nn.Module):
         self.use_checkpoint = use_checkpoint
 
     def forward(self, x: Tensor, context: Context | None = None, num_frames: int = 1, causal: bool = False) -> Tensor:
-        """x (batch, n, c) -> the same shape."""
+        """x (batch, n, c) -> the same shape, or that of all samples of `context`."""
         if self.use_checkpoint and self.training and torch.is_grad_enabled():
             return checkpointed(self._forward, x, context, num_frames, causal)
         return self._forward(x, context, num_frames, causal)
 
     def _forward(self, x: Tensor, context: Context | None, num_frames: int, causal: bool) -> Tensor:
         x = self.attn1(self.norm1(x), None, num_frames, causal) + x
-        x = self.attn2(self.norm2(x), context, num_frames, causal) + x
+        out = self.attn2(self.norm2(x), context, num_frames, causal)
+        x = out + for_samples(x, len(out))
         return self.ff(self.norm3(x)) + x
 
 
@@ -253,7 +261,7 @@ class SpatialTransformer(nn.Module):
         )
 
     def forward(self, x: Tensor, context: Context | None = None, num_frames: int = 1) -> Tensor:
-        """x (b t, c, h, w) -> the same shape."""
+        """x (b t, c, h, w) -> the same shape, or that of all samples of `context`."""
         height = x.shape[2]
         h = self.norm(x)
         if not self.use_linear:
@@ -268,7 +276,7 @@ class SpatialTransformer(nn.Module):
         h = rearrange(h, "b (h w) c -> b c h w", h=height)
         if not self.use_linear:
             h = self.proj_out(h)
-        return h + x
+        return h + for_samples(x, len(h))
 
 
 class TemporalTransformer(nn.Module):

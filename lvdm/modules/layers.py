@@ -23,6 +23,11 @@ def zero_module(module: M) -> M:
     return module
 
 
+def for_samples(x: Tensor, count: int) -> Tensor:
+    """x (n, ...) as often, one after the other, as gives `count` rows: x itself where it has as many."""
+    return x if x.shape[0] == count else torch.cat([x] * (count // x.shape[0]))
+
+
 def timestep_embedding(timesteps: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
     """Sinusoids of (possibly fractional) positions: (...,) -> (..., dim), cosines first, in float32."""
     half = dim // 2

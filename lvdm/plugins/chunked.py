@@ -20,7 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
-from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalResidual
+from lvdm.modules.layers import GroupNorm32, ResBlock, TemporalResidual, for_samples
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential, UNetModel
 from lvdm.plugins.activation_offload import OFFLOADS, Fetch, Keep, Offload
 from lvdm.plugins.hooks import Hooks, Samples
@@ -80,9 +80,12 @@ class ChunkedUNet:
         self, x: Tensor, timesteps: Tensor, context: Tensor | Context | None = None, fs: Tensor | None = None
     ) -> Tensor:
         """The arguments and result of `UNetModel.forward`."""
-        unet, batch, num_frames = self._unet, x.shape[0], x.shape[2]
+        unet, num_frames = self._unet, x.shape[2]
         if isinstance(context, Tensor):
             context = unet.split_context(context, num_frames)
+        batch = len(x) if context is None else context.samples or len(x)
+        x, timesteps = for_samples(x, batch), for_samples(timesteps, batch)
+        fs = None if fs is None else for_samples(fs, batch)
         emb = unet.embed_time(timesteps, fs).to(x.dtype)
         outputs = []
         for number in range(batch):

@@ -23,6 +23,7 @@ from lvdm.modules.layers import (
     TemporalConvBlock,
     TemporalResidual,
     Upsample,
+    for_samples,
     timestep_embedding,
     zero_module,
 )
@@ -118,7 +119,7 @@ class TimestepEmbedSequential(nn.Sequential):
     def forward(self, x: Tensor, emb: Tensor, context: Context | None, num_frames: int) -> Tensor:  # type: ignore[override]
         for layer in self:
             if isinstance(layer, ResBlock):
-                x = layer(x, emb)
+                x = layer(x, for_samples(emb, len(x) // num_frames))
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context, num_frames)
             elif isinstance(layer, TemporalTransformer):
@@ -268,9 +269,9 @@ class UNetModel(nn.Module):
         timesteps (b,), or (b, t) for a time of its own for each frame
         context (b, n, context_dim), see `split_context`, or what `project_context` made of it
         fs (b,): frame stride or frames per second; `default_fs` when None
-        Returns (b, out_channels, t, h, w).
+        Returns (b, out_channels, t, h, w); b is that of `context` where this has more samples than x.
         """
-        batch, _, num_frames, height, width = x.shape
+        num_frames, height, width = x.shape[2:]
         multiple = self.config.size_multiple
         if height % multiple or width % multiple:
             raise ValueError(
@@ -280,17 +281,23 @@ class UNetModel(nn.Module):
             context = self.split_context(context, num_frames)
         emb = self.embed_time(timesteps, fs).to(x.dtype)
 
-        h = rearrange(x, "b c t h w -> (b t) c h w")
-        skips = []
-        for index, block in enumerate(self.input_blocks):
-            h = block(h, emb, context, num_frames)
-            if index == 0 and self.config.addition_attention:
-                h = self.init_attn(h, emb, context, num_frames)
-            skips.append(h)
-        h = self.middle_block(h, emb, context, num_frames)
-        for block in self.output_blocks:
-            h = block(torch.cat([h, skips.pop()], dim=1), emb, context, num_frames)
-        return rearrange(self.out(h), "(b t) c h w -> b c t h w", b=batch)
+        h = self.from_block(0, rearrange(x, "b c t h w -> (b t) c h w"), emb, context, num_frames)
+        return rearrange(self.out(h), "(b t) c h w -> b c t h w", t=num_frames)
+
+    @replaceable
+    def from_block(self, index: int, h: Tensor, emb: Tensor, context: Context | None, num_frames: int) -> Tensor:
+        """The network between block `index` of the encoder and the block of the decoder beside it, both included.
+
+        h (b t, c, h, w) is what enters the one, the result what leaves the other.
+        """
+        if index == len(self.input_blocks):
+            return self.middle_block(h, emb, context, num_frames)
+        h = self.input_blocks[index](h, emb, context, num_frames)
+        if index == 0 and self.config.addition_attention:
+            h = self.init_attn(h, emb, context, num_frames)
+        inner = self.from_block(index + 1, h, emb, context, num_frames)
+        h = torch.cat([inner, for_samples(h, len(inner))], dim=1)
+        return self.output_blocks[-1 - index](h, emb, context, num_frames)
 
     def embed_time(self, timesteps: Tensor, fs: Tensor | None) -> Tensor:
         """Embedding of time and `fs`, (b, 1, emb_channels), or (b, t, emb_channels) for times per frame."""
