@@ -26,6 +26,7 @@ from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
+from lvdm.regular_files import real_path
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import ExtensionKeywords
@@ -134,7 +135,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
     output = written.output or _usual_output(source, seed, record, written)
-    if output.resolve() == source.resolve():
+    if real_path(output) == real_path(source):
         raise ValueError(f"--output {output} would replace the video; choose another name")
     if written.output and written.format and not output.name.endswith(suffix_of(written)):
         raise ValueError(f"--output {output} is not a {written.format} file; leave out --format")
