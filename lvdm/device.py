@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +50,9 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).cpu()  # a device without data, such as meta, is none to compute on
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, AttributeError) as error:
+        # ImportError, AttributeError: torch has names, such as hpu, for devices whose package is not installed
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"device {name!r} cannot be used ({reason}); use auto, cpu, or what `dynamicrafter doctor` lists"
         ) from error
@@ -101,6 +104,18 @@ def trains_attention_in_float32(device: torch.device) -> bool:
     On the CPU its backward pass in bf16 takes ten times as long as in float32, which made it a fifth of a step.
     """
     return device.type == "cpu"
+
+
+@contextmanager
+def computing_threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads of the CPU while the block runs; None: as it is. The number is the process's."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device_name(device: torch.device) -> str:

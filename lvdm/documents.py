@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import yaml
 
@@ -29,11 +29,12 @@ MAX_YAML_BYTES, MAX_YAML_NODES = 2_000_000, 200_000
 MAX_JSON_BYTES = 2_000_000_000
 """The largest that are written here, indices of caches, take 0.5 kB for each video."""
 
-MAX_LINE = 2000
-"""Characters of the longest message: an input that an error quotes is not repeated in full."""
+MAX_LINE, MAX_WORD = 2000, 200
+"""Characters of the longest message, and of a word in it: an input that an error quotes is not repeated in full."""
 
 _REFERENCE, _MAX_REPLACED = re.compile(r"\$\{([\w.-]+)\}"), 200
 _MAX_CHARACTERS = 60
+_BLOCK = 1 << 20
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -95,7 +96,7 @@ def read_document(path: str | Path, max_bytes: int) -> str:
     name = cut_line(str(path), 2 * _MAX_CHARACTERS)
     try:
         with open_regular(path) as file:
-            content = file.read(max_bytes + 1)
+            content = _read(file, max_bytes + 1)
         if len(content) > max_bytes:
             raise DocumentError(f"{name}: is larger than {max_bytes / 1e6:g} MB, which no such file is")
         return content.decode("utf-8-sig")
@@ -105,6 +106,15 @@ def read_document(path: str | Path, max_bytes: int) -> str:
         raise DocumentError(f"{name}: is not UTF-8 text (byte {error.start}), save it as UTF-8") from error
     except OSError as error:
         raise DocumentError(f"{name}: {unreadable_reason(path) or f'cannot be read ({error.strerror})'}") from error
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """Up to so many bytes; `file.read(most)` would take the memory for all of them at once, however short the file."""
+    blocks = list[bytes]()
+    while most > 0 and (block := file.read(min(most, _BLOCK))):
+        blocks.append(block)
+        most -= len(block)
+    return b"".join(blocks)
 
 
 def read_text(path: str | Path, error: type[ValueError], max_bytes: int = MAX_JSON_BYTES) -> str:
@@ -140,8 +150,10 @@ def cut_line(line: str, limit: int = MAX_LINE) -> str:
 
 
 def one_line(message: str) -> str:
-    """Lines joined by semicolons, so that a list in a message stays one; a very long one is cut in its middle."""
-    lines = [" ".join(line.split()) for line in message.splitlines() if line.strip()]
+    """Lines joined by semicolons, so that a list in a message stays one; what is very long is cut in its middle."""
+    lines = [
+        " ".join(cut_line(word, MAX_WORD) for word in line.split()) for line in message.splitlines() if line.strip()
+    ]
     return cut_line("; ".join(lines).replace(":; ", ": "))
 
 

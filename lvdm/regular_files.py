@@ -39,6 +39,11 @@ def open_regular(path: str | Path) -> BinaryIO:
     return open(path, "rb", opener=_open_without_waiting)
 
 
+def real_path(path: str | Path) -> Path:
+    """The absolute path without links, as `Path.resolve`, which raises for a link that leads back to itself."""
+    return Path(os.path.realpath(path))
+
+
 def unreadable_reason(path: str | Path) -> str | None:
     """Why no file can be read at `path`, to follow its name in a message; None where a regular file lies there."""
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvdm.device import choose_device, choose_precision, multiplies_bf16
+from lvdm.device import choose_device, choose_precision, computing_threads, multiplies_bf16
 from lvdm.fit import assembly
 from lvdm.fit.training_setup import load_training_setup
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -73,3 +73,19 @@ def test_a_training_in_bf16_on_a_cpu_without_it_is_warned_of(
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (0 if able else 1)
     assert all(line.endswith("add lightning.precision=32 tuning.frozen_precision=fp32") for line in told), told
+
+
+@pytest.mark.parametrize("name", ["hpu", "meta", "xla", "no such device", "cuda:99", ""])
+def test_a_device_that_is_not_there_is_one_line(name: str) -> None:
+    """Of some names torch has no more than the name: what it raises then is of many kinds."""
+    with pytest.raises(ValueError, match=r"cannot be used \(.+\); use auto, cpu"):
+        choose_device(name)
+
+
+def test_threads_are_given_back() -> None:
+    before = torch.get_num_threads()
+    with computing_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    with computing_threads(None):
+        assert torch.get_num_threads() == before

@@ -26,13 +26,14 @@ from lvdm.data.webvid import WebVid, WebVidConfig
 from lvdm.documents import read_json, read_yaml
 from lvdm.evaluation.clip_files import inspect_file
 from lvdm.evaluation.manifest import read_manifest
+from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.record import read_record
 from lvdm.media.images import load_image
 from lvdm.media.masks import to_masks
 from lvdm.media.ownership import check_video_replaceable, record_path
 from lvdm.media.video_reader import VideoReader
 from lvdm.plugins.latent_statistics import read_statistics
-from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
+from lvdm.regular_files import check_unpacked_sizes, real_path, unreadable_reason
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these in a folder")
 
@@ -154,3 +155,12 @@ def test_flat_videos_compress_well_and_are_no_bombs(tmp_path: Path) -> None:
     assert inspect_file(tmp_path / "black.npz").num_frames == 16
     with pytest.raises(ValueError, match=r"bomb\.npz: .* would unpack from"):
         inspect_file(bomb(tmp_path / "bomb.npz", "a.npy", "b.npy"))
+
+
+def test_where_a_link_to_itself_leads_is_itself(tmp_path: Path) -> None:
+    (tmp_path / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "link.mp4").symlink_to("video.mp4")
+    assert real_path(tmp_path / "loop.mp4") == Path(os.path.realpath(tmp_path)) / "loop.mp4"
+    assert real_path(tmp_path / "link.mp4") == real_path(tmp_path / "video.mp4")
+    with pytest.raises(ValueError, match=r"loop\.mp4: is a link that leads back to itself|there is no such file"):
+        plan_extension(tmp_path / "loop.mp4", prompt="a", output=tmp_path / "out.mp4")

@@ -18,6 +18,7 @@ from lvdm.jobs.record import read_record
 from lvdm.media.atomic import atomic_path
 from lvdm.media.html_page import document, escape, link
 from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
+from lvdm.regular_files import real_path
 
 VIDEO_SUFFIXES = (".mp4", ".webm")
 
@@ -55,7 +56,7 @@ def render_page(plan: BatchPlan, states: Mapping[int, State], page: Path) -> str
     parts += [f"<b class=bad>{failed} failed</b>"] if failed else []
     parts += [f"<b class=bad>{len(plan.bad)} rows cannot be made</b>"] if plan.bad else []
     parts += [f"<b>{counts['open']} not made yet</b>"] if counts["open"] else []
-    title = plan.folder.resolve().name
+    title = real_path(plan.folder).name
     body = [f"<h1>{escape(title)}</h1><p>{', '.join(parts)}</p>"]
     if plan.bad:
         body.append(f"<h2>Rows that cannot be made</h2><ul class=problems>{''.join(map(_bad_row, plan.bad))}</ul>")

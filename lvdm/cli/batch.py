@@ -58,10 +58,10 @@ class ConsoleReporter:
 
     def start(self) -> None:
         """Show what the library logs, until the process ends."""
-        from lvdm.cli.errors import show_any_name
+        from lvdm.cli.errors import last_on_any_console
         from lvdm.cli.progress import library_messages
 
-        show_any_name()
+        last_on_any_console()
         library_messages().__enter__()
 
     def progress(self, title: str) -> AbstractContextManager[ProgressCallback | None]:

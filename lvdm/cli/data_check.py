@@ -11,6 +11,7 @@ import typer
 
 from lvdm.cli.errors import FAILED
 from lvdm.cli.overwriting import Overwrite
+from lvdm.regular_files import real_path
 
 
 def check(
@@ -43,7 +44,7 @@ def check(
         options: dict[str, Any] = {"video_length": video_length, "frame_stride": frame_stride}
         options |= {"resolution": [height, width], "reader": reader}
         sources = {"": source_of_folder(folder, captions, options)}
-    place = output or Path("outputs") / f"data_check_{(config or folder or Path()).resolve().stem}"
+    place = output or Path("outputs") / f"data_check_{real_path(config or folder or Path()).stem}"
     if not check_sources(sources, place, quick, workers, overwrite):
         raise typer.Exit(FAILED)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 import typer
 from rich.console import Console
@@ -21,6 +23,9 @@ FINISHED_WITH_FAILURES = 3
 
 TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 """Set this environment variable to see where an error came from."""
+
+_UsageError: Any = typer.BadParameter.__base__
+"""What the parser raises for words that are no command, no option, or no value of one."""
 
 EXPECTED = (UserError, ValueError, OSError)
 """ValueErrors without a class of their own are those of values that a function refuses; OSErrors those of files."""
@@ -41,21 +46,84 @@ def report_error(error: BaseException) -> int | None:
     return code
 
 
-def show_any_name() -> None:
-    """Let a name that the console cannot show be written as its codes: it is no reason to fail after the work."""
-    for stream in (sys.stdout, sys.stderr):
+class LastingStream:
+    """A stream of text that outlives its reader: `dynamicrafter batch ... | head` goes on when head has ended.
+
+    What is printed after that goes nowhere. A video that is finished, and those that follow, are not its affair.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stream)
+
+    def write(self, text: str) -> int:
+        """Write, or leave it; returns the number of characters as if they had been written."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._leave()
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or leave it."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._leave()
+
+    def _leave(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())  # what the stream still holds goes there too, when Python ends
+        os.close(nowhere)
+
+
+def last_on_any_console() -> None:
+    """Let nothing that is printed be a reason to fail after the work: neither its letters nor a reader that has gone.
+
+    A letter that the console cannot show (cp1252, ASCII) is written as its code.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, LastingStream(stream))
+
+
+@contextlib.contextmanager
+def _short_usage_errors() -> Iterator[None]:
+    """Cut what errors of the parser repeat of the command line."""
+    try:
+        yield
+    except _UsageError as error:
+        from lvdm.documents import one_line
+
+        error.message = one_line(error.message)
+        raise
 
 
 class OneLineErrors(TyperGroup):
     """A group of commands whose errors are for users, not for programmers."""
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Parse and run, on any console."""
+        last_on_any_console()
+        return super().main(*args, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what stands before the command."""
+        with _short_usage_errors():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn expected errors into an exit code."""
-        show_any_name()
         try:
-            return super().invoke(ctx)
+            with _short_usage_errors():
+                return super().invoke(ctx)
         except (KeyboardInterrupt, *EXPECTED) as error:
             code = report_error(error)
             if code is None:

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lvdm.cli.batch import ConsoleReporter
-from lvdm.cli.errors import EXPECTED, FINISHED_WITH_FAILURES, report_error
+from lvdm.cli.errors import EXPECTED, FINISHED_WITH_FAILURES, last_on_any_console, report_error
 from lvdm.launched import launch
 from lvdm.request.layers import all_parameters
 
@@ -198,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run with these command-line arguments; returns the exit code."""
     from lvdm.cli.progress import library_messages
 
+    last_on_any_console()
     args = get_parser().parse_args(arguments)
     try:
         with library_messages():

@@ -13,6 +13,7 @@ import typer
 from lvdm.cli.options import Device, Models, with_limits
 from lvdm.errors import UserError
 from lvdm.hosting.limits import Limits
+from lvdm.regular_files import real_path
 
 PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 """What the extra `serve` installs."""
@@ -69,7 +70,7 @@ def serve(
     values = {"device": device, "dtype": dtype, "low_memory": low_memory, "attention": attention}
     machine: dict[str, Any] = checked(values)
     models, limits = read_library(model or ()).models, Limits(**typed)
-    settings = Settings(jobs.resolve(), models, host, port, api_key or None, limits, machine, keep_days)
+    settings = Settings(real_path(jobs), models, host, port, api_key or None, limits, machine, keep_days)
     with library_messages():
         app = create_app(settings)
         shown = f"[{host}]" if ":" in host else host

@@ -5,12 +5,14 @@ For text-to-video: a text file with one prompt per line (VideoCrafter's format),
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
@@ -72,15 +74,17 @@ class Request:
         return self.values.get("seed")
 
 
-def columns() -> dict[str, Declared]:
+@functools.cache
+def columns() -> Mapping[str, Declared]:
     """The columns that a table may have besides `name`; `image` or `prompt` it must have."""
-    return {name: declared for name, declared in all_parameters().items() if declared.parameter.row}
+    return MappingProxyType({name: declared for name, declared in all_parameters().items() if declared.parameter.row})
 
 
 _MODEL_PATHS = ("checkpoint", "config")
 """Columns with files of a model, in lists that may name several (`lvdm.data.lists`)."""
 
 
+@functools.cache
 def file_columns() -> tuple[str, ...]:
     """The columns with a file, which is relative to the table; so are those in `keyframes`."""
     return (*(name for name, declared in columns().items() if declared.kind is Path), *method_files())

@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from lvdm.config import parse_dataclass
 from lvdm.documents import parse_yaml, short_text
+from lvdm.regular_files import real_path
 from lvdm.suggestions import suggest
 
 Options = TypeVar("Options", covariant=True)
@@ -63,7 +64,7 @@ class FromText:
 
 def _absolute(value: object) -> object:
     """A path as text, from the root on: it is to mean the same in a record."""
-    return str(Path(value).resolve()) if isinstance(value, str | Path) else value
+    return str(real_path(value)) if isinstance(value, str | Path) else value
 
 
 FileName = Annotated[str, BeforeValidator(_absolute)]

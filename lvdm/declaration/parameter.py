@@ -129,7 +129,7 @@ class Declared:
         first = {now: former for former, now in self.parameter.former_values}
         return first.get(value, value) if isinstance(value, str) else value
 
-    @property
+    @functools.cached_property
     def kind(self) -> Any:
         """The type without None and without what is annotated, such as int; of options that are typed as text, str."""
         inner = _without_none(_bare(self.annotation))

@@ -35,6 +35,7 @@ from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
+from lvdm.regular_files import real_path
 from lvdm.request.digest import InputFile
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import effort_values
@@ -140,7 +141,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
     output = written.output or _usual_output(source, seed, record, written)
-    if output.resolve() == source.resolve():
+    if real_path(output) == real_path(source):
         raise ValueError(f"--output {output} would replace the video; choose another name")
     if written.output and written.format and not output.name.endswith(suffix_of(written)):
         raise ValueError(f"--output {output} is not a {written.format} file; leave out --format")
@@ -223,13 +224,14 @@ def run_extension(
 ) -> ExtendedVideo:
     """Write the longer video and its record, segment by segment; `load` makes the pipeline. Raises `ValueError`.
 
-    A replay sets torch's number of threads, which all threads of the process share.
+    While a replay computes, torch's number of threads is that of its record, for all that computes in the process.
     """
     # what computes is imported here: plans and refusals need no torch
     import torch
     from PIL import Image
     from torch import Tensor
 
+    from lvdm.device import computing_threads
     from lvdm.jobs.run import also_kept
     from lvdm.media.contact_sheet import write_contact_sheet
     from lvdm.media.video_writer import write_video
@@ -239,15 +241,13 @@ def run_extension(
     check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
     with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
-    if plan.threads is not None:
-        torch.set_num_threads(plan.threads)
     pipe = load(plan.model)
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)
     known = fitted_video(frames, size.height, size.width, settings.fit)
     drifts: list[Drift] = []
     sheet_frames: list[Tensor] = []
-    with (progress or (lambda title: nullcontext()))(plan.output.name) as show:
+    with (progress or (lambda title: nullcontext()))(plan.output.name) as show, computing_threads(plan.threads):
 
         def parts() -> Iterator[Tensor]:
             yield known

@@ -9,9 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
+from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.documents import read_json
 from lvdm.jobs.extend import ExtensionPlan, run_extension
@@ -92,7 +92,8 @@ class GeneratedVideo:
         """See `HeldVideo`."""
         _check_place(path)
         speed = self.fps if fps is None else fps
-        return save_video(self.pipeline, self.result, 0, path, speed, self.plan.drop_last_frame, self.quality)
+        with computing_threads(self.plan.threads):  # a record names those that it was made with
+            return save_video(self.pipeline, self.result, 0, path, speed, self.plan.drop_last_frame, self.quality)
 
     def _without_last(self, clip: Tensor) -> Tensor:
         """Of a loop (c, t, h, w), what its file has: the last frame is the first one again."""
@@ -142,14 +143,13 @@ def hold_video(
     settings = video.request.settings
     check_blocks(settings.perturbed_guidance, plan.model.config.unet_config.params)
     announce_memory(plan.model, video.request, 1)
-    if plan.threads is not None:
-        torch.set_num_threads(plan.threads)
     pipeline = load(plan.model)
     heard = None if settings.long_video == "fifo" else on_step  # there each frame is at a step of its own
-    with (progress or (lambda title: nullcontext()))(video.output.name) as show:
+    with (progress or (lambda title: nullcontext()))(video.output.name) as show, computing_threads(plan.threads):
         request = video.request.load(plan.store)
         result = pipeline.generate([request], settings, callback_on_step_end=heard, on_progress=show)
-    return GeneratedVideo(plan, pipeline, result, assess_videos(pipeline, result, plan.playback_fps)[0])
+        report = assess_videos(pipeline, result, plan.playback_fps)[0]
+    return GeneratedVideo(plan, pipeline, result, report)
 
 
 def hold_extension(

@@ -24,6 +24,7 @@ from lvdm.jobs.replay import changed_values, check_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
 from lvdm.media.ownership import check_video_replaceable, record_stem
 from lvdm.media.video_writer import check_fps, check_output
+from lvdm.regular_files import real_path
 from lvdm.request.digest import FileSpec
 from lvdm.request.effort import effort_values
 from lvdm.request.keywords import RequestKeywords
@@ -185,7 +186,7 @@ class Planner:
         first = 0 if record is None else record.index
         request = resolver.resolve(values, self.mode, first)
         for file in request.files:
-            if file.path is not None and file.path.resolve() == path.resolve():
+            if file.path is not None and real_path(file.path) == real_path(path):
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self.videos(request, path, numbered, range(first, first + self.copies))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.finished import is_finished
@@ -102,8 +103,9 @@ def run(
     load     makes the pipeline, where it is not to be loaded anew, see `lvdm.jobs.loaded`
     on_step  sees the latents after each step, see `StepCallback`; not those of a video that is made frame by frame
 
-    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. A replay sets torch's
-    number of threads, which all threads of the process share. Raises `ValueError`.
+    In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. While a replay
+    computes, torch's number of threads is that of its record, for all that computes in the process. Raises
+    `ValueError`.
     """
     todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
     if len(todo) < len(plan.videos):
@@ -117,8 +119,6 @@ def run(
     for perturbed in {video.request.settings.perturbed_guidance for video in todo} - {None}:
         check_blocks(perturbed, plan.model.config.unet_config.params)
     announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
-    if plan.threads is not None:
-        torch.set_num_threads(plan.threads)
     work = PlanWork(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)
@@ -151,7 +151,8 @@ class PlanWork:
         """Make the videos of one batch, write them, and choose among those that are all there."""
         requests = [video.request.load(self.plan.store) for video in videos]
         title = videos[0].output.name
-        with self.progress(title if self.total == 1 else f"{self.done + 1}/{self.total} {title}") as show:
+        title = title if self.total == 1 else f"{self.done + 1}/{self.total} {title}"
+        with self.progress(title) as show, computing_threads(self.plan.threads):
             make = self._streamed if self._is_streamed(videos) else self._whole
             finished = make(videos, requests, show)
         self.done += len(videos)

@@ -14,10 +14,11 @@ from pathlib import Path
 import av
 
 from lvdm.errors import UserError
+from lvdm.media.animated_webp import WebpError, as_container
 
 CONTAINERS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2"),  # one demuxer with six names, each of which counts
-    *("matroska", "webm", "avi", "gif", "apng", "webp", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf"),
+    *("matroska", "webm", "avi", "gif", "apng", "flv", "asf", "ogg", "mpegts", "mpeg", "mpegvideo", "mxf"),
     *("nut", "ivf", "dv", "m4v", "h264", "hevc", "obu", "av1", "yuv4mpegpipe"),
 )
 """FFmpeg's names of the containers that are opened."""
@@ -34,8 +35,10 @@ def open_container(
 ) -> av.container.InputContainer:
     """Open a video file, or with `data` its content. Raises `ContainerError`; what it names or refers to stays shut.
 
-    `ignore_edits` reads frames that QuickTime's edit list cuts away, for files whose list is nonsense.
+    `ignore_edits` reads frames that QuickTime's edit list cuts away, for files whose list is nonsense. WebP is opened
+    as `readable_content` has it.
     """
+    data = readable_content(path, data)
     options = {**_OPTIONS, "ignore_editlist": str(int(ignore_edits))}
     try:
         if data is None:
@@ -44,6 +47,17 @@ def open_container(
     except av.ArgumentError as error:
         raise ContainerError("of a kind that is not opened, such as a playlist; give mp4, mov, mkv or webm") from error
     except (av.FFmpegError, OSError) as error:
+        raise ContainerError(reason_of(error)) from error
+
+
+def readable_content(path: str | Path, data: bytes | None = None) -> bytes | None:
+    """`data`, or for a WebP, which FFmpeg does not read, the same frames in a container that it does.
+
+    Whoever opens a file several times asks once. Raises `ContainerError`.
+    """
+    try:
+        return as_container(path, data) or data
+    except (WebpError, OSError) as error:
         raise ContainerError(reason_of(error)) from error
 
 

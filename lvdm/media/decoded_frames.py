@@ -13,6 +13,7 @@ import av
 import numpy as np
 from PIL import Image
 
+from lvdm.media.high_dynamic_range import TRANSFERS, Transfer, on_ordinary_screen
 from lvdm.media.presentation import Presentation, laid_on_white, upright_frame
 
 Conversion = Literal["accurate", "fast"]
@@ -62,7 +63,12 @@ def shown_frame(
     frame: av.VideoFrame, presentation: Presentation, conversion: Conversion, height: int = 0, width: int = 0
 ) -> np.ndarray:
     """uint8 (H, W, 3) as a player shows it, scaled to `height` x `width` if they are given (not 0)."""
-    if _has_alpha(frame.format):
+    transfer = transfer_of(frame)
+    if transfer is not None:
+        size = presentation.unturned(height, width) if height and width else (None, None)
+        ordinary = on_ordinary_screen(_reformatted(frame, "rgb48le", conversion, *size).to_ndarray(), transfer)
+        frame = av.VideoFrame.from_ndarray(ordinary, format="rgb24")
+    elif _has_alpha(frame.format):
         colours = Image.fromarray(_reformatted(frame, "rgba", conversion).to_ndarray())
         frame = av.VideoFrame.from_ndarray(np.asarray(laid_on_white(colours)), format="rgb24")
     if not height or not width:
@@ -70,6 +76,11 @@ def shown_frame(
     stored = presentation.unturned(height, width)  # squeezed in one go with the conversion, as the original does
     scaled = _reformatted(frame, "rgb24", conversion, *stored).to_ndarray()
     return upright_frame(scaled, replace(presentation, pixel_aspect=Fraction(1)))
+
+
+def transfer_of(frame: av.VideoFrame) -> Transfer | None:
+    """The transfer function of an HDR frame; None for others."""
+    return TRANSFERS.get(int(getattr(frame, "color_trc", 0)))  # which older versions of PyAV do not tell
 
 
 def _reformatted(

@@ -84,6 +84,10 @@ class ForeignReader(ABC):
         with VideoReader(self.path, data, "fast") as facts:  # also: nothing is opened that leads to other files
             self.num_frames, self.fps = facts.num_frames, facts.fps
             self.height, self.width, self.lost_frames = facts.height, facts.width, facts.lost_frames
+            if facts.transfer is not None:
+                raise self.refused(f"it is HDR ({facts.transfer})")
+            if facts.is_converted:
+                raise self.refused("it is an animated WebP")
             self.check(facts)
 
     def __enter__(self) -> Self:

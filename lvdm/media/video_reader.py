@@ -20,8 +20,8 @@ import numpy as np
 
 from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.errors import UserError
-from lvdm.media.containers import ContainerError, open_container, reason_of
-from lvdm.media.decoded_frames import Conversion, alpha_decoder, has_opacity, presentation_of, shown_frame
+from lvdm.media.containers import ContainerError, open_container, readable_content, reason_of
+from lvdm.media.decoded_frames import Conversion, alpha_decoder, has_opacity, presentation_of, shown_frame, transfer_of
 from lvdm.regular_files import unreadable_reason
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class VideoReader:
     With `data`, the file's content, nothing is read from the disk and `path` is only its name in messages.
     `conversion` says how frames become RGB. `num_frames` is exact; `fps` is the average over the whole file;
     `height` and `width` are those of the frame as shown: upright, with square pixels (`presentation`).
-    `has_open_groups`: frames behind a key frame are shown before it; `has_opacity`: they are laid on white.
+    `has_open_groups`: frames behind a key frame are shown before it; `has_opacity`: they are laid on white;
+    `transfer`: HDR, shown as on an ordinary screen; `is_converted`: WebP, which other libraries read otherwise.
     Of a file that is cut off what is there is read; `lost_frames` of those that its header announces are not.
     Raises `VideoError` when the file is not a readable video.
     """
@@ -69,7 +70,7 @@ class VideoReader:
         self._conversion = conversion
         self._ignore_edits = False
         check_video_file(self.path, data)
-        self._container = self._open()
+        self._container = self._open(first=True)
         try:
             self._scan()
             if self.num_frames == 1 < self._stream.frames:  # an edit list or a clock that is nonsense
@@ -82,6 +83,7 @@ class VideoReader:
                 raise VideoError(f"{self.path}: no frame can be decoded, the file is damaged or incomplete")
             self.presentation = presentation_of(self._stream, first[1], self.path)
             self.has_opacity = has_opacity(self._stream, first[1])
+            self.transfer = transfer_of(first[1])
             self._stored = first[1].height, first[1].width
             self.height, self.width = self.presentation.shown_size(*self._stored)
         except BaseException:
@@ -147,8 +149,11 @@ class VideoReader:
         if decoded + 1 != self.num_frames:
             raise VideoError(f"{self.path}: only {decoded + 1} of {self.num_frames} frames can be decoded")
 
-    def _open(self) -> av.container.InputContainer:
+    def _open(self, first: bool = False) -> av.container.InputContainer:
         try:
+            if first:
+                content = readable_content(self.path, self._data)
+                self.is_converted, self._data = content is not self._data, content
             container = open_container(self.path, self._data, self._ignore_edits)
         except ContainerError as error:
             raise VideoError(f"{self.path}: not a readable video ({error})") from error

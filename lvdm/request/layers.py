@@ -6,6 +6,7 @@ same name, what sets the same thing, such as `motion` in the place of `fps`, and
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ DERIVED = types.MappingProxyType(
 """What a record has of a parameter may have been derived from these: where one of them changes, it is derived anew."""
 
 
+@functools.cache
 def all_parameters() -> Mapping[str, Declared]:
     """Every parameter by name, in the order that people read them."""
     found: dict[str, Declared] = {}
@@ -78,6 +80,7 @@ def all_parameters() -> Mapping[str, Declared]:
     return types.MappingProxyType(found)
 
 
+@functools.cache
 def file_inputs() -> tuple[str, ...]:
     """The inputs that are one file each, such as the image; key frames are several."""
     return tuple(name for name, declared in parameters_of(InputParameters).items() if declared.kind is Path)

@@ -137,6 +137,7 @@ def transparent(path: Path) -> Path:
     pixels[..., 0], pixels[:, : WIDTH // 2, 3] = 200, 255
     images = [Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())]
     kinds = {".gif": ("GIF", {"disposal": 2}), ".apng": ("PNG", {}), ".png": ("PNG", {})}
+    kinds[".webp"] = "WEBP", {"lossless": True}
     if path.suffix in kinds:
         kind, options = kinds[path.suffix]
         images[1].putpixel((0, 0), (0, 200, 0, 255))  # writers leave out frames that repeat
@@ -153,7 +154,7 @@ def transparent(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".apng", ".png", ".webm", ".mov"])
+@pytest.mark.parametrize("suffix", [".gif", ".apng", ".png", ".webp", ".webm", ".mov"])
 def test_what_is_clear_is_white_as_in_still_images(suffix: str, tmp_path: Path) -> None:
     with VideoReader(transparent(tmp_path / f"a{suffix}")) as reader:
         frames = reader.read([0, 1]).numpy()
