@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.checkpoint import checkpoint_hash
+from lvdm.checkpoint.keys import DIFFUSERS_INDEX
 from lvdm.config import ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
 from lvdm.model_card import RELEASED, ModelCard
@@ -130,9 +131,9 @@ def find_preset(name: str) -> ModelFiles:
 def find_model(source: str | Path, checkpoint: str | Path | None = None) -> ModelFiles:
     """The files of a model named by a preset, a folder, a YAML or a weight file.
 
-    source: a name in `PRESETS`; a folder with `config.yaml` and `model.safetensors` or `model.ckpt`; a YAML; or a
-    weight file with its `config.yaml` beside it. `checkpoint` goes before the weights of any of these.
-    Raises `ConfigError` when a file is missing.
+    source: a name in `PRESETS`; a folder with `config.yaml` and `model.safetensors` or `model.ckpt`, or in the layout
+    of diffusers; a YAML; or a weight file with its `config.yaml` beside it. `checkpoint` goes before the weights of any
+    of these. Raises `ConfigError` when a file is missing.
     """
     path = Path(source)
     config: Path
@@ -141,6 +142,8 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
         if checkpoint is None:
             return find_preset(str(source))
         config, weights = _preset_config(PRESETS[str(source)], Path(checkpoint).parent), None
+    elif (path / DIFFUSERS_INDEX).is_file():
+        config, weights = path / DIFFUSERS_INDEX, path
     elif path.is_dir():
         config, weights = _config_for(path), _weights_in(path)
     elif path.suffix in (".yaml", ".yml"):
@@ -192,7 +195,7 @@ def _preset_config(preset: Preset, folder: Path) -> Path:
 
 
 def _existing(path: Path, what: str) -> Path:
-    if not path.is_file():
+    if not path.is_file() and not (path / DIFFUSERS_INDEX).is_file():
         hint = f"put the file there, or try the embedded model ({EMBEDDED})"
         if what == "configuration":
             hint = "name the YAML that belongs to the weights (--config), or the released model they are (--preset)"

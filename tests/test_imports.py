@@ -46,6 +46,7 @@ ROOMS = (
     "lvdm.model_outline",
     "lvdm.model_outlines",
     "lvdm.pipeline",
+    "lvdm.diffusers_pipeline",
     "lvdm.caching",
     "lvdm.training_memory",
     "lvdm.quality",
@@ -66,6 +67,7 @@ LAYERS = {name: number for number, name in enumerate(ROOMS)}
 LEAVES = {
     "lvdm.batch": ("lvdm.cli", "scripts"),
     "lvdm.evaluation": ("lvdm.cli", "scripts"),
+    "lvdm.diffusers_pipeline": (),
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
@@ -91,6 +93,8 @@ EXTERNAL = {
     "starlette": ("lvdm.serving.",),
     "uvicorn": ("lvdm.cli.serve.",),
     "prometheus_client": ("lvdm.serving.",),
+    "diffusers": ("lvdm.diffusers_pipeline.",),
+    "accelerate": ("lvdm.diffusers_pipeline.",),
     "gradio": ("lvdm.app.",),
     "gradio_client": ("lvdm.app.",),
     "typer": ("lvdm.cli.",),
@@ -245,7 +249,7 @@ def test_no_module_collects_odds_and_ends() -> None:
 IMPORT_EVERYTHING = """
 import contextlib, importlib, random, sys
 import av, kornia, numpy, open_clip, pytorch_lightning, torch  # theirs may touch the state
-for extra in ("gradio", "ray.data"):
+for extra in ("diffusers", "gradio", "ray.data"):
     with contextlib.suppress(ImportError):
         importlib.import_module(extra)
 
@@ -272,7 +276,8 @@ assert not torch.cuda.is_initialized(), "importing lvdm started CUDA"
 def test_importing_is_silent_and_touches_nothing() -> None:
     """Importing all of the library prints nothing, starts no CUDA, draws no random number, changes no default."""
     names = [module_name(path) for path in SOURCES if path.is_relative_to(ROOT / "lvdm")]
-    for extra, part in (("gradio", "lvdm.app."), ("ray", "lvdm.batch.ray_pool")):
+    parts = {"diffusers": "lvdm.diffusers_pipeline.", "gradio": "lvdm.app.", "ray": "lvdm.batch.ray_pool"}
+    for extra, part in parts.items():
         if importlib.util.find_spec(extra) is None:
             names = [name for name in names if not name.startswith(part)]
     command = [sys.executable, "-c", IMPORT_EVERYTHING, *names]

@@ -15,12 +15,14 @@ from torch import Tensor
 from lvdm.checkpoint.blending import Blend, BlendedCheckpoint
 from lvdm.checkpoint.casting import check_range, target_dtype
 from lvdm.checkpoint.completing import complete
+from lvdm.checkpoint.diffusers_writing import write_diffusers
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.keys import NEW_NAME, OLD_NAME
 from lvdm.checkpoint.lora import MergedCheckpoint, adapters_in, read_lora
 from lvdm.checkpoint.reading import Weights, read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile
 from lvdm.checkpoint.writing import DTYPE_NAMES, TensorLayout, stream_safetensors
+from lvdm.config import load_yaml
 from lvdm.errors import CheckpointError
 from lvdm.media.atomic import OutputError, atomic_path, output_error
 from lvdm.model_card import ModelCard
@@ -83,14 +85,8 @@ def convert(
 
     The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
     """
-    checkpoint = read_checkpoint(source, weights)
-    averaged, in_pieces = checkpoint.averaged, checkpoint.format in SHARDED
-    if encoders is not None:
-        checkpoint = complete(checkpoint, read_checkpoint(encoders))
-    if blend_with is not None:
-        checkpoint = BlendedCheckpoint(checkpoint, read_checkpoint(blend_with[0], weights), blend_with[1])
-    if loras or adapters_in(checkpoint):
-        checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
+    checkpoint = _opened(source, loras, weights, encoders, blend_with)
+    in_pieces = checkpoint.format in SHARDED
     destination = Path(destination)
     _check_destination(destination, checkpoint.path, overwrite)
     layout = _layout(checkpoint, dtype)
@@ -117,7 +113,57 @@ def convert(
         raise CheckpointError(str(output_error(destination, error))) from error
     parameters = sum(torch.Size(checkpoint.shape(key)).numel() for key in layout)
     size = destination.stat().st_size
-    return ConversionReport(destination, size, len(layout), parameters, source_hash, averaged)
+    return ConversionReport(destination, size, len(layout), parameters, source_hash, checkpoint.averaged)
+
+
+def convert_to_diffusers(
+    source: str | Path,
+    folder: str | Path,
+    config: str | Path,
+    dtype: torch.dtype | None = None,
+    *,
+    loras: Sequence[tuple[Path, float]] = (),
+    weights: Weights = "auto",
+    encoders: str | Path | None = None,
+) -> ConversionReport:
+    """Write `source` as a new `folder` in the layout of diffusers; `config` is its YAML. The others: see `convert`.
+
+    `convert` of the folder gives the same tensors back, to the byte. Raises `CheckpointError`, `ConfigError`.
+    """
+    checkpoint, folder = _opened(source, loras, weights, encoders), Path(folder)
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists; choose another name for the folder")
+    if not folder.absolute().parent.is_dir():
+        raise CheckpointError(f"the folder {folder.parent} does not exist; create it first")
+    layout = _layout(checkpoint, dtype)
+    size = sum(TensorLayout(target, checkpoint.shape(key)).nbytes for key, target in layout.items())
+    _check_space(folder, size)
+    tree = load_yaml(config)
+    try:
+        write_diffusers(checkpoint, folder, layout, lambda key: _cast(checkpoint, key, layout[key]), tree, str(config))
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
+    parameters = sum(torch.Size(checkpoint.shape(key)).numel() for key in layout)
+    source_hash = checkpoint_hash(checkpoint.path)
+    return ConversionReport(folder, size, len(layout), parameters, source_hash, checkpoint.averaged)
+
+
+def _opened(
+    source: str | Path,
+    loras: Sequence[tuple[Path, float]],
+    weights: Weights,
+    encoders: str | Path | None,
+    blend_with: tuple[str | Path, Blend] | None = None,
+) -> CheckpointFile:
+    """The checkpoint with what is put into it, see `convert`."""
+    checkpoint = read_checkpoint(source, weights)
+    if encoders is not None:
+        checkpoint = complete(checkpoint, read_checkpoint(encoders))
+    if blend_with is not None:
+        checkpoint = BlendedCheckpoint(checkpoint, read_checkpoint(blend_with[0], weights), blend_with[1])
+    if loras or adapters_in(checkpoint):
+        checkpoint = MergedCheckpoint(checkpoint, [(read_lora(path), scale) for path, scale in loras])
+    return checkpoint
 
 
 def _check_destination(destination: Path, source: Path, overwrite: bool) -> None:

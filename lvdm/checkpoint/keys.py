@@ -18,6 +18,9 @@ IMAGE_MODEL_LAYER = "model.diffusion_model.middle_block.2.in_layers.0.weight"
 AFTER_TEMPORAL = re.compile(r"(?<=^model\.diffusion_model\.)(middle_block|output_blocks\.\d+)\.2\.")
 """Layers that come one place later in a video model: the last of the middle, and upsampling after attention."""
 
+DIFFUSERS_INDEX = "model_index.json"
+"""Marks a folder in the layout of diffusers, see `lvdm.checkpoint.diffusers_folder`."""
+
 SAFETENSORS_DTYPES = ("BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64")
 """The names of dtypes in safetensors files that can be read."""
 

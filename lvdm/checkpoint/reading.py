@@ -14,7 +14,8 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from lvdm.checkpoint.keys import NEW_NAME, OLD_NAME, examples, released_keys
+from lvdm.checkpoint.diffusers_folder import read_diffusers
+from lvdm.checkpoint.keys import DIFFUSERS_INDEX, NEW_NAME, OLD_NAME, examples, released_keys
 from lvdm.checkpoint.pickles import damaged, load_pickle
 from lvdm.checkpoint.sharded import is_sharded, read_sharded
 from lvdm.checkpoint.sources import (
@@ -40,8 +41,9 @@ AVERAGED_KEYS = ("current_model_state", "averaging_state")
 def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFile:
     """Open a checkpoint: Lightning, DeepSpeed, a bare dictionary of tensors, safetensors, or a folder of shards.
 
-    Folders are those of torch.distributed.checkpoint (FSDP), and of DeepSpeed, whose float32 weights are put together
-    from the optimizer states where those are present. `weights` chooses in a file of a run that averaged its weights.
+    Folders are those of torch.distributed.checkpoint (FSDP), of DeepSpeed, whose float32 weights are put together
+    from the optimizer states where those are present, and of diffusers. `weights` chooses in a file of a run that
+    averaged its weights.
 
     Raises `CheckpointError`, in one line, for a file that is missing, empty, truncated, something else, or a pickle
     that holds more than tensors and plain containers, and for averaged weights where there are none.
@@ -60,13 +62,16 @@ def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFi
 
 
 def _read_folder(path: Path) -> CheckpointFile:
+    if (path / DIFFUSERS_INDEX).is_file():
+        components, stored = read_diffusers(path)
+        return CheckpointFile(path, "diffusers", components, stored, {})
     if is_sharded(path):
         source, stored = read_sharded(path)
         return CheckpointFile(path, "fsdp", source, released_keys(path, stored), {})
     model_file = find_model_file(path)
     if model_file is None:
         raise CheckpointError(
-            f"{path} is a folder that neither FSDP nor DeepSpeed wrote; name the checkpoint file itself"
+            f"{path} is a folder that neither FSDP nor DeepSpeed nor diffusers wrote; name the checkpoint file itself"
         )
     content = load_pickle(model_file, STAND_INS)
     partitions = partition_files(model_file)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lvdm.checkpoint.keys import OLD_NAME
 
-Format = Literal["lightning", "deepspeed", "state_dict", "safetensors", "fsdp", "zero"]
+Format = Literal["lightning", "deepspeed", "state_dict", "safetensors", "fsdp", "zero", "diffusers"]
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -32,7 +32,8 @@ class CheckpointFile(Mapping[str, Tensor]):
     """The tensors of one file by released key; reading `checkpoint[key]` maps that tensor alone.
 
     path      the file, or the folder of a sharded checkpoint
-    format    lightning, deepspeed, state_dict (a bare dictionary), safetensors, fsdp or zero (folders of shards)
+    format    lightning, deepspeed, state_dict (a bare dictionary), safetensors, fsdp or zero (folders of shards), or
+              diffusers (a folder of components)
     averaged  whether the tensors are the moving average of a training run; None if the file does not say
     metadata  the text fields of a safetensors file, or the plain values of a Lightning one (epoch, global_step ...)
     stored    released key -> key in the file; they differ where a prefix or an old name was replaced

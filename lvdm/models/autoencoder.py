@@ -51,6 +51,11 @@ class AutoencoderKL(nn.Module):
         """Image pixels per latent pixel, along one side; 8 in the released models."""
         return self.config.ddconfig.downsample_factor
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.quant_conv.weight.dtype
+
     def encode(self, x: Tensor) -> DiagonalGaussian:
         """Posterior of images (n, 3, H, W) in [-1, 1], over latents (n, embed_dim, H // f, W // f)."""
         return DiagonalGaussian.from_moments(self.quant_conv(self.encoder(x)))

@@ -150,7 +150,7 @@ class LatentVisualDiffusion(pl.LightningModule):
         `noise` has the latents' shape and makes a posterior sample, as the original always does; without it, the mode.
         The autoencoder computes in the precision of its weights, whatever autocast says: float16 would overflow in it.
         """
-        frames = rearrange(video, "b c t h w -> (b t) c h w").to(next(self.first_stage_model.parameters()).dtype)
+        frames = rearrange(video, "b c t h w -> (b t) c h w").to(self.first_stage_model.dtype)
         with torch.autocast(video.device.type, enabled=False):
             posterior = self.first_stage_model.encode(frames)
         posterior = DiagonalGaussian(posterior.mean.to(video.dtype), posterior.logvar.to(video.dtype))

@@ -290,7 +290,7 @@ class DynamiCrafterPipeline:
             batch = resolve(runtime, self.card, requests, settings, callbacks)  # 1 sizes, fs, what is refused
             smaller = self._smaller_video(batch)
             reset_peak_memory(runtime.device)
-            with _memory_errors(runtime.device, batch), torch.inference_mode():
+            with _memory_errors(runtime.device, batch), runtime.without_gradients():
                 encoded = encode(runtime, batch)  # 2 images and prompts to conditions
                 methods = make_methods(runtime, batch, encoded, smaller)  # 3 what is on top of the sampler
                 sampled = sample(runtime, batch, encoded, methods)  # 4 noise to latents

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,6 +38,10 @@ class Residence:
     def shared(self) -> SharedWeights:
         """Who else uses the model."""
         return SharedWeights.of(self.model)
+
+    def without_gradients(self) -> AbstractContextManager[Any]:
+        """Nothing in the block is to be trained on."""
+        return torch.inference_mode()
 
     def in_use(self) -> AbstractContextManager[None]:
         """A generation is at work in the block: LoRAs stay as they are, and where modules move, others wait."""

@@ -253,7 +253,7 @@ class Runtime(Residence):
 
         It may also be given frame by frame, (b, 3, 1, H, W) each.
         """
-        with self.in_use(), self.resident(self.model.first_stage_model), torch.inference_mode():
+        with self.in_use(), self.resident(self.model.first_stage_model), self.without_gradients():
             frames = video.split(1, dim=2) if isinstance(video, Tensor) else video  # one at a time, to save memory
             return torch.cat([self.model.encode_first_stage(f.to(self.device)) for f in frames], dim=2).float()
 
