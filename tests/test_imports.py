@@ -53,6 +53,7 @@ ROOMS = (
     "lvdm.jobs",
     "lvdm.hosting",
     "lvdm.batch",
+    "lvdm.story",
     "lvdm.serving",
     "lvdm.app",
     "lvdm.evaluation",

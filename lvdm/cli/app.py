@@ -23,6 +23,7 @@ from lvdm.cli.motion_statistics import motion_levels
 from lvdm.cli.options import GeneratingCommand, HostingCommand
 from lvdm.cli.serve import serve
 from lvdm.cli.statistics import analytic_init
+from lvdm.cli.story import story
 from lvdm.cli.train import TRAIN_SETTINGS, train
 from lvdm.cli.web import web_page
 from lvdm.versions import installed_version
@@ -41,6 +42,7 @@ data.command()(check)
 data.command()(cache)
 app.add_typer(data, name="data")
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(story, name="story")
 
 stats = typer.Typer(no_args_is_help=True, help="Measure data for generations.")
 stats.command("analytic-init")(analytic_init)

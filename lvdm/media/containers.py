@@ -23,7 +23,8 @@ CONTAINERS = (
 )
 """FFmpeg's names of the containers that are opened."""
 
-_OPTIONS = {"format_whitelist": ",".join(CONTAINERS), "enable_drefs": "0"}
+SOUND_CONTAINERS = (*CONTAINERS, "wav", "w64", "aiff", "flac", "mp3", "aac")
+"""The same where sound is wanted."""
 
 
 class ContainerError(UserError):
@@ -31,15 +32,16 @@ class ContainerError(UserError):
 
 
 def open_container(
-    path: str | Path, data: bytes | None = None, ignore_edits: bool = False
+    path: str | Path, data: bytes | None = None, ignore_edits: bool = False, sound: bool = False
 ) -> av.container.InputContainer:
     """Open a video file, or with `data` its content. Raises `ContainerError`; what it names or refers to stays shut.
 
-    `ignore_edits` reads frames that QuickTime's edit list cuts away, for files whose list is nonsense. WebP is opened
-    as `readable_content` has it.
+    `ignore_edits` reads frames that QuickTime's edit list cuts away, for files whose list is nonsense; `sound` opens
+    files of sound alone, too. WebP is opened as `readable_content` has it.
     """
     data = readable_content(path, data)
-    options = {**_OPTIONS, "ignore_editlist": str(int(ignore_edits))}
+    known = ",".join(SOUND_CONTAINERS if sound else CONTAINERS)
+    options = {"format_whitelist": known, "enable_drefs": "0", "ignore_editlist": str(int(ignore_edits))}
     try:
         if data is None:
             return av.open(f"file:{path}", mode="r", options={**options, "protocol_whitelist": "file"})

@@ -20,7 +20,8 @@ from lvdm.regular_files import open_regular
 VIDEO_FORMAT, EXTENSION_FORMAT = "dynamicrafter-video/2", "dynamicrafter-extension/1"
 VIDEO_FORMATS = ("dynamicrafter-video/1", VIDEO_FORMAT)
 """Format 1 has no digest; it is read as well."""
-RECORD_FORMATS = (*VIDEO_FORMATS, EXTENSION_FORMAT)
+STORY_FORMAT = "dynamicrafter-story/1"
+RECORD_FORMATS = (*VIDEO_FORMATS, EXTENSION_FORMAT, STORY_FORMAT)
 """What the records of videos call themselves."""
 
 SEQUENCE_PATTERN = "frame_%05d.png"
