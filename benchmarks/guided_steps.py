@@ -46,7 +46,8 @@ def guided_step(size: str) -> GuidedStep:
 
 def embedded_model() -> LatentVisualDiffusion:
     """The model that is part of this repository."""
-    model: LatentVisualDiffusion = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu").runtime.model
+    model = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu").runtime.model
+    assert isinstance(model, LatentVisualDiffusion)
     return model
 
 

@@ -65,7 +65,7 @@ class ListRow:
 
 def list_columns() -> dict[str, Declared]:
     """The columns of tables besides `name` and `mode`."""
-    return columns() | {name: all_parameters()[name] for name in OF_LISTS_ALONE}
+    return {**columns(), **{name: all_parameters()[name] for name in OF_LISTS_ALONE}}
 
 
 def read_list(source: Path, mode: ListMode | None = None, text: str | None = None) -> tuple[ListRow, ...]:
