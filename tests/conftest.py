@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
+from collections.abc import Iterator
 
 import pytest
 import typer.testing
@@ -23,3 +25,11 @@ def _what_stays_is_not_searched_again() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_are_not_forced_to_the_disk() -> Iterator[None]:
+    """A file that is written safely waits for the disk, thousands of times; no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
