@@ -35,3 +35,11 @@ def report_progress(on_progress: ProgressCallback | None, stage: str, done: int,
     """Call `on_progress`, if there is one."""
     if on_progress is not None:
         on_progress(Progress(stage, done, total))
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: 50 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from lvdm.model_card import ModelCard
+from lvdm.progress import in_words
 from lvdm.request.effort import EFFORTS, effort_values
 
 REMEMBERED = 20
@@ -53,13 +54,6 @@ class VideoTimes:
         if not estimates:
             return f"{size}; times are known after the first video"
         return f"{size} on this machine: {', '.join(estimates)}"
-
-
-def in_words(seconds: float) -> str:
-    """A duration for people."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _branches(scale: float, image_scale: float | None) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from html import escape
 
-from lvdm.app.pace import in_words
 from lvdm.app.work import View
+from lvdm.progress import in_words
 
 IDLE = '<div class="job idle">Nothing is being made.</div>'
 CANCELLED = '<div class="job" role="status">Cancelled; nothing was kept.</div>'

@@ -16,8 +16,9 @@ from ray.data import ActorPoolStrategy
 
 from lvdm.batch.page import LivePage
 from lvdm.batch.plan import BatchPlan, Bundle
-from lvdm.batch.worker import BatchWorker, Estimate, Reporter, in_words
+from lvdm.batch.worker import BatchWorker, Estimate, Reporter
 from lvdm.errors import UserError
+from lvdm.progress import in_words
 
 logger = logging.getLogger(__name__)
 

@@ -6,15 +6,18 @@ import importlib.util
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lvdm.batch.page import write_page
 from lvdm.batch.plan import BatchItem, BatchPlan, Bundle
 from lvdm.batch.states import FINISHED, State, survey, to_make
-from lvdm.batch.worker import Reporter
 from lvdm.errors import UserError
 from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.memory import announce_memory
 from lvdm.launched import launch, process_number
+
+if TYPE_CHECKING:
+    from lvdm.batch.worker import Reporter  # it computes: plans and dry runs need no torch
 
 logger = logging.getLogger(__name__)
 

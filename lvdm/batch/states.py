@@ -19,7 +19,6 @@ from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import check_places
 from lvdm.media.atomic import OutputError, write_json
 from lvdm.media.ownership import check_replaceable, record_stem
-from lvdm.plugins.perturbed_guidance import check_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +122,10 @@ def _state(plan: BatchPlan, item: BatchItem, perturbed_problem: Callable[[int, A
 
 
 def _perturbed_problem(model: ChosenModel, perturbed: Any) -> str:
+    if perturbed is None:
+        return ""
+    from lvdm.plugins.perturbed_guidance import check_blocks  # it builds the network, with torch
+
     try:
         check_blocks(perturbed, model.config.unet_config.params)
     except ValueError as error:

@@ -20,7 +20,7 @@ from lvdm.jobs.plan import Plan
 from lvdm.jobs.run import PlanWork, batches, select, waiting_candidates
 from lvdm.media.atomic import check_writable
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.progress import ProgressCallback
+from lvdm.progress import ProgressCallback, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -146,11 +146,3 @@ class Estimate:
     def left(self) -> float | None:
         """Seconds; None before anything is finished."""
         return self._left * self._seconds / self._done if self._done else None
-
-
-def in_words(seconds: float) -> str:
-    """A time for people: 50 s, 12 min, 3 h 20 min."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -83,8 +83,8 @@ def _show_plan(plan: BatchPlan) -> Iterator[str]:
 
     from lvdm.batch.run import expected_batch_seconds, listed, report
     from lvdm.batch.states import survey, to_make
-    from lvdm.batch.worker import in_words
     from lvdm.jobs.memory import describe_plan, plan_for
+    from lvdm.progress import in_words
 
     states = survey(plan)
     todo = to_make(plan, states)
@@ -103,7 +103,7 @@ def _show_plan(plan: BatchPlan) -> Iterator[str]:
     for (index, kind), count in kinds.items():
         model = plan.plans[index].model
         memory = plan_for(model, plan.items[largest[index, kind]].videos[0].request, plan.how.batch_size)
-        yield f"{count} x {kind}, with {model.files.checkpoint}: {describe_plan(memory, str(model.device))}"
+        yield f"{count} x {kind}, with {model.files.checkpoint}: {describe_plan(memory, model.device_name)}"
     seconds = expected_batch_seconds(plan, todo) if todo else None
     if seconds is not None:
         yield f"expected time on one device: about {in_words(seconds)}, by the records in {plan.folder}"
