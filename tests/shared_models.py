@@ -56,6 +56,13 @@ def shared_models() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module", autouse=True)
+def models_are_loaded_once() -> Iterator[None]:
+    """For the conftest of a folder: what asks for the same files and precision takes the weights that were loaded."""
+    with shared_models():
+        yield
+
+
 def _state(path: str | Path) -> tuple[str, int, int, int]:
     """What changes when the file does."""
     found = Path(path).resolve()

@@ -13,7 +13,7 @@ import gradio as gr
 from gradio_client.utils import is_http_url_like
 
 
-class _Quiet(type(gr.Image)):  # type: ignore[misc]
+class Quiet(type(gr.Image)):  # type: ignore[misc]
     """gradio's metaclass writes a .pyi beside the file of every class; this one does not."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], attributes: dict[str, Any]) -> Any:
@@ -31,7 +31,7 @@ async def _no_address(component: Any, base: type, path: str | Path | None) -> An
     return await base.async_move_resource_to_block_cache(component, path)  # type: ignore[attr-defined]
 
 
-class ImageUpload(gr.Image, metaclass=_Quiet):  # type: ignore[misc]
+class ImageUpload(gr.Image, metaclass=Quiet):  # type: ignore[misc]
     """An image as the path of its upload, not yet opened."""
 
     is_template = True
@@ -45,7 +45,7 @@ class ImageUpload(gr.Image, metaclass=_Quiet):  # type: ignore[misc]
         return await _no_address(self, gr.Image, url_or_file_path)
 
 
-class VideoUpload(gr.Video, metaclass=_Quiet):  # type: ignore[misc]
+class VideoUpload(gr.Video, metaclass=Quiet):  # type: ignore[misc]
     """A video as the path of its upload, not yet opened."""
 
     is_template = True
@@ -59,7 +59,7 @@ class VideoUpload(gr.Video, metaclass=_Quiet):  # type: ignore[misc]
         return await _no_address(self, gr.Video, url_or_file_path)
 
 
-class FileUploads(gr.File, metaclass=_Quiet):  # type: ignore[misc]
+class FileUploads(gr.File, metaclass=Quiet):  # type: ignore[misc]
     """Several files as the paths of their uploads, in their order."""
 
     is_template = True
@@ -74,7 +74,7 @@ class FileUploads(gr.File, metaclass=_Quiet):  # type: ignore[misc]
         return await _no_address(self, gr.File, url_or_file_path)
 
 
-class Choice(gr.Dropdown, metaclass=_Quiet):  # type: ignore[misc]
+class Choice(gr.Dropdown, metaclass=Quiet):  # type: ignore[misc]
     """A list to choose from; what is not in it is refused by the declaration."""
 
     is_template = True

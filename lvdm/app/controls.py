@@ -28,7 +28,7 @@ OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
         "overwrite": "nothing is there to be replaced",
         "contact_sheet": "it is always made",
         "prompts": "a list is a file of the server",
-        "replay": "a record names files of the server",
+        "replay": "a record is uploaded, and sets the controls",
         "dry_run": "the page shows what it will make",
         "device": "`dynamicrafter app --device` says it",
         **dict.fromkeys(("list_mode", "engine", "devices", "batch_size", "retry_failed"), "they are about lists"),

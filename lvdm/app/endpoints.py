@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 from lvdm.app import showing
+from lvdm.app.brush import over
 from lvdm.app.controls import parameter_values
-from lvdm.app.making import Maker, Result
+from lvdm.app.making import PAINTED, Maker, Result
 from lvdm.app.pace import VideoTimes
-from lvdm.app.sessions import Sessions
+from lvdm.app.sessions import COLUMNS, Sessions
 from lvdm.app.work import View, Work
 from lvdm.declaration.parameter import known_name
 from lvdm.declaration.run_parameters import MachineParameters
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 FURTHER, AT = "further_images", "at_frames"
 """Of the tab that interpolates: images between the first and the last, and the frames that show them."""
+EXTRA = (FURTHER, AT, PAINTED)
+"""What tabs give besides parameters."""
 BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
 OUTPUTS = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
 """What a button gives, in this order."""
@@ -55,7 +58,7 @@ class Desk:
     turn: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.maker, self.sessions = Maker(self.limits), Sessions(self.folder)
+        self.maker, self.sessions = Maker(self.limits, self.library.files), Sessions(self.folder)
 
     def model(self, name: str) -> ListedModel:
         """The listed model of this name. Raises `ValueError`."""
@@ -64,12 +67,12 @@ class Desk:
     def values(self, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
         """Parameters from the controls, with those of the model that is chosen and of the device. Raises `ValueError`.
 
-        `FURTHER` and `AT` are handed on as they are.
+        What is no parameter (`EXTRA`) is handed on as it is.
         """
         all_values = dict(zip(names, values, strict=True))
         chosen = self.model(str(all_values.pop("model")))
-        extra = {name: all_values.pop(name) for name in (FURTHER, AT) if all_values.get(name)}
-        declared = [name for name in all_values if name not in (FURTHER, AT)]
+        extra = {name: all_values.pop(name) for name in EXTRA if all_values.get(name)}
+        declared = [name for name in all_values if name not in EXTRA]
         parameters = parameter_values(declared, [all_values[name] for name in declared], self.library)
         return {**parameters, **extra, **chosen.values, "device": self.device}
 
@@ -100,9 +103,9 @@ class Desk:
         finally:
             self.sessions.end("", entry, "cancelled")
 
-    def jobs_of(self, session: str) -> list[list[Any]]:
-        """The list of a visitor's jobs."""
-        return self.sessions.rows(session)
+    def jobs_of(self, session: str) -> str:
+        """The list of a visitor's jobs, as the page shows it."""
+        return showing.table(COLUMNS, self.sessions.rows(session))
 
     def results(self, mode: str, parameters: Mapping[str, Any], session: str) -> Iterator[Any]:
         """Make a video: what the page shows, again and again, and the `Result` at the end. Raises `gr.Error`."""
@@ -124,7 +127,7 @@ class Desk:
             work.cancel()
             seconds, seed = (None, None) if result is None else (result.seconds, result.seed)
             self.sessions.end(session, entry, state, seconds, seed)
-        self.pace.learn(self._card_of(parameters), result.record)
+        self.pace.learn(self.model_of(parameters).card.name, result.record)
         yield result, work.view.notes
 
     def _make(self, work: Work[Result], mode: str, parameters: Mapping[str, Any], id_: str) -> Result:
@@ -138,11 +141,13 @@ class Desk:
             raise
         return result
 
-    def _card_of(self, parameters: Mapping[str, Any]) -> str:
-        for model in self.library.models.values():
-            if all(parameters.get(name) == value for name, value in model.values.items()):
-                return model.card.name
-        return ""
+    def model_of(self, parameters: Mapping[str, Any]) -> ListedModel:
+        """The listed model that `values` has chosen."""
+        return next(
+            model
+            for model in self.library.models.values()
+            if all(parameters.get(name) == value for name, value in model.values.items())
+        )
 
     def _new_folder(self, id_: str) -> Path:
         folder = self.sessions.folder_of(id_)
@@ -218,33 +223,45 @@ def with_names(function: Callable[..., Any], names: Sequence[str]) -> Callable[.
     return function
 
 
-def fit_preview(desk: Desk, image: Path | None, model: str, height: Any, width: Any, fit: str) -> tuple[Any, Any, str]:
-    """The image, the same as the model will see it, and its size in words; an image that is refused is taken away."""
+def fit_preview(
+    desk: Desk, count: int, image: Path | None, model: str, height: Any, width: Any, fit: str
+) -> tuple[Any, ...]:
+    """The image, the same as the model will see it, its size in words, and it under the brush: the first `count`.
+
+    An image that is refused is taken away.
+    """
     nothing = gr.update(visible=False, value=None)
     if image is None:
-        return gr.skip(), nothing, ""
+        return (gr.skip(), nothing, "", over(None))[:count]
     try:
         opened = load_image(image, desk.limits.image_pixels)
     except (ValueError, OSError) as error:
         image.unlink(missing_ok=True)
         warn(str(error).replace(str(image), image.name))
-        return None, nothing, ""
+        return (None, nothing, "", over(None))[:count]
     try:
-        parameters = desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
-        listed, mode = desk.model(model), parameters.get("fit", "crop")
-        multiple = listed.choose(MachineParameters(device=desk.device)).outline.size_multiple
-        shape, trained = (opened.height, opened.width), (listed.card.height, listed.card.width)
-        size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
-        inside = size.inner
-        if not desk.limits.allows_size(inside.height, inside.width):
-            return gr.skip(), nothing, f"larger than is made here ({desk.limits.max_megapixels:g} megapixels)"
-        seen = to_uint8(fit_image(opened, inside.height, inside.width, mode)[:, None])[0]
+        seen, words = _as_seen(
+            desk, opened, desk.values(["model", "height", "width", "fit"], [model, height, width, fit])
+        )
     except ValueError as error:
-        return gr.skip(), nothing, one_line(str(error))
-    words = f"{opened.width} x {opened.height} becomes {inside.width} x {inside.height} by {mode}"
+        return (gr.skip(), nothing, one_line(str(error)), over(opened))[:count]
+    return (gr.skip(), gr.update(visible=True, value=seen), words, over(opened))[:count]
+
+
+def _as_seen(desk: Desk, image: Image.Image, parameters: Mapping[str, Any]) -> tuple[Image.Image, str]:
+    """What the model sees of `image`, and what becomes of it in words. Raises `ValueError`."""
+    listed, mode = desk.model_of(parameters), parameters.get("fit", "crop")
+    multiple = listed.choose(MachineParameters(device=desk.device)).outline.size_multiple
+    shape, trained = (image.height, image.width), (listed.card.height, listed.card.width)
+    size = choose_size(parameters.get("height"), parameters.get("width"), shape, trained, multiple)
+    inside = size.inner
+    if not desk.limits.allows_size(inside.height, inside.width):
+        raise ValueError(f"larger than is made here ({desk.limits.max_megapixels:g} megapixels)")
+    seen = to_uint8(fit_image(image, inside.height, inside.width, mode)[:, None])[0]
+    words = f"{image.width} x {image.height} becomes {inside.width} x {inside.height} by {mode}"
     if not size.is_exact:
         words += f"; the network runs at {size.width} x {size.height}"
-    return gr.skip(), gr.update(visible=True, value=Image.fromarray(seen.numpy())), words
+    return Image.fromarray(seen.numpy()), words
 
 
 def warn(message: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from typing import Any
 
 from lvdm.app.work import Work
 from lvdm.documents import read_json
-from lvdm.hosting.checks import ImageIntake, check_plan, check_video
+from lvdm.hosting.checks import IMAGES, VIDEOS, UploadIntake, check_plan
+from lvdm.hosting.data_urls import decoded_file
 from lvdm.hosting.limits import Limits
+from lvdm.hosting.records import public_record
 from lvdm.jobs.extend import plan_extension, run_extension
 from lvdm.jobs.loaded import LoadedModel
 from lvdm.jobs.outputs import SUFFIXES
@@ -30,8 +31,8 @@ from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import Drift
 
-IMAGES = ("image", "end_image", "keep_mask")
-VIDEOS = ("video", "depth", "driving_video")
+PAINTED = "painted_mask"
+"""A mask that was painted on the page, as a data URL, in the place of `keep_mask`."""
 PLAYED = (".mp4", ".webm")
 """What browsers show as a video."""
 MAX_CONVERTED = 128
@@ -60,10 +61,13 @@ class Result:
 
 
 class Maker:
-    """Makes videos with one model in memory. Its methods are called while the device is held."""
+    """Makes videos with one model in memory. Its methods are called while the device is held.
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    files: the weight files that visitors may name, as records call them
+    """
+
+    def __init__(self, limits: Limits, files: Mapping[str, Path] | None = None) -> None:
+        self.limits, self._files = limits, files or {}
         self._loaded = LoadedModel()
         self._colors: tuple[DynamiCrafterPipeline, LatentColors] | None = None
 
@@ -76,7 +80,7 @@ class Maker:
         work.say("writing files")
         record = record_path(main)
         written = sheet_path(record)
-        stored = _without_places(read_json(record), folder)
+        stored = public_record(read_json(record), self._files)
         settings = folder / "settings.json"
         settings.write_text(json.dumps(stored, indent=1), encoding="utf-8")
         sheet = written if written.is_file() else None
@@ -93,28 +97,24 @@ class Maker:
         return plan
 
     def receive(self, values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """`values` with each upload as a clean file of ours. Raises `ValueError` in the words of its own name."""
-        values, images = dict(values), ImageIntake(self.limits)
-        for name in IMAGES:
+        """`values` with each upload as a file of ours, to the byte. Raises `ValueError`, with the names of uploads."""
+        values, intake = dict(values), UploadIntake(self.limits)
+        for name in (*IMAGES, *VIDEOS):
             if name in values:
-                values[name] = _receive_image(images, values[name], folder / f"{name}.png")
+                own = f"given_{name}" if name in VIDEOS else name  # what is made is a video, too
+                values[name] = _received(intake, name, values[name], folder / own)
         if "keyframes" in values:
-            frames = values["keyframes"]
             values["keyframes"] = [
-                (frame, _receive_image(images, path, folder / f"keyframe_{frame}.png")) for frame, path in frames
+                (frame, _received(intake, "keyframes", path, folder / f"keyframe_{frame}"))
+                for frame, path in values["keyframes"]
             ]
-        for name in VIDEOS:
-            if name in values:
-                values[name] = self._receive_video(values[name], folder / f"given_{name}")
+        if PAINTED in values:
+            if "keep_mask" in values:
+                raise ValueError("the mask is given twice, as a file and painted; take one of them away")
+            painted = folder / f"{PAINTED}.png"
+            painted.write_bytes(decoded_file(PAINTED, values.pop(PAINTED)))
+            values["keep_mask"] = _received(intake, "keep_mask", painted, folder / "keep_mask")
         return values
-
-    def _receive_video(self, upload: Path, to: Path) -> Path:
-        with _own_words(upload):
-            if not zipfile.is_zipfile(upload):  # depth may be an NPZ, which is checked when it is read
-                check_video(upload, self.limits)
-            to = to.with_suffix(upload.suffix.lower())
-            shutil.copyfile(upload, to)
-        return to
 
     def _generate(self, work: Work[Any], mode: str, values: dict[str, Any], folder: Path) -> tuple[Path, str]:
         suffix = SUFFIXES.get(values.get("format") or "mp4", f".{values.get('format') or 'mp4'}")
@@ -178,10 +178,12 @@ class Maker:
         return found
 
 
-def _receive_image(images: ImageIntake, upload: Path, to: Path) -> Path:
-    """The image of an upload, upright sRGB, as a PNG; an upload that is refused is removed. Raises `ValueError`."""
+def _received(intake: UploadIntake, parameter: str, upload: Path, to: Path) -> Path:
+    """A copy of an upload, which is opened once; one that is refused is removed. Raises `ValueError`."""
     with _own_words(upload):
-        images.read(upload).save(to)
+        intake.check(parameter, upload)
+        to = to.with_name(f"{to.name}{upload.suffix.lower()}")
+        shutil.copyfile(upload, to)
     return to
 
 
@@ -204,14 +206,3 @@ def _own_words(upload: Path) -> Iterator[None]:
     except (ValueError, OSError) as error:
         upload.unlink(missing_ok=True)
         raise ValueError(str(error).replace(str(upload), upload.name)) from error
-
-
-def _without_places(value: Any, folder: Path) -> Any:
-    """A record in which files of the page's own folder have their names alone."""
-    if isinstance(value, dict):
-        return {key: _without_places(item, folder) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_places(item, folder) for item in value]
-    if isinstance(value, str) and value.startswith(str(folder.resolve())):
-        return Path(value).name
-    return value

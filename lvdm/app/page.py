@@ -12,14 +12,18 @@ from typing import Any
 import gradio as gr
 
 from lvdm.app import showing
+from lvdm.app.brush import make_brush
 from lvdm.app.comparing import COMPARED, comparing
 from lvdm.app.components import Choice, FileUploads, ImageUpload, VideoUpload
 from lvdm.app.controls import Control, build_controls, make_component, offered, read_by
 from lvdm.app.endpoints import AT, FURTHER, Desk, fit_preview, generating
+from lvdm.app.making import PAINTED
+from lvdm.app.replaying import taken_over
 from lvdm.app.sessions import COLUMNS
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.declaration.values import MAX_PROMPT
 from lvdm.model_files import INSTALLED, REPOSITORY
+from lvdm.request.layers import all_parameters
 
 TABS: Mapping[str, str] = {
     "animate": "Animate",
@@ -73,6 +77,7 @@ class Page:
 
     desk: Desk
     blocks: Any = None
+    folder: Any = None
     tabs: list[Tab] = field(default_factory=list)
     controls: dict[str, Control] = field(default_factory=dict)
     started: list[Any] = field(default_factory=list)
@@ -86,10 +91,12 @@ def build_page(desk: Desk) -> Any:
         gr.Markdown("# DynamiCrafter\nA still image and a prompt become a short video.")
         choices = [(model.label, name) for name, model in desk.library.models.items()]
         model = Choice(choices=choices, value=first.name, label="Model", elem_id="model")
+        earlier = _earlier()
         with gr.Row():
             with gr.Column(scale=5, min_width=300):
-                page.tabs = [_tab(mode, first.cannot(mode)) for mode in TABS]
-                compare = _compare_tab(page)
+                with gr.Tabs() as page.folder:
+                    page.tabs = [_tab(mode, first.cannot(mode)) for mode in TABS]
+                    compare = _compare_tab(page)
                 pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
                 page.controls = build_controls(desk.library)
             with gr.Column(scale=4, min_width=300):
@@ -99,9 +106,32 @@ def build_page(desk: Desk) -> Any:
         _generate_events(page, model, output)
         _compare_events(page, compare, model, output)
         _other_events(page, model, output, pace, compare)
-        _preview_events(page, model, seen, seen_words)
+        _earlier_events(page, model, *earlier)
+        _preview_events(page, model, seen, seen_words, compare)
     page.blocks.queue(max_size=desk.limits.max_queue, default_concurrency_limit=1)
     return page.blocks
+
+
+def _earlier() -> tuple[Any, Any]:
+    """Where a record is given, and what was taken from it in words."""
+    with gr.Accordion("Settings of an earlier video", open=False, elem_id="earlier"):
+        file = FileUploads(label="Its record, a JSON file", file_count="single", file_types=[".json"], height=100)
+        words = gr.HTML(elem_id="earlier-words")
+    return file, words
+
+
+def _earlier_events(page: Page, model: Any, file: Any, words: Any) -> None:
+    """Set all controls as a record says. Its images have to be given again."""
+    prompts = [tab.inputs["prompt"] for tab in page.tabs]
+    controls = [control.component for control in page.controls.values()]
+    at = next(tab.inputs[AT] for tab in page.tabs if AT in tab.inputs)
+    file.upload(
+        partial(taken_over, page.desk, [tab.mode for tab in page.tabs], list(page.controls)),
+        file,
+        [words, page.folder, model, at, *prompts, *controls],
+        concurrency_id=LIGHT,
+        **QUIET,
+    )
 
 
 def _tab(mode: str, reason: str) -> Tab:
@@ -124,12 +154,21 @@ def _tab(mode: str, reason: str) -> Tab:
                     inputs[name] = VideoUpload(label=label, sources=["upload"], height=240)
         elif mode != "text-to-video":
             inputs["image"] = ImageUpload(label="Image", **upload)
+            inputs |= _brush(mode, mode)
         inputs["prompt"] = gr.Textbox(
             label="Prompt", placeholder=PROMPTS[mode], lines=2, max_length=MAX_PROMPT, elem_id=f"{mode}-prompt"
         )
         button = gr.Button("Generate", variant="primary", interactive=not reason, elem_id=f"{mode}-generate")
         _examples(mode, inputs)
     return Tab(mode, inputs, button, why, tab)
+
+
+def _brush(mode: str, tab: str) -> dict[str, Any]:
+    """The brush for the mask, in a fold of `tab`, where `mode` reads one."""
+    if mode not in all_parameters()["keep_mask"].parameter.modes:
+        return {}
+    with gr.Accordion("Paint what stays as it is", open=False, elem_id=f"{tab}-mask"):
+        return {PAINTED: make_brush(label="Painted mask")}
 
 
 def _examples(mode: str, inputs: Mapping[str, Any]) -> None:
@@ -166,7 +205,7 @@ def _output() -> Output:
     with gr.Accordion("Settings", open=False):
         record = gr.JSON(label="Settings", show_label=False)
     with gr.Accordion("Jobs", open=False):
-        jobs = gr.Dataframe(headers=COLUMNS, interactive=False, show_label=False, elem_id="jobs", wrap=True)
+        jobs = gr.HTML(showing.table(COLUMNS, []), elem_id="jobs")
     seed = gr.Textbox(visible=False)
     return Output([status, video, report, sheet, files, record, seed, jobs], cancel, again, new_seed)
 
@@ -196,6 +235,7 @@ def _compare_tab(page: Page) -> dict[str, Any]:
     with gr.Tab("Compare", id="compare") as built["tab"]:
         gr.Markdown("Two videos of one image that differ in what stands here; all else is as below.")
         built["image"] = ImageUpload(label="Image", sources=["upload", "clipboard"], height=200)
+        built |= _brush("animate", "compare")
         built["prompt"] = gr.Textbox(label="Prompt", lines=2, max_length=MAX_PROMPT, elem_id="compare-prompt")
         with gr.Row():
             for side in "ab":
@@ -214,7 +254,7 @@ def _compare_tab(page: Page) -> dict[str, Any]:
 
 
 def _compare_events(page: Page, built: Mapping[str, Any], model: Any, output: Output) -> None:
-    own = ["image", "prompt", *(f"{name}_{side}" for side in "ab" for name in COMPARED)]
+    own = ["image", PAINTED, "prompt", *(f"{name}_{side}" for side in "ab" for name in COMPARED)]
     shared = [name for name in read_by("animate") if name not in COMPARED]
     components = [*(built[name] for name in own), model, *(page.controls[name].component for name in shared)]
     shown = [output.status, *(built[f"{what}_{side}"] for side in "ab" for what in ("video", "report"))]
@@ -271,15 +311,17 @@ def _visible(mode: str, names: Sequence[str]) -> list[Any]:
     return [gr.update(visible=name in shown) for name in names]
 
 
-def _preview_events(page: Page, model: Any, seen: Any, words: Any) -> None:
-    """Show what the model will see whenever an image is given, and when its size or fit is changed."""
+def _preview_events(page: Page, model: Any, seen: Any, words: Any, compare: Mapping[str, Any]) -> None:
+    """Show what the model will see, and what is painted on, when an image is given or its size or fit is changed."""
     size = [model, *(page.controls[name].component for name in ("height", "width", "fit"))]
     common: dict[str, Any] = {"concurrency_id": LIGHT, "trigger_mode": "always_last", **QUIET}
-    for tab in page.tabs:
-        image = tab.inputs.get("image")
-        if image is not None:
-            look = partial(fit_preview, page.desk)
-            image.change(look, [image, *size], [image, seen, words], **common)
-            for control in size[1:]:
-                if tab.mode == "animate":
-                    control.change(look, [image, *size], [image, seen, words], **common)
+    for mode, inputs in (*((tab.mode, tab.inputs) for tab in page.tabs), ("compare", compare)):
+        image, brush = inputs.get("image"), inputs.get(PAINTED)
+        if image is None:
+            continue
+        shown = [image, seen, words, *([] if brush is None else [brush])]
+        look = partial(fit_preview, page.desk, len(shown))
+        image.change(look, [image, *size], shown, **common)
+        for control in size[1:]:
+            if mode == "animate":
+                control.change(look, [image, *size], shown, **common)

@@ -29,8 +29,8 @@ class JobEntry:
     seconds: float | None = None
     seed: int | None = None
 
-    def row(self) -> list[Any]:
-        """What the list shows."""
+    def row(self) -> list[str]:
+        """What the list shows: an entry for each of `COLUMNS`."""
         seconds = "" if self.seconds is None else f"{self.seconds:.1f}"
         return [
             self.time,
@@ -107,7 +107,7 @@ class Sessions:
             if entry.id not in own.running:  # type: ignore[union-attr]
                 shutil.rmtree(entry.folder, ignore_errors=True)
 
-    def rows(self, session: str) -> list[list[Any]]:
+    def rows(self, session: str) -> list[list[str]]:
         """The jobs of a visitor, the last one first."""
         with self._lock:
             own = self._sessions.get(session)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from lvdm.app.work import View
@@ -22,6 +23,8 @@ CSS = """
 .job img {display: block; width: min(100%, 320px); margin: .5rem auto 0; border-radius: var(--radius-md);
           image-rendering: auto;}
 .job .notes {margin: .4rem 0 0; padding-left: 1.1rem; font-size: .85em; color: var(--body-text-color-subdued);}
+.jobs {width: 100%; font-size: .85em;}
+.jobs th, .jobs td {text-align: left; padding: .2rem .4rem; border: 1px solid var(--border-color-primary);}
 .block {overflow-wrap: anywhere;}
 .why {padding: .5rem .8rem; border-left: 3px solid var(--color-accent); color: var(--body-text-color);}
 footer {display: none !important;}
@@ -53,11 +56,23 @@ def failed(message: str) -> str:
     return f'<div class="job" role="alert"><span>{escape(message)}</span></div>'
 
 
+def said(message: str) -> str:
+    """Something that was done at once."""
+    return f'<div class="job" role="status"><span>{escape(message)}</span></div>'
+
+
 def notes(lines: tuple[str, ...]) -> str:
     """What the library said, as a list."""
     if not lines:
         return ""
     return f'<ul class="notes">{"".join(f"<li>{escape(line)}</li>" for line in lines)}</ul>'
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows under their headings, as plain HTML: gradio's own table draws its rows when it gets to measuring itself."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<table class="jobs"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def why(reason: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.extend import ExtensionPlan
@@ -13,6 +12,11 @@ from lvdm.jobs.plan import Plan
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
 from lvdm.request.layers import shown_name
+
+IMAGES = ("image", "end_image", "keep_mask")
+"""Parameters whose value is one image; key frames are several."""
+VIDEOS = ("video", "depth", "driving_video")
+"""Parameters whose value is a video."""
 
 
 def check_plan(plan: Plan | ExtensionPlan, limits: Limits) -> None:
@@ -43,21 +47,24 @@ def check_video(video: Path, limits: Limits) -> int:
 
 
 @dataclass(eq=False)
-class ImageIntake:
-    """Reads the images of one request, which have together no more pixels than `limits` says."""
+class UploadIntake:
+    """Opens the files of one request; its images have together no more pixels than `limits` says."""
 
     limits: Limits
     pixels: int = 0
 
-    def read(self, upload: Path) -> Image.Image:
-        """The image, upright sRGB. Raises `ValueError` for what is none, and for one too many."""
+    def check(self, parameter: str, upload: Path) -> None:
+        """Raise `ValueError` for what is no image or video, as `parameter` needs one, and for one too many."""
+        if parameter in VIDEOS:
+            if not zipfile.is_zipfile(upload):  # depth may be an NPZ, which is checked when it is read
+                check_video(upload, self.limits)
+            return
         image = load_image(upload, self.limits.image_pixels)
         self.pixels += image.width * image.height
         if self.pixels > self.limits.image_pixels:
             raise ValueError(
                 f"the images have more than {self.limits.max_image_megapixels:g} megapixels together; scale them down"
             )
-        return image
 
 
 def _check_most(name: str, value: int, most: int) -> None:

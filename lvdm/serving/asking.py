@@ -7,11 +7,8 @@ what a client calls its file is not read.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import typing
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +18,13 @@ from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
-from lvdm.hosting.checks import ImageIntake, check_video
+from lvdm.hosting.checks import IMAGES, VIDEOS, UploadIntake
+from lvdm.hosting.data_urls import decoded_file
 from lvdm.hosting.library import ListedModel
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
 from lvdm.request.layers import all_parameters, check_mode, checked
 
-IMAGES = ("image", "end_image", "keep_mask")
-VIDEOS = ("video", "depth", "driving_video")
 UPLOADS = (*IMAGES, "keyframes", *VIDEOS)
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
@@ -43,10 +39,6 @@ SHARED = ("mode", "model", "input_reference", "seconds", "size")
 
 OUTPUT_FOLDER = "out"
 """The folder, in that of a job, of what is made."""
-_DATA_URL = re.compile(r"data:(?:image|video)/[\w.+-]+(?:;[\w.+=-]+)*;base64,", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
-_SHORTEST = 64
-"""Characters; shorter text is a name and no image."""
 _KEYFRAME = re.compile(r"keyframes\[(\d{1,7})\]")
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
@@ -125,9 +117,9 @@ def fields_of_json(text: bytes) -> Fields:
     for name in ("input_reference", *UPLOADS):
         value = values.pop(name, None)
         if name == "keyframes" and value is not None:
-            uploads += [Upload(name, _decoded(f"{name}[{frame}]", item), frame) for frame, item in _pairs(value)]
+            uploads += [Upload(name, decoded_file(f"{name}[{frame}]", item), frame) for frame, item in _pairs(value)]
         elif value is not None:
-            uploads.append(Upload(name, _decoded(name, value)))
+            uploads.append(Upload(name, decoded_file(name, value)))
     return Fields(values, tuple(uploads))
 
 
@@ -140,7 +132,7 @@ def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
         if keyframe or name in ("input_reference", *UPLOADS):
             if name == "keyframes":
                 raise ValueError("of a form, the image of frame 15 is the field keyframes[15]; keyframes is none")
-            content = _decoded(name, content) if isinstance(content, str) else content
+            content = decoded_file(name, content) if isinstance(content, str) else content
             uploads.append(Upload("keyframes" if keyframe else name, content, int(keyframe[1]) if keyframe else None))
             continue
         known_name(name, (*SHARED, *declared), "parameter")
@@ -183,14 +175,11 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submi
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
     """Write the files into `folder` and read each once. Raises `ValueError` for what is no image or video of ours."""
-    images = ImageIntake(limits)
+    intake = UploadIntake(limits)
     for upload in uploads:
         path = folder / upload.name
         path.write_bytes(upload.content)
-        if upload.parameter not in VIDEOS:
-            images.read(path)
-        elif not zipfile.is_zipfile(path):  # depth may be an NPZ, which is checked when it is read
-            check_video(path, limits)
+        intake.check(upload.parameter, path)
 
 
 def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:
@@ -262,22 +251,6 @@ def _pairs(value: Any) -> list[tuple[int, Any]]:
             )
         found.append((frame, pair[1]))
     return found
-
-
-def _decoded(name: str, value: Any) -> bytes:
-    """The bytes of a data URL or of base64. Raises `ValueError` for anything else, such as a name or an address."""
-    if isinstance(value, str):
-        start = _DATA_URL.match(value)
-        text = value[start.end() :] if start else value
-        if start or (len(text) >= _SHORTEST and _BASE64.fullmatch(text)):
-            try:
-                return base64.b64decode("".join(text.split()), validate=True)
-            except binascii.Error:
-                raise ValueError(f"{name} is not valid base64; encode the file again") from None
-    raise ValueError(
-        f"{name} is not a file in base64; give a data URL (data:image/png;base64,...) or upload it: names of files and "
-        "addresses are not read"
-    )
 
 
 def _text(value: object, name: str) -> str:

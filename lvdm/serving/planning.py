@@ -18,12 +18,6 @@ from lvdm.jobs.plan import Plan, plan_videos
 from lvdm.serving.asking import Submission
 from lvdm.serving.settings import Settings
 
-PATHS = (
-    *("video", "image", "end_image", "keep_mask", "start_statistics", "depth", "driving_video", "depth_model"),
-    *("config", "checkpoint", "encoders", "second_stage_unet", "file"),
-)
-"""Keys of a record whose values are names of files."""
-
 
 def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
     """The plan of a request whose files are in `folder`; what is made goes into a folder in it. Raises `ValueError`."""
@@ -94,14 +88,3 @@ def public(text: str, folder: Path, settings: Settings) -> str:
     for place in (folder, settings.jobs):
         text = text.replace(f"{place}/", "").replace(f"{place}\\", "").replace(str(place), "the folder of the job")
     return one_line(text)
-
-
-def public_record(record: Any) -> Any:
-    """A record without the places of files: their names alone."""
-    if isinstance(record, dict):
-        return {key: _name(value) if key in PATHS else public_record(value) for key, value in record.items()}
-    return [public_record(item) for item in record] if isinstance(record, list) else record
-
-
-def _name(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) else public_record(value)

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from lvdm.documents import read_json
+from lvdm.hosting.records import public_record
 from lvdm.serving.asking import Fields, fields_of_form, fields_of_json
 from lvdm.serving.descriptions import (
     ErrorAnswer,
@@ -27,7 +28,6 @@ from lvdm.serving.descriptions import (
     describe_job,
     list_models,
 )
-from lvdm.serving.planning import public_record
 from lvdm.serving.schema import request_body
 from lvdm.serving.service import DryRun, Service
 from lvdm.serving.store import FINAL, Job, Status

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_models import models_are_loaded_once as models_are_loaded_once
 from small_model import picture, write_small_model
 
 pytest.importorskip("gradio", reason='the page needs pip install "dynamicrafter[app]"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from served import LIMITS, left_behind
 from small_model import FRAMES, picture
 
+from lvdm.hosting.library import Library
+from lvdm.jobs.run import make_videos
 from lvdm.media.video_reader import VideoReader
 
 PROMPT = "a red ball moves to the right"
@@ -70,6 +74,11 @@ def downloaded(page: Any, tmp_path: Path) -> Any:
         return reader.read(range(reader.num_frames))
 
 
+def newest(folder: Path) -> Path:
+    """The folder of the last job."""
+    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
 LISTEN = """() => {
     window.told = [];
     const place = document.querySelector('#status');
@@ -115,6 +124,55 @@ def test_from_an_image_to_a_video_that_plays(opened: Any, image: str, tmp_path: 
     page.locator("#seed textarea, #seed input").fill("77")
     page.click("#again")
     page.wait_for_function("[...document.querySelectorAll('#seed textarea, #seed input')].some(e => e.value === '123')")
+
+
+def test_a_mask_is_painted_and_wiped_away(opened: Any, image: str, server_folder: Path) -> None:
+    page = opened()
+    give(page, image)
+    page.locator("#animate-mask button").first.click()
+    canvas = page.locator("#animate-mask canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+
+    def paint(*places: float) -> None:
+        """A stroke downwards at each of these parts of the width."""
+        for place in places:
+            page.mouse.move(box["x"] + place * box["width"], box["y"] + 1)
+            page.mouse.down()
+            page.mouse.move(box["x"] + place * box["width"], box["y"] + box["height"] - 1, steps=3)
+            page.mouse.up()
+
+    paint(0.1, 0.9)
+    page.locator("#animate-mask .erase").click()
+    paint(0.9)
+    page.click("#animate-generate")
+    status(page, "Done")
+    made = newest(server_folder / "jobs")
+    assert json.loads((made / "settings.json").read_text())["input"]["keep_mask"] == "keep_mask.png"
+    alpha = Image.open(made / "keep_mask.png").getchannel("A")
+    painted = [alpha.getpixel((x, 16)) for x in (3, 16, 28)]
+    assert painted == [255, 0, 0], "what was painted, what was not, and what was erased"
+    page.get_by_role("button", name="Jobs").click()
+    page.locator("#animate-mask .clear").click()
+    page.click("#animate-generate")
+    page.wait_for_function("document.querySelectorAll('#jobs tbody tr').length === 2")
+    assert not (newest(server_folder / "jobs") / "keep_mask.png").exists()
+
+
+def test_a_record_sets_the_controls_and_opens_its_tab(
+    opened: Any, image: str, library: Library, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"image": image, "prompt": "waves roll in", "num_inference_steps": 3, "seed": 2**60 + 1}
+    make_videos("loop", **given, **library.models["small"].values, output=tmp_path / "sea.mp4", device="cpu")
+    page = opened()
+    page.locator("#earlier button").first.click()
+    page.locator("#earlier input[type=file]").set_input_files(str(tmp_path / "sea.json"))
+    page.wait_for_selector("#earlier-words:has-text('set as in sea.json. To be given again: image: cat.png.')")
+    page.wait_for_selector("#loop-generate")
+    assert page.input_value("#loop-prompt textarea") == "waves roll in"
+    assert page.input_value("#seed textarea, #seed input") == str(2**60 + 1)
+    page.locator("#group-sampling button").first.click()
+    assert page.input_value("#num_inference_steps textarea, #num_inference_steps input") == "3"
 
 
 def test_cancel_ends_a_job_and_leaves_nothing(opened: Any, image: str, server_folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import re
@@ -121,16 +123,21 @@ def test_every_control_is_found_in_the_record(client: Any, image: str) -> None:
     record = made[RECORD]
     for name, value in CHANGED.items():
         found = in_record(name, record)
-        wanted = all_parameters()[name].read(str(value)) if name not in ("prompts_at", "second_stage_unet") else None
+        wanted = (
+            value
+            if name == "second_stage_unet"
+            else all_parameters()[name].read(str(value))
+            if name != "prompts_at"
+            else None
+        )
         if name == "prompts_at":
             assert found == [[2, "it stops"]]
-        elif name == "second_stage_unet":
-            assert found.endswith("tiny/model.safetensors")
         elif name == "long_video":
             assert found == "freelong"
         else:
             assert found == getattr(wanted, "text", wanted), f"{name} is {found!r} in the record"
     assert record["input"]["prompt"] == PROMPT
+    assert record["model"]["checkpoint"] == "tiny/model.safetensors", "a place of the server is told"
     assert made[SEED] == CHANGED["seed"]
 
 
@@ -155,7 +162,7 @@ def test_a_video_comes_in_every_format_with_its_sheet_and_its_settings(client: A
     stored = json.loads(Path(made[FILES][4]).read_text(encoding="utf-8"))
     assert stored["input"]["image"] == "image.png", "the folder of the server is no business of the visitor"
     assert made[REPORT].startswith("frame 0 ")
-    assert made[JOBS]["data"][0][1:4] == ["animate", PROMPT, "completed"]
+    assert f"<td>animate</td><td>{PROMPT}</td><td>completed</td>" in made[JOBS]
 
 
 def test_single_frames_come_packed_and_play_all_the_same(client: Any, image: str) -> None:
@@ -180,8 +187,11 @@ def test_a_mask_and_key_frames(client: Any, image: str, tmp_path: Path) -> None:
     kept = call(
         client, "loop", image=handle_file(image), prompt=PROMPT, keep_mask=handle_file(str(tmp_path / "mask.png"))
     )
-    assert kept[RECORD]["input"]["keep_mask"] == "keep_mask.png"
-    assert kept[RECORD]["output"]["drop_last_frame"] is True
+    record = kept[RECORD]
+    assert record["input"]["keep_mask"] == "keep_mask.png"
+    uploaded = (tmp_path / "mask.png").read_bytes()
+    assert record["input"]["keep_mask_sha256"] == hashlib.sha256(uploaded).hexdigest(), "an upload was changed"
+    assert record["output"]["drop_last_frame"] is True
     for seed in (1, 2):
         picture(seed=seed).save(tmp_path / f"{seed}.png")
     first, last = handle_file(image), handle_file(str(tmp_path / "1.png"))
@@ -193,6 +203,26 @@ def test_a_mask_and_key_frames(client: Any, image: str, tmp_path: Path) -> None:
     assert frames == [2, 3]
     said = refused(client, "interpolate", image=first, further_images=further, at_frames="1 2", prompt=PROMPT)
     assert "1 further images need as many numbers" in said
+
+
+def test_a_mask_that_is_painted_is_one_that_is_uploaded(client: Any, image: str, tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+    layer.paste((255, 255, 255, 255), (0, 0, 16, 32))
+    content = encoded(layer, "PNG")
+    upload = upload_of(content, "layer.png", tmp_path)
+    painted = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    given = {"image": handle_file(image), "prompt": PROMPT}
+    records = [
+        call(client, "animate", **given, **mask)[RECORD] for mask in ({"keep_mask": upload}, {"painted_mask": painted})
+    ]
+    assert records[0]["digest"] == records[1]["digest"]
+    said = refused(client, "animate", **given, keep_mask=upload, painted_mask=painted)
+    assert "the mask is given twice, as a file and painted" in said
+    for wrong, why in (
+        ("/etc/passwd", "painted_mask is not a file in base64; give a data URL"),
+        ("data:image/png;base64,aGVsbG8=", "painted_mask.png: not an image that can be read"),
+    ):
+        assert why in refused(client, "animate", **given, painted_mask=wrong)
 
 
 def test_other_models_and_their_modes(client: Any, image: str) -> None:

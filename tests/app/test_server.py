@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
+import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from served import LIMITS, call
 from typer.testing import CliRunner
 
 import lvdm.app.server
+import lvdm.cli.web
 from lvdm.app.server import USER, Access, serving
 from lvdm.cli.app import app
 from lvdm.hosting.library import Library
@@ -72,15 +74,23 @@ def test_times_are_measured_at_the_start_and_nothing_of_it_stays(library: Librar
         assert list((tmp_path / "jobs").iterdir()) == []
 
 
-def test_the_command_ends_by_a_signal_and_removes_what_was_there(models: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"TMPDIR": str(tmp_path), CHECKPOINTS_VARIABLE: str(models)}
-    command = [sys.executable, "-m", "lvdm.cli.app", "app", "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stdout is not None
-        assert re.match(r"http://127\.0\.0\.1:\d+/", server.stdout.readline())
-        assert list(tmp_path.glob("dynamicrafter-*")) != []
-        server.terminate()
-        server.wait(timeout=60)
+def test_the_command_ends_by_a_signal_and_removes_what_was_there(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[str]()
+
+    def ended(seconds: float) -> None:
+        seen.extend(path.name for path in tmp_path.glob("dynamicrafter-*"))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(lvdm.cli.web, "time", SimpleNamespace(sleep=ended))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        words = ["app", "--port", "0", "--device", "cpu"]
+        result = CliRunner().invoke(app, words, env={CHECKPOINTS_VARIABLE: str(models)})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert re.match(r"http://127\.0\.0\.1:\d+/ ", result.stdout), result.output
+    assert len(seen) == 1, "it kept its files elsewhere"
     assert list(tmp_path.glob("dynamicrafter-*")) == []

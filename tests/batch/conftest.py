@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from shared_models import models_are_loaded_once as models_are_loaded_once
 from small_model import picture, small_videocrafter_yaml, write_model, write_small_model
 
 from lvdm.model_files import CHECKPOINTS_VARIABLE

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shared_models import shared_models
+from shared_models import models_are_loaded_once as models_are_loaded_once
 from small_model import picture, write_small_model
 
 import lvdm.pipeline.pipeline
 from lvdm.model_files import CHECKPOINTS_VARIABLE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _models_are_loaded_once() -> Iterator[None]:
-    """A command of the same files and precision takes the weights that the one before it loaded."""
-    with shared_models():
-        yield
 
 
 @pytest.fixture(scope="module")

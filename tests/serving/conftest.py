@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from serving_client import Server, running
+from shared_models import models_are_loaded_once as models_are_loaded_once
 from small_model import write_small_model
 
 from lvdm.hosting.library import ListedModel, read_library

@@ -1,0 +1,145 @@
+"""An earlier video made again: from its record, which somebody uploads, to the controls of the page.
+
+Files that a record names are those of another machine, or of somebody else: none is opened. Models and weight files are
+found by their content among those that visitors may choose; images are to be given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lvdm.app import showing
+from lvdm.app.controls import FILES, read_by
+from lvdm.app.endpoints import Desk
+from lvdm.checkpoint import checkpoint_hash
+from lvdm.declaration.options import as_text
+from lvdm.declaration.parameter import parameters_of
+from lvdm.declaration.run_parameters import MachineParameters
+from lvdm.documents import one_line
+from lvdm.hosting.library import Library, ListedModel
+from lvdm.jobs.record import Record, read_record
+from lvdm.request.layers import DERIVED, all_parameters, file_inputs
+from lvdm.request.settings import GenerationSettings
+
+MAX_RECORD = 1_000_000
+"""Bytes; a record takes a few thousand."""
+TO_BE_GIVEN = ("keep_mask", "num_videos_per_prompt")
+"""Controls that a record says nothing of: each video has its own."""
+
+
+@dataclass(frozen=True)
+class EarlierRequest:
+    """What made an earlier video, for the controls.
+
+    mode      of its tab
+    at        the frames of its key images
+    controls  values by parameter, as text, lists of text for LoRAs; what is not there is left out
+    files     the images and videos that have to be given again, in words
+    """
+
+    mode: str
+    model: str
+    prompt: str
+    at: str
+    controls: Mapping[str, Any]
+    files: tuple[str, ...]
+
+
+def read_request(path: Path, library: Library, device: str) -> EarlierRequest:
+    """The request of the record at `path`. Raises `ValueError` for what is none, and for a model that is not listed."""
+    if path.stat().st_size > MAX_RECORD:
+        raise ValueError(f"{path} is larger than {MAX_RECORD / 1e6:g} MB, which no record of a video is")
+    record = read_record(path)
+    model = _listed(record, library, device)
+    mode = "interpolate" if record.settings.mode == "keyframes" else record.settings.mode
+    settings = {name: getattr(record.settings, name) for name in record.settings.as_dict()}
+    values = {**settings, **record.parameters, "format": Path(record.video).suffix[1:]}
+    names = [name for name in read_by(mode) if name not in TO_BE_GIVEN]
+    files = {name: _listed_file(record, name, values[name], library) for name in FILES if values.get(name)}
+    values |= {name: str(library.files[file]) for name, file in files.items()}  # nothing else is opened from here on
+    controls = {
+        name: files.get(name) or _control(name, values[name], record, library) for name in _chosen(values, names, model)
+    }
+    keys = record.parameters.get("keyframes", ())
+    named = [(name, record.parameters.get(name)) for name in file_inputs()]
+    images = [
+        f"{name.replace('_', ' ')}: {path.name}" for name, path in named if path is not None and name not in FILES
+    ]
+    images += [f"image of frame {frame}: {path.name}" for frame, path in keys]
+    at = " ".join(str(frame) for frame, _ in keys)
+    return EarlierRequest(mode, model.name, str(record.parameters["prompt"]), at, controls, tuple(images))
+
+
+def _listed(record: Record, library: Library, device: str) -> ListedModel:
+    """The model of the list that has the content of the record's. Raises `ValueError`."""
+    hashes = {file.parameter: file.sha256 for file in record.files}
+    wanted = record.parameters["checkpoint"].name
+    for model in sorted(library.models.values(), key=lambda model: model.files.checkpoint.name != wanted):
+        identity = model.choose(MachineParameters(device=device)).identity()
+        if (identity.config, identity.checkpoint) == (hashes.get("config"), hashes.get("checkpoint")):
+            return model
+    raise ValueError(f"{record.path} was made with another model than those of the list ({wanted})")
+
+
+def _chosen(values: Mapping[str, Any], names: Sequence[str], model: ListedModel) -> list[str]:
+    """Those of `names` whose values have to be given so that they are those; of others they are derived, or usual."""
+    known = parameters_of(GenerationSettings)
+    given = [name for name in names if name not in DERIVED and values.get(name) not in (None, _usual(name, model))]
+    made = {name: values[name] for name in ("mode", *given) if name in known}
+    derived = GenerationSettings.from_card(model.card, **made)
+    return [name for name in names if name in given or (name in DERIVED and getattr(derived, name) != values[name])]
+
+
+def _usual(name: str, model: ListedModel) -> Any:
+    """The value of a parameter that is left out."""
+    declared = all_parameters()[name]
+    usual = "mp4" if name == "format" else declared.default
+    return getattr(model.card, name) if declared.parameter.card else usual
+
+
+def _control(name: str, value: Any, record: Record, library: Library) -> Any:
+    """A value as the control of the parameter has it. Raises `ValueError` for a weight file that is not listed."""
+    if name == "loras":
+        return [f"{_listed_file(record, name, path, library)}:{scale}" for path, scale in value]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return "\n".join("=".join(str(part) for part in pair) for pair in value)
+    return str(as_text(value))
+
+
+def _listed_file(record: Record, parameter: str, path: str | Path, library: Library) -> str:
+    """The name of the weight file of the list that has the name and content of a record's. Raises `ValueError`."""
+    path = Path(path)
+    wanted = {file.sha256 for file in record.files if file.parameter == parameter and file.path == path}
+    for name, file in library.files.items():
+        if file.name == path.name and checkpoint_hash(file) in wanted:
+            return name
+    raise ValueError(f"{parameter} {path.name} is not among the weight files that can be chosen here")
+
+
+def taken_over(desk: Desk, modes: Sequence[str], names: Sequence[str], uploads: Sequence[Path]) -> list[Any]:
+    """A record that was uploaded, as the page shows it: words, tab, model, frames of key images, prompts, controls.
+
+    modes: whose prompts; names: of the controls. A record that is refused changes nothing; its file is removed anyway.
+    """
+    (upload,) = uploads
+    try:
+        found = read_request(upload, desk.library, desk.device)
+    except (ValueError, OSError) as error:
+        refusal = showing.failed(one_line(str(error)).replace(str(upload), upload.name))
+        return [refusal, *[gr.skip()] * (3 + len(modes) + len(names))]
+    finally:
+        upload.unlink(missing_ok=True)
+    again = f" To be given again: {', '.join(found.files)}." if found.files else ""
+    words = showing.said(f"The controls are set as in {upload.name}.{again}")
+    prompts = [found.prompt if mode == found.mode else gr.skip() for mode in modes]
+    controls = [
+        found.controls.get(name, [] if name == "loras" else None if name == "keep_mask" else "") for name in names
+    ]
+    return [words, gr.update(selected=found.mode), found.model, found.at, *prompts, *controls]
