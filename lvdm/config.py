@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Annotated, Any, Union
+
+from annotated_types import Len
 
 from lvdm.documents import DocumentError, read_yaml, short_text
 from lvdm.errors import UserError
@@ -161,18 +164,17 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
     Legacy options are those in `cls.LEGACY`, a mapping from key to `LegacyOption`.
     """
     legacy: Mapping[str, LegacyOption] = getattr(cls, "LEGACY", {})
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     values = {}
     for key, value in params.items():
         if key in fields:
-            values[key] = _coerce(value, hints[key], f"{where}.{key}")
+            values[key] = parse_value(value, hints[key], f"{where}.{key}")
         elif key in legacy:
             if value not in legacy[key].values:
                 accepted = " or ".join(repr(v) for v in legacy[key].values)
-                raise ConfigError(
-                    f"{where}.{key} = {short_text(value)} is not supported, only {accepted}: {legacy[key].reason}"
-                )
+                supported = f"supported, only {accepted}" if accepted else "taken"
+                raise ConfigError(f"{where}.{key} = {short_text(value)} is not {supported}: {legacy[key].reason}")
         else:
             hint = suggest(key, [*fields, *legacy]) if fields or legacy else "it takes no keys"
             raise ConfigError(f"{where}: unknown key {short_text(key)}; {hint}")
@@ -191,11 +193,21 @@ def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def parse_value(value: Any, hint: Any, where: str) -> Any:
     """`value` as the type `hint`, accepting only what a YAML author can have meant."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        try:
+            parsed = parse_value(value, args[0], where)
+        except ConfigError:
+            if args[0] not in (int, float):
+                raise
+            parsed = None
+        if parsed is None or not all(_lies_in(parsed, limit) for limit in args[1:]):
+            raise ConfigError(f"{where} should be {_name(hint)}, it is {short_text(value)}")
+        return parsed
     if hint is Component:
         return parse_component(value, where)
     if origin in (Union, types.UnionType):
@@ -203,10 +215,10 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
             return None
         options = [arg for arg in args if arg is not type(None)]
         if len(options) == 1:
-            return _coerce(value, options[0], where)
+            return parse_value(value, options[0], where)
         for option in options:
             try:
-                return _coerce(value, option, where)
+                return parse_value(value, option, where)
             except ConfigError:
                 continue
         raise ConfigError(f"{where} should be {_name(hint)}, it is {short_text(value)}")
@@ -218,17 +230,19 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return value
     if origin is tuple and isinstance(value, list | tuple):
         if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_coerce(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
+            return tuple(parse_value(item, args[0], f"{where}[{i}]") for i, item in enumerate(value))
         if len(args) == len(value):
             return tuple(
-                _coerce(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True))
+                parse_value(item, arg, f"{where}[{i}]") for i, (item, arg) in enumerate(zip(value, args, strict=True))
             )
         raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {short_text(value)}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse_dataclass(hint, value, where)
     if origin is dict and isinstance(value, Mapping):
-        return {_coerce(k, args[0], where): _coerce(v, args[1], f"{where}.{k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return {parse_value(k, args[0], where): parse_value(v, args[1], f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) <= sys.float_info.max:
+            raise ConfigError(f"{where} should be a finite number, it is {short_text(value)}")
         return float(value)
     if (
         isinstance(hint, type)
@@ -240,5 +254,40 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     raise ConfigError(f"{where} should be {_name(hint)}, it is {short_text(value)}")
 
 
+def _lies_in(value: Any, limit: Any) -> bool:
+    """Whether `value` keeps an `Interval` or a `Len`."""
+    if isinstance(limit, Len):
+        return limit.min_length <= len(value) and (limit.max_length is None or len(value) <= limit.max_length)
+    return (
+        (limit.gt is None or value > limit.gt)
+        and (limit.ge is None or value >= limit.ge)
+        and (limit.lt is None or value < limit.lt)
+        and (limit.le is None or value <= limit.le)
+    )
+
+
 def _name(hint: Any) -> str:
-    return str(hint) if typing.get_args(hint) else getattr(hint, "__name__", str(hint))
+    """A type in words, with the range of its numbers."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return f"{_name(args[0])}{''.join(_range_name(limit) for limit in args[1:])}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(_name(arg) for arg in args if arg is not type(None))
+    if origin is typing.Literal:
+        return " or ".join(map(str, args))
+    if origin is tuple:
+        return f"a list, each {_name(args[0])}" if args[-1] is Ellipsis else f"a list of {len(args)} values"
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(
+        hint, getattr(hint, "__name__", str(hint))
+    )
+
+
+def _range_name(limit: Any) -> str:
+    if isinstance(limit, Len):
+        return f", {limit.min_length} to {limit.max_length} of them"
+    parts = [
+        f"{word} {bound:,}"
+        for word, bound in (("above", limit.gt), ("from", limit.ge), ("to", limit.le), ("below", limit.lt))
+        if bound is not None
+    ]
+    return f" {' '.join(parts)}"

@@ -59,7 +59,7 @@ def test_the_window_is_an_option_of_its_own() -> None:
     [
         ("unet_config.params.causal_block_size", 2, "causal_block_size should be 1: with larger blocks"),
         ("unet_config.params.in_channels", 4, "noise and depth give the network 5 channels, its in_channels are 4"),
-        ("unet_config.params.attention_window", 0, "attention_window must be positive"),
+        ("unet_config.params.attention_window", 0, "attention_window should be a whole number from 1 to"),
         ("unet_config.params.temporal_conv_spans_pixels", True, "goes without temporal_conv_spans_pixels"),
         ("conditioning_key", "crossattn", "it needs conditioning_key hybrid for its depth"),
         ("depth_stage_config.params.model_type", "dpt_large", "model_type = 'dpt_large' is not known"),

@@ -79,7 +79,7 @@ def test_every_shipped_file_loads(name: str) -> None:
 def test_every_training_file_is_a_whole_training(name: str) -> None:
     setup = load_training_setup([ROOT / name])
     assert setup.optimizer.learning_rate > 0
-    assert setup.lightning.trainer["max_steps"] > 0
+    assert setup.lightning.trainer.max_steps > 0
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:

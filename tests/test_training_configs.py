@@ -71,10 +71,10 @@ def released_card_maximum() -> int:
 
 def test_the_stages_of_the_paper_train_what_it_says() -> None:
     stages = [setup_of(PAPER / "base.yaml", PAPER / name) for name in STAGES]
-    assert [stage.lightning.trainer["max_steps"] for stage in stages] == [1_000_000, 30_000, 100_000]
+    assert [stage.lightning.trainer.max_steps for stage in stages] == [1_000_000, 30_000, 100_000]
     assert [stage.optimizer.learning_rate for stage in stages] == [1e-4, 5e-5, 5e-5]
     for stage in stages:
-        devices = stage.lightning.trainer["devices"]
+        devices = stage.lightning.trainer.devices
         assert devices * stage.data.params.batch_size == 64
         assert not stage.scale_lr
     first, second, third = (trained(stage) for stage in stages)

@@ -17,6 +17,7 @@ from lvdm.caching.latent_records import CacheError, RecordStore
 from lvdm.data.clip_frames import ClipError, ClipFrames, FrameOptions, choose_frames
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.video_source import first_usable
+from lvdm.declaration.ranges import Side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class CachedLatentsConfig(FrameOptions):
     """
 
     folder: str
-    resolution: int | tuple[int, int] | None = None
+    resolution: Side | tuple[Side, Side] | None = None
     condition: Literal["any", "first"] = "any"
 
 

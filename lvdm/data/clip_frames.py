@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lvdm.data.clips import ClipSize
 from lvdm.data.transforms import SpatialTransform, apply_spatial_transform
+from lvdm.declaration.ranges import FrameRate, Frames, Side, Stride
 from lvdm.errors import UserError
 from lvdm.media.video_backends import Backend, Reader, reader_backend
 
@@ -38,14 +39,12 @@ class ImageOptions:
     `resolution`.
     """
 
-    resolution: int | tuple[int, int] = (256, 512)
+    resolution: Side | tuple[Side, Side] = (256, 512)
     spatial_transform: SpatialTransform | None = "resize_center_crop"
-    crop_resolution: int | tuple[int, int] | None = None
+    crop_resolution: Side | tuple[Side, Side] | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be."""
-        if min(self.size) < 1:
-            raise ValueError(f"resolution = {self.resolution} should be positive")
         if self.crop_resolution is not None and self.spatial_transform != "random_crop":
             raise ValueError("crop_resolution is only used by spatial_transform: random_crop; remove it")
 
@@ -64,19 +63,15 @@ class FrameOptions:
     at that rate instead of the video's own. `fps_max` limits the fps that is reported.
     """
 
-    video_length: int = 16
-    frame_stride: int = 1
-    frame_stride_min: int = 1
-    fps_max: int | None = None
-    fixed_fps: float | None = None
+    video_length: Frames = 16
+    frame_stride: Stride = 1
+    frame_stride_min: Stride = 1
+    fps_max: Stride | None = None
+    fixed_fps: FrameRate | None = None
     random_fs: bool = False
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for numbers that cannot describe a clip."""
-        for name in ("video_length", "frame_stride", "frame_stride_min", "fps_max", "fixed_fps"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} = {value} should be positive")
         if self.random_fs and self.frame_stride_min > self.frame_stride:
             raise ValueError(f"frame_stride_min = {self.frame_stride_min} is above frame_stride = {self.frame_stride}")
 

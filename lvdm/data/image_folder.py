@@ -20,6 +20,7 @@ from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
+from lvdm.declaration.ranges import FrameRate, Frames, Stride
 from lvdm.media.images import FORMATS, load_image
 from lvdm.regular_files import check_regular
 
@@ -39,17 +40,14 @@ class ImageFolderConfig(ImageOptions, CaptionOptions):
     """
 
     data_dir: str
-    video_length: int = 1
-    fps: float = 1.0
-    frame_stride: int = 1
+    video_length: Frames = 1
+    fps: FrameRate = 1.0
+    frame_stride: Stride = 1
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for options that do not fit together."""
         ImageOptions.__post_init__(self)
         CaptionOptions.__post_init__(self)
-        for name in ("video_length", "fps", "frame_stride"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} = {getattr(self, name)} should be positive")
 
 
 class ImageFolder:

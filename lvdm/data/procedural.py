@@ -17,6 +17,7 @@ from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.procedural_captions import caption
 from lvdm.data.procedural_render import moving_mask, render, render_flow, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene, displacement, sample_scene
+from lvdm.declaration.ranges import Seed, Steps
 
 __all__ = [
     "ProceduralClips",
@@ -44,15 +45,9 @@ class ProceduralClipsConfig(ProceduralConfig):
                     `mask` (1, t, H, W), see `moving_mask`
     """
 
-    length: int = 100_000
-    seed: int = 0
+    length: Steps = 100_000
+    seed: Seed = 0
     motion_targets: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise `ValueError` for a length below 1, or for what `ProceduralConfig` refuses."""
-        super().__post_init__()
-        if self.length < 1:
-            raise ValueError(f"length = {self.length} should be at least 1")
 
 
 class ProceduralClips(Dataset[Clip]):

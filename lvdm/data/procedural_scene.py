@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lvdm.data.picture_files import glyph_names
+from lvdm.declaration.ranges import Frames, Probability, Side, StepsOrNone, Stride
 
 SHAPES = (
     "circle",
@@ -119,24 +120,24 @@ class ProceduralConfig:
     their names, is shown by the test split only.
     """
 
-    height: int = 64
-    width: int = 64
-    num_frames: int = 16
+    height: Side = 64
+    width: Side = 64
+    num_frames: Frames = 16
     shapes: tuple[str, ...] = SHAPES
     colors: tuple[str, ...] = tuple(COLORS)
     textures: tuple[str, ...] = TEXTURES
     backgrounds: tuple[str, ...] = PATTERNS
     motions: tuple[str, ...] = MOTIONS
     speeds: tuple[str, ...] = tuple(SPEEDS)
-    frame_strides: tuple[int, ...] = (1, 2, 3)
-    templates: tuple[int, ...] = tuple(range(NUM_TEMPLATES))
-    min_radius: float = 0.14
-    max_radius: float = 0.24
-    sprite_probability: float = 1.0
-    return_probability: float = 0.0
-    glyph_probability: float = 0.0
+    frame_strides: tuple[Stride, ...] = (1, 2, 3)
+    templates: tuple[StepsOrNone, ...] = tuple(range(NUM_TEMPLATES))
+    min_radius: Probability = 0.14
+    max_radius: Probability = 0.24
+    sprite_probability: Probability = 1.0
+    return_probability: Probability = 0.0
+    glyph_probability: Probability = 0.0
     split: Literal["train", "test", "all"] = "all"
-    holdout: float = 0.1
+    holdout: Probability = 0.1
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for an empty or unknown choice, or a split that no clip can belong to."""
@@ -164,9 +165,6 @@ class ProceduralConfig:
             raise ValueError(
                 f"radii {self.min_radius}..{self.max_radius} should satisfy 0 < min_radius <= max_radius <= 0.5"
             )
-        for name in ("sprite_probability", "return_probability", "glyph_probability"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} = {getattr(self, name)} should be between 0 and 1")
         triples = itertools.product(self.shapes, self.colors, self.backgrounds)
         if not any(self.accepts(*triple) for triple in triples):
             raise ValueError(

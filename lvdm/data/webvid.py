@@ -17,6 +17,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.source_files import DiskFiles, Inventory, SourceError, check_folder
 from lvdm.data.transforms import SpatialTransform
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.declaration.ranges import Steps
 from lvdm.regular_files import open_regular
 
 COLUMNS = ("videoid", "page_dir", "name")
@@ -36,16 +37,10 @@ class WebVidConfig(ClipOptions):
 
     meta_path: str
     data_dir: str
-    subsample: int | None = None
+    subsample: Steps | None = None
     index_file: str | None = None
     load_raw_resolution: bool = False
     spatial_transform: SpatialTransform | None = None
-
-    def __post_init__(self) -> None:
-        """Raise `ValueError` for numbers that cannot describe a clip."""
-        super().__post_init__()
-        if self.subsample is not None and self.subsample < 1:
-            raise ValueError(f"subsample = {self.subsample} should be positive")
 
 
 class WebVid(VideoSource):

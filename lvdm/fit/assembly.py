@@ -11,12 +11,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.strategies import Strategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from lvdm.checkpoint import read_checkpoint
+from lvdm.checkpoint import CheckpointFile, read_checkpoint
 from lvdm.checkpoint.parts import UNET
 from lvdm.checkpoint.warm_start import unfilled_frozen_parts, warm_start
 from lvdm.config import ConfigError
 from lvdm.device import multiplies_bf16
+from lvdm.documents import one_line
+from lvdm.errors import CheckpointError
 from lvdm.fit.callbacks import default_callbacks
 from lvdm.fit.loggers import build_loggers
 from lvdm.fit.resume import TrainingCheckpoint
@@ -35,7 +38,7 @@ def build_trainer(
     """Lightning's trainer with the YAML's options, its callbacks and those of every training, and logs in `run_dir`."""
     options: dict[str, Any] = {
         "precision": setup.lightning.precision,
-        **setup.lightning.trainer,
+        **setup.lightning.trainer.arguments(),
         "accelerator": machines.accelerator,
         "devices": machines.devices,
         "num_nodes": machines.nodes,
@@ -46,7 +49,11 @@ def build_trainer(
     card = ModelCard.from_tree(setup.tree, "the configuration") if "sampling" in setup.tree else None
     callbacks = default_callbacks(named, card, progress=options.get("enable_progress_bar") is not False)
     loggers = build_loggers(setup.lightning.logger, run_dir, run_dir.name)
-    trainer = pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=[*callbacks, checkpoint], **options)
+    callbacks = [*callbacks, checkpoint]
+    try:
+        trainer = pl.Trainer(default_root_dir=str(run_dir), logger=loggers, callbacks=callbacks, **options)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise ConfigError(f"lightning.trainer: {one_line(str(error))}") from error
     if setup.optimizer.name == "adamw_8bit" and type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = HostCheckpointIO()
     return trainer
@@ -75,6 +82,8 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
     log.info("%s", apply_tuning(model, setup.tuning))
     if resume is not None and weights_only:
         plans.append(warm_start(model, read_checkpoint(resume)))
+    elif resume is not None:
+        check_same_model(model, read_checkpoint(resume, "trained"))
     if resume is None or weights_only:
         for part in unfilled_frozen_parts(model, plans):
             log.warning(
@@ -84,6 +93,26 @@ def prepare_weights(model: Any, setup: TrainingSetup, resume: Path | None, weigh
             )
     if str(setup.lightning.precision) in ("64", "64-true"):
         model.double()  # Lightning does so only after it restored a checkpoint, which would be rounded
+
+
+def check_same_model(model: Any, checkpoint: CheckpointFile) -> None:
+    """Raise `CheckpointError` for a checkpoint of other tensors than those of `model`."""
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    held = {key: tuple(checkpoint.shape(key)) for key in checkpoint}
+    problems = [
+        f"{len(keys)} tensors {what}, such as {keys[0]}"
+        for what, keys in (
+            ("of this one are not in it", [key for key in own if key not in held]),
+            ("of it are not in this one", [key for key in held if key not in own]),
+            ("have another shape", [key for key in own if key in held and own[key] != held[key]]),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{checkpoint.path} is of another model: {'; '.join(problems)}. Go on with its own configuration, or begin "
+            "from what fits with model.pretrained_checkpoint"
+        )
 
 
 def warn_of_slow_precision(setup: TrainingSetup, accelerator: str) -> None:

@@ -13,7 +13,8 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.config import Component
+from lvdm.config import Component, ConfigError
+from lvdm.declaration.ranges import SideOrNone, Weight
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.psnr import psnr_of_each
 
@@ -26,9 +27,9 @@ class AutoencoderTrainingConfig:
     """
 
     first_stage_config: Component
-    kl_weight: float = 1e-3
-    gradient_weight: float = 0.25
-    crop: int = 0
+    kl_weight: Weight = 1e-3
+    gradient_weight: Weight = 0.25
+    crop: SideOrNone = 0
 
 
 class AutoencoderTraining(pl.LightningModule):
@@ -73,5 +74,8 @@ class AutoencoderTraining(pl.LightningModule):
         size = self.config.crop
         if not size:
             return frames
+        if size > min(frames.shape[-2:]):
+            height, width = frames.shape[-2:]
+            raise ConfigError(f"model.params.crop is {size} and clips have {height}x{width} pixels; make it smaller")
         top, left = (int(torch.randint(side - size + 1, (1,))) for side in frames.shape[-2:])
         return frames[..., top : top + size, left : left + size]

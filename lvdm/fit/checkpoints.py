@@ -12,12 +12,14 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lvdm.checkpoint import CheckpointError, read_checkpoint
 from lvdm.checkpoint.pickles import load_pickle
+from lvdm.checkpoint.zero import STAND_INS, find_model_file
 from lvdm.content_hash import read_hash
 from lvdm.documents import read_json
 from lvdm.errors import UserError
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 PATTERN = "step-*.ckpt"
 PART = ".part"
+SHARDED_PROGRESS = "meta.pt"
+"""Where Lightning keeps what is no tensor beside shards."""
 
 
 class StorageError(UserError, RuntimeError):
@@ -141,16 +145,25 @@ def check_archive(path: Path) -> None:
         raise OSError(f"{damaged} in it does not read back as it was written")
 
 
-def check_resumable(path: Path) -> None:
-    """Raise `CheckpointError` for a file that no training can go on from. Folders of shards are not looked into."""
-    if path.is_dir():
-        return
+def read_resumable(path: Path) -> Mapping[Any, Any]:
+    """What a checkpoint holds, of a folder of shards what lies beside them. Tensors of a file are memory-mapped.
+
+    Raises `CheckpointError` for one that no training can go on from.
+    """
     file = read_checkpoint(path)
-    if file.format == "safetensors" or "optimizer_states" not in load_pickle(path):
+    content: Mapping[Any, Any] = {}
+    if file.format == "fsdp":
+        content = load_pickle(path / SHARDED_PROGRESS)
+    elif path.is_dir():
+        content = load_pickle(find_model_file(path) or path, STAND_INS)
+    elif file.format != "safetensors":
+        content = load_pickle(path)
+    if "lr_schedulers" not in content or "loops" not in content:
         raise CheckpointError(
             f"{path} holds weights only, without optimizer and progress; begin from it with "
             "model.pretrained_checkpoint, or go on from a file in the checkpoints/ of a run"
         )
+    return content
 
 
 def files_of(path: Path) -> list[Path]:

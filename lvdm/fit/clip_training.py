@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm.config import Component
+from lvdm.declaration.ranges import Weight
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 
 
@@ -26,7 +27,7 @@ class ClipTrainingConfig:
 
     cond_stage_config: Component
     img_cond_stage_config: Component
-    clip_level_weight: float = 1.0
+    clip_level_weight: Weight = 1.0
 
 
 class ClipTraining(pl.LightningModule):

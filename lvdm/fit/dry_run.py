@@ -117,13 +117,13 @@ def dry_run(
 def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchSchedule, devices: int) -> TrainingLength:
     """Batches, steps and epochs, from the plan and the trainer's options."""
     trainer = setup.lightning.trainer
-    accumulated = trainer.get("accumulate_grad_batches", 1)
+    accumulated = trainer.accumulated
     per_epoch = len(plan)
-    limit = trainer.get("limit_train_batches")
+    limit = trainer.limit_train_batches
     if limit is not None:
         per_epoch = min(per_epoch, limit) if isinstance(limit, int) else int(per_epoch * limit)
     steps_per_epoch = math.ceil(per_epoch / accumulated)
-    steps, epochs = trainer.get("max_steps"), trainer.get("max_epochs")
+    steps, epochs = trainer.max_steps, trainer.max_epochs
     limits = [value for value in (steps, epochs * steps_per_epoch if epochs else None) if value and value > 0]
     total = min(limits, default=None)
     return TrainingLength(
@@ -161,7 +161,7 @@ def plan_step(model: Any, setup: TrainingSetup, machines: Machines, size: ClipSi
         device="cpu" if machines.accelerator == "cpu" else "gpu",
         optimizer=setup.optimizer.name,
         average=any(average.params.device != "cpu" for average in averages),
-        accumulates=setup.lightning.trainer.get("accumulate_grad_batches", 1) > 1,
+        accumulates=setup.lightning.trainer.accumulated > 1,
         devices=machines.processes,
     )
     return plan_training(model, workload)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import platform
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import numpy
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
+from torch.optim.lr_scheduler import LambdaLR
 
+from lvdm.declaration.ranges import Count, Steps
 from lvdm.diffusion.noise import sample_generator
+from lvdm.fit.callbacks.guard import check_finite
 from lvdm.fit.checkpoints import CheckpointStore, StorageError
 from lvdm.fit.preemption import Preempted, SignalWatch
 
@@ -31,12 +35,8 @@ MARKER = "PREEMPTED"
 class CheckpointConfig:
     """Keys of `lightning.checkpoint`: after how many optimizer steps a checkpoint is saved, and how many are kept."""
 
-    every_n_train_steps: int = 500
-    keep: int = 3
-
-    def __post_init__(self) -> None:
-        if self.every_n_train_steps < 1 or self.keep < 1:
-            raise ValueError(f"every_n_train_steps and keep must be at least 1, they are {self}")
+    every_n_train_steps: Steps = 500
+    keep: Count = 3
 
 
 class TrainingCheckpoint(Checkpoint):
@@ -55,12 +55,18 @@ class TrainingCheckpoint(Checkpoint):
         self.seed = seed
         self._signals = SignalWatch()
         self._last_step = 0
-        self._last_saved = -1
+        self._last_saved = self._checked = -1
+        self._options: list[dict[str, Any]] = []  # of the optimizers, as the configuration has them
 
     # ------------------------------------------------------------------ saving
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember the options of the optimizers before a checkpoint brings its own."""
+        self._options = [optimizer_options(group) for group in all_groups(trainer)]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take over the signals, after Lightning, and make sure that checkpoints fit on the disk."""
+        apply_options(trainer, self._options)
         self._last_step = trainer.global_step
         self._signals.install()
         problem = ""
@@ -116,8 +122,13 @@ class TrainingCheckpoint(Checkpoint):
         self._signals.restore()
 
     def save(self, trainer: pl.Trainer, required: bool) -> None:
-        """Write a checkpoint, on all devices together. A failure is an error if `required`, else it is logged."""
+        """Write a checkpoint, on all devices together. A failure is an error if `required`, else it is logged.
+
+        Raises `TrainingStoppedError` for weights that are not finite: earlier checkpoints stay.
+        """
         step = trainer.global_step
+        check_finite(trainer, trainer.lightning_module)
+        self._checked = step
         problem = ""
         if trainer.is_global_zero:
             try:
@@ -145,7 +156,9 @@ class TrainingCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what a resumed training compares itself with."""
+        """Add what a resumed training compares itself with. Raises as `save` does, also for other checkpoints."""
+        if self._checked != trainer.global_step:
+            check_finite(trainer, pl_module)
         checkpoint[RECORD] = {
             "configuration": self.configuration,
             "seed": self.seed,
@@ -167,9 +180,6 @@ class TrainingCheckpoint(Checkpoint):
             return
         if record["seed"] != self.seed:
             log.warning("resuming with --seed %d instead of %d: other clips and noise", self.seed, record["seed"])
-        if record["configuration"] != self.configuration:
-            changed = changed_lines(record["configuration"], self.configuration)
-            log.warning("resuming with another configuration:\n%s", changed)
         if record["versions"] != versions():
             log.warning("resuming with other versions: %s instead of %s", versions(), record["versions"])
         old, new = record["global_batch"], global_batch(trainer)
@@ -217,9 +227,30 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), "torch": str(torch.__version__), "pytorch_lightning": pl.__version__}
 
 
-def changed_lines(old: str, new: str) -> str:
-    """The lines of two YAML texts that differ, with - for the old and + for the new."""
-    before, after = old.splitlines(), new.splitlines()
-    return "\n".join(
-        [f"- {line}" for line in before if line not in after] + [f"+ {line}" for line in after if line not in before]
-    )
+def all_groups(trainer: pl.Trainer) -> list[dict[str, Any]]:
+    """The parameter groups of all optimizers."""
+    return [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+
+def optimizer_options(group: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says of a parameter group; the present rate follows from `initial_lr` and the schedule."""
+    return {name: group[name] for name in ("initial_lr", "betas", "weight_decay") if name in group}
+
+
+def apply_options(trainer: pl.Trainer, options: Sequence[Mapping[str, Any]]) -> None:
+    """Give optimizers and schedules these options in the place of those that came with a checkpoint."""
+    for group, own in zip(all_groups(trainer), options, strict=True):
+        group |= own
+    for each in trainer.lr_scheduler_configs:
+        scheduler = each.scheduler
+        if not isinstance(scheduler, LambdaLR):
+            continue
+        scheduler.base_lrs = [group["initial_lr"] for group in scheduler.optimizer.param_groups]
+        for group, base, factor in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            rate = base * factor(scheduler.last_epoch)
+            if isinstance(group["lr"], torch.Tensor):  # of moments in 8 bits, which keep the tensor
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch import distributed, nn
 from lvdm.checkpoint.parts import TEXT_ENCODER
 from lvdm.config import ConfigError
 from lvdm.fit.arguments import OURS
+from lvdm.fit.trainer_options import TrainerOptions
 from lvdm.launched import Launch
 from lvdm.media.file_names import check_name
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -49,15 +49,15 @@ class Machines:
         return (self.devices if isinstance(self.devices, int) else len(self.devices)) * self.nodes
 
 
-def find_machines(devices: str, trainer: Mapping[str, Any], launched: Launch | None = None) -> Machines:
+def find_machines(devices: str, trainer: TrainerOptions, launched: Launch | None = None) -> Machines:
     """What to run on: `--devices`, the YAML's trainer options, and what a launcher has started.
 
     Raises `ConfigError` where they contradict each other or this machine.
     """
-    accelerator = _accelerator(str(trainer.get("accelerator", "auto")))
+    accelerator = _accelerator(trainer.accelerator or "auto")
     present = {"cuda": torch.cuda.device_count, "cpu": lambda: os.cpu_count() or 1}.get(accelerator, lambda: 1)()
-    wanted = _wanted_devices(str(trainer.get("devices", devices)))
-    nodes = int(trainer.get("num_nodes", 1))
+    wanted = _wanted_devices(str(devices if devices != "auto" or trainer.devices is None else trainer.devices))
+    nodes = trainer.num_nodes or 1
     if launched is not None:
         count = len(wanted) if isinstance(wanted, list) else wanted
         if count not in (None, -1, launched.devices) or nodes not in (1, launched.nodes):
@@ -195,10 +195,10 @@ def _wanted_devices(text: str) -> int | list[int] | None:
     if text == "auto":
         return None
     try:
-        numbers = [int(item) for item in text.strip("[] ").split(",") if item.strip()]
+        numbers = [int(item) for item in text.strip("()[] ").split(",") if item.strip()]
     except ValueError:
         raise ConfigError(f"--devices {text}: should be a number, a list such as 0,1 or auto") from None
-    if "," in text or text.startswith("["):
+    if "," in text or text.startswith(("[", "(")):
         return numbers
     if not numbers or (numbers[0] < 1 and numbers[0] != -1):
         raise ConfigError(f"--devices {text}: should be at least 1")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lvdm.config import ConfigError
 from lvdm.data.clip_frames import ClipError
-from lvdm.documents import cut_line, short_text
+from lvdm.documents import cut_line, one_line, short_text
 from lvdm.errors import UserError
 from lvdm.fit.arguments import build_parser as build_parser
 from lvdm.fit.assembly import (
@@ -26,10 +27,11 @@ from lvdm.fit.assembly import (
 )
 from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights, TrainingStoppedError
-from lvdm.fit.checkpoints import CheckpointStore, check_resumable
+from lvdm.fit.checkpoints import CheckpointStore
 from lvdm.fit.dry_run import dry_run
 from lvdm.fit.preemption import Preempted, exit_code_of
 from lvdm.fit.resume import TrainingCheckpoint
+from lvdm.fit.resumed_options import is_finished
 from lvdm.fit.run_record import check_run_folder, record_start
 from lvdm.fit.strategies import build_strategy, check_strategy, find_machines, run_name
 from lvdm.fit.training_setup import TrainingSetup, check_filled, load_training_setup
@@ -90,7 +92,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     """Build model, data and trainer from `setup`, then train or validate. Returns the exit code."""
     launched = launch()
     machines = find_machines(args.devices, setup.lightning.trainer, launched)
-    strategy = args.strategy or setup.lightning.trainer.get("strategy", "auto")
+    strategy = args.strategy or setup.lightning.trainer.strategy or "auto"
     averages = any(issubclass(c.resolve(), AveragedWeights) for c in setup.lightning.callbacks.values())
     check_strategy(strategy, machines, averages=averages)
     check_attention(setup.tuning, machines.accelerator, setup.lightning.precision)
@@ -99,10 +101,17 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
     resume = checkpoint_to_resume(args, run_dir)
+    goes_on = args.train and resume is not None and not args.auto_resume_weight_only
+    if goes_on and is_finished(resume, setup):
+        if not (args.val or args.test):
+            return 0
+        goes_on = args.train = False
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     data = setup.data.build()
     data.seed = args.seed
-    problem = data.look("fit" if args.train else "validate")
+    problem = data.look("fit" if args.train else "validate") or data.validation_problem(
+        setup.lightning.trainer, machines.processes
+    )
     if problem and machines.processes == 1:
         raise ConfigError(problem)  # several processes stop together, when they can reach each other
     pl.seed_everything(args.seed, workers=True, verbose=False)
@@ -112,9 +121,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     warn_of_slow_precision(setup, machines.accelerator)
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
-    prepare_weights(model, setup, resume, args.auto_resume_weight_only)
-    if args.auto_resume_weight_only:
-        resume = None
+    prepare_weights(model, setup, resume, weights_only=not goes_on)
+    resume = resume if goes_on else None
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
     trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)
@@ -126,12 +134,14 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
             path.write_text(configuration, encoding="utf-8")
     try:
         if args.train:
-            trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+            trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=goes_on or None)
         if args.val or args.test:
             trainer.validate(model, datamodule=data)
     except Preempted as stop:
         log.warning("%s", stop)
         return exit_code_of(trainer, stop)
+    except MisconfigurationException as error:
+        raise ConfigError(f"lightning.trainer: {one_line(str(error))}") from error
     return 0
 
 
@@ -141,8 +151,6 @@ def checkpoint_to_resume(args: argparse.Namespace, run_dir: Path) -> Path | None
         raise ConfigError(f"--resume_from {args.resume_from} does not exist; name a checkpoint of an earlier run")
     own = args.auto_resume or args.auto_resume_weight_only
     newest = CheckpointStore(run_dir / "checkpoints").newest_good() if own else None
-    if newest is None and args.resume_from is not None and not args.auto_resume_weight_only:
-        check_resumable(args.resume_from)
     return newest or args.resume_from
 
 

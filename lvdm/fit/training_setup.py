@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass
+from lvdm.config import Component, ConfigError, load_yaml, parse_component, parse_dataclass, parse_value
+from lvdm.declaration.ranges import LearningRate
 from lvdm.documents import DocumentError, parse_yaml, short_text
 from lvdm.fit.loggers import LoggerChoice
 from lvdm.fit.resume import CheckpointConfig
+from lvdm.fit.trainer_options import TrainerOptions
 from lvdm.fit.tuning import TuningConfig
 from lvdm.models.optimization import OptimizerConfig
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 from lvdm.suggestions import suggest
 
+PRETRAINED = "model.pretrained_checkpoint"
 MODEL_KEYS = ("target", "params", "pretrained_checkpoint", "base_learning_rate", "scale_lr")
-PRECISIONS = ("32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "16-true", "bf16-true", "64", "64-true")
+Precision = Literal[
+    32, 16, 64, "32", "32-true", "16", "16-mixed", "bf16", "bf16-mixed", "16-true", "bf16-true", "64", "64-true"
+]
 UNFILLED = re.compile(r"<[^<>]+>")
 TOP_KEYS = ("model", "data", "lightning", "optimizer", "sampling", "tuning")
 
 
 @dataclass(frozen=True)
 class LightningConfig:
-    """Keys of `lightning:`. `trainer` holds arguments of `pytorch_lightning.Trainer`, checked by name.
+    """Keys of `lightning:`.
 
     `checkpoint` is about what a training resumes from; `callbacks` may save other files beside it.
     """
 
-    precision: int | str = 32
-    trainer: dict[str, Any] = field(default_factory=dict)
+    precision: Precision = 32
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
     callbacks: dict[str, Component] = field(default_factory=dict)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logger: LoggerChoice = "tensorboard"
-
-    def __post_init__(self) -> None:
-        if str(self.precision) not in PRECISIONS:
-            raise ValueError(f"precision = {self.precision!r} is not known; 32, 16 and bf16-mixed are the usual ones")
-        known = set(inspect.signature(pl.Trainer.__init__).parameters) - {"self"}
-        unknown = sorted(set(self.trainer) - known)
-        if unknown:
-            raise ValueError(f"trainer has no option {', '.join(unknown)}; see pytorch_lightning.Trainer")
 
 
 @dataclass(frozen=True)
@@ -79,15 +74,18 @@ def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = 
             raise ConfigError(
                 f"--base takes {path} for a file: put overrides before --base, or after another flag such as --train"
             )
+    sources: dict[str, Any] = {str(path): load_yaml(path) for path in paths}
     try:
         merged: Any = OmegaConf.create({})
-        for path in paths:
-            later = OmegaConf.create(load_yaml(path))  # plain data: no interpolation is left in it
+        for read in sources.values():
+            later = OmegaConf.create(read)  # plain data: no interpolation is left in it
             forget_replaced(merged, later)
             merged = OmegaConf.merge(merged, later)
         for override in overrides:
             parse_yaml(override.partition("=")[2], f"{short_text(override.partition('=')[0])} of the command line")
-        tree = OmegaConf.to_container(OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides))), resolve=False)
+        typed = OmegaConf.from_dotlist(list(overrides))
+        tree = OmegaConf.to_container(OmegaConf.merge(merged, typed), resolve=False)
+        sources["the command line"] = typed
     except DocumentError as error:
         raise ConfigError(str(error)) from error
     except OmegaConfBaseException as error:
@@ -96,7 +94,22 @@ def load_training_setup(paths: Sequence[str | Path], overrides: Sequence[str] = 
             f"cannot merge {', '.join(map(str, paths))} with {short_text(list(overrides))}: {reason}"
         ) from error
     assert isinstance(tree, dict)
-    return parse_training_setup({str(key): value for key, value in tree.items()})
+    try:
+        return parse_training_setup({str(key): value for key, value in tree.items()})
+    except ConfigError as error:
+        raise ConfigError(_with_source(str(error), sources)) from error
+
+
+def _with_source(message: str, sources: Mapping[str, Any]) -> str:
+    """`message` after the name of the file whose value it begins with: the last one that gives it."""
+    place = re.match(r"[\w.]*\w", message)
+    for source, tree in reversed(list(sources.items())):
+        node = tree
+        for key in place[0].split(".") if place else ():
+            node = node.get(key) if isinstance(node, Mapping | DictConfig) else None
+        if place and node is not None and not isinstance(node, Mapping | DictConfig):
+            return f"{source}: {message}"
+    return message
 
 
 def forget_replaced(earlier: Any, later: Any) -> None:
@@ -122,7 +135,7 @@ def parse_training_setup(tree: dict[str, Any]) -> TrainingSetup:
     tuning = parse_dataclass(TuningConfig, tree.get("tuning") or {}, "tuning")
     tuning.check_precision(lightning.precision)
     optimizer, scale_lr = _parse_optimizer(tree.get("optimizer") or {}, model, lightning)
-    pretrained = model.get("pretrained_checkpoint") or []
+    pretrained = parse_value(model.get("pretrained_checkpoint") or (), str | tuple[str, ...], PRETRAINED)
     component = parse_component(model, "model")
     _check_trainable(component)
     return TrainingSetup(
@@ -170,12 +183,12 @@ def _parse_optimizer(
     node = dict(node)
     from_model = "base_learning_rate" in model and "learning_rate" not in node
     if from_model:
-        node["learning_rate"] = float(model["base_learning_rate"])
-    if "total_steps" not in node and (lightning.trainer.get("max_steps") or 0) > 0:
-        node["total_steps"] = lightning.trainer["max_steps"]
+        node["learning_rate"] = parse_value(model["base_learning_rate"], LearningRate, "model.base_learning_rate")
+    if "total_steps" not in node and lightning.trainer.last_step:
+        node["total_steps"] = lightning.trainer.last_step
     optimizer = parse_dataclass(OptimizerConfig, node, "optimizer")
     half = str(lightning.precision) in ("16", "16-mixed")
-    if optimizer.name == "adamw_fused" and half and lightning.trainer.get("gradient_clip_val"):
+    if optimizer.name == "adamw_fused" and half and lightning.trainer.gradient_clip_val:
         raise ConfigError(
             "optimizer.name: adamw_fused cannot clip gradients under lightning.precision: 16, because it unscales them "
             "itself; use adamw, or bf16-mixed"
@@ -184,7 +197,7 @@ def _parse_optimizer(
         optimizer.fall_steps  # noqa: B018  # raises where the schedule has no end
     except ValueError as error:
         raise ConfigError(f"optimizer: {error}") from error
-    return optimizer, from_model and bool(model.get("scale_lr", True))
+    return optimizer, from_model and bool(parse_value(model.get("scale_lr", True), bool, "model.scale_lr"))
 
 
 def _only(tree: Mapping[str, Any], known: Sequence[str], where: str) -> None:

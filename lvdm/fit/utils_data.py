@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 from lvdm.config import Component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource
 from lvdm.data.sampling import BatchSchedule, PlannedBatches, assign_buckets
+from lvdm.declaration.ranges import BatchSize, Frames, Side, Workers
 from lvdm.fit.strategies import agree_on_errors
+from lvdm.fit.trainer_options import TrainerOptions
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,16 @@ class DataModuleConfig:
                  `lvdm.data.sampling.assign_buckets`. Without any, the source's own size
     """
 
-    batch_size: int
+    batch_size: BatchSize
     train: Component | None = None
     validation: Component | None = None
     test: Component | None = None
-    num_workers: int | None = None
+    num_workers: Workers | None = None
     wrap: bool = False
     shuffle: bool = True
-    buckets: tuple[tuple[int, int, int], ...] = ()
+    buckets: tuple[tuple[Frames, Side, Side], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, it is {self.batch_size}")
         self.sizes()
 
     def sizes(self) -> list[ClipSize]:
@@ -76,6 +76,23 @@ class DataModuleFromConfig(pl.LightningDataModule):
         except (ValueError, OSError) as error:
             return str(error)
         return None
+
+    def validation_problem(self, trainer: TrainerOptions, processes: int) -> str | None:
+        """Why there would be no validation within an epoch; None where there is, or none is wanted."""
+        every, source = trainer.val_check_interval, self._sources.get("train")
+        if source is None or not isinstance(every, int) or trainer.check_val_every_n_epoch is None:
+            return None
+        if self.config.validation is None:
+            return None
+        batches, limit = len(self.plan(source, processes)), trainer.limit_train_batches
+        if limit is not None:
+            batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
+        if every <= batches:
+            return None
+        return (
+            f"lightning.trainer.val_check_interval: {every} batches are more than the {batches} of an epoch; give "
+            "fewer, or let batches count over the ends of epochs with lightning.trainer.check_val_every_n_epoch=null"
+        )
 
     def source(self, name: str) -> ClipSource:
         """The source named `train`, `validation` or `test`. Raises `ValueError` when the configuration has none."""

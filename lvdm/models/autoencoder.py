@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.config import Component
+from lvdm.declaration.ranges import Channels
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig, Decoder, Encoder
 from lvdm.modules.networks.dual_reference import DualReferenceDecoder, References, encode_references
@@ -28,7 +29,7 @@ class AutoencoderKL(nn.Module):
         read so that those files load, and have no effect: an autoencoder in a diffusion model is not trained.
         """
 
-        embed_dim: int
+        embed_dim: Channels
         ddconfig: AutoencoderNetworkConfig
         lossconfig: Component | None = None
         monitor: str | None = None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
+from lvdm.declaration.ranges import PositiveWeight
 from lvdm.diffusion.noise import sample_generator, sample_noise
 
 REPLACED = 0.95
@@ -30,13 +31,9 @@ class TimeNoiseConfig:
                tokens of 95 % of the clips become noise
     """
 
-    beta_m: float = 100.0
-    a: float = 5.0
+    beta_m: PositiveWeight = 100.0
+    a: PositiveWeight = 5.0
     clip_mode: Literal["none", "noise", "replace"] = "none"
-
-    def __post_init__(self) -> None:
-        if self.beta_m <= 0 or self.a <= 0:
-            raise ValueError(f"beta_m and a must be positive, they are {self.beta_m} and {self.a}")
 
 
 def noise_level(time: Tensor, normal: Tensor, config: TimeNoiseConfig) -> Tensor:

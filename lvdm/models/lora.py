@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import TRAINED_ALPHA, TRAINED_DOWN, LoraInfo
 from lvdm.config import ConfigError
+from lvdm.declaration.ranges import Channels, Dropout, PositiveWeight
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -41,17 +42,13 @@ class LoraConfig:
     modules   linear layers of the transformers, by the end of their names
     """
 
-    rank: int = 16
-    alpha: float | None = None
-    dropout: float = 0.0
+    rank: Channels = 16
+    alpha: PositiveWeight | None = None
+    dropout: Dropout = 0.0
     where: Literal["all", "spatial", "temporal", "image"] = "all"
     modules: tuple[str, ...] = (*ATTENTION_LAYERS, *IMAGE_LAYERS)
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, it is {self.rank}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in 0 to 1, it is {self.dropout}")
         known = (*ATTENTION_LAYERS, *IMAGE_LAYERS, *OTHER_LAYERS)
         unknown = [name for name in self.modules if name not in known]
         if unknown or not self.modules:

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from lvdm.declaration.ranges import Decay, LearningRate, Probability, StepsOrNone, Weight
+
 OptimizerName = Literal["adamw", "adamw_fused", "adamw_8bit"]
 
 
@@ -33,20 +35,16 @@ class OptimizerConfig:
     """
 
     name: OptimizerName = "adamw"
-    learning_rate: float = 1e-5
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.01
-    warmup_steps: int = 0
+    learning_rate: LearningRate = 1e-5
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: Weight = 0.01
+    warmup_steps: StepsOrNone = 0
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    decay_steps: int = 0
-    total_steps: int = 0
-    final_fraction: float = 0.0
+    decay_steps: StepsOrNone = 0
+    total_steps: StepsOrNone = 0
+    final_fraction: Probability = 0.0
 
     def __post_init__(self) -> None:
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate must be positive, it is {self.learning_rate}")
-        if self.warmup_steps < 0 or self.decay_steps < 0:
-            raise ValueError(f"warmup_steps {self.warmup_steps} and decay_steps {self.decay_steps} cannot be negative")
         if self.decay_steps and self.total_steps < self.decay_steps:
             raise ValueError(
                 f"decay_steps {self.decay_steps} need total_steps of at least as many, not {self.total_steps}"

@@ -8,6 +8,17 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from lvdm.config import Component, LegacyOption, Nothing
+from lvdm.declaration.ranges import (
+    Channels,
+    Frames,
+    PositiveWeight,
+    Probability,
+    Side,
+    Steps,
+    StepsOrNone,
+    TimeSteps,
+    Weight,
+)
 from lvdm.diffusion.schedule import FinalScale, Parameterization, ScheduleConfig
 from lvdm.models.condition_noise import TimeNoiseConfig
 from lvdm.models.videocrafter import from_videocrafter
@@ -44,37 +55,37 @@ class LatentVisualDiffusionConfig:
     cond_stage_config: Component
     img_cond_stage_config: Component
     image_proj_stage_config: Component
-    image_size: tuple[int, int]
-    channels: int = 4
-    linear_start: float = 0.00085
-    linear_end: float = 0.012
-    timesteps: int = 1000
+    image_size: tuple[Side, Side]
+    channels: Channels = 4
+    linear_start: Probability = 0.00085
+    linear_end: Probability = 0.012
+    timesteps: TimeSteps = 1000
     parameterization: Parameterization = "eps"
     rescale_betas_zero_snr: bool = False
     use_dynamic_rescale: bool = False
-    base_scale: float = 0.7
-    turning_step: int = 400
+    base_scale: Probability = 0.7
+    turning_step: TimeSteps = 400
     fix_scale_bug: bool = False
     conditioning_key: Literal["hybrid", "crossattn"] = "hybrid"
-    scale_factor: float = 1.0
+    scale_factor: PositiveWeight = 1.0
     perframe_ae: bool = False
     fps_condition_type: Literal["fs", "fps"] = "fs"
     cond_stage_trainable: bool = False
     image_proj_model_trainable: bool = True
-    uncond_prob: float = 0.2
+    uncond_prob: Probability = 0.2
     rand_cond_frame: bool = False
     interp_mode: bool = False
-    log_every_t: int = 100
+    log_every_t: Steps = 100
 
-    interpolation_probability: float = 0.0
-    high_noise_probability: float = 0.0
-    high_noise_start: int = 500
-    moving_region_weight: float = 1.0
-    noise_strength: float = 0.0
-    min_snr_gamma: float | None = None
+    interpolation_probability: Probability = 0.0
+    high_noise_probability: Probability = 0.0
+    high_noise_start: StepsOrNone = 500
+    moving_region_weight: Weight = 1.0
+    noise_strength: Weight = 0.0
+    min_snr_gamma: PositiveWeight | None = None
     time_noise: TimeNoiseConfig | None = None
     frame_carrier_config: Component | None = None
-    carried_frames: int = 3
+    carried_frames: Frames = 3
     drop_encoders: bool | None = None
     final_scale: FinalScale = "visited"
 
@@ -102,10 +113,6 @@ class LatentVisualDiffusionConfig:
             raise ValueError(f"uncond_prob is used three times and must be in [0, 1/3], it is {self.uncond_prob}")
         if not 0 <= self.high_noise_start < self.timesteps:
             raise ValueError(f"high_noise_start must lie in 0..{self.timesteps - 1}, it is {self.high_noise_start}")
-        if self.noise_strength < 0 or (self.min_snr_gamma is not None and self.min_snr_gamma <= 0):
-            raise ValueError(
-                f"noise_strength {self.noise_strength} and min_snr_gamma {self.min_snr_gamma} must be positive"
-            )
         if self.drop_encoders and self.cond_stage_trainable:
             raise ValueError("drop_encoders leaves out the text encoder: it cannot be trained, cond_stage_trainable")
         self._check_conditioning()
@@ -131,8 +138,6 @@ class LatentVisualDiffusionConfig:
                 "a frame carrier carries frame 0 by the frame stride: it needs conditioning_key hybrid, "
                 "rand_cond_frame false and fps_condition_type fs"
             )
-        if self.carried_frames < 1:
-            raise ValueError(f"carried_frames must be at least 1, it is {self.carried_frames}")
         carrier = self.frame_carrier_config.params
         wanted = 2 * self.channels + carrier.visibility
         if self.unet_config.params.in_channels != wanted:

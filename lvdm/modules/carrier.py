@@ -23,6 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lvdm.declaration.ranges import Channels, Depth, Multiplier, Share, Tokens
 from lvdm.modules.layers import GroupNorm32, zero_module
 
 PROGRESS = 1 / 20
@@ -50,25 +51,19 @@ class FrameCarrierConfig:
     start       sampling begins at this share of the time steps, from the carried latents under its noise; 1: from noise
     """
 
-    patch: int = 4
-    text_dim: int = 128
-    width: int = 48
-    layers: int = 2
-    hidden: int = 256
-    queries: int = 4
+    patch: Multiplier = 4
+    text_dim: Channels = 128
+    width: Channels = 48
+    layers: Depth = 2
+    hidden: Channels = 256
+    queries: Tokens = 4
     visibility: bool = False
-    start: float = 1.0
+    start: Share = 1.0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be built."""
-        if (
-            min(self.patch, self.text_dim, self.layers, self.hidden, self.queries) < 1
-            or self.width < 16
-            or self.width % 16
-        ):
-            raise ValueError(f"sizes of a frame carrier must be positive and width a multiple of 16, they are {self}")
-        if not 0 < self.start <= 1:
-            raise ValueError(f"start {self.start} of a frame carrier should lie above 0 and be at most 1")
+        if self.width % 16:
+            raise ValueError(f"width of a frame carrier must be a multiple of 16, it is {self.width}")
 
 
 @dataclass(frozen=True)

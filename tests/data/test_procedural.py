@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lvdm.config import parse_component
+from lvdm.config import parse_component, parse_dataclass
 from lvdm.data.clips import ClipDataset, ClipSize, Draw
 from lvdm.data.procedural import (
     ProceduralClips,
@@ -301,13 +301,13 @@ def test_pictures_repeat_and_differ(kind: str) -> None:
         ({"frame_strides": (0,)}, "frame_strides"),
         ({"min_radius": 0.3}, "radii 0.3..0.24"),
         ({"height": 4}, "at least 8x8"),
-        ({"sprite_probability": 1.5}, "sprite_probability = 1.5"),
+        ({"sprite_probability": 1.5}, "sprite_probability should be a number from 0 to 1, it is 1.5"),
         ({"split": "test", "holdout": 0.0}, "no .* triple belongs to split 'test'"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        ProceduralConfig(**options)  # type: ignore[arg-type]
+        parse_dataclass(ProceduralConfig, options, "clips")
 
 
 def test_nothing_to_render_is_an_error() -> None:

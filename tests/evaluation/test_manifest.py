@@ -63,7 +63,7 @@ def test_a_manifest_comes_back_whole_and_in_the_order_of_ids(suffix: str, tmp_pa
         ('{"id": "../a", "video": "a.mp4", "frames": 4}', "cannot be the name of a file"),
         ('{"id": "a", "video": "a.mp4", "frames": 0}', "frames = 0 should be at least 1"),
         ('{"id": "a", "video": "a.mp4", "frames": 4, "promt": "x"}', "did you mean 'prompt'"),
-        ('{"id": 3, "video": "a.mp4", "frames": 4}', "id should be str"),
+        ('{"id": 3, "video": "a.mp4", "frames": 4}', "id should be a text"),
         ('{"id": "a", "frames": 4}', "missing key video"),
         ("text", "line 1: is not valid JSON"),
     ],

@@ -56,7 +56,7 @@ def test_overrides_are_read_as_yaml() -> None:
     ("overrides", "message"),
     [
         ({"frame": 32}, "did you mean 'frames'"),
-        ({"frames": "many"}, "should be int"),
+        ({"frames": "many"}, "should be a whole number"),
         ({"frames": 0}, "at least 1"),
         ({"resize": "none"}, "takes no height and width"),
         ({"height": None}, "resize = 'crop' goes with height = None"),

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor
-from training_toys import Line, Numbers, by_hand, train
+from training_toys import Line, LineModel, Numbers, by_hand, train, write_line_yaml
 
 from lvdm.fit.callbacks import AveragedWeights, AveragedWeightsConfig, StepGuard, TrainingStoppedError
 from lvdm.fit.callbacks.guard import StepGuardConfig
+from lvdm.fit.trainer import main
 
 
 def guard(**options: Any) -> StepGuard:
@@ -143,7 +145,51 @@ def test_in_fp16_a_loss_that_is_not_finite_is_skipped(tmp_path: Path, fused: boo
     assert watch.total == 1
 
 
-@pytest.mark.parametrize("options", [{"max_bad": 0}, {"window": 0}, {"loss_spike": 1.0}, {"norm_spike": 0.5}])
+@pytest.mark.parametrize(("length", "bad"), [(2, (0, 1)), (8, (5, 6, 7))])
+def test_a_training_that_ends_in_bad_steps_has_failed(tmp_path: Path, length: int, bad: tuple[int, ...]) -> None:
+    exported: list[bool] = []
+
+    class Export(pl.Callback):
+        def on_train_end(self, *_: Any) -> None:
+            exported.append(True)
+
+    with pytest.raises(TrainingStoppedError, match=f"the loss is nan, and the last {len(bad)} were skipped"):
+        train(Numbers(length, bad=bad), [guard(), Export()], tmp_path)
+    assert not exported
+    train(Numbers(8, bad=(6, 7)), [guard(), Export()], tmp_path)
+    assert exported, "two clips that are broken are no reason to throw a training away"
+
+
+class Destroyed(LineModel):
+    """Its third step leaves weights that are no numbers."""
+
+    def optimizer_step(self, *arguments: Any) -> None:
+        super().optimizer_step(*arguments)
+        if self.global_step == 2:  # it counts the step when this returns
+            self.layer.weight.data.fill_(math.nan)
+
+
+@pytest.mark.parametrize("last", [3, 20], ids=["at the end", "on the way"])
+def test_weights_that_are_no_numbers_replace_no_good_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], last: int
+) -> None:
+    write_line_yaml(tmp_path, monkeypatch)
+    monkeypatch.setattr("lvdm.models.autoencoder.LineModel", Destroyed)
+    newest = "{target: lvdm.fit.callbacks.ModelCheckpoint, params: {every_n_train_steps: 1, filename: newest}}"
+    export = f"{{target: lvdm.fit.callbacks.WeightExport, params: {{path: '{tmp_path}/export.safetensors'}}}}"
+    flags = ["--base", str(tmp_path / "config.yaml"), "--train", "--name", "run", "--logdir", str(tmp_path)]
+    words = [f"lightning.trainer.max_steps={last}", "lightning.checkpoint={every_n_train_steps: 1, keep: 1}"]
+    assert main([*flags, *words, f"lightning.callbacks.newest={newest}", f"lightning.callbacks.export={export}"]) == 1
+    last_line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last_line.startswith("error: training stopped at step 3: the weights are not finite any more")
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").glob("*.ckpt"))
+    assert kept == ["step-00000002.ckpt"]
+    for path in tmp_path.rglob("*.ckpt"):
+        assert all(value.isfinite().all() for value in torch.load(path)["state_dict"].values()), path
+    assert not (tmp_path / "export.safetensors").exists()
+
+
+@pytest.mark.parametrize("options", [{"loss_spike": 1.0}, {"norm_spike": 0.5}])
 def test_limits_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         StepGuardConfig(**options)

@@ -199,7 +199,7 @@ def test_unknown_ways_to_log_images_are_refused() -> None:
     with pytest.raises(ConfigError, match="ddim_steps"):
         parse_component(node, "logger")
     node["params"]["log_images_kwargs"] = {"ddim_steps": 0}
-    with pytest.raises(ConfigError, match="num_inference_steps 0"):
+    with pytest.raises(ConfigError, match="ddim_steps should be a whole number from 1"):
         parse_component(node, "logger")
 
 

@@ -61,7 +61,7 @@ def trained(setup: TrainingSetup, folder: Path) -> Recorder:
         callbacks=[recorder],
         enable_model_summary=False,
         **quiet,
-        **setup.lightning.trainer,
+        **setup.lightning.trainer.arguments(),
     )
     trainer.fit(model, datamodule=data)
     return recorder

@@ -30,12 +30,14 @@ from lvdm.fit.strategies import (
     has_unused_parameters,
     run_name,
 )
+from lvdm.fit.trainer_options import TrainerOptions
 from lvdm.fit.training_setup import parse_training_setup
 from lvdm.launched import Launch, launch
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 
 ROOT = Path(__file__).parents[2]
 TWO_CPUS = Machines("cpu", 2)
+CPU, GPU = TrainerOptions(accelerator="cpu"), TrainerOptions(accelerator="gpu")
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6", "RANK": "3"}
 SLURM = {"SLURM_NTASKS": "8", "SLURM_NTASKS_PER_NODE": "4", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
@@ -77,40 +79,41 @@ def test_launchers_are_told_by_their_variables() -> None:
         ("auto", {}, None, Machines("cpu", 1)),
         ("2", {}, None, Machines("cpu", 2)),
         ("auto", {"devices": 3, "num_nodes": 2}, None, Machines("cpu", 3, 2)),
+        ("2", {"devices": 3}, None, Machines("cpu", 2)),
         ("auto", {}, Launch("torchrun", 2, 3), Machines("cpu", 2, 3)),
         ("2", {"num_nodes": 3}, Launch("torchrun", 2, 3), Machines("cpu", 2, 3)),
     ],
 )
 def test_devices(devices: str, trainer: dict[str, Any], launched: Launch | None, expected: Machines) -> None:
-    assert find_machines(devices, {"accelerator": "cpu", **trainer}, launched) == expected
+    assert find_machines(devices, TrainerOptions(accelerator="cpu", **trainer), launched) == expected
 
 
 def test_listed_devices_are_those(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    assert find_machines("1,3", {}) == Machines("cuda", [1, 3])
-    assert find_machines("1,3", {}).processes == 2
-    assert find_machines("auto", {"accelerator": "gpu"}) == find_machines("-1", {}) == Machines("cuda", 4)
+    assert find_machines("1,3", TrainerOptions()) == Machines("cuda", [1, 3])
+    assert find_machines("1,3", TrainerOptions()).processes == 2
+    assert find_machines("auto", GPU) == find_machines("-1", TrainerOptions()) == Machines("cuda", 4)
     with pytest.raises(ConfigError, match="has 4 device"):
-        find_machines("5", {})
+        find_machines("5", TrainerOptions())
     with pytest.raises(ConfigError, match="has 4 device"):
-        find_machines("0,4", {})
+        find_machines("0,4", TrainerOptions())
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match="--gpus-per-node"):
-        find_machines("auto", {}, Launch("SLURM", 4, 1))
+        find_machines("auto", TrainerOptions(), Launch("SLURM", 4, 1))
 
 
 @pytest.mark.parametrize("devices", ["two", "0", "-2", "1.5"])
 def test_devices_that_are_none_are_refused(devices: str) -> None:
     with pytest.raises(ConfigError, match=r"--devices"):
-        find_machines(devices, {"accelerator": "cpu"})
+        find_machines(devices, CPU)
 
 
 def test_flags_that_contradict_the_launcher_are_refused() -> None:
     with pytest.raises(ConfigError, match="torchrun started 2 processes on each of 3 machines"):
-        find_machines("4", {"accelerator": "cpu"}, launch(TORCHRUN))
+        find_machines("4", CPU, launch(TORCHRUN))
     with pytest.raises(ConfigError, match="finds no GPU"):
-        find_machines("auto", {"accelerator": "gpu"})
+        find_machines("auto", GPU)
 
 
 # ---------------------------------------------------------------------- strategies

@@ -151,7 +151,7 @@ def test_a_precision_that_does_not_fit_is_refused() -> None:
     [
         ({"train": "spacial"}, "'spacial' is not known"),
         ({"trian": "lora"}, "did you mean 'train'"),
-        ({"lora": {"rank": 0}}, "rank must be at least 1"),
+        ({"lora": {"rank": 0}}, "rank should be a whole number from 1 to"),
         ({"gradient_checkpointing": ["Resblock"]}, "gradient_checkpointing"),
         ({"frozen_precision": "int8"}, "'int8' is not known"),
     ],

@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from lvdm.config import Nothing
+from lvdm.models.optimization import OptimizerConfig, build_optimizer
 
 
 class Numbers(Dataset[dict[str, Any]]):
@@ -74,3 +79,40 @@ def by_hand(batches: list[Tensor]) -> Line:
         model.losses(x).mean().backward()
         optimizer.step()
     return model
+
+
+class LineModel(Line):
+    """The same on pixels of procedural clips, as a model that a YAML names, with the optimizer that it gives."""
+
+    Config = Nothing.Config
+
+    def __init__(self, config: Nothing.Config) -> None:
+        super().__init__()
+        self.optimizer_config = OptimizerConfig()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:  # type: ignore[override]
+        return self.losses(batch["video"].flatten(1)[:, :4]).mean()
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = build_optimizer(self.parameters(), self.optimizer_config)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def write_line_yaml(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write config.yaml of a training of a `LineModel`, two steps of two clips, into `folder`; returns the folder."""
+    monkeypatch.setattr("lvdm.models.autoencoder.LineModel", LineModel, raising=False)
+    clips = {"height": 8, "width": 8, "num_frames": 1, "length": 8}
+    source = {"target": "lvdm.data.procedural.ProceduralClips", "params": clips}
+    samples = {"target": "lvdm.fit.callbacks.SampleLogger", "params": {"every_n_steps": 0}}
+    content = {
+        "model": {"target": "lvdm.models.autoencoder.LineModel", "params": {}},
+        "data": {"target": "utils_data.DataModuleFromConfig", "params": {"batch_size": 2, "train": source}},
+        "optimizer": {"learning_rate": 1e-2},
+        "lightning": {
+            "trainer": {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False},
+            "logger": "csv",
+            "callbacks": {"samples": samples},
+        },
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    return folder

@@ -74,7 +74,7 @@ def test_a_carrier_comes_after_the_released_keys() -> None:
     [
         ({"rand_cond_frame": True}, "rand_cond_frame false"),
         ({"fps_condition_type": "fps"}, "fps_condition_type fs"),
-        ({"carried_frames": 0}, "carried_frames must be at least 1"),
+        ({"carried_frames": 0}, "carried_frames should be a whole number from 1"),
     ],
 )
 def test_what_does_not_go_with_a_carrier_is_refused(params: dict[str, Any], message: str) -> None:

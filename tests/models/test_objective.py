@@ -137,9 +137,9 @@ def test_time_noise_acts_in_training_only() -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"min_snr_gamma": -1.0}, "min_snr_gamma -1.0"),
-        ({"noise_strength": -0.1}, "noise_strength -0.1"),
-        ({"time_noise": {"beta_m": 0.0}}, "beta_m and a must be positive"),
+        ({"min_snr_gamma": -1.0}, "min_snr_gamma should be a number above 0"),
+        ({"noise_strength": -0.1}, "noise_strength should be a number from 0"),
+        ({"time_noise": {"beta_m": 0.0}}, "beta_m should be a number above 0"),
         ({"time_noise": {"clip_mode": "both"}}, "'both' is not known"),
         ({"time_noise": {"beta": 1.0}}, "did you mean 'beta_m'"),
     ],

@@ -194,7 +194,7 @@ def test_the_released_yaml_node_is_the_released_autoencoder() -> None:
     [
         ({"ch": 100}, "norm_num_groups"),
         ({"double_z": False}, "double_z must be true"),
-        ({"ch_mult": []}, "ch_mult is empty"),
+        ({"ch_mult": []}, "1 to 10 of them"),
     ],
 )
 def test_impossible_networks_are_refused_with_the_place(changes: dict[str, object], message: str) -> None:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from pytorch_lightning import callbacks as lightning_callbacks
 
+from lvdm.declaration.ranges import Kept, Steps
+
 
 @dataclass(frozen=True)
 class ModelCheckpointConfig:
     """The options of Lightning's ModelCheckpoint that the original YAMLs use."""
 
-    every_n_train_steps: int
+    every_n_train_steps: Steps
     filename: str = "{epoch}-{step}"
     save_weights_only: bool = False
-    save_top_k: int = -1
+    save_top_k: Kept = -1
     save_last: bool = False
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from lvdm.declaration.ranges import Count
+
 log = logging.getLogger(__name__)
 
 
@@ -17,7 +19,7 @@ log = logging.getLogger(__name__)
 class DataFailuresConfig:
     """How many names the summary at the end holds."""
 
-    named: int = 20
+    named: Count = 20
 
 
 class DataFailures(pl.Callback):

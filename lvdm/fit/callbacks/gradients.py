@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 
@@ -39,6 +40,16 @@ def gradient_norm(trainer: pl.Trainer, pl_module: pl.LightningModule) -> Tensor:
         shares = trainer.strategy.reduce(norm.square(), reduce_op="sum")
         return torch.as_tensor(shares).sqrt()
     return norm
+
+
+def weights_are_finite(trainer: pl.Trainer, pl_module: pl.LightningModule) -> bool:
+    """Whether all trained weights are numbers, on all processes, which must all ask."""
+    trained = [parameter.detach() for parameter in pl_module.parameters() if parameter.requires_grad]
+    own = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in trained]
+    bad = torch.zeros((), device=pl_module.device)
+    for weight in own:
+        bad += (~torch.isfinite(weight)).any()
+    return not bool(torch.as_tensor(trainer.strategy.reduce(bad, reduce_op="sum")))
 
 
 def loss_scaler(trainer: pl.Trainer) -> Any:

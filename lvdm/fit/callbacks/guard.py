@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lvdm.declaration.ranges import Count, PositiveWeight
 from lvdm.errors import UserError
 from lvdm.fit.callbacks.batches import batch_ids
 from lvdm.fit.callbacks.gradients import (
@@ -24,12 +25,17 @@ from lvdm.fit.callbacks.gradients import (
     loss_scaler,
     remaining_scale,
     unscales_in_step,
+    weights_are_finite,
 )
 
 log = logging.getLogger(__name__)
 
 SCALER_PATIENCE = 40
 """Overflows in a row after which no loss scale helps: halving 2^16 so often leaves less than 1e-7."""
+
+
+BAD_END = 3
+"""A training that ends in so many skipped steps has failed, though they are fewer than stop one that goes on."""
 
 
 class TrainingStoppedError(UserError, RuntimeError):
@@ -47,17 +53,14 @@ class StepGuardConfig:
     median_over          good steps that the running median is of; there are no spikes before a quarter of them
     """
 
-    max_bad: int = 10
-    max_bad_in_window: int = 50
-    window: int = 1000
-    loss_spike: float | None = None
-    norm_spike: float | None = None
-    median_over: int = 200
+    max_bad: Count = 10
+    max_bad_in_window: Count = 50
+    window: Count = 1000
+    loss_spike: PositiveWeight | None = None
+    norm_spike: PositiveWeight | None = None
+    median_over: Count = 200
 
     def __post_init__(self) -> None:
-        for name in ("max_bad", "max_bad_in_window", "window", "median_over"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
         for name in ("loss_spike", "norm_spike"):
             value = getattr(self, name)
             if value is not None and not value > 1:
@@ -84,7 +87,9 @@ class StepGuard(pl.Callback):
         self.skipped = False
         """Whether the last optimizer step was skipped, by this guard or by the loss scaler."""
         self.total = 0
+        self._good = 0
         self._in_a_row = 0
+        self._reason = ""
         self._overflows_in_a_row = 0
         self._recent: deque[int] = deque()  # global steps that were skipped
         self._losses: deque[float] = deque(maxlen=config.median_over)
@@ -121,6 +126,7 @@ class StepGuard(pl.Callback):
         reason = self._judge(loss, norm)
         if reason is None:
             self._in_a_row = 0
+            self._good += 1
             self._losses.append(loss)
             self._norms.append(norm)
             return
@@ -138,6 +144,7 @@ class StepGuard(pl.Callback):
         """All that decides, so that a resumed run decides alike."""
         return {
             "total": self.total,
+            "good": self._good,
             "in_a_row": self._in_a_row,
             "overflows_in_a_row": self._overflows_in_a_row,
             "recent": list(self._recent),
@@ -148,11 +155,21 @@ class StepGuard(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.total = state_dict["total"]
+        self._good = state_dict.get("good", 1)  # checkpoints of earlier versions do not say
         self._in_a_row = state_dict["in_a_row"]
         self._overflows_in_a_row = state_dict["overflows_in_a_row"]
         self._recent = deque(state_dict["recent"])
         self._losses.extend(state_dict["losses"])
         self._norms.extend(state_dict["norms"])
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raise `TrainingStoppedError` for a training that ends in bad steps, before its weights are exported."""
+        check_finite(trainer, pl_module)
+        if self._in_a_row >= min(BAD_END, self.config.max_bad) or (self.total and not self._good):
+            raise TrainingStoppedError(
+                f"the training ends in bad steps: {self._reason}, and the last {self._in_a_row} were skipped; look at "
+                f"the configuration, and in {trainer.default_root_dir} at skipped_steps.jsonl for the samples"
+            )
 
     def _judge(self, loss: float, norm: float) -> str | None:
         """What is wrong with a step; None if nothing is."""
@@ -190,7 +207,7 @@ class StepGuard(pl.Callback):
 
     def _skip(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer, reason: str) -> None:
         step = trainer.global_step
-        self.skipped = True
+        self.skipped, self._reason = True, reason
         self.total += 1
         self._in_a_row += 1
         self._recent.append(step)
@@ -205,11 +222,21 @@ class StepGuard(pl.Callback):
         elif len(self._recent) >= self.config.max_bad_in_window:
             why = f"{len(self._recent)} of the last {self.config.window} steps were skipped (max_bad_in_window)"
         if why:
+            check_finite(trainer, pl_module)
             raise TrainingStoppedError(
                 f"training stopped at step {step}: {reason}, and {why}; the weights are those before the bad steps. "
                 f"See skipped_steps.jsonl in {trainer.default_root_dir} for the samples; if they are sound, lower the "
                 "learning rate, set lightning.trainer.gradient_clip_val, or compute in bf16 or fp32"
             )
+
+
+def check_finite(trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    """Raise `TrainingStoppedError`, on all processes, for weights that are no numbers any more."""
+    if not weights_are_finite(trainer, pl_module):
+        raise TrainingStoppedError(
+            f"training stopped at step {trainer.global_step}: the weights are not finite any more, and are not saved; "
+            "lower the learning rate, and go on from the last checkpoint with --auto_resume"
+        )
 
 
 def step_was_skipped(trainer: pl.Trainer) -> bool:

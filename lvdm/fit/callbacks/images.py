@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lvdm.config import LegacyOption
+from lvdm.declaration.ranges import Count, Probability, Steps, Weight
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
@@ -27,11 +28,11 @@ from lvdm.request.settings import GenerationSettings
 class LogImagesConfig:
     """How the image logger samples, under the original's names. `sample` False leaves the samples out."""
 
-    ddim_steps: int = 50
-    ddim_eta: float = 1.0
-    unconditional_guidance_scale: float = 1.0
+    ddim_steps: Count = 50
+    ddim_eta: Weight = 1.0
+    unconditional_guidance_scale: Weight = 1.0
     timestep_spacing: Spacing = "uniform"
-    guidance_rescale: float = 0.0
+    guidance_rescale: Probability = 0.0
     sample: bool = True
 
     def __post_init__(self) -> None:
@@ -54,8 +55,8 @@ class LogImagesConfig:
 class ImageLoggerConfig:
     """Every `batch_frequency` steps, up to `max_images` samples of the batch; to files instead with `to_local`."""
 
-    batch_frequency: int
-    max_images: int = 8
+    batch_frequency: Steps
+    max_images: Count = 8
     to_local: bool = False
     log_images_kwargs: LogImagesConfig = field(default_factory=LogImagesConfig)
 
@@ -66,11 +67,6 @@ class ImageLoggerConfig:
             "save_dir": LegacyOption((None,), "images go to the run's folder"),
         }
     )
-
-    def __post_init__(self) -> None:
-        for name in ("batch_frequency", "max_images"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
 
 
 class ImageLogger(pl.Callback):

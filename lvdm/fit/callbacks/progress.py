@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lvdm.declaration.ranges import Seconds
 from lvdm.fit.callbacks.batches import batch_size_of
 from lvdm.fit.callbacks.failures import DataFailures
 from lvdm.fit.callbacks.guard import StepGuard
@@ -24,11 +25,7 @@ _REFRESH_SECONDS = 0.25
 class TrainingProgressConfig:
     """`line_every` seconds between lines where there is no terminal to draw a bar in."""
 
-    line_every: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not self.line_every > 0:
-            raise ValueError(f"line_every must be more than 0 seconds, it is {self.line_every}")
+    line_every: Seconds = 30.0
 
 
 @dataclass

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from lvdm.declaration.ranges import Count, Probability, Seed, StepsOrNone, Weight
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
@@ -44,20 +45,18 @@ class SampleLoggerConfig:
     fix_final_step       None ends at the clean latents, which few steps need
     """
 
-    every_n_steps: int = 1000
-    clips: int = 4
-    seed: int = 0
+    every_n_steps: StepsOrNone = 1000
+    clips: Count = 4
+    seed: Seed = 0
     use_average: bool = True
-    num_inference_steps: int | None = 25
-    guidance_scale: float | None = None
-    guidance_rescale: float | None = None
-    eta: float | None = None
+    num_inference_steps: Count | None = 25
+    guidance_scale: Weight | None = None
+    guidance_rescale: Probability | None = None
+    eta: Weight | None = None
     timestep_spacing: Spacing | None = None
     fix_final_step: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.every_n_steps < 0 or self.clips < 1:
-            raise ValueError(f"every_n_steps must be 0 or more and clips 1 or more, not {self}")
         GenerationSettings(**self._overrides())
 
     def settings(self, model: LatentVisualDiffusion, card: ModelCard | None, num_frames: int) -> GenerationSettings:

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from lvdm.declaration.ranges import Count, Decay, TimeSteps
 from lvdm.fit.callbacks.cadence import EveryNSteps, as_often_as_logs
 
 
@@ -17,15 +18,13 @@ from lvdm.fit.callbacks.cadence import EveryNSteps, as_often_as_logs
 class LossByTimestepConfig:
     """`buckets` of equal width over `timesteps`; `memory` is the weight of the past at each log, 0 to below 1."""
 
-    buckets: int = 10
-    timesteps: int = 1000
-    memory: float = 0.9
+    buckets: Count = 10
+    timesteps: TimeSteps = 1000
+    memory: Decay = 0.9
 
     def __post_init__(self) -> None:
         if not 1 <= self.buckets <= self.timesteps:
             raise ValueError(f"buckets must be from 1 to timesteps = {self.timesteps}, it is {self.buckets}")
-        if not 0 <= self.memory < 1:
-            raise ValueError(f"memory must be at least 0 and less than 1, it is {self.memory}")
 
     def name(self, bucket: int) -> str:
         """The name that a bucket is logged under: its first and last time step."""

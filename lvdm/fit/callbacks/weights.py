@@ -19,6 +19,7 @@ from lvdm.checkpoint.lora import write_lora
 from lvdm.checkpoint.parts import part_of
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import ConfigError
+from lvdm.declaration.ranges import Decay, StepsOrNone
 from lvdm.fit.callbacks.guard import step_was_skipped
 from lvdm.media.ownership import check_replaceable
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -34,13 +35,9 @@ class AveragedWeightsConfig:
     device: where the average lives; left out, beside the model. On the CPU it takes no GPU memory and each step longer.
     """
 
-    decay: float = 0.999
-    start_step: int = 0
+    decay: Decay = 0.999
+    start_step: StepsOrNone = 0
     device: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1:
-            raise ValueError(f"decay must be at least 0 and less than 1, it is {self.decay}")
 
 
 class AveragedWeights(lightning_callbacks.EMAWeightAveraging):

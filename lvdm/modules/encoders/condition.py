@@ -11,6 +11,7 @@ the wrong one is silent (attention then runs over the batch). `_run_blocks` asks
 from __future__ import annotations
 
 import copy
+import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,9 @@ from einops import rearrange
 from kornia.geometry.transform import resize
 from torch import Tensor, nn
 
+from lvdm.declaration.ranges import Tokens
+from lvdm.documents import short_text
+
 SMALL_VOCABULARY = Path(__file__).with_name("bpe_small.txt.gz")
 """Merges of the "small" vocabulary, made by scripts/make_small_vocabulary.py."""
 
@@ -31,6 +35,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Statistics of the images CLIP was trained on, per RGB channel in [0, 1]."""
 
 Vocabulary = Literal["clip", "small"]
+
+LARGEST_SIZE = 65_536
+LARGEST: Mapping[str, int] = types.MappingProxyType({"layers": 256, "vocab_size": 1_000_000})
+"""The largest numbers of a CLIP configuration that are built."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,11 @@ def clip_config(arch: str, model_cfg: Mapping[str, Any] | None) -> dict[str, Any
         raise ValueError(f"the CLIP configuration {problem}; it should hold embed_dim, vision_cfg and text_cfg")
     if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
         raise ValueError("encoders from timm or Hugging Face are not supported, only CLIP's own transformers")
+    for place in ("vision_cfg", "text_cfg"):
+        for key, value in config[place].items():
+            largest = LARGEST.get(key, LARGEST_SIZE)
+            if isinstance(value, int | float) and not 0 <= value <= largest:
+                raise ValueError(f"{place}.{key} should be a number from 0 to {largest:,}, it is {short_text(value)}")
     return config
 
 
@@ -133,7 +146,7 @@ class FrozenOpenCLIPEmbedder(_ClipEncoder):
         arch: str = "ViT-H-14"
         version: str | None = None
         device: str | None = None
-        max_length: int = 77
+        max_length: Tokens = 77
         freeze: bool = True
         layer: Literal["last", "penultimate"] = "last"
         model_cfg: dict[str, Any] | None = None

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lvdm.declaration.ranges import BlockNumber, Channels, Depth, Side
+
 
 @dataclass(frozen=True)
 class DPTConfig:
@@ -21,15 +23,15 @@ class DPTConfig:
     classes      outputs of the classifier that the file still holds
     """
 
-    image_size: int = 384
-    stem: int = 64
-    depths: tuple[int, int, int] = (3, 4, 9)
-    dim: int = 768
-    heads: int = 12
-    blocks: int = 12
-    taps: tuple[int, int] = (8, 11)
-    features: int = 256
-    classes: int = 1000
+    image_size: Side = 384
+    stem: Channels = 64
+    depths: tuple[Depth, Depth, Depth] = (3, 4, 9)
+    dim: Channels = 768
+    heads: Channels = 12
+    blocks: Depth = 12
+    taps: tuple[BlockNumber, BlockNumber] = (8, 11)
+    features: Channels = 256
+    classes: Channels = 1000
 
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % 32:

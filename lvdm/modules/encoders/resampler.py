@@ -11,6 +11,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lvdm.declaration.ranges import Channels, Depth, Frames, Multiplier, Tokens
+
 
 @dataclass(frozen=True)
 class ResamplerConfig:
@@ -20,15 +22,15 @@ class ResamplerConfig:
     whole.
     """
 
-    dim: int = 1024
-    depth: int = 8
-    dim_head: int = 64
-    heads: int = 16
-    num_queries: int = 8
-    embedding_dim: int = 768
-    output_dim: int = 1024
-    ff_mult: int = 4
-    video_length: int | None = None
+    dim: Channels = 1024
+    depth: Depth = 8
+    dim_head: Channels = 64
+    heads: Channels = 16
+    num_queries: Tokens = 8
+    embedding_dim: Channels = 768
+    output_dim: Channels = 1024
+    ff_mult: Multiplier = 4
+    video_length: Frames | None = None
 
 
 class PerceiverAttention(nn.Module):
@@ -99,9 +101,9 @@ class Resampler(nn.Module):
 class ImageProjConfig:
     """Sizes of an `ImageProjModel`; the defaults are those of VideoCrafter."""
 
-    embedding_dim: int = 1024
-    output_dim: int = 1024
-    num_tokens: int = 4
+    embedding_dim: Channels = 1024
+    output_dim: Channels = 1024
+    num_tokens: Tokens = 4
 
 
 class ImageProjModel(nn.Module):

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from lvdm.declaration.ranges import Channels, Depth, Dropout, Levels, Side
+
 
 @dataclass(frozen=True)
 class AutoencoderNetworkConfig:
@@ -24,22 +26,20 @@ class AutoencoderNetworkConfig:
     """
 
     double_z: bool
-    z_channels: int
-    resolution: int
-    in_channels: int
-    out_ch: int
-    ch: int
-    ch_mult: tuple[int, ...]
-    num_res_blocks: int
-    attn_resolutions: tuple[int, ...] = ()
-    dropout: float = 0.0
-    norm_num_groups: int = 32
+    z_channels: Channels
+    resolution: Side
+    in_channels: Channels
+    out_ch: Channels
+    ch: Channels
+    ch_mult: Levels
+    num_res_blocks: Depth
+    attn_resolutions: tuple[Side, ...] = ()
+    dropout: Dropout = 0.0
+    norm_num_groups: Channels = 32
 
     def __post_init__(self) -> None:
         if not self.double_z:
             raise ValueError("double_z must be true: a KL autoencoder encodes a mean and a log-variance")
-        if not self.ch_mult:
-            raise ValueError("ch_mult is empty; it needs one multiplier per level, e.g. [1, 2, 4, 4]")
         odd = [width for width in self.widths if width % self.norm_num_groups]
         if odd:
             raise ValueError(

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.config import LegacyOption
+from lvdm.declaration.ranges import Channels, Depth, Dropout, Frames, Levels, Side, Stride, Tokens
 from lvdm.modules.attention import Context, CrossAttention, KeysValues, SpatialTransformer, TemporalTransformer
 from lvdm.modules.hooks import replaceable
 from lvdm.modules.layers import (
@@ -41,38 +42,38 @@ class UNetConfig:
     attention_window            temporal attention sees frames that are less than this many away; None for all
     """
 
-    in_channels: int
-    model_channels: int
-    out_channels: int
-    num_res_blocks: int
-    attention_resolutions: tuple[int, ...]
-    num_head_channels: int
-    channel_mult: tuple[int, ...] = (1, 2, 4, 8)
-    dropout: float = 0.0
-    context_dim: int | None = None
-    transformer_depth: int = 1
+    in_channels: Channels
+    model_channels: Channels
+    out_channels: Channels
+    num_res_blocks: Depth
+    attention_resolutions: tuple[Side, ...]
+    num_head_channels: Channels
+    channel_mult: Levels = (1, 2, 4, 8)
+    dropout: Dropout = 0.0
+    context_dim: Channels | None = None
+    transformer_depth: Depth = 1
     use_linear: bool = False
     use_checkpoint: bool = False
     temporal_conv: bool = False
     temporal_attention: bool = True
     use_relative_position: bool = True
     use_causal_attention: bool = False
-    temporal_length: int | None = None
+    temporal_length: Frames | None = None
     addition_attention: bool = False
     image_cross_attention: bool = False
     image_cross_attention_scale_learnable: bool = False
-    default_fs: int = 4
+    default_fs: Stride = 4
     fs_condition: bool = False
 
-    norm_num_groups: int = 32
-    text_length: int = 77
-    image_tokens_per_frame: int = 16
-    init_attn_heads: int = 8
-    temporal_conv_dropout: float = 0.1
+    norm_num_groups: Channels = 32
+    text_length: Tokens = 77
+    image_tokens_per_frame: Tokens = 16
+    init_attn_heads: Channels = 8
+    temporal_conv_dropout: Dropout = 0.1
     shared_context: bool = False
     temporal_conv_spans_pixels: bool = False
     staged_temporal_conv: SecondStage | None = None
-    attention_window: int | None = None
+    attention_window: Frames | None = None
 
     LEGACY: ClassVar[Mapping[str, LegacyOption]] = types.MappingProxyType(
         {
@@ -88,11 +89,6 @@ class UNetConfig:
     )
 
     def __post_init__(self) -> None:
-        for name in ("model_channels", "num_res_blocks", "num_head_channels", "norm_num_groups"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be positive, it is {getattr(self, name)}")
-        if not self.channel_mult or min(self.channel_mult) < 1:
-            raise ValueError(f"channel_mult must hold a positive number for each level, it is {self.channel_mult}")
         for factor in self.channel_mult:
             channels = factor * self.model_channels
             if channels % self.norm_num_groups or channels % self.num_head_channels:
@@ -100,8 +96,6 @@ class UNetConfig:
                     f"{channels} channels (model_channels x {factor}) cannot be divided into norm_num_groups="
                     f"{self.norm_num_groups} and num_head_channels={self.num_head_channels}"
                 )
-        if self.attention_window is not None and self.attention_window < 1:
-            raise ValueError(f"attention_window must be positive, it is {self.attention_window}")
         if self.staged_temporal_conv is not None and (not self.temporal_conv or self.temporal_conv_spans_pixels):
             raise ValueError("staged_temporal_conv needs temporal_conv, and goes without temporal_conv_spans_pixels")
         if self.use_relative_position and self.temporal_length is None:
