@@ -47,6 +47,11 @@ def start_command(
     return _start(["dynamicrafter", *arguments], "lvdm.cli.launch", log, variables, killed_at)
 
 
+def start_benchmark(name: str, arguments: Sequence[str], log: Path) -> ForkServerProcess:
+    """`python benchmarks/NAME.py ...` in a process of its own, as `start_trainer` does it."""
+    return _start([f"benchmarks/{name}.py", *arguments], name, log, {})
+
+
 def _start(
     words: list[str], module: str, log: Path, variables: Mapping[str, str], killed_at: str | None = None
 ) -> ForkServerProcess:
