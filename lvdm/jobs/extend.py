@@ -135,7 +135,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     check_reader(reader)
     if record is not None:
         record.check_files(values, model)
-    settings, inputs = _segments(values, inputs, model, typed, probe_size(source) if source.is_file() else None)
+    settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
     model.check()
     extension = _extension(values, settings)
     written: OutputParameters = values.make(OutputParameters)
@@ -158,7 +158,7 @@ def _segments(
 ) -> tuple[GenerationSettings, InputParameters]:
     """The settings of segments, and the inputs; says which of those `typed` have no effect.
 
-    video: the size of the one that goes on; None where it cannot be read, which is said when it is made.
+    video: the size of the one that goes on; None where there is none, which is said later
     """
     chosen = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
     chosen.setdefault("truncated_start", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
@@ -176,6 +176,17 @@ def _segments(
     for name in (name for name in typed if name in idle):
         logger.warning("%s has no effect: %s", shown_name(name), idle[name])
     return settings, inputs
+
+
+def _size_of(source: Path, reader: Backend) -> ClipSize | None:
+    """The size of the video; None where there is no file. Raises `VideoError` for one that cannot be read."""
+    if not source.is_file():
+        return None
+    found = probe_size(source)
+    if found is None:  # a reason is not given, but by opening it
+        with open_video(source, backend=reader) as video:
+            return ClipSize(video.num_frames, video.height, video.width)
+    return found
 
 
 def _extension(values: Values, settings: GenerationSettings) -> Extension:
@@ -241,6 +252,8 @@ def run_extension(
     check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
     with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
+    if len(frames) < plan.extension.overlap:
+        raise ValueError(f"the video has {len(frames)} frames, fewer than the overlap of {plan.extension.overlap}")
     pipe = load(plan.model)
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)

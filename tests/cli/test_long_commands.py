@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_model import FRAMES, SIDE
+from tiny_videos import write_video
 from typer.testing import CliRunner
 
 from lvdm.cli.app import app
@@ -120,6 +121,8 @@ def test_a_video_goes_on(here):
         (("a.mp4", "-p", PROMPT, "--overlap", FRAMES), f"an overlap of {FRAMES} is not possible"),
         (("a.mp4", "-p", PROMPT, "-o", "a.mp4"), "--output a.mp4 would replace the video"),
         (("none.mp4", "-p", PROMPT), "none.mp4"),
+        (("words.mp4", "-p", PROMPT, "--dry-run"), "words.mp4: not a readable video"),
+        (("two.mp4", "-p", PROMPT, "--overlap", 3), "the video has 2 frames, fewer than the overlap of 3"),
         ((), "give a video to go on with, or --replay"),
         (
             ("a.mp4", "-p", PROMPT, "--attention", "flash"),
@@ -132,4 +135,6 @@ def test_a_video_goes_on(here):
     ],
 )
 def test_what_cannot_be_extended_is_said_beforehand(here, options, message):
+    Path("words.mp4").write_text("hello")
+    write_video(Path("two.mp4"), 2)
     assert message in fail("extend", *options)

@@ -1,0 +1,324 @@
+"""The cases of `benchmarks/fuzz.py`: what is typed, and the files that lie there. Made by hand, and by chance."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from fuzz_files import ValidFiles
+from fuzz_mutations import DEEP, DIGITS, LONG, WORDS, mutated, mutated_tree
+from fuzz_options import option_words
+
+from lvdm.model_files import EMBEDDED, find_preset
+
+JSON, FORM = "application/json", "multipart/form-data; boundary=b"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One command, or one request of the server.
+
+    words    of the command; empty for a request
+    files    by their names in the folder where it runs
+    special  what else lies there, by kind: pipe, loop (a link to itself), folders (in each other)
+    body     content type and body of a request
+    valid    whether it is to be taken: nothing is wrong with it
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    special: Mapping[str, str] = field(default_factory=dict)
+    body: tuple[str, bytes] | None = None
+    valid: bool = False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Commands that read a file of a kind.
+
+    names     of the valid files, by their suffix
+    commands  in which FILE stands for the file, and others for `places`
+    beside    valid files that lie there too, by name
+    """
+
+    names: tuple[str, ...]
+    commands: tuple[str, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
+    share: int = 1
+
+
+QUICK = "--prompt a --dry-run --output out.mp4"
+CHECK = "data check . --video-length 2 --resolution 16x16 --workers 1 --output out --captions"
+MANIFEST = "evaluate manifest out.jsonl"
+IMAGES = ("png", "jpeg", "webp", "bmp", "tiff", "gif", "ppm", "tga", "ico", "avif")
+VIDEOS = tuple(f"video.{suffix}" for suffix in ("mp4", "mkv", "webm", "avi", "mov", "ts"))
+READERS: Mapping[str, Reader] = {
+    "image": Reader(
+        (*(f"image.{kind}" for kind in IMAGES), "animation.gif", "animation.png", "deep.png", "clear.png"),
+        (f"animate FILE {QUICK}", f"interpolate CAT FILE {QUICK}", f"animate CAT --keep-mask FILE {QUICK}"),
+        share=9,
+    ),
+    "video": Reader(
+        (*VIDEOS, "animation.gif", "animation.webp", "animation.png"),
+        (f"{CHECK} none", f"extend FILE {QUICK} --num-frames 1", f"{MANIFEST} --videos .", "read frames FILE"),
+        share=9,
+    ),
+    "depth": Reader(("depth.npz", "depth.npz", "video.mp4"), ("read depth FILE",), share=2),
+    "weights": Reader(
+        ("weights.safetensors", "weights.ckpt", "plain.pt", "legacy.ckpt"),
+        ("info FILE", "convert FILE out.safetensors", f"animate CAT --checkpoint FILE --config CONFIG {QUICK}"),
+        share=8,
+    ),
+    "lora": Reader(("lora.safetensors",), (f"animate CAT --lora FILE {QUICK}", "info FILE"), share=3),
+    "configuration": Reader(
+        ("config.yaml",),
+        (f"animate CAT --checkpoint WEIGHTS --config FILE {QUICK}", "info WEIGHTS --no-hash --config FILE"),
+        share=5,
+    ),
+    "training": Reader(("training.yaml",), ("data check --config FILE --output out",), share=1),
+    "list": Reader(
+        ("list.csv", "list.jsonl", "prompts.txt"),
+        ("batch FILE --dry-run --output out", "animate --prompts FILE --dry-run --output out"),
+        share=6,
+    ),
+    "caption": Reader(("caption.json",), (f"{CHECK} json",), {"caption.mp4": "video.mp4"}, share=2),
+    "shard": Reader(("shard.tar",), (f"{CHECK} txt",), share=2),
+}
+TREES: Mapping[str, tuple[tuple[str, ...], int]] = {
+    "record.json": (("animate --replay FILE --dry-run",), 5),
+    "extended.json": (("extend --replay FILE --dry-run",), 2),
+    "list.jsonl": (("batch FILE --dry-run --output out", "animate --prompts FILE --dry-run --output out"), 4),
+}
+"""Commands that read a tree, and how often."""
+
+
+def cases(valid: ValidFiles, count: int, seed: int) -> Iterator[Case]:
+    """So many cases; those made by hand come first."""
+    by_hand = [*valid_cases(valid), *cases_by_hand(valid)]
+    yield from by_hand[:count]
+    kinds = _kinds()
+    for number in range(count - len(by_hand)):
+        chance = Random(f"{seed}/{number}")
+        kind = chance.choice(kinds)
+        yield _MAKERS.get(kind, _damaged)(valid, kind, f"{kind} {number}", chance)
+
+
+def _kinds() -> list[str]:
+    shares = {kind: reader.share for kind, reader in READERS.items()} | {
+        name: share for name, (_, share) in TREES.items()
+    }
+    shares |= {"body": 7, "option": 14}
+    return [kind for kind, share in shares.items() for _ in range(share)]
+
+
+def _damaged(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
+    """A valid file with mistakes in its bytes."""
+    reader = READERS[kind]
+    file = chance.choice(reader.names)
+    command = chance.choice(reader.commands)
+    beside = {there: valid.contents[content] for there, content in reader.beside.items()}
+    content = mutated(valid.contents[file], chance)
+    return Case(name, words_of(command, file, valid), {file: content, **beside})
+
+
+def _wrong_tree(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
+    """A valid tree with mistakes in its values."""
+    content = as_json(mutated_tree(valid.trees[kind], chance))
+    return Case(name, words_of(chance.choice(TREES[kind][0]), kind, valid), {kind: content})
+
+
+def _body(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
+    """A request of the server with mistakes in its values, or in its bytes."""
+    tree = _whole_body(valid)
+    if chance.random() < 0.6:
+        return Case(name, body=(JSON, as_json(mutated_tree(tree, chance))))
+    if chance.random() < 0.5:
+        return Case(name, body=(JSON, mutated(json.dumps(tree).encode(), chance)))
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in tree.items()]
+    return Case(name, body=(FORM, mutated(("".join(parts) + "--b--\r\n").encode(), chance)))
+
+
+def _whole_body(valid: ValidFiles) -> dict[str, Any]:
+    image = base64.b64encode(valid.contents["image.png"]).decode()
+    return {**valid.trees["body.json"], "input_reference": f"data:image/png;base64,{image}"}
+
+
+def _option(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
+    """A command with one option or argument that is wrong."""
+    words = option_words(chance, chance.choice(WORDS))
+    places = places_of(valid)
+    return Case(f"{name} {words[0]}", tuple(places.get(word, word) for word in words))
+
+
+_Maker = Callable[[ValidFiles, str, str, Random], Case]
+_MAKERS: Mapping[str, _Maker] = {"body": _body, "option": _option, **dict.fromkeys(TREES, _wrong_tree)}
+
+
+def as_json(tree: Any) -> bytes:
+    """The text of a tree, NaN and half characters included, and numbers that Python would not write."""
+    return json.dumps(tree).replace(f'"{DIGITS}"', DIGITS).encode()
+
+
+def places_of(valid: ValidFiles) -> dict[str, str]:
+    """What words in capitals stand for."""
+    model = find_preset(EMBEDDED)
+    return {
+        "CAT": str(valid.folder / "cat.png"),
+        "MASK": str(valid.folder / "mask.png"),
+        "CLIP": str(valid.folder / "clip.mp4"),
+        "LIST": str(valid.folder / "list.csv"),
+        "SMALL": str(valid.folder / "weights.safetensors"),
+        "CONFIG": str(model.config.resolve()),
+        "WEIGHTS": str(model.checkpoint.resolve()),
+    }
+
+
+def words_of(command: str, file: str, valid: ValidFiles) -> tuple[str, ...]:
+    """The words of a command with files in their places."""
+    places = places_of(valid) | {"FILE": file}
+    return tuple(places.get(word, word) for word in command.split())
+
+
+def valid_cases(valid: ValidFiles) -> Iterator[Case]:
+    """What the others are made from, without a mistake: all of it is to be taken."""
+    for kind, reader in READERS.items():
+        for command in reader.commands if kind not in _NOT_WHOLE else ():
+            files = {reader.names[0]: valid.contents[reader.names[0]]}
+            files |= {there: valid.contents[content] for there, content in reader.beside.items()}
+            yield Case(f"valid: {kind}, {command}", words_of(command, reader.names[0], valid), files, valid=True)
+    for name, (commands, _) in TREES.items():
+        yield Case(f"valid: {name}", words_of(commands[0], name, valid), {name: as_json(valid.trees[name])}, valid=True)
+    yield Case("valid: body", body=(JSON, as_json(_whole_body(valid))), valid=True)
+
+
+_NOT_WHOLE = ("weights", "training")
+"""A few tensors are no model, and the training's videos are not here."""
+
+
+def cases_by_hand(valid: ValidFiles) -> Iterator[Case]:
+    """What people do on purpose, or once by mistake."""
+    for name, content in _hostile_files().items():
+        suffix = name.rpartition(".")[2]
+        for command in _READ_BY.get(suffix, _READ_BY["png"]):
+            yield Case(f"by hand: {name}, {command}", words_of(command, name, valid), {name: content})
+    for kind in ("pipe", "loop", "folders"):
+        for suffix, commands in _READ_BY.items():
+            name = f"{kind}.{suffix}"
+            yield Case(f"by hand: {name}", words_of(commands[0], name, valid), special={name: kind})
+    for words in _HOSTILE_WORDS:
+        yield Case(f"by hand: {words[:60]}", words_of(words, "", valid))
+    rows = b"image,prompt\n" + f"{valid.folder / 'cat.png'},a\n".encode() * 2000
+    yield Case(
+        "by hand: many rows of one image", words_of("batch FILE --dry-run", "list.csv", valid), {"list.csv": rows}
+    )
+    for body in _hostile_bodies():
+        yield Case(f"by hand: body {body[:30]!r}", body=(JSON, body))
+
+
+_READ_BY: Mapping[str, Sequence[str]] = {
+    "png": (f"animate FILE {QUICK}", f"animate CAT --keep-mask FILE {QUICK}"),
+    "mp4": (f"extend FILE {QUICK} --num-frames 1", f"{CHECK} none"),
+    "yaml": (f"animate CAT --checkpoint WEIGHTS --config FILE {QUICK}", "data check --config FILE"),
+    "json": ("animate --replay FILE --dry-run", "extend --replay FILE --dry-run"),
+    "jsonl": ("batch FILE --dry-run", "animate --prompts FILE --dry-run"),
+    "csv": ("batch FILE --dry-run", "animate --prompts FILE --dry-run"),
+    "txt": ("batch FILE --dry-run",),
+    "safetensors": ("info FILE", f"animate CAT --lora FILE {QUICK}"),
+    "ckpt": ("info FILE", "convert FILE out.safetensors"),
+    "tar": (f"{CHECK} txt",),
+}
+"""Commands for files of a kind, by suffix."""
+
+_LOOKALIKES = {
+    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n(canary) (w) file closefile\nshowpage\n",
+    "script": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
+    "empty": b"",
+    "zeros": bytes(5000),
+}
+
+
+def _hostile_files() -> dict[str, bytes]:
+    files = {f"{name}.{suffix}": content for name, content in _LOOKALIKES.items() for suffix in ("png", "mp4")}
+    files |= {f"empty.{suffix}": b"" for suffix in _READ_BY}
+    for suffix, opening in {"yaml": b"[", "json": b"[", "jsonl": b'{"a":', "csv": b'"'}.items():
+        files[f"deep.{suffix}"] = opening * DEEP
+        files[f"digits.{suffix}"] = b'{"seed": ' + DIGITS.encode() + b"}"
+        files[f"long.{suffix}"] = LONG.encode()
+        files[f"half.{suffix}"] = b'{"prompt": "\\ud800", "image": "\xff"}'
+        files[f"null.{suffix}"] = b'{"image": "a\\u0000.png", "prompt": "a"}\n\0'
+    files["named.jsonl"] = json.dumps({"image": "cat.png", "prompt": LONG, LONG: LONG}).encode()
+    files["named.csv"] = f"image,prompt,{LONG}\n{LONG},{LONG},{LONG}\n".encode()
+    files["digits.csv"] = f"image,prompt,seed\ncat.png,a,{DIGITS}\n".encode()
+    files["many.yaml"] = b"a0: &a0 [x, x, x, x]\n" + b"".join(
+        b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 10)) for i in range(1, 10)
+    )
+    files["tag.yaml"] = b"model: !!python/object/apply:os.mkdir ['../canary']\n"
+    files["target.yaml"] = b"model: {target: canary.Model, params: {}}\ndata: {target: os.mkdir, params: {}}\n"
+    files["environment.yaml"] = b"model: {target: '${oc.env:HOME}'}\ndata: {target: '${oc.env:HOME}'}\n"
+    files["names.yaml"] = ("model: {target: lvdm." + "a." * 2000 + "b}\n").encode()
+    files["pickle.ckpt"] = b"cos\nmkdir\n(S'../canary'\ntR."
+    files["bomb.ckpt"] = _bomb()
+    files["header.safetensors"] = (2**40).to_bytes(8, "little") + b"{}"
+    files["deep.safetensors"] = DEEP.to_bytes(8, "little") + b"[" * DEEP
+    files["bomb.png"] = _png(60_000, 60_000)
+    files["tall.png"] = _png(1, 90_000_000)
+    return files
+
+
+def _bomb() -> bytes:
+    """A zip in torch's layout whose pickle unpacks to a gigabyte."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("archive/data.pkl", "w", force_zip64=True) as part:
+            for _ in range(1000):
+                part.write(bytes(1_000_000))
+        archive.writestr("archive/version", "3\n")
+    return buffer.getvalue()
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes((8, 2, 0, 0, 0))
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+_HOSTILE_WORDS = (
+    f"animate CAT {QUICK} --num-videos 100000000",
+    f"extend CLIP {QUICK} --frames 99999999999",
+    f"animate CAT {QUICK} --camera zoom_in:amount={{",
+    f"animate CAT {QUICK} --camera zoom_in:amount={'[' * 20_000}",
+    f"animate CAT {QUICK} --device hpu",
+    f"animate CAT {QUICK} --device meta",
+    f"animate CAT {QUICK} --seed {DIGITS}",
+    f"animate CAT {QUICK} --{LONG}",
+    f"animate CAT {QUICK} --sampler {LONG}",
+    f"animate CAT {QUICK} --lora {LONG}",
+    f"animate CAT {QUICK} --keyframe {DIGITS}=CAT",
+    f"animate {LONG} {QUICK}",
+    f"animate CAT --prompt a --dry-run --output {LONG}.mp4",
+    f"animate CAT --prompt a --dry-run --output {'a/' * 3000}b.mp4",
+    f"animate CAT --prompt {LONG} --dry-run",
+    f"{LONG}",
+)
+
+
+def _hostile_bodies() -> Iterator[bytes]:
+    yield b"[" * DEEP
+    yield b'{"a":' * DEEP
+    yield b'{"seed": ' + DIGITS.encode() + b"}"
+    yield json.dumps({"prompt": "a", LONG: 1}).encode()
+    yield json.dumps({"prompt": "a", "mode": LONG}).encode()
+    yield json.dumps({"prompt": "a", "input_reference": LONG * 100}).encode()

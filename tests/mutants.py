@@ -1,0 +1,142 @@
+"""Changes pure files in every small way, one at a time, and says which changes the tests do not notice.
+
+    python tests/mutants.py                        # all files of `FILES`: some minutes
+    python tests/mutants.py timesteps --every 3    # one of them, each third change
+
+A change is another comparison, another sign, a number that is one more, `and` for `or`, a condition turned round, or a
+step left out. What survives is a test that is missing, or a change that changes nothing: `EQUIVALENT` says why for
+those that were looked at. Exits with 1 if another one survives. Like `planted_mistakes.py`, it is no part of the suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from planted_mistakes import ROOT, SHARED, copy_of_the_project, passes
+
+FILES: Mapping[str, tuple[str, ...]] = {
+    "lvdm/diffusion/schedule.py": ("tests/diffusion/test_schedule.py",),
+    "lvdm/diffusion/timesteps.py": ("tests/diffusion/test_timesteps.py",),
+    "lvdm/diffusion/parameterization.py": ("tests/diffusion/test_parameterization.py",),
+    "lvdm/media/geometry.py": ("tests/test_properties.py", "tests/media/test_images.py"),
+    "lvdm/request/digest.py": ("tests/test_properties.py", "tests/cli/test_one_request.py"),
+    "lvdm/request/layers.py": ("tests/test_properties.py", "tests/cli/test_one_request.py"),
+}
+"""What is changed, and the tests that should notice."""
+
+EQUIVALENT: Mapping[str, str] = {}
+"""Changes that survive, as they are printed, and why they change nothing."""
+
+_COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq}
+_COMPARISONS |= {ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
+_SIGNS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
+_SIGNS |= {ast.BitOr: ast.BitAnd, ast.BitAnd: ast.BitOr, ast.Pow: ast.Mult, ast.Mod: ast.Mult}
+
+
+def mutants(source: str) -> Iterator[tuple[str, str]]:
+    """Each change in words, and the source with it."""
+    tree = ast.parse(source)
+    types = {id(part) for node in ast.walk(tree) for part in _types(node)}
+    for number in (i for i, node in enumerate(ast.walk(tree)) if id(node) not in types):
+        for variant in range(2):
+            changed = copy.deepcopy(tree)
+            node = next(node for i, node in enumerate(ast.walk(changed)) if i == number)
+            before = ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
+            if _change(node, variant):
+                yield f"line {node.lineno}: {_short(before)} -> {_short(ast.unparse(node))}", ast.unparse(changed)  # type: ignore[attr-defined]
+
+
+def _types(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of the annotations of a node, which are not run."""
+    for name in ("annotation", "returns"):
+        annotation = getattr(node, name, None)
+        if annotation is not None:
+            yield from ast.walk(annotation)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:70]
+
+
+def _change(node: ast.AST, variant: int) -> bool:
+    """Change a node in place; whether there is such a change."""
+    if variant == 1:
+        return _leave_out(node)
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in _COMPARISONS:
+        node.ops[0] = _COMPARISONS[type(node.ops[0])]()
+    elif isinstance(node, ast.BinOp | ast.AugAssign) and type(node.op) in _SIGNS:
+        node.op = _SIGNS[type(node.op)]()
+    elif isinstance(node, ast.BoolOp):
+        node.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node.op = ast.UAdd()
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        node.value = node.value + 1
+    elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        node.value = not node.value
+    elif isinstance(node, ast.If | ast.IfExp):
+        node.test = ast.UnaryOp(ast.Not(), node.test)
+    else:
+        return False
+    return True
+
+
+def _leave_out(node: ast.AST) -> bool:
+    """Leave out a call or an assignment that stands alone, or the first condition of several."""
+    if isinstance(node, ast.If) and not node.orelse:
+        node.body = [ast.Pass()]
+    elif isinstance(node, ast.AugAssign):
+        node.value = ast.Constant(0) if isinstance(node.op, ast.Add) else node.value
+        return isinstance(node.op, ast.Add)
+    else:
+        return False
+    return True
+
+
+def main() -> int:
+    """Run the changes; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("words", nargs="*", help="of the files")
+    parser.add_argument("--every", type=int, default=1, help="each so manieth change")
+    chosen = parser.parse_args()
+    for name in SHARED:
+        importlib.import_module(name)
+    survivors, total = 0, 0
+    with tempfile.TemporaryDirectory() as folder:
+        place = copy_of_the_project(Path(folder))
+        for name, tests in FILES.items():
+            if chosen.words and not any(word in name for word in chosen.words):
+                continue
+            source = (ROOT / name).read_text(encoding="utf-8")
+            if not passes(place, tests):
+                print((place / "output.txt").read_text()[-3000:])
+                raise SystemExit(f"{name}: its tests fail without a change; mend that first")
+            for change, changed in list(mutants(source))[:: chosen.every]:
+                (place / name).write_text(changed, encoding="utf-8")
+                total += 1
+                label = f"{name}, {change}"
+                if _survives(place, tests) and label not in EQUIVALENT:
+                    survivors += 1
+                    print(f"SURVIVES  {label}", flush=True)
+            (place / name).write_text(source, encoding="utf-8")
+            print(f"{name}: done, {total} changes so far, {survivors} survive", flush=True)
+    return int(survivors > 0)
+
+
+def _survives(place: Path, tests: tuple[str, ...]) -> bool:
+    """Whether all tests pass; a change with which they cannot even be collected is noticed."""
+    try:
+        return passes(place, tests)
+    except RuntimeError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
