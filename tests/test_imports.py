@@ -71,8 +71,9 @@ LEAVES = {
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
-    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving"),
+    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving", "lvdm.story"),
     "lvdm.serving": ("lvdm.cli",),
+    "lvdm.story": ("lvdm.app", "lvdm.cli"),
 }
 """Parts that only some others may import."""
 DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
@@ -93,6 +94,7 @@ EXTERNAL = {
     "starlette": ("lvdm.serving.",),
     "uvicorn": ("lvdm.cli.serve.",),
     "prometheus_client": ("lvdm.serving.",),
+    "opentimelineio": ("lvdm.story.timeline.",),
     "gradio": ("lvdm.app.",),
     "gradio_client": ("lvdm.app.",),
     "typer": ("lvdm.cli.",),
