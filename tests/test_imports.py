@@ -72,8 +72,9 @@ LEAVES = {
     "lvdm.app": ("lvdm.cli",),
     "lvdm.cli": ("main", "scripts"),
     "lvdm.fit": ("lvdm.cli", "main", "scripts"),
-    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving"),
+    "lvdm.hosting": ("lvdm.app", "lvdm.cli", "lvdm.serving", "lvdm.story"),
     "lvdm.serving": ("lvdm.cli",),
+    "lvdm.story": ("lvdm.app", "lvdm.cli"),
 }
 """Parts that only some others may import."""
 DECLARATIONS = ("lvdm.plugins.method", "lvdm.plugins.methods", "lvdm.plugins.registry")
@@ -96,6 +97,7 @@ EXTERNAL = {
     "prometheus_client": ("lvdm.serving.",),
     "diffusers": ("lvdm.diffusers_pipeline.",),
     "accelerate": ("lvdm.diffusers_pipeline.",),
+    "opentimelineio": ("lvdm.story.timeline.",),
     "gradio": ("lvdm.app.",),
     "gradio_client": ("lvdm.app.",),
     "typer": ("lvdm.cli.",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,23 +40,24 @@ def probe_sound(path: Path) -> float:
 def read_sound(path: Path, seconds: float) -> np.ndarray:
     """The first seconds of the sound in a file, float32 (n, 2); fewer where it is shorter. Raises `SoundError`."""
     most = round(min(seconds, MAX_SECONDS) * RATE)
-    resampler = av.AudioResampler(format="flt", layout="stereo", rate=RATE)
     parts, count = list[np.ndarray](), 0
     with _open(path) as container:
+        stream = container.streams.audio[0]
+        channels = min(stream.codec_context.channels, 2)  # FFmpeg would make one channel softer on its way to two
+        resampler = av.AudioResampler(format="flt", layout="mono" if channels == 1 else "stereo", rate=RATE)
         try:
-            for frame in container.decode(container.streams.audio[0]):
-                frame.pts = None
+            for frame in itertools.chain(container.decode(stream), [None]):
+                if frame is not None:
+                    frame.pts = None
                 for resampled in resampler.resample(frame):
-                    parts.append(resampled.to_ndarray().reshape(-1, 2))
+                    parts.append(resampled.to_ndarray().reshape(-1, channels))
                     count += len(parts[-1])
                 if count >= most:
                     break
-            else:
-                parts += [resampled.to_ndarray().reshape(-1, 2) for resampled in resampler.resample(None)]
         except av.FFmpegError as error:
             raise SoundError(f"{path}: its sound is damaged ({reason_of(error)}); save it again") from error
-    samples = np.concatenate([*parts, np.zeros((0, 2), np.float32)])[:most].astype(np.float32)
-    return np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+    samples = np.concatenate([*parts, np.zeros((0, channels), np.float32)])[:most].astype(np.float32)
+    return np.broadcast_to(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), (len(samples), 2))
 
 
 def mix(sounds: Iterable[tuple[np.ndarray, float, float]], seconds: float) -> np.ndarray:

@@ -191,7 +191,8 @@ class StoryPlanner:
         if source.image is not None:
             return source.image, True
         if source.compose is not None:
-            image = compose(source.compose, self.story.places, self.story.characters, self.size)
+            with named("compose"):
+                image = compose(source.compose, self.story.places, self.story.characters, self.size)
             return write_frame(image, path, self.overwrite), True
         if source.text_to_image:
             place = self.folder.generated_image(name, part)

@@ -108,7 +108,7 @@ def _fields(cls: type[Part], tree: Any, where: str, nested: Nested) -> Part:
             raise StoryError(str(error)) from None
     missing = [name for name in declared if name not in values and _is_needed(cls, name)]
     if missing:
-        raise StoryError(f"{where}{missing[0]} is missing; give {declared[missing[0]].parameter.help}")
+        raise StoryError(f"{where}{missing[0]} is missing ({declared[missing[0]].parameter.help.rstrip('.')})")
     return cls(**values)
 
 

@@ -68,8 +68,8 @@ Box = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4}),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=60)]
-Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
-Volume = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+SECONDS = Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)
+VOLUME = Field(ge=0, le=10, allow_inf_nan=False)
 
 
 def _parameter(help: str, group: str = INPUT, unit: str = "") -> Parameter:
@@ -148,7 +148,9 @@ class Shot(FrameSource):
     ] = None
     depth: Annotated[File | None, _parameter("The depth of a `structure` shot: video, folder of images or NPZ.")] = None
     driving_video: Annotated[File | None, _parameter("A video whose depth a `structure` shot follows.")] = None
-    seconds: Annotated[Seconds | None, _parameter("Its length; left out, that of the training.", MOTION, "s")] = None
+    seconds: Annotated[
+        float | None, SECONDS, _parameter("Its length; left out, that of the training.", MOTION, "s")
+    ] = None
     motion: Annotated[float | None, Field(ge=0, le=1), _parameter("0 (calm) to 1 (lively).", MOTION)] = None
     camera: Annotated[str | None, _parameter("A camera move, such as zoom_in:amount=0.3.", MOTION)] = None
     seed: Annotated[int | None, Field(ge=0, le=MAX_SEED), _parameter("Its own seed.", SAMPLING)] = None
@@ -157,11 +159,11 @@ class Shot(FrameSource):
     )
     transition: Annotated[Transition, _parameter("How the film goes on to the next shot.", OUTPUT)] = "cut"
     transition_seconds: Annotated[
-        Seconds | None, _parameter("How long both shots overlap; 0.5 when left out.", OUTPUT, "s")
+        float | None, SECONDS, _parameter("How long both shots overlap; 0.5 when left out.", OUTPUT, "s")
     ] = None
     caption: Annotated[Prompt, _parameter("Text that the film shows with the shot.", OUTPUT)] = ""
     audio: Annotated[File | None, _parameter("Sound that begins with the shot and runs to its own end.", OUTPUT)] = None
-    volume: Annotated[Volume, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0
+    volume: Annotated[float, VOLUME, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0
 
 
 @declared
@@ -197,7 +199,7 @@ class Story:
         int | None, Field(ge=6, le=500), _parameter("Its size; left out, a twelfth of the height.", OUTPUT, "pixels")
     ] = None
     audio: Annotated[File | None, _parameter("Sound under the whole film.", OUTPUT)] = None
-    volume: Annotated[Volume, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0
+    volume: Annotated[float, VOLUME, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0
 
     def expanded(self, prompt: str) -> str:
         """`prompt` with descriptions in the place of names, in the style of the story."""
