@@ -21,6 +21,8 @@ from typing import Any
 
 from fuzz_mutations import DIGITS, LONG
 
+from lvdm.cli.errors import NO_MEMORY
+
 CPU_SECONDS, WALL_SECONDS = 20, 300
 """The first is what a case may compute; the second ends one that waits, on a machine that is busy."""
 MEMORY = 1_500_000_000
@@ -97,6 +99,8 @@ def _failure(code: int, text: str, events: str) -> str:
     if "Traceback (most recent call last)" in text or "MemoryError" in text:
         last = [line for line in text.strip().splitlines() if line.strip()][-1]
         return f"traceback: {last[:200]}"
+    if NO_MEMORY in text:
+        return "asks for more memory than it may take"
     if code not in EXIT_CODES:
         return f"ended with code {code}"
     if code != 0 and not text.strip():

@@ -54,11 +54,11 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _types(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of the annotations of a node, which are not run."""
-    for name in ("annotation", "returns"):
-        annotation = getattr(node, name, None)
-        if annotation is not None:
-            yield from ast.walk(annotation)
+    """The nodes of annotations, which are not run, and of decorators, which say what may be done with a class."""
+    parts = [getattr(node, name, None) for name in ("annotation", "returns")] + getattr(node, "decorator_list", [])
+    for part in parts:
+        if part is not None:
+            yield from ast.walk(part)
 
 
 def _short(text: str) -> str:

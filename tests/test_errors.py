@@ -44,6 +44,7 @@ def test_old_places_of_the_errors_stay() -> None:
         (ValueError("a value"), WRONG_INPUT),
         (OutOfMemoryError("too large"), FAILED),
         (FileNotFoundError("a.png"), FAILED),
+        (MemoryError(), FAILED),
         (KeyboardInterrupt(), INTERRUPTED),
         (RuntimeError("a bug"), None),
         (KeyError("a bug"), None),

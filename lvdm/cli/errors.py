@@ -27,8 +27,10 @@ TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 _UsageError: Any = typer.BadParameter.__base__
 """What the parser raises for words that are no command, no option, or no value of one."""
 
-EXPECTED = (UserError, ValueError, OSError)
+EXPECTED = (UserError, ValueError, OSError, MemoryError)
 """ValueErrors without a class of their own are those of values that a function refuses; OSErrors those of files."""
+
+NO_MEMORY = "there is not enough memory: close other programs, or ask for less; a damaged file may ask for anything"
 
 
 def report_error(error: BaseException) -> int | None:
@@ -37,6 +39,8 @@ def report_error(error: BaseException) -> int | None:
         message, code = "interrupted; files that were not finished have been removed", INTERRUPTED
     elif os.environ.get(TRACEBACK_VARIABLE) or not isinstance(error, EXPECTED):
         return None
+    elif isinstance(error, MemoryError):
+        message, code = f"{NO_MEMORY} ({str(error) or 'no more is said'})", FAILED
     else:
         message, code = str(error), FAILED if isinstance(error, OSError | RuntimeError) else WRONG_INPUT
     from lvdm.documents import one_line  # yaml takes a moment to import

@@ -21,7 +21,7 @@ from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
 from lvdm.declaration.ranges import FrameRate, Frames, Stride
-from lvdm.media.images import FORMATS, load_image
+from lvdm.media.images import DAMAGED, FORMATS, load_image
 from lvdm.regular_files import check_regular
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
@@ -79,7 +79,7 @@ class ImageFolder:
                 width, height = image.size
                 if image.getexif().get(_ORIENTATION, 1) >= 5:
                     width, height = height, width
-        except (OSError, SyntaxError, ValueError):
+        except DAMAGED:
             return None
         return ClipSize(self.config.video_length, height, width)
 

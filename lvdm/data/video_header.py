@@ -33,7 +33,7 @@ def probe_size(path: Path, content: bytes | None = None) -> ClipSize | None:
     try:
         with open_container(path, content) as container:
             stream = container.streams.best("video")
-            if not isinstance(stream, av.VideoStream):
+            if not isinstance(stream, av.VideoStream) or stream.codec_context is None:  # none of an empty track
                 return None
             stream.codec_context.thread_count = 1  # starting threads takes longer than one frame
             frame = next(container.decode(stream), None)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from lvdm.errors import UserError
+from lvdm.media.images import DAMAGED
 from lvdm.media.presentation import Presentation, upright_frame
 from lvdm.regular_files import open_regular
 
@@ -37,7 +38,7 @@ def as_container(path: str | Path, data: bytes | None = None) -> bytes | None:
             if frames * image.width * image.height > _MAX_PIXELS:
                 raise WebpError(f"{frames} frames of {image.width}x{image.height} are too many; use mp4 or webm")
             return _written(image, frames)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError, av.FFmpegError) as error:
         if isinstance(error, WebpError):
             raise
         reason = "it cannot be decoded" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from lvdm.errors import UserError
 from lvdm.media.atomic import Together
 from lvdm.media.geometry import MAX_SIDE
-from lvdm.media.images import FORMATS, MAX_PIXELS
+from lvdm.media.images import DAMAGED, FORMATS, MAX_PIXELS
 from lvdm.media.video_reader import VideoReader
 
 KEY = "depth"
@@ -83,7 +84,8 @@ def _of_npz(path: Path) -> np.ndarray:
                 )
             _check_header(path)
             depth = arrays[KEY]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        # RuntimeError, of which NotImplementedError is one: encrypted, or packed in a way that Python does not know
         if isinstance(error, DepthError):
             raise
         raise DepthError(f"{path}: is no NPZ file that can be read ({error}); write it with numpy.savez") from error
@@ -124,7 +126,9 @@ def _grey(path: Path) -> np.ndarray:
                 raise DepthError(f"{path}: has more than {MAX_PIXELS // 10**6} megapixels; scale it down")
             grey = image if image.mode.startswith(("I", "F")) else image.convert("L")
             return np.asarray(grey, dtype=np.float32)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
+        if isinstance(error, DepthError):
+            raise
         raise DepthError(f"{path}: is no image that can be read; save it as PNG") from error
 
 

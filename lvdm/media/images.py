@@ -42,7 +42,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "DIB", "JPEG2000
 """Pillow's names of what is opened, whatever the file's name says. Other formats start programs (EPS: Ghostscript) or
 are parsed by code that few use."""
 
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, RuntimeError, struct.error, zlib.error)
 """What Pillow raises on damaged files, depending on the format."""
 
 _MAX_16_BIT = 65535
@@ -88,7 +88,7 @@ def _open(path: Path) -> Image.Image:
         raise ImageError(f"{path}: too large to decode safely ({error}); scale it down first") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not an image that can be read; convert it to PNG or JPEG") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{path}: cannot be opened ({_one_line(error)})") from error
@@ -158,7 +158,7 @@ def _upright(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         image.seek(0)
     try:
         return ImageOps.exif_transpose(image)  # also decodes
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ImageError(f"{name}: damaged or incomplete ({_one_line(error)}); save or download it again") from error
 
 

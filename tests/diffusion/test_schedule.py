@@ -93,6 +93,9 @@ def test_schedule_moves_and_counts() -> None:
     assert isinstance(moved, NoiseSchedule)
     assert moved.num_train_timesteps == 1000
     assert moved.parameterization == "v"
+    t = torch.arange(1000)
+    assert torch.equal(moved.scale(t), SCHEDULES["512"].scale(t))
+    assert SCHEDULES["256"].to("cpu").scale_arr is None
 
 
 @pytest.mark.parametrize(
@@ -100,12 +103,36 @@ def test_schedule_moves_and_counts() -> None:
     [
         ({"rescale_betas_zero_snr": True}, "parameterization eps"),
         ({"linear_start": 0.0}, "linear_start"),
+        ({"linear_start": 0.02}, "linear_start 0.02 and linear_end 0.012"),
+        ({"linear_end": 1.0}, "linear_end 1.0"),
         ({"timesteps": 1}, "timesteps"),
         ({"use_dynamic_rescale": True, "base_scale": 0.0}, "base_scale"),
+        ({"use_dynamic_rescale": True, "base_scale": 1.01}, "base_scale"),
         ({"use_dynamic_rescale": True, "turning_step": 0}, "turning_step"),
+        ({"use_dynamic_rescale": True, "fix_scale_bug": True, "turning_step": 1000}, "before the last of 1000"),
     ],
 )
 def test_impossible_schedules_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         ScheduleConfig(**options)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value), "errors are one line"
+
+
+def test_the_ends_of_what_is_possible() -> None:
+    least = ScheduleConfig(0.5, 0.5, 2, "v", False, True, 1.0, 1, True)
+    assert schedule_buffers(least)["scale_arr"].tolist() == [1.0, 1.0]
+    last = ScheduleConfig(use_dynamic_rescale=True, base_scale=0.5, turning_step=999, fix_scale_bug=True)
+    scale = schedule_buffers(last)["scale_arr"]
+    assert (len(scale), scale[0], scale[998], scale[999]) == (1000, 1.0, 0.5, 0.5)
+    ScheduleConfig(use_dynamic_rescale=False, base_scale=0.0, turning_step=0)  # not read then
+    ScheduleConfig(timesteps=10, turning_step=400)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_reciprocals_that_could_be_infinite_are_stored_as_zeros(zero: bool) -> None:
+    """Of v models always, as in the original; of x0 models where abar ends at 0."""
+    of_v = schedule_buffers(ScheduleConfig(parameterization="v", rescale_betas_zero_snr=zero))
+    of_x0 = schedule_buffers(ScheduleConfig(parameterization="x0", rescale_betas_zero_snr=zero))
+    for name in ("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"):
+        assert (of_v[name] == 0).all()
+        assert (of_x0[name] == 0).all() == zero
