@@ -102,7 +102,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         return 0
     resume = checkpoint_to_resume(args, run_dir)
     goes_on = args.train and resume is not None and not args.auto_resume_weight_only
-    if goes_on and is_finished(resume, setup):
+    if goes_on and resume is not None and is_finished(resume, setup):
         if not (args.val or args.test):
             return 0
         goes_on = args.train = False
