@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from lvdm.declaration.parameter import ALL_MODES, Declared, parameters_of
@@ -24,7 +25,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         help="A model that may be chosen: NAME=PATH, or the name of a released one; the first is the usual one. May be "
-        "given often. [default: the embedded one, and the released ones that are here]",
+        "given often; left out, the embedded one and the released ones that are here.",
         show_default=False,
     ),
 ]
@@ -117,7 +118,7 @@ def _help(declared: Declared) -> str:
         remarks.append("default: as the checkpoint's card says")
     elif declared.default not in (None, "", (), False):
         remarks.append(f"default: {declared.default}")
-    return f"{parameter.help} [{'; '.join(remarks)}]" if remarks else parameter.help
+    return parameter.help + (escape(f" [{'; '.join(remarks)}]") if remarks else "")
 
 
 def former_flags(parameters: Mapping[str, Declared]) -> Mapping[str, str]:

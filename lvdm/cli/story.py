@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 Script = Annotated[Path, typer.Argument(metavar="STORY", help="The script, such as story.yaml.", show_default=False)]
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output", "-o", help="The folder of the story. [default: outputs/ and its name]", show_default=False
-    ),
+    typer.Option("--output", "-o", help="The folder of the story; left out, its name in outputs/.", show_default=False),
 ]
 Only = Annotated[
     str | None, typer.Option("--shot", help="Make this shot alone, with those that it follows.", show_default=False)
@@ -60,7 +58,7 @@ Cast = Annotated[
 Shots = Annotated[int | None, typer.Option("--shots", min=1, max=100, help="How many shots.", show_default=False)]
 NewScript = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="The script. [default: story.yaml, beside --cast]", show_default=False),
+    typer.Option("--output", "-o", help="The script; left out, story.yaml beside --cast.", show_default=False),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a script that is there.")]
 

@@ -41,7 +41,7 @@ def web_page(
     *,
     typed: Mapping[str, Any],
 ) -> None:
-    """Open a web page with every parameter, on this machine; needs pip install "dynamicrafter[app]"."""
+    """Open a web page with every parameter, on this machine; needs the extra `app`."""
     from lvdm.app.server import USER, Access, check_installed, serving
     from lvdm.cli.progress import library_messages, print_lines
     from lvdm.hosting.library import read_library
