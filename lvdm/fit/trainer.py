@@ -101,8 +101,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
     resume = checkpoint_to_resume(args, run_dir)
-    goes_on = args.train and resume is not None and not args.auto_resume_weight_only
-    if goes_on and is_finished(resume, setup):
+    goes_on = args.train and not args.auto_resume_weight_only and resume is not None
+    if goes_on and resume is not None and is_finished(resume, setup):
         if not (args.val or args.test):
             return 0
         goes_on = args.train = False
