@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ from lvdm.checkpoint.parts import (
 )
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
-from lvdm.config import ConfigError, load_yaml, parse_dataclass
+from lvdm.config import ConfigError, load_model_config, parse_dataclass
 from lvdm.documents import DocumentError, parse_json
 from lvdm.errors import CheckpointError
 from lvdm.model_card import CARDS, RELEASED, ModelCard, present_keys
@@ -94,8 +95,10 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     """Look into a checkpoint without loading it. `config` is the YAML that goes with it; hashing reads the whole file.
 
     The 512 and the 512 interpolation checkpoint have the same keys, shapes and schedule: only metadata, configuration
-    or name distinguish them, and where none does, both stay in `candidates`. Raises `CheckpointError`, `ConfigError`.
+    or name distinguish them, and where none does, both stay in `candidates`. Raises `CheckpointError`, and
+    `ConfigError` for a configuration that no model can be made of.
     """
+    configured = None if config is None else load_model_config(config).params
     checkpoint = read_checkpoint(path)
     family = family_of(checkpoint)
     candidates = _candidates(checkpoint, family)
@@ -111,6 +114,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
     missing = tuple(part.name for part in PARTS if part not in unneeded and part.name not in present)
     if SCHEDULE.name in missing:
         notes.append("the noise schedule is not in the file; it is computed from the configuration")
+    parameterization = _parameterization(checkpoint, config, configured, candidates, notes)
     if has_camera_adapter(checkpoint):
         notes.append(
             "it holds a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented: use the "
@@ -127,7 +131,7 @@ def describe(path: str | Path, config: str | Path | None = None, *, with_hash: b
         candidates=candidates,
         card=card,
         card_source=card_source,
-        parameterization=_parameterization(checkpoint, config, candidates),
+        parameterization=parameterization,
         zero_terminal_snr=_zero_terminal_snr(checkpoint),
         base_scale=base_scale(checkpoint),
         parts=parts,
@@ -212,15 +216,22 @@ def _parts(checkpoint: CheckpointFile) -> tuple[PartInfo, ...]:
     return tuple(infos)
 
 
-def _parameterization(checkpoint: CheckpointFile, config: str | Path | None, candidates: tuple[str, ...]) -> str | None:
+def _parameterization(
+    checkpoint: CheckpointFile,
+    config: str | Path | None,
+    configured: Any,
+    candidates: tuple[str, ...],
+    notes: list[str],
+) -> str | None:
     """From the configuration; else from the stored schedule, where v models have zeros; else from the candidates."""
-    if config is not None:
-        params = load_yaml(config).get("model", {}).get("params", {})
-        return str(params.get("parameterization", "eps"))
-    if "sqrt_recip_alphas_cumprod" in checkpoint:
-        return "eps" if bool(checkpoint["sqrt_recip_alphas_cumprod"].any()) else "v"
     found = {"v" if name in (*V_MODELS, "toon") else "eps" for name in candidates}
-    return found.pop() if len(found) == 1 else None
+    held = found.pop() if len(found) == 1 else None
+    if "sqrt_recip_alphas_cumprod" in checkpoint:
+        held = "eps" if bool(checkpoint["sqrt_recip_alphas_cumprod"].any()) else "v"
+    named: str | None = getattr(configured, "parameterization", None)
+    if named is not None and held is not None and (named == "v") != (held == "v"):
+        notes.append(f"{config} says that it predicts {named}, and the noise schedule in the file is one for {held}")
+    return named or held
 
 
 def _zero_terminal_snr(checkpoint: CheckpointFile) -> bool | None:

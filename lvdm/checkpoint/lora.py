@@ -100,7 +100,10 @@ def adapters_in(file: CheckpointFile) -> Lora | None:
     names = [key.removesuffix(TRAINED_DOWN) for key in file if key.endswith(TRAINED_DOWN)]
     if not names:
         return None
-    layers = {f"{name}.weight": (file[name + TRAINED_DOWN], file[name + TRAINED_UP]) for name in names}
+    lacking = [name for name in names if name + TRAINED_UP not in file or name + TRAINED_ALPHA not in file]
+    if lacking:
+        raise CheckpointError(f"{file.path} is incomplete: the adapter of {lacking[0]} lacks a part; copy it again")
+    layers = {f"{name}.weight": _pair(file, name + TRAINED_DOWN, name + TRAINED_UP) for name in names}
     rank, alpha = file.shape(names[0] + TRAINED_DOWN)[0], float(file[names[0] + TRAINED_ALPHA])
     return Lora(file.path, LoraInfo(rank, alpha, f"{len(names)} layers"), layers)
 
@@ -127,10 +130,22 @@ def read_lora(path: str | Path) -> Lora:
         if key.endswith(DOWN):
             if layer + UP not in file:
                 raise CheckpointError(f"{path} is incomplete: it lacks {layer}{UP}; copy or export it again")
-            layers[layer + ".weight"] = (file[key], file[layer + UP])
+            layers[layer + ".weight"] = _pair(file, key, layer + UP)
     if not layers:
         raise CheckpointError(f"{path} holds no adapted layers; export it again")
     return Lora(Path(path), _read_info(Path(path), file.metadata), layers)
+
+
+def _pair(file: CheckpointFile, down: str, up: str) -> tuple[Tensor, Tensor]:
+    """A and B of a layer. Raises `CheckpointError` for what cannot be multiplied."""
+    shapes = file.shape(down), file.shape(up)
+    floats = file.dtype(down).is_floating_point and file.dtype(up).is_floating_point
+    if not floats or [len(shape) for shape in shapes] != [2, 2] or shapes[0][0] != shapes[1][1]:
+        raise CheckpointError(
+            f"{file.path}: {down} and {up} should be matrices of floats with one rank, they are {file.dtype(down)} "
+            f"{list(shapes[0])} and {file.dtype(up)} {list(shapes[1])}; export it again"
+        )
+    return file[down], file[up]
 
 
 def _read_info(path: Path, metadata: Mapping[str, str]) -> LoraInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,12 +72,32 @@ def load_pickle(path: Path, stand_ins: Sequence[str] = ()) -> Mapping[Any, Any]:
         with torch.serialization.safe_globals(inert):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
+        if not is_zip and _ends_early(path):
+            raise CheckpointError(damaged(path, EOFError("it ends within a record"))) from error
         raise CheckpointError(refusal(path, str(error))) from error
     except DAMAGE as error:
         raise CheckpointError(damaged(path, error)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     return content
+
+
+LEGACY_PICKLES = 5
+"""Pickles, one after the other, that a file of torch's old format begins with; its values follow."""
+
+
+def _ends_early(path: Path) -> bool:
+    """Whether a file ends within its pickles, which are looked at and not run."""
+    with open_regular(path) as file:
+        for _ in range(LEGACY_PICKLES):
+            if not file.peek(1):  # type: ignore[attr-defined]  # it is buffered
+                return False
+            try:
+                for _ in pickletools.genops(file):
+                    pass
+            except ValueError:
+                return not file.read(1)
+    return False
 
 
 def load_tensor(path: Path, stream: IO[bytes]) -> torch.Tensor:

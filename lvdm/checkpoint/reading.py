@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -53,6 +54,10 @@ def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFi
     if reason is not None:
         raise CheckpointError(f"checkpoint {path} {'does not exist' if not os.path.lexists(path) else reason}")
     checkpoint = _read_folder(path) if path.is_dir() else _read_file(path, weights)
+    dtypes = {checkpoint.dtype(key) for key in checkpoint}
+    if not any(dtype.is_floating_point for dtype in dtypes):
+        held = f"{len(checkpoint)} tensors of {', '.join(sorted(map(str, dtypes)))}" if dtypes else "no tensors"
+        raise CheckpointError(f"{path} holds no weights: it holds {held}")
     if weights == "averaged" and not checkpoint.averaged:
         raise CheckpointError(
             f"{path} holds no averaged weights: its run does not name lvdm.fit.callbacks.AveragedWeights, or the "
@@ -80,6 +85,7 @@ def _read_folder(path: Path) -> CheckpointFile:
     tensors = content.get("module")
     if not isinstance(tensors, Mapping):
         raise CheckpointError(f"{model_file} holds no weights; it holds {examples([str(key) for key in content])}")
+    check_values(model_file, tensors)
     zero = read_zero(model_file, content, partitions)
     stored = {key: key for key in tensors}
     return CheckpointFile(
@@ -130,18 +136,37 @@ def _read_safetensors(path: Path, header_length: int) -> CheckpointFile:
 
 def _from_pickle(path: Path, content: Mapping[Any, Any], weights: Weights) -> CheckpointFile:
     file_format, tensors, averaged = _state_dict_of(content, weights)
-    # A bare dictionary may hold counters beside its tensors; a state dict may not.
-    odd = [str(key) for key, value in tensors.items() if not (isinstance(value, Tensor) and isinstance(key, str))]
-    if file_format == "state_dict":
-        tensors = {key: value for key, value in tensors.items() if str(key) not in odd}
-    elif odd:
-        raise CheckpointError(f"{path} is damaged: {examples(odd)} in its state dict is not a tensor")
+    if file_format == "state_dict":  # a bare dictionary may hold counters beside its tensors; a state dict may not
+        tensors = {key: value for key, value in tensors.items() if isinstance(value, Tensor) and isinstance(key, str)}
+    check_values(path, tensors)
     if not tensors:
         raise CheckpointError(
             f"{path} holds no tensors; it holds {examples([str(key) for key in content]) or 'nothing'}"
         )
     stored = released_keys(path, {key: key for key in tensors}, deepspeed=file_format == "deepspeed")
     return CheckpointFile(path, file_format, TensorSource(tensors), stored, _plain_values(content), averaged)
+
+
+def check_values(path: Path, tensors: Mapping[Any, Any]) -> None:
+    """Raise `CheckpointError` for anything in the state dict of `path` but tensors of plain numbers."""
+    odd = [str(key) for key, value in tensors.items() if not (isinstance(value, Tensor) and isinstance(key, str))]
+    if odd:
+        raise CheckpointError(f"{path} is damaged: {examples(odd)} in its state dict is not a tensor")
+    kinds = {str(key): _kind(value) for key, value in tensors.items()}
+    unusual = [key for key, kind in kinds.items() if kind]
+    if unusual:
+        raise CheckpointError(
+            f"{path}: {examples(unusual)} in its state dict is a {kinds[unusual[0]]}; save a dense tensor of floats"
+        )
+
+
+def _kind(value: Tensor) -> str:
+    """What a tensor is if it is not one of plain numbers: its values cannot be read as they are."""
+    if value.is_meta:
+        return "meta tensor, without values"
+    if value.is_quantized:
+        return "quantized tensor"
+    return "" if value.layout == torch.strided and not value.is_nested else "sparse or nested tensor"
 
 
 def _state_dict_of(content: Mapping[Any, Any], weights: Weights) -> tuple[Format, Mapping[Any, Any], bool]:

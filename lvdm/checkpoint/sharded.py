@@ -72,6 +72,8 @@ class ShardedSource(TensorSource):
     def tensor(self, key: str) -> Tensor:
         """The tensor, put together from its chunks."""
         entry = self._sharded[key]
+        if sum(chunk.length for chunk in entry.chunks) < math.prod(entry.shape) * entry.dtype.itemsize:
+            raise CheckpointError(f"{self._folder / INDEX} says that {key} has more values than its parts hold")
         whole = torch.empty(entry.shape, dtype=entry.dtype)
         for chunk in entry.chunks:
             piece = self._read(chunk)
@@ -114,6 +116,15 @@ def read_sharded(folder: Path) -> tuple[ShardedSource, dict[str, str]]:
 
     Optimizer states are left out. Raises `CheckpointError` for an index that is no index, and for missing files.
     """
+    try:
+        return _read_sharded(folder)
+    except CheckpointError:
+        raise
+    except DAMAGE as error:  # whatever has another form than torch writes
+        raise CheckpointError(damaged(folder / INDEX, error)) from error
+
+
+def _read_sharded(folder: Path) -> tuple[ShardedSource, dict[str, str]]:
     index = _load_index(folder / INDEX)
     fields, storage = _fields(index, "state_dict_metadata"), _fields(index, "storage_data")
     if not isinstance(fields, Mapping) or not isinstance(storage, Mapping):
@@ -155,7 +166,11 @@ def _sharded_tensor(folder: Path, name: str, entry: Any, places: Mapping[Any, An
                 int(_fields(place, "length")),
             )
         )
-    if not isinstance(dtype, torch.dtype) or sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(shape):
+    if (
+        not isinstance(dtype, torch.dtype)
+        or sum(math.prod(chunk.sizes) for chunk in chunks) != math.prod(shape)
+        or any(min(0, *chunk.offsets, *chunk.sizes, chunk.start) < 0 for chunk in chunks)
+    ):
         raise CheckpointError(f"{folder / INDEX} does not describe the whole of {name}; copy the folder again")
     return ShardedTensor(shape, dtype, tuple(chunks))
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lvdm.checkpoint.pickles import Inert, load_pickle
+from lvdm.checkpoint.pickles import DAMAGE, Inert, first_line, load_pickle
 from lvdm.checkpoint.sources import TensorSource
 from lvdm.documents import read_text
 from lvdm.errors import CheckpointError
@@ -116,6 +116,18 @@ def read_zero(model_file: Path, content: Mapping[Any, Any], files: Sequence[Path
 
     Raises `CheckpointError` for partitions that are missing, of another stage, or do not fit the parameters.
     """
+    try:
+        return _read_zero(model_file, content, files)
+    except CheckpointError:
+        raise
+    except DAMAGE as error:  # whatever has another form than DeepSpeed writes
+        raise CheckpointError(
+            f"{model_file.parent} is damaged, or its parts are not of one save; copy all of it again "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _read_zero(model_file: Path, content: Mapping[Any, Any], files: Sequence[Path]) -> ZeroSource:
     folder = model_file.parent
     if (folder / SECOND_TENSOR_RANK).is_file():
         raise CheckpointError(f"{folder} is split over tensor-parallel ranks too; only data parallelism is read here")
@@ -135,6 +147,9 @@ def read_zero(model_file: Path, content: Mapping[Any, Any], files: Sequence[Path
     partitions = [list(state["single_partition_of_fp32_groups"]) for state in states if state]
     if not groups or any(len(partition) != len(groups) for partition in partitions):
         raise CheckpointError(f"{model_file} names other parameter groups than the partitions beside it")
+    for path, partition in zip(files, partitions, strict=True):
+        if not all(isinstance(part, Tensor) and part.dtype == torch.float32 and part.ndim == 1 for part in partition):
+            raise CheckpointError(f"{path} is damaged: its float32 weights are no vectors; copy it again")
     mappings = [state.get("param_slice_mappings") for state in states if state]
     fragments: dict[str, list[Fragment]] = {}
     for index, shapes in enumerate(groups):
@@ -145,6 +160,9 @@ def read_zero(model_file: Path, content: Mapping[Any, Any], files: Sequence[Path
             fragments |= _consecutive(folder, shapes, index, sizes)
         _check(folder, shapes, index, sizes, fragments)
     shapes = {key: shape for group in groups for key, shape in group.items()}
+    other = [key for key, shape in shapes.items() if tuple(content["module"][key].shape) != shape]
+    if other:
+        raise CheckpointError(f"{model_file} is damaged: {other[0]} has two shapes; copy it again")
     return ZeroSource(content["module"], partitions, shapes, fragments)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from lvdm.checkpoint import CheckpointInfo
     from lvdm.model_card import ModelCard
+    from lvdm.model_files import ModelFiles
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "open_clip_torch", "kornia", "safetensors", "av", "pillow")
 
@@ -26,15 +28,16 @@ def info(
     with_hash: Annotated[bool, typer.Option("--hash/--no-hash", help="SHA-256, which reads the whole file.")] = True,
 ) -> None:
     """Tell what a checkpoint is and can do."""
-    from lvdm.checkpoint import describe
-    from lvdm.model_files import WEIGHT_SUFFIXES, find_model
+    from lvdm.model_files import WEIGHT_SUFFIXES, ModelFiles, find_model
 
     if Path(source).suffix in WEIGHT_SUFFIXES:
         beside = Path(source).parent / "config.yaml"
-        info = describe(source, config or (beside if beside.is_file() else None), with_hash=with_hash)
+        found, weights = beside if beside.is_file() else None, Path(source)
     else:
         files = find_model(source)
-        info = describe(files.checkpoint, config or files.config, with_hash=with_hash)
+        found, weights = files.config, files.checkpoint
+    named = config or (found if found is not None and found == Path(source) else None)
+    info = _describe(ModelFiles(named, weights), with_hash) if named else _described_as_far(found, weights, with_hash)
     table = _table()
     table.add_row("checkpoint", f"{info.path} ({info.bytes / 1e6:.1f} MB, {info.format})")
     table.add_row("family", f"{info.family}: {' or '.join(info.candidates) or 'none of the released models'}")
@@ -51,6 +54,31 @@ def info(
     for note in (*info.notes, *([info.card.notes] if info.card and info.card.notes else [])):
         table.add_row("note", note)
     Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _describe(files: ModelFiles, with_hash: bool) -> CheckpointInfo:
+    """What the weights are by their YAML. Raises `ConfigError` for one that `animate` refuses."""
+    from lvdm.checkpoint import describe
+    from lvdm.model_files import card_for
+
+    info = describe(files.checkpoint, files.config, with_hash=with_hash)
+    card_for(files)
+    return info
+
+
+def _described_as_far(config: Path | None, weights: Path, with_hash: bool) -> CheckpointInfo:
+    """What the weights are, by the YAML that lies beside them if it can be read, and a note if it cannot."""
+    from lvdm.checkpoint import describe
+    from lvdm.config import ConfigError
+    from lvdm.model_files import ModelFiles
+
+    if config is not None:
+        try:
+            return _describe(ModelFiles(config, weights), with_hash)
+        except ConfigError as error:
+            info = describe(weights, with_hash=with_hash)
+            return replace(info, notes=(*info.notes, f"the configuration beside it was not read: {error}"))
+    return describe(weights, with_hash=with_hash)
 
 
 def _card_rows(info: CheckpointInfo) -> Iterator[tuple[str, str]]:

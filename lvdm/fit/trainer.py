@@ -101,7 +101,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
     resume = checkpoint_to_resume(args, run_dir)
-    goes_on = args.train and resume is not None and not args.auto_resume_weight_only
+    goes_on = args.train and not args.auto_resume_weight_only and resume is not None
     if goes_on and resume is not None and is_finished(resume, setup):
         if not (args.val or args.test):
             return 0

@@ -79,3 +79,39 @@ def test_another_model_is_unknown_and_the_way_out_is_told(tmp_path: Path) -> Non
     found = rows(tmp_path / "other.safetensors")
     assert found["fs"] == found["can do"] == "unknown"
     assert "name its configuration" in found["note"]
+
+
+def test_a_configuration_beside_the_weights_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "downloads" / "good.safetensors", "1024")
+    for content, reason in (("", "has no top-level `model:` key"), ("model: hello\n", "should be a mapping with")):
+        (path.parent / "config.yaml").write_text(content)
+        found = rows(path)
+        assert found["predicts"] == "v, zero terminal SNR: yes", "the file says so itself"
+        assert "the configuration beside it was not read" in found["note"]
+        assert reason in found["note"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "no top-level"),
+        ("model: hello\n", "should be a mapping"),
+        ("model: {target: os.system}\nsampling: {name: x, height: 64, width: 64}\n", "is not allowed"),
+    ],
+)
+def test_a_configuration_that_is_named_and_cannot_be_read_is_an_error(
+    content: str, reason: str, tmp_path: Path
+) -> None:
+    path = write_released(tmp_path / "model.safetensors", "1024")
+    (tmp_path / "own.yaml").write_text(content)
+    for words in ([str(path), "--config", str(tmp_path / "own.yaml")], [str(tmp_path / "own.yaml")]):
+        result = CliRunner().invoke(app, ["info", *words, "--no-hash"])
+        assert result.exit_code == 2
+        assert reason in " ".join(result.output.split())
+        assert "trained at" not in result.output, "the card of other weights is no answer"
+
+
+def test_a_schedule_that_contradicts_the_configuration_is_said(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "model.safetensors", "256")
+    config = Path(__file__).parents[2] / "configs" / "inference_1024_v1.0.yaml"
+    assert "predicts v, and the noise schedule in the file is one for eps" in rows(path, "--config", config)["note"]
