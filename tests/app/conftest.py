@@ -13,7 +13,7 @@ from small_model import picture, write_small_model
 
 pytest.importorskip("gradio", reason='the page needs pip install "dynamicrafter[app]"')
 
-from served import CHROMIUM, served_page
+from served import CHROMIUM, PageClient, served_page
 
 from lvdm.hosting.library import Library, read_library
 from lvdm.model_files import CHECKPOINTS_VARIABLE
@@ -45,10 +45,8 @@ def address(library: Library) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def client(address: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from gradio_client import Client
-
-    return Client(address, verbose=False, download_files=str(tmp_path_factory.mktemp("downloads")))
+def client(address: str) -> PageClient:
+    return PageClient(address)
 
 
 @pytest.fixture(scope="session")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
-from served import LIMITS, left_behind
+from served import LIMITS, PageClient, left_behind, refused
 from small_model import FRAMES, picture
 
+from lvdm.app.making import Maker
 from lvdm.hosting.library import Library
 from lvdm.jobs.run import make_videos
 from lvdm.media.video_reader import VideoReader
@@ -77,6 +81,14 @@ def downloaded(page: Any, tmp_path: Path) -> Any:
 def newest(folder: Path) -> Path:
     """The folder of the last job."""
     return max(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def waits_at(client: PageClient, count: int) -> None:
+    """Return once so many wait, besides one at work."""
+    end = time.monotonic() + WAIT / 1000
+    while (seen := client.http.get(f"{client.address}gradio_api/queue/status").json()["queue_size"]) != count:
+        assert time.monotonic() < end, f"{seen} wait, not {count}"
+        time.sleep(0.02)
 
 
 LISTEN = """() => {
@@ -210,6 +222,31 @@ def test_wrong_files_are_refused_at_once(opened: Any, tmp_path: Path) -> None:
     page.fill("#animate-prompt textarea", PROMPT)
     page.click("#animate-generate")
     assert "an image" in status(page, "give one of")
+
+
+def test_a_full_queue_is_told_and_what_waits_is_made(
+    opened: Any, client: PageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, free = opened(), threading.Event()
+
+    def make(*_: Any) -> None:
+        assert free.wait(WAIT / 1000)
+        raise ValueError("it was its turn")
+
+    monkeypatch.setattr(Maker, "make", make)
+    with ThreadPoolExecutor(LIMITS.max_queue + 1) as visitors:
+        waiting = list[Future[str]]()
+        try:
+            for number in range(LIMITS.max_queue + 1):
+                waiting.append(visitors.submit(refused, client, "text-to-video", prompt=PROMPT))
+                waits_at(client, number)
+            page.fill("#animate-prompt textarea", PROMPT)
+            page.click("#animate-generate")
+            page.wait_for_selector("text=This application is currently busy. Please try again.")
+            assert "Nothing is being made" in page.inner_text("#status")
+        finally:
+            free.set()
+        assert ["it was its turn" in said.result() for said in waiting] == [True] * len(waiting)
 
 
 def test_two_visitors_at_once_each_get_their_own(opened: Any, image: str, tmp_path: Path) -> None:

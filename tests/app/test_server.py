@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
-from served import LIMITS, call
+from served import LIMITS
 from typer.testing import CliRunner
 
 import lvdm.app.server
@@ -58,7 +58,7 @@ def test_a_password_is_asked_for_and_nothing_stays(library: Library, image: str)
         wrong = {"username": USER, "password": "guess"}
         assert httpx.post(f"{address}login", data=wrong).status_code == 400
         client: Any = Client(address, auth=(USER, "open sesame"), verbose=False, download_files=False)
-        call(client, "animate", image=handle_file(image), prompt=PROMPT)
+        client.submit(image=handle_file(image), prompt=PROMPT, api_name="/animate").result(timeout=120)
         assert any(folder.rglob("video.mp4"))
     assert not folder.exists(), "uploads and videos are still there"
     assert os.environ.get("GRADIO_TEMP_DIR") == before

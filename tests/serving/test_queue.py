@@ -11,12 +11,16 @@ from typing import Any
 import pytest
 from serving_client import CAT, Server, data_url, running
 
+import lvdm.serving.routes
 from lvdm.hosting.library import ListedModel
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.model import ChosenModel
+from lvdm.progress import Progress
 from lvdm.serving.settings import Settings
+from lvdm.serving.store import Job
+from lvdm.serving.worker import Worker
 
-LONG = {"num_inference_steps": 100}
+LONG = {"num_inference_steps": 6}
 
 
 def steps_of(server: Server) -> float:
@@ -37,11 +41,25 @@ def until(met: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def pause(patch: pytest.MonkeyPatch) -> None:
+    """Let a job of as many steps as `LONG` stay at its second one until it is cancelled, or the server ends."""
+    plain = Worker._report
+
+    def report(self: Worker, job: Job, progress: Progress, before: float, share: float) -> None:
+        plain(self, job, progress, before, share)
+        if progress == Progress("sample", 2, LONG["num_inference_steps"]):
+            until(lambda: self.stopping or self._store.status(job.id) != "running")
+            plain(self, job, progress, before, share)
+
+    patch.setattr(Worker, "_report", report)
+
+
 def is_sampling(now: dict[str, Any]) -> bool:
     return now["stage"] == "sample" and now["step"] >= 2
 
 
-def test_a_running_job_is_cancelled_within_one_step(server: Server) -> None:
+def test_a_running_job_is_cancelled_within_one_step(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pause(monkeypatch)
     job, next_one = server.ask(**LONG), server.ask(seed=1)
     now = server.until(job, is_sampling, "running")
     assert 5 <= now["progress"] < 60
@@ -87,8 +105,9 @@ def test_a_full_queue_says_when_to_ask_again(start: Callable[..., Server]) -> No
     server.ask(seed=3)
 
 
-def test_events_tell_of_every_change_until_the_end(server: Server) -> None:
-    job = server.ask(num_inference_steps=60)
+def test_events_tell_of_every_change_until_the_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lvdm.serving.routes, "POLL_SECONDS", 0.005)
+    job = server.ask(num_inference_steps=8)
     with server.client.stream("GET", f"/v1/videos/{job['id']}/events") as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         text = answer.read().decode()
@@ -142,19 +161,20 @@ def test_a_model_is_loaded_once(server: Server, monkeypatch: pytest.MonkeyPatch)
     plain, loaded = ChosenModel.load, list[str]()
 
     def counted(self: ChosenModel) -> Any:
-        loaded.append(self.machine.dtype)
+        loaded.append(self.machine.attention)
         return plain(self)
 
     monkeypatch.setattr(ChosenModel, "load", counted)
-    for dtype in ("auto", "auto", "bf16", "bf16"):
-        server.wait(server.ask(dtype=dtype))
-    assert loaded == ["auto", "bf16"]
+    for attention in ("auto", "auto", "plain"):
+        server.wait(server.ask(attention=attention))
+    assert loaded == ["auto", "plain"]
 
 
 def test_a_server_that_ends_goes_on_later(tmp_path: Path, models: Mapping[str, ListedModel]) -> None:
     settings = Settings(tmp_path / "jobs", models)
-    with running(settings) as server:
-        jobs = [server.ask(num_inference_steps=40), server.ask(seed=1), server.ask(seed=2)]
+    with pytest.MonkeyPatch.context() as patch, running(settings) as server:
+        pause(patch)
+        jobs = [server.ask(**LONG), server.ask(seed=1), server.ask(seed=2)]
         server.until(jobs[0], is_sampling, "running")
         server.client.delete(f"/v1/videos/{jobs[1]['id']}")
     (tmp_path / "jobs" / "video_stranger").mkdir()
@@ -164,7 +184,7 @@ def test_a_server_that_ends_goes_on_later(tmp_path: Path, models: Mapping[str, L
         assert not any("stranger" in name or "half" in name for name in server.left())
         made = [server.wait(jobs[0]), server.wait(jobs[2])]
         assert made[0]["completed_at"] <= made[1]["completed_at"], "it lost its place"
-        again = server.wait(server.ask(num_inference_steps=40))
+        again = server.wait(server.ask(**LONG))
         contents = [server.client.get(f"/v1/videos/{job['id']}/content").content for job in (jobs[0], again)]
         assert contents[0] == contents[1]
 
