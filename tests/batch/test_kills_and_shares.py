@@ -6,13 +6,15 @@ import importlib.util
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 from batch_lists import LIST, Silent
-from processes import start_command
+from processes import fresh_environment, start_command
 
 from lvdm.batch.planning import plan_batch
 from lvdm.batch.run import run_batch
@@ -56,6 +58,12 @@ def finished(folder: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in videos}
 
 
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
 @pytest.fixture
 def listed(here: Path) -> Path:
     Path("list.csv").write_text(LIST)
@@ -73,9 +81,7 @@ def test_a_killed_batch_goes_on_and_two_processes_change_no_byte(listed: Path) -
     assert len(after) == 6
     assert {path: after[path] for path in before} == before, "a finished video was made again"
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     torchrun = {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     torchrun |= {"MASTER_PORT": port, "GROUP_RANK": "0"}
     shared = [start("shared", **torchrun, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
@@ -108,6 +114,46 @@ def test_ten_kills_at_random_moments_lose_nothing(listed: Path) -> None:
             before = {}
     assert kills >= 5, f"only {kills} of the runs were killed"
     assert finish("killed") == finish("whole"), "a video of a killed run differs"
+
+
+@pytest.mark.slow
+def test_two_machines_by_torchrun_change_no_byte(listed: Path) -> None:
+    """Two of its agents, each with the command that docs/batches.md has for one of several machines."""
+    options = ["--nnodes", "2", "--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", free_port()]
+    command = ["-m", "lvdm.cli.launch", "batch", "list.csv", "--output", "shared", "--num-inference-steps", str(STEPS)]
+    with Path("log.txt").open("wb") as log:
+        machines = [
+            subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", "--node_rank", str(number), *options, *command],
+                env=fresh_environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            for number in range(2)
+        ]
+        codes = [machine.wait(SECONDS) for machine in machines]
+    check_shared(codes)
+
+
+@pytest.mark.slow
+def test_two_machines_by_slurm_change_no_byte(listed: Path) -> None:
+    """Two tasks, told by the variables that srun gives, since nobody here has SLURM."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "videos", "SLURM_NODELIST": "localhost", "MASTER_PORT": free_port()}
+    job |= {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
+    tasks = [start("shared", **job, SLURM_PROCID=str(n), SLURM_NODEID=str(n)) for n in range(2)]
+    for task in tasks:
+        task.join(SECONDS)
+    check_shared([task.exitcode for task in tasks])
+
+
+def check_shared(codes: list[int | None]) -> None:
+    """Fail unless two processes have made the list together, as one makes it."""
+    log = Path("log.txt").read_text()
+    assert codes == [0, 0], log
+    assert log.count("6 videos finished") == 1, log
+    assert Path("shared/index.html").read_text().count("<video") == 6, "the page was written before all were made"
+    made = {path.name: path.read_bytes() for path in Path("shared").glob("*.mp4")}
+    assert made == finish("whole"), "the number of machines changes a video"
 
 
 @pytest.mark.slow
