@@ -179,6 +179,8 @@ METHODS = {
     "start statistics": _animate(truncated_start=0.9, start_statistics=STATISTICS),
     "free init": _animate(free_init="iterations=2,level=0.9"),
     "free u": _animate(free_u="b1=1.2,s1=0.9"),
+    "deep cache": _animate(deep_cache="interval=2,blocks=1", num_inference_steps=4),
+    "guidance steps": _animate(guidance_steps="after=0.25,interval=2", num_inference_steps=4),
     "late weights": _animate(second_stage_unet=LATE, second_stage_below=0.6),
     "weak stg": _animate(perturbed_guidance="stg:scale=1"),
     "weak pag": _animate(perturbed_guidance="pag:scale=2,blocks=output,until=0.5,rescale=0.7"),

@@ -18,6 +18,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "truncated_start": {"truncated_start": 0.9},
     "free_init": {"free_init": "iterations=2"},
     "free_u": {"free_u": "b1=1.2,s1=0.9"},
+    "deep_cache": {"deep_cache": "interval=2,blocks=1", "num_inference_steps": 3},
+    "guidance_steps": {"guidance_steps": "until=0.5"},
     "second_stage_unet": {"second_stage_unet": "other.safetensors", "second_stage_below": 0.6},
     "perturbed_guidance": {"perturbed_guidance": "stg:scale=1"},
     "scale": {

@@ -62,19 +62,21 @@ TITLES: Mapping[str, str] = MappingProxyType(
         "vae_tile": "VAE tile",
         "free_u": "FreeU",
         "free_init": "FreeInit",
+        "deep_cache": "DeepCache",
         "prompts_at": "Prompts at frames",
     }
 )
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
     {
         "effort": "normal",
+        "fast": "off",
         "format": "mp4",
         "height": "by the image",
         "width": "by the image",
         "motion": "as trained",
         "negative_prompt": "nothing",
         "prompts_at": "one prompt",
-        **dict.fromkeys(("camera", "between", "perturbed_guidance", "free_init", "free_u"), "none"),
+        **dict.fromkeys(("camera", "between", "perturbed_guidance", "free_init", "free_u", "deep_cache"), "none"),
     }
 )
 """What some say where they are left out."""

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from lvdm.declaration.run_parameters import RunParameters
 from lvdm.model_card import ModelCard
 from lvdm.progress import in_words
-from lvdm.request.effort import EFFORTS, effort_values
+from lvdm.request.effort import EFFORTS, bundle_values
 
 REMEMBERED = 20
 
@@ -40,7 +41,7 @@ class VideoTimes:
             rates = list(self._rates.get(card.name, ()))
         if not rates:
             return None
-        values = effort_values(effort, "animate")
+        values = bundle_values(RunParameters(effort=effort), "animate", card=card)
         steps = values.get("num_inference_steps", card.num_inference_steps)
         videos = values.get("num_videos_per_prompt", 1)
         work = card.num_frames * card.height * card.width * steps * _branches(card.guidance_scale, None)

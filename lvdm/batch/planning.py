@@ -20,7 +20,8 @@ from lvdm.jobs.outputs import suffix_of
 from lvdm.jobs.plan import Plan, PlannedVideo, Planner, UsualLayout, with_keyframes
 from lvdm.jobs.resolved import Resolver
 from lvdm.media.ownership import check_replaceable
-from lvdm.request.effort import effort_values
+from lvdm.model_card import ModelCard
+from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import BatchKeywords
 from lvdm.request.layers import MODEL_FILES, Values, all_parameters, checked, shown_name
 
@@ -45,6 +46,7 @@ def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKe
             raise ValueError(f"batch does not read {shown_name(name)}; the list says what is made, leave it out")
     how = BatchParameters(**{name: typed.pop(name) for name in parameters_of(BatchParameters) if name in typed})
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
+    check_bundles(run)
     rows = read_list(source, how.list_mode, text)
     output: OutputParameters = Values().under(typed, "typed").make(OutputParameters)
     if output.output is None and source == STDIN:
@@ -126,9 +128,9 @@ class _Rows:
         values = self._base(mode or "animate", row).under(row, "row").under(self._typed, "typed").values
         return int(values.get("num_videos_per_prompt", 1))
 
-    def _base(self, mode: str, row: Mapping[str, Any]) -> Values:
-        """What the rows of a mode begin with."""
-        return Values().under(checked(effort_values(self._run.effort, mode, {**row, **self._typed})), "preset")
+    def _base(self, mode: str, row: Mapping[str, Any], card: ModelCard | None = None) -> Values:
+        """What the rows of a mode begin with; without the card of their model, what does not depend on it."""
+        return Values().under(checked(bundle_values(self._run, mode, {**row, **self._typed}, card)), "preset")
 
     def _read_in(self, mode: str) -> dict[str, Any]:
         """What was given and is read in `mode`."""
@@ -151,7 +153,7 @@ class _Rows:
             mode, typed = row.mode, self._read_in(row.mode)
             if typed.get("keyframes"):
                 mode, typed = with_keyframes(mode, typed)
-            planner = Planner(mode, typed, self._base(row.mode, values), model, self._store)
+            planner = Planner(mode, typed, self._base(row.mode, values, model.card), model, self._store)
             self._groups[key] = _Group(planner, Resolver(model, self._store))
         return self._groups[key]
 

@@ -60,6 +60,7 @@ class Parameter:
     row        whether the videos of a list can differ in it
     former     names that it had in earlier versions, which are read as keyword, column, flag, in requests and records;
                digests have the first of them, so that a video stays finished when its parameters get other names
+    later      it came when there were digests: at its default it is no part of them, so that they stay what they were
     former_values  what values were called in earlier versions, and the present ones; digests have the former ones
     """
 
@@ -74,6 +75,7 @@ class Parameter:
     card: bool = False
     row: bool = True
     former: tuple[str, ...] = ()
+    later: bool = False
     former_values: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

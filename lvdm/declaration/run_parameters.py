@@ -178,6 +178,17 @@ class RunParameters:
             row=False,
         ),
     ] = None
+    fast: Annotated[
+        int | None,
+        Field(ge=1, le=3),
+        Parameter(
+            "1 (as good to the eye), 2 or 3 (the fastest): less work for each video by reused features and fewer "
+            "steps, see docs/speed.md; other options go before it.",
+            SAMPLING,
+            changes="nothing",
+            row=False,
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         Parameter("Say what would be made, with which memory, and stop.", OUTPUT, changes="nothing", row=False),

@@ -75,12 +75,15 @@ def noise_damped(branches: Branches, base: Denoiser) -> Branches:
     """Branches shifted so that the unconditional output is that of `base`; the differences between them stay.
 
     Under any guidance of this file that is b + s (c - u), with b the output of `base`: noise-damped classifier-free
-    guidance (ScaleCrafter, arXiv 2310.07702, section 3.4). Where `base` and u are equal, nothing changes to the bit.
+    guidance (ScaleCrafter, arXiv 2310.07702, section 3.4). Where `base` and u are equal, nothing changes to the bit,
+    nor where u is c itself: there is no guidance in this step.
     """
 
     def shifted(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
         outputs = branches(x_t, t)
         _check_count(outputs, 2, "noise-damped guidance", "(cond, uncond)")
+        if outputs[1] is outputs[0]:
+            return outputs
         shift = base(x_t, t).to(x_t.dtype) - outputs[1].to(x_t.dtype)
         return tuple(output.to(x_t.dtype) + shift for output in outputs)
 

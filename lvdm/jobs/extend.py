@@ -38,7 +38,7 @@ from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path
 from lvdm.request.digest import InputFile
 from lvdm.request.effects import Circumstances, effective
-from lvdm.request.effort import effort_values
+from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
 from lvdm.request.settings import GenerationSettings
@@ -116,12 +116,11 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     check_mode(typed, "extend")
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
     replay = run.replay
-    if run.effort is not None and replay is not None:
-        raise ValueError("a record has the values that --effort stands for; leave out --effort, or --replay")
+    check_bundles(run)
     if (video is None) == (replay is None):
         raise ValueError("give a video to go on with, or --replay and the record of one; not both")
     record = None if replay is None else read_extension_record(replay)
-    base = Values().under(effort_values(run.effort, "extend"), "preset") if record is None else record.values
+    base = Values() if record is None else record.values
     values = base.under(typed, "typed")
     source = video if record is None else record.source
     assert source is not None
@@ -131,6 +130,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
+    values = base.under(checked(bundle_values(run, "extend", typed, model.card)), "preset").under(typed, "typed")
     reader = values.make(ExtendParameters).reader
     check_reader(reader)
     if record is not None:

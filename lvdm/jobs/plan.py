@@ -26,7 +26,7 @@ from lvdm.media.ownership import check_video_replaceable, record_stem
 from lvdm.media.video_writer import check_fps, check_output
 from lvdm.regular_files import real_path
 from lvdm.request.digest import FileSpec
-from lvdm.request.effort import effort_values
+from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 
@@ -107,12 +107,11 @@ def plan_videos(
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
     if mode != "keyframes" or run.prompts is None:
         check_mode(typed, mode)
-    if run.effort is not None and run.replay is not None:
-        raise ValueError("a record has the values that --effort stands for; leave out --effort, or --replay")
+    check_bundles(run)
     record = None if run.replay is None else read_record(run.replay)
     if record is not None:
         mode = _mode_of_replay(mode, typed, record)
-    base = Values().under(checked({**(usual or {}), **effort_values(run.effort, mode, typed)}), "preset")
+    base = Values().under(checked(usual or {}), "preset")
     if record is not None:
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")
@@ -121,6 +120,7 @@ def plan_videos(
     )
     if record is not None:
         check_files(record, common, model)
+    base = base.under(checked(bundle_values(run, mode, typed, model.card)), "preset")
     planner = Planner(mode, typed, base, model, ImageStore(), record)
     return planner.single_plan() if run.prompts is None else planner.list_plan(run.prompts, layout or UsualLayout())
 

@@ -8,8 +8,10 @@ from lvdm.plugins.methods.anchor import AnchorParameters
 from lvdm.plugins.methods.between import BetweenParameters
 from lvdm.plugins.methods.camera import CameraParameters
 from lvdm.plugins.methods.color_lock import ColorLockParameters
+from lvdm.plugins.methods.deep_cache import DeepCacheParameters
 from lvdm.plugins.methods.free_init import FreeInitParameters
 from lvdm.plugins.methods.free_u import FreeUParameters
+from lvdm.plugins.methods.guidance_steps import GuidanceStepsParameters
 from lvdm.plugins.methods.keep_feather import KeepFeatherParameters
 from lvdm.plugins.methods.low_pass import LowPassParameters
 from lvdm.plugins.methods.perturbed_guidance import PerturbedGuidanceParameters
@@ -26,8 +28,10 @@ class MethodParameters(
     PerturbedGuidanceParameters,
     LowPassParameters,
     KeepFeatherParameters,
+    GuidanceStepsParameters,
     FreeUParameters,
     FreeInitParameters,
+    DeepCacheParameters,
     ColorLockParameters,
     CameraParameters,
     BetweenParameters,

@@ -55,7 +55,8 @@ class FileSpec:
 def setting_facts(settings: Any) -> dict[str, Any]:
     """The settings that change pixels, by name; those in `RESOLVED_ELSEWHERE` are left out.
 
-    What a single other mode reads is left out too: a new mode does not change the digests of the others.
+    What a single other mode reads is left out too: a new mode does not change the digests of the others. So is a
+    `later` parameter at its default.
     """
     return {
         declared.fact: declared.fact_of(as_text(getattr(settings, name)))
@@ -63,6 +64,7 @@ def setting_facts(settings: Any) -> dict[str, Any]:
         if declared.parameter.changes != "nothing"
         and name not in RESOLVED_ELSEWHERE
         and (len(declared.parameter.modes) > 1 or settings.mode in declared.parameter.modes)
+        and not (declared.parameter.later and getattr(settings, name) == declared.default)
     }
 
 

@@ -53,10 +53,14 @@ class SharedSettings(TypedDict, total=False):
     """
     color_lock: float | None
     """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
+    deep_cache: str | None
+    """Faster: reuse what deep blocks made for some steps: interval=2,blocks=2."""
     free_init: str | None
     """Sample again from the low frequencies: iterations=2,level=0.9."""
     free_u: str | None
     """Weigh features against skips: b1=1.1,b2=1.2,s1=0.9,s2=0.9."""
+    guidance_steps: str | None
+    """Faster: guidance in some of the steps: after=0,until=0.5,interval=2."""
     low_pass: float | None
     """0 to 1: blur the image in the first steps, for more motion. [0 to 1]"""
     low_pass_until: float | None
@@ -114,6 +118,10 @@ class SharedParameters(TypedDict, total=False):
     effort: Literal["draft", "normal", "best"] | None
     """draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other options
     go before it.
+    """
+    fast: int | None
+    """1 (as good to the eye), 2 or 3 (the fastest): less work for each video by reused features and fewer steps, see
+    docs/speed.md; other options go before it. [1 to 3]
     """
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""

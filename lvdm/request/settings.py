@@ -121,6 +121,8 @@ def _long_video(card: ModelCard, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"long_video": method}
     if method in (None, "plain"):
         return {}
+    if values.get("deep_cache") is not None:  # it keeps what blocks make of whole clips
+        return {"long_video": method}
     return {"long_video": method, "chunk_frames": card.num_frames}
 
 

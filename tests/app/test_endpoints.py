@@ -77,6 +77,8 @@ CHANGED: dict[str, Any] = {
     "low_pass_until": "0.5",
     "truncated_start": "0.95",
     "free_u": "b1=1.1,b2=1.2,s1=0.9,s2=0.9",
+    "deep_cache": "interval=2,blocks=1",
+    "guidance_steps": "until=0.7,interval=2",
     "second_stage_unet": "tiny/model.safetensors",
     "second_stage_below": "0.3",
     "perturbed_guidance": "stg:scale=1,blocks=middle",
@@ -95,6 +97,7 @@ EXCLUDED: list[dict[str, Any]] = [
 ELSEWHERE = {
     "frame_stride": "the small model reads frames per second",
     "effort": "test_efforts_and_several_videos",
+    "fast": "test_efforts_and_several_videos",
     "num_videos_per_prompt": "test_efforts_and_several_videos",
     "keep": "test_efforts_and_several_videos",
     "keep_mask": "test_a_mask_and_key_frames",

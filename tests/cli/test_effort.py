@@ -1,7 +1,8 @@
-"""`--effort`: a bundle under what is typed, over the card."""
+"""`--effort` and `--fast`: bundles under what is typed, over the card."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import pytest
 from test_commands import PROMPT, fail, succeed
 
 from lvdm.declaration.parameter import ALL_MODES
+from lvdm.declaration.run_parameters import RunParameters
 from lvdm.jobs.plan import plan_videos
-from lvdm.request.effort import EFFORTS, effort_values
+from lvdm.model_card import CARDS
+from lvdm.request.effort import BUNDLES, bundle_values
 from lvdm.request.layers import check_mode, checked
+
+CHOICES = [{name: choice} for name, bundles in BUNDLES.items() for choice in bundles]
 
 
 def planned(**given: Any) -> Any:
@@ -20,10 +25,10 @@ def planned(**given: Any) -> Any:
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("effort", EFFORTS)
-def test_a_bundle_is_made_of_parameters_that_the_mode_reads(effort: Any, mode: str) -> None:
-    values = effort_values(effort, mode)
-    assert checked(values) == values
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_a_bundle_is_made_of_parameters_that_the_mode_reads(choice: Any, mode: str) -> None:
+    values = bundle_values(RunParameters(**choice), mode, card=CARDS["512"])
+    checked(values)
     check_mode(values, mode)
 
 
@@ -43,6 +48,22 @@ def test_best_is_the_best_of_four_unless_another_number_is_typed(here: Path) -> 
     assert single.candidates is None
 
 
+def test_steps_of_a_fast_mode_are_a_share_of_the_cards() -> None:
+    """Another model has another number of steps; a faster mode never has more of them than a slower one."""
+    for steps in (50, 10, 2):
+        card = dataclasses.replace(CARDS["512"], num_inference_steps=steps)
+        bundles = [bundle_values(RunParameters(fast=fast), "animate", card=card) for fast in (1, 2, 3)]
+        found = [bundle.get("num_inference_steps", steps) for bundle in bundles]
+        assert steps >= found[0] >= found[1] >= found[2] >= 1, f"of {steps} steps the fast modes take {found}"
+
+
+def test_one_bundle_at_a_time(here: Path) -> None:
+    with pytest.raises(ValueError, match=r"effort \(--effort\) and fast \(--fast\) both say how much work"):
+        planned(effort="draft", fast=2)
+    assert planned(effort="normal", fast=2).videos[0].request.settings.sampler == "unipc"
+    assert planned(fast=2, sampler="ddim").videos[0].request.settings.sampler == "ddim"
+
+
 def test_the_command_takes_it_and_the_record_has_what_it_stands_for(here: Path) -> None:
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--effort", "draft")
     made = json.loads(Path("a.json").read_text(encoding="utf-8"))
@@ -50,5 +71,6 @@ def test_the_command_takes_it_and_the_record_has_what_it_stands_for(here: Path) 
     succeed("extend", "a.mp4", "-p", PROMPT, "-o", "b.mp4", "--frames", 2, "--effort", "draft")
     assert json.loads(Path("b.json").read_text(encoding="utf-8"))["settings"]["num_inference_steps"] == 10
     for record in ("animate", "extend"):
-        said = fail(record, "--replay", "a.json" if record == "animate" else "b.json", "--effort", "best")
-        assert "leave out --effort, or --replay" in said
+        for flag, value in (("--effort", "best"), ("--fast", 1)):
+            said = fail(record, "--replay", "a.json" if record == "animate" else "b.json", flag, value)
+            assert f"leave out {flag[2:]} ({flag}), or --replay" in said

@@ -60,6 +60,8 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "start_statistics": ("statistics.safetensors",),
     "free_init": ("iterations=2",),
     "free_u": ("b1=1.2,s1=0.9",),
+    "deep_cache": ("interval=2,blocks=1",),
+    "guidance_steps": ("until=0.5", "interval=2"),
     "second_stage_unet": ("late.safetensors",),
     "perturbed_guidance": ("stg:scale=1", "pag:scale=1"),
     "between": ("vibid", "trf"),
@@ -96,7 +98,7 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
 }
 """Parameters whose values are all refused where videos are made."""
 
-SHORT_FOR_OTHERS = {"effort", "replay"}
+SHORT_FOR_OTHERS = {"effort", "fast", "replay"}
 """Parameters that are no part of a digest, and give values to some that are."""
 
 BY_THE_COMMAND = {"dry_run": "the command stops after the plan, see test_one_request.py"}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lvdm.data.prompts import PromptError, read_requests
-from lvdm.declaration.parameter import current_names
+from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.hosting.library import read_library
 from lvdm.jobs.plan import plan_videos
 from lvdm.model_card import ModelCard
@@ -70,6 +70,13 @@ def test_digests_keep_the_first_names() -> None:
     assert {name: facts.get(name) for name in expected} == expected
     assert not {name for name, _ in FORMER.values()} & set(facts)
     assert file_facts([InputFile("second_stage_unet", "ab")]) == [["late_weights", None, "ab"]]
+
+
+def test_parameters_that_came_later_leave_the_digests_of_videos_without_them() -> None:
+    later = {name for name, own in parameters_of(GenerationSettings).items() if own.parameter.later}
+    assert later, "there is none to look at"
+    assert not later & set(setting_facts(GenerationSettings()))
+    assert setting_facts(GenerationSettings(deep_cache="interval=3"))["deep_cache"] == "interval=3"
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])

@@ -42,6 +42,7 @@ TOLD_ELSEWHERE = {
     "num_videos_per_prompt": "test_videos.py",
     "dry_run": "test_videos.py",
     "effort": "its values are, see below",
+    "fast": "its values are, as those of an effort",
 }
 
 
@@ -69,6 +70,7 @@ CASES = [
             **{"guidance_rescale": 0.5, "eta": 0.5, "timestep_spacing": "quad", "fix_final_step": True},
             **{"decode_chunk_size": 2, "vae_tile": 8, "anchor": "soft", "color_lock": 0.5, "playback_fps": 5.0},
             **{"low_pass": 0.5, "low_pass_until": 0.4, "free_u": "b1=1.2"},
+            **{"deep_cache": "interval=2", "guidance_steps": "until=0.5"},
         }
     ),
     Case(
