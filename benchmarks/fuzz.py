@@ -29,6 +29,7 @@ from pathlib import Path
 
 from fuzz_cases import Case, cases
 from fuzz_files import make_valid_files
+from fuzz_options import command_line
 from fuzz_process import Outcome, run_case
 
 SHARED = (
@@ -57,8 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         valid = make_valid_files(_made(Path(folder) / "valid"))
         gc.collect()
         gc.freeze()
-        found = [case for case in cases(valid, chosen.cases, chosen.seed) if chosen.only in case.name]
-        return _report(_run(found[:: chosen.every], _made(Path(folder) / "cases"), chosen.jobs), chosen)
+        command_line()
+        made = cases(valid, chosen.cases, chosen.seed, chosen.every)
+        found = [case for case in made if chosen.only in case.name]
+        return _report(_run(found, _made(Path(folder) / "cases"), chosen.jobs), chosen)
 
 
 def _made(folder: Path) -> Path:
@@ -73,13 +76,13 @@ def _run(found: Sequence[Case], place: Path, jobs: int) -> Iterator[tuple[Case, 
         while waiting and len(running) < jobs:
             case = waiting.pop()
             prepare, work = functools.partial(_lay_out, case), functools.partial(_work, case)
-            running.append((case, run_case(case.name, prepare, work, place, _nonsense)))
+            running.append((case, run_case(case.name, prepare, work, place, _nonsense, case.words)))
         for entry in tuple(running):
             outcome = next(entry[1])
             if outcome is not None:
                 running.remove(entry)
                 yield entry[0], outcome
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 def _lay_out(case: Case) -> None:
@@ -97,14 +100,11 @@ def _work(case: Case) -> None:
         return
     import uvicorn
 
-    from lvdm.cli.app import main as command
-
     if case.words[0] == "read":
         _read(*case.words[1:])
         return
     uvicorn.run = lambda *args, **options: print("listening")  # a server would not end
-    sys.argv = ["dynamicrafter", *case.words]
-    command()
+    command_line().main(list(case.words), prog_name="dynamicrafter")
 
 
 def _read(kind: str, name: str) -> None:

@@ -100,12 +100,12 @@ TREES: Mapping[str, tuple[tuple[str, ...], int]] = {
 """Commands that read a tree, and how often."""
 
 
-def cases(valid: ValidFiles, count: int, seed: int) -> Iterator[Case]:
-    """So many cases; those made by hand come first."""
+def cases(valid: ValidFiles, count: int, seed: int, every: int = 1) -> Iterator[Case]:
+    """Each `every`-th of so many cases; those made by hand come first."""
     by_hand = [*valid_cases(valid), *cases_by_hand(valid)]
-    yield from by_hand[:count]
+    yield from by_hand[:count:every]
     kinds = _kinds()
-    for number in range(count - len(by_hand)):
+    for number in range(-len(by_hand) % every, count - len(by_hand), every):
         chance = Random(f"{seed}/{number}")
         kind = chance.choice(kinds)
         yield _MAKERS.get(kind, _damaged)(valid, kind, f"{kind} {number}", chance)

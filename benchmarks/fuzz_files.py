@@ -51,16 +51,8 @@ def make_valid_files(folder: Path) -> ValidFiles:
         {"image": str(folder / "cat.png"), "prompt": "a ball", "seed": 1, "num_frames": 4, "name": "one"},
         {"image": str(folder / "cat.png"), "prompt": "a ring", "motion": 0.5, "camera": "zoom_in:amount=0.2"},
     ]
-    make_videos(
-        "animate",
-        image=folder / "cat.png",
-        prompt="a ball",
-        output=folder / "made.mp4",
-        num_inference_steps=1,
-        num_frames=2,
-        height=64,
-        width=64,
-    )
+    quick: dict[str, Any] = {"num_inference_steps": 1, "num_frames": 2, "width": 64, "height": 64}
+    make_videos("animate", image=folder / "cat.png", prompt="a ball", output=folder / "made.mp4", **quick)
     record = json.loads((folder / "made.json").read_text(encoding="utf-8"))
     (folder / "list.csv").write_bytes(_csv(rows))
     body = {"prompt": "a ball", "mode": "animate", "num_frames": 4, "seed": 3, "size": "64x64", "dry_run": True}

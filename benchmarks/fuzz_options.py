@@ -35,10 +35,16 @@ BASES: Mapping[str, str] = {
 
 
 @functools.cache
+def command_line() -> Any:
+    """`dynamicrafter`, with all its commands and options: making it takes longer than most cases."""
+    return get_command(app)
+
+
+@functools.cache
 def places() -> tuple[tuple[str, str], ...]:
     """(command, option) of every option, and (command, number) of every argument."""
     return tuple(
-        (name, place) for name, command in _commands(get_command(app)) if name in BASES for place in _places(command)
+        (name, place) for name, command in _commands(command_line()) if name in BASES for place in _places(command)
     )
 
 

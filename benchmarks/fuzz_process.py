@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,17 @@ class Outcome:
 
 
 def run_case(
-    name: str, lay_out: Callable[[], None], work: Callable[[], None], place: Path, check: Callable[[Path], str]
+    name: str,
+    lay_out: Callable[[], None],
+    work: Callable[[], None],
+    place: Path,
+    check: Callable[[Path], str],
+    words: Sequence[str] = (),
 ) -> Iterator[Outcome | None]:
     """Fork, run `lay_out` and then `work` in a new folder below `place`; yields None until the outcome is there.
 
     work   is watched
+    words  what is typed: a place that is named there may be written to
     check  what is wrong with the folder of a case that ended with code 0, "" for nothing
     """
     folder = Path(tempfile.mkdtemp(dir=place))
@@ -68,7 +74,7 @@ def run_case(
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     child = os.fork()
     if child == 0:
-        _in_child(lay_out, work, folder, log, events)
+        _in_child(lay_out, work, folder, log, events, words)
     while True:
         done, status, used = os.wait4(child, os.WNOHANG)
         if done:
@@ -112,7 +118,9 @@ def _failure(code: int, text: str, events: str) -> str:
     return ""
 
 
-def _in_child(lay_out: Callable[[], None], work: Callable[[], None], folder: Path, log: Path, events: Path) -> None:
+def _in_child(
+    lay_out: Callable[[], None], work: Callable[[], None], folder: Path, log: Path, events: Path, words: Sequence[str]
+) -> None:
     """The life of a child; it does not come back."""
     code = 70
     try:
@@ -127,7 +135,8 @@ def _in_child(lay_out: Callable[[], None], work: Callable[[], None], folder: Pat
         tempfile.tempdir = None
         lay_out()
         _limit()
-        sys.addaudithook(_Watch(str(folder), watched))
+        named = {os.path.realpath(word.rpartition("=")[2]) for word in words if "\0" not in word}
+        sys.addaudithook(_Watch(str(folder), watched, named))
         work()
         code = 0
     except SystemExit as end:
@@ -162,8 +171,8 @@ def _limit() -> None:
 class _Watch:
     """An audit hook that notes what no file and no option may bring about."""
 
-    def __init__(self, folder: str, events: int) -> None:
-        self._folder, self._events, self._busy = os.path.realpath(folder), events, False
+    def __init__(self, folder: str, events: int, named: Set[str]) -> None:
+        self._folder, self._events, self._named, self._busy = os.path.realpath(folder), events, named, False
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if self._busy:
@@ -205,7 +214,7 @@ class _Watch:
         if path is None or isinstance(path, int):
             return True
         place = os.path.realpath(os.fsdecode(path))
-        return place.startswith((self._folder, *_PLACES_OF_NO_ACCOUNT))
+        return place in self._named or place.startswith((self._folder, *_PLACES_OF_NO_ACCOUNT))
 
 
 def _remove(folder: Path) -> None:
