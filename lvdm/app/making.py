@@ -23,7 +23,7 @@ from lvdm.jobs.outputs import SUFFIXES
 from lvdm.jobs.plan import Plan, plan_videos
 from lvdm.jobs.preview import LatentColors, fit_colors
 from lvdm.jobs.record import read_record
-from lvdm.jobs.run import FinishedVideo, SelectedVideo, run
+from lvdm.jobs.run import FinishedVideo, Load, SelectedVideo, run
 from lvdm.media.images import load_image
 from lvdm.media.ownership import record_path, sheet_path
 from lvdm.media.video_reader import VideoReader
@@ -89,6 +89,11 @@ class Maker:
         seed = stored["input"]["seed"] if "input" in stored else stored["seed"]
         played = next(path for path in videos if path.suffix in PLAYED)
         return Result(played, sheet, (*videos, *extra), report, stored, seed, time.monotonic() - began)
+
+    @property
+    def load(self) -> Load:
+        """Makes the pipeline of a model; the last one stays loaded."""
+        return self._loaded.load
 
     def plan(self, mode: str, values: Mapping[str, Any]) -> Plan:
         """What would be made, within the limits. Raises `ValueError`."""

@@ -20,6 +20,7 @@ from lvdm.app.endpoints import AT, FURTHER, Desk, fit_preview, generating
 from lvdm.app.making import PAINTED
 from lvdm.app.replaying import taken_over
 from lvdm.app.sessions import COLUMNS
+from lvdm.app.story_tab import add_story_tab
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.declaration.values import MAX_PROMPT
 from lvdm.model_files import INSTALLED, REPOSITORY
@@ -97,6 +98,7 @@ def build_page(desk: Desk) -> Any:
                 with gr.Tabs() as page.folder:
                     page.tabs = [_tab(mode, first.cannot(mode)) for mode in TABS]
                     compare = _compare_tab(page)
+                    add_story_tab(desk, model)
                 pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
                 page.controls = build_controls(desk.library)
             with gr.Column(scale=4, min_width=300):

@@ -49,13 +49,16 @@ def summary(plan: StoryPlan) -> Iterator[str]:
 def storyboard(plan: StoryPlan) -> str:
     """The page: a card for each shot with its first frame and boxes, prompt, length and cost."""
     head, *_ = lines = list(summary(plan))
-    cards = "".join(_card(plan, number) for number in range(len(plan.shots)))
     notes = "".join(f"<p class=facts>{escape(line)}" for line in lines[1 + len(plan.shots) :])
     title = plan.story.title
-    body = (
-        f"<h1>{escape(title)}</h1><p>{escape(head.removeprefix(title + ': '))}</p>{notes}<div class=cards>{cards}</div>"
-    )
-    return document(f"{title}: storyboard", body, _STYLE)
+    about = escape(head.removeprefix(f"{title}: "))
+    body = f"<h1>{escape(title)}</h1><p>{about}</p>{notes}{cards(plan)}"
+    return document(f"{title}: storyboard", body, STYLE)
+
+
+def cards(plan: StoryPlan) -> str:
+    """The cards of all shots, as HTML; boxes say of which shot and character they are (`data-shot`, `data-index`)."""
+    return f"<div class=cards>{''.join(_card(plan, number) for number in range(len(plan.shots)))}</div>"
 
 
 def _card(plan: StoryPlan, number: int) -> str:
@@ -79,22 +82,23 @@ def _frame(plan: StoryPlan, video: VideoPlan, source: FrameSource) -> str:
     size = (_WIDTH, max(round(_WIDTH * height / width), 1))
     content = io.BytesIO()
     as_frame(as_frame(video.first, (width, height)).resize(size), size).save(content, format="PNG")
-    boxes = _boxes(source)
+    boxes = _boxes(video.name, source)
     known = video.is_known or source.image is not None
     remark = "" if known else "<div class=remark>in the place of a frame that is not made yet</div>"
     image = f'<img src="{data_uri(content.getvalue(), "png")}" alt="first frame">'
     return f"<div class=frame>{image}{boxes}{remark}</div>"
 
 
-def _boxes(source: FrameSource) -> str:
+def _boxes(shot: str, source: FrameSource) -> str:
     """The boxes of a composition over its frame, in shares of it."""
     if source.compose is None:
         return ""
     drawn = ""
-    for placement in source.compose.characters:
+    for index, placement in enumerate(source.compose.characters):
         left, top, right, bottom = (100 * side for side in placement.box)
         drawn += (
-            f'<rect x="{left:.2f}" y="{top:.2f}" width="{right - left:.2f}" height="{bottom - top:.2f}"/>'
+            f'<rect data-shot="{escape(shot)}" data-index="{index}" x="{left:.2f}" y="{top:.2f}" '
+            f'width="{right - left:.2f}" height="{bottom - top:.2f}"/>'
             f'<text x="{max(left, 0) + 1:.2f}" y="{max(top, 0) + 6:.2f}">{escape(placement.character)}</text>'
         )
     return f'<svg viewBox="0 0 100 100" preserveAspectRatio="none">{drawn}</svg>'
@@ -118,7 +122,7 @@ def _facts(plan: StoryPlan, number: int) -> Iterator[str]:
         yield "to make" if cost is None else f"to make, about {cost:.0f} s"
 
 
-_STYLE = """
+STYLE = """
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr)); gap: 1em }
 figure { border: 1px solid var(--line); border-radius: 8px; background: var(--card); overflow: hidden; min-width: 0 }
 .frame { position: relative } .frame img { display: block; width: 100%; image-rendering: auto }

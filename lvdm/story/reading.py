@@ -60,7 +60,7 @@ def parse_story(tree: Any, where: str, folder: Path) -> Story:
             **{name: lambda value, at: _settings(value, at) for name in SETTINGS},
         },
     )
-    story = _located(story, folder)
+    story = with_files(story, lambda path: folder / path)
     problems = Problems()
     for number, shot in enumerate(story.shots):
         with problems.of_row(f"{where}: {label(shot)}: "):
@@ -280,17 +280,17 @@ def followed(story: Story, number: int) -> set[int]:
     return direct(number)
 
 
-def _located(story: Story, folder: Path) -> Story:
-    """The story with its files below `folder`."""
+def with_files(story: Story, change: Callable[[Path], Path]) -> Story:
+    """The story with other files, such as those below a folder."""
 
     def below(part: Any) -> Any:
         changes: dict[str, Any] = {}
         for name in parameters_of(type(part)):
             value = getattr(part, name)
             if isinstance(value, Path):
-                changes[name] = folder / value
+                changes[name] = change(value)
             elif name in SETTINGS:
-                changes[name] = {key: _setting_below(key, item, folder) for key, item in value.items()}
+                changes[name] = {key: _with_file(key, item, change) for key, item in value.items()}
             elif isinstance(value, Mapping):
                 changes[name] = {key: below(item) for key, item in value.items()}
             elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
@@ -303,6 +303,6 @@ def _located(story: Story, folder: Path) -> Story:
     return located
 
 
-def _setting_below(name: str, value: Any, folder: Path) -> Any:
+def _with_file(name: str, value: Any, change: Callable[[Path], Path]) -> Any:
     is_file = all_parameters()[name].kind is Path or name in method_files()
-    return str(folder / value) if is_file and isinstance(value, str) else value
+    return str(change(Path(value))) if is_file and isinstance(value, str) else value

@@ -52,7 +52,7 @@ def write_script(
     text = ask(endpoint, instructions(tree, shots), idea)
     story = {**tree, **_answer(text, where)}
     parse_story(story, where, output.parent)
-    dumped = yaml.safe_dump(story, allow_unicode=True, sort_keys=False, width=120)
+    dumped = yaml.safe_dump(story, allow_unicode=True, sort_keys=False, default_flow_style=None, width=120)
     with atomic_path(output) as temporary:
         temporary.write_text(f"# {_one_line(idea)}\n{dumped}", encoding="utf-8", newline="\n")
     return output

@@ -44,6 +44,7 @@ HELP = [
     [],
     *(["animate"], ["interpolate"], ["loop"], ["text-to-video"], ["extend"], ["info"], ["convert"], ["merge"]),
     *(["doctor"], ["train"], ["data", "check"], ["data", "cache"], ["evaluate"], ["stats", "motion"]),
+    *(["story", "plan"], ["story", "make"], ["story", "export"], ["story", "write"]),
 ]
 REFUSED = {
     "value": (["animate", "a.png", *PROMPT, "--steps", "0"], "num_inference_steps 0 is not possible"),
@@ -64,6 +65,8 @@ REFUSED = {
     "extend by too little": (["extend", "ball.mp4", *PROMPT, "--overlap", "20"], "an overlap of 20 is not possible"),
     "extend onto itself": (["extend", "ball.mp4", *PROMPT, "-o", "ball.mp4"], "would replace the video"),
     "extend and a method": (["extend", "ball.mp4", *PROMPT, "--truncated-start", "0.9"], "leave out truncated_start"),
+    "story": (["story", "make", "no.yaml"], "no.yaml: there is no such file"),
+    "story without an endpoint": (["story", "write", "an idea"], "no language model is asked unless"),
     "record of an extension": (["extend", "--replay", "no.json"], "no.json is not the record of an extended video"),
 }
 DRY = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from small_model import FRAMES, SIDE
+from small_model import FRAMES, SIDE, small_structure_yaml, small_videocrafter_yaml, write_model
 from story_scripts import lay_out_images, script, write_script
 
 import lvdm.pipeline.pipeline
@@ -156,6 +156,30 @@ def test_shots_may_follow_later_ones_and_interpolate_and_loop(here: Path) -> Non
     made, film = make(tree)
     assert all(made.values())
     assert len(frames(film.output)) == 2 * FRAMES - 1
+
+
+def test_shots_of_other_models_and_from_depth(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    models = tmp_path_factory.mktemp("models")
+    words = write_model(models / "words", small_videocrafter_yaml())
+    depth = write_model(models / "depth", small_structure_yaml(estimator=False))
+    ramp = np.tile(np.arange(16.0), (FRAMES, 16, 1))
+    np.savez("depth.npz", depth=ramp)
+    shots = [
+        {"mode": "text-to-video", "prompt": "Ruby", "settings": {"checkpoint": str(words)}},
+        {"mode": "structure", "depth": "depth.npz", "prompt": "Ruby", "settings": {"checkpoint": str(depth)}},
+    ]
+    made, film = make(script(shots=shots))
+    assert list(made) == ["shot shot_01", "shot shot_02"]
+    assert len(frames(film.output)) == 2 * FRAMES
+    for array, part in (
+        (ramp[:1], "is the depth of one frame"),
+        (ramp[:3], "is the depth of 3 frames and the video has 4"),
+        (ramp * np.nan, "holds values that are no numbers"),
+        (ramp * 0, "shows no structure"),
+    ):
+        np.savez("depth.npz", depth=array)
+        assert refusal(script(shots=shots)).startswith("shot 'shot_02': depth.npz"), "the shot is not named"
+        assert part in refusal(script(shots=shots))
 
 
 def test_a_generator_makes_first_frames_which_are_kept(here: Path) -> None:

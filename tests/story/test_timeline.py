@@ -36,24 +36,24 @@ def write_tone(path: Path, seconds: float) -> None:
 def test_the_timeline_is_the_film(here: Path) -> None:
     write_tone(Path("tone.wav"), 0.6)
     shots = [
-        {"name": "a b", "image": "cat.png", "prompt": "a", "transition": "crossfade", "transition_seconds": 0.375},
+        {"name": "a b", "image": "cat.png", "prompt": "a", "transition": "crossfade", "transition_seconds": 0.25},
         {"name": "two", "image": "cat.png", "prompt": "b", "seed": 2, "audio": "tone.wav", "caption": "Two"},
         {"name": "three", "image": "cat.png", "prompt": "c", "seed": 3, "audio": "tone.wav"},
     ]
     tree = script(shots=shots, audio="tone.wav", volume=0.5, settings={"num_inference_steps": 1})
-    shots[1] |= {"transition": "interpolated", "transition_seconds": 0.125, "seconds": 0.75}
+    shots[1] |= {"transition": "interpolated", "transition_seconds": 0.125}
     with pytest.raises(StoryError, match=r"shot 'a b': .* is not made as the story says; use story make first"):
         export_timeline(plan(tree))
     list(make_story(plan(tree)))
     planned = plan(tree)
     timeline = otio.adapters.read_from_file(str(export_timeline(planned)))
-    assert timeline.duration().value == planned.layout.num_frames == FRAMES - 3 + 6 - 1 + FRAMES
+    assert timeline.duration().value == planned.layout.num_frames == 3 * FRAMES - 2 - 1
     video, *sounds = timeline.tracks
     clips = [item for item in video if isinstance(item, otio.schema.Clip)]
     ranges = [(clip.source_range.start_time.value, clip.source_range.duration.value) for clip in clips]
-    assert ranges == [(0, 2), (1, 4), (1, 1), (1, 3)], "a clip shows other frames than the film"
+    assert ranges == [(0, 3), (1, 2), (1, 1), (1, 3)], "a clip shows other frames than the film"
     (fade,) = (item for item in video if isinstance(item, otio.schema.Transition))
-    assert (fade.in_offset.value, fade.out_offset.value) == (1, 2)
+    assert (fade.in_offset.value, fade.out_offset.value) == (1, 1)
     assert fade.transition_type == otio.schema.TransitionTypes.SMPTE_Dissolve
     for clip in clips:
         file = Path("out") / unquote(clip.media_reference.target_url)
@@ -69,4 +69,4 @@ def test_the_timeline_is_the_film(here: Path) -> None:
         for clip in track
         if isinstance(clip, otio.schema.Clip)
     ]
-    assert placed == [("tone", 0), ("three", 6), ("two", 1)], "sounds that overlap are on tracks of their own"
+    assert placed == [("tone", 0), ("three", 5), ("two", 2)], "sounds that overlap are on tracks of their own"

@@ -1,8 +1,8 @@
-"""Draw the images of the example story: two characters with transparency around them, and a place.
+"""Images of stories: characters with transparency around them, and places, in shapes that the embedded model knows.
 
-    python examples/story/draw_images.py
+    python benchmarks/story_images.py
 
-The shapes are those that the embedded model knows.
+draws those of `examples/story`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from lvdm.data.procedural_scene import COLORS, SHAPES
 from lvdm.data.procedural_shapes import shape_atlas
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "examples/story"
 SIDE = 128
 
 
 def character(shape: str, color: str) -> Image.Image:
     """A shape in its colour, darker towards its edge, RGBA."""
-    distance = shape_atlas(torch.device("cpu"))[SHAPES.index(shape)]
-    distance = F.interpolate(distance[None, None], (SIDE, SIDE), mode="bicubic")[0, 0].numpy()
+    atlas = shape_atlas(torch.device("cpu"))[SHAPES.index(shape)]
+    distance = F.interpolate(atlas[None, None], (SIDE, SIDE), mode="bicubic")[0, 0].numpy()
     alpha = np.clip(0.5 - distance * 40, 0, 1)
     shade = np.clip(0.72 - 2.2 * distance, 0.72, 1)
     pixels = np.concatenate([np.array(COLORS[color]) * shade[..., None], alpha[..., None]], axis=-1)
