@@ -17,7 +17,7 @@ from lvdm.declaration.parameter import parameters_of
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.documents import parse_yaml
-from lvdm.hosting.checks import ImageIntake, check_plan
+from lvdm.hosting.checks import UploadIntake, check_plan
 from lvdm.media.file_names import check_name
 from lvdm.media.images import load_layer
 from lvdm.plugins.registry import method_files
@@ -66,9 +66,9 @@ class Storyteller:
         folder = self._folder(id_)
         if len(list(folder.glob("*.png"))) + len(uploads) > MAX_UPLOADS:
             raise StoryError(f"a story has at most {MAX_UPLOADS} images here")
-        intake = ImageIntake(self.desk.limits)
+        intake = UploadIntake(self.desk.limits)
         for upload in uploads:
-            intake.read(upload)  # too large, or no image
+            intake.check("image", upload)  # too large, or no image
             layer, _ = load_layer(upload, self.desk.limits.image_pixels)
             name = check_name(upload.stem, "the name of an image")
             layer.convert("RGBA" if layer.has_transparency_data else "RGB").save(folder / f"{name}.png")
