@@ -23,6 +23,7 @@ from lvdm.app.sessions import COLUMNS
 from lvdm.app.story_tab import add_story_tab
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.declaration.values import MAX_PROMPT
+from lvdm.hosting.library import ListedModel
 from lvdm.model_files import INSTALLED, REPOSITORY
 from lvdm.request.layers import all_parameters
 
@@ -96,7 +97,7 @@ def build_page(desk: Desk) -> Any:
         with gr.Row():
             with gr.Column(scale=5, min_width=300):
                 with gr.Tabs() as page.folder:
-                    page.tabs = [_tab(mode, first.cannot(mode)) for mode in TABS]
+                    page.tabs = [_tab(mode, first) for mode in TABS]
                     compare = _compare_tab(page)
                     add_story_tab(desk, model)
                 pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
@@ -136,10 +137,11 @@ def _earlier_events(page: Page, model: Any, file: Any, words: Any) -> None:
     )
 
 
-def _tab(mode: str, reason: str) -> Tab:
+def _tab(mode: str, model: ListedModel) -> Tab:
     inputs: dict[str, Any] = {}
     upload: dict[str, Any] = {"sources": ["upload", "clipboard"], "height": 240, "min_width": 140}
     with gr.Tab(TABS[mode], id=mode) as tab:
+        reason = model.cannot(mode)
         why = gr.HTML(showing.why(reason), visible=bool(reason))
         if mode == "interpolate":
             with gr.Row():
@@ -160,7 +162,7 @@ def _tab(mode: str, reason: str) -> Tab:
         inputs["prompt"] = gr.Textbox(
             label="Prompt", placeholder=PROMPTS[mode], lines=2, max_length=MAX_PROMPT, elem_id=f"{mode}-prompt"
         )
-        button = gr.Button("Generate", variant="primary", interactive=not reason, elem_id=f"{mode}-generate")
+        button = gr.Button("Generate", variant="primary", interactive=model.able(mode), elem_id=f"{mode}-generate")
         _examples(mode, inputs)
     return Tab(mode, inputs, button, why, tab)
 
@@ -286,7 +288,7 @@ def _other_events(page: Page, model: Any, output: Output, pace: Any, compare: Ma
     def chosen(name: str) -> list[Any]:
         listed = desk.model(name)
         reasons = [listed.cannot(tab.mode) for tab in page.tabs]
-        buttons = [gr.update(interactive=not reason) for reason in reasons]
+        buttons = [gr.update(interactive=listed.able(tab.mode)) for tab in page.tabs]
         reason_updates = [gr.update(value=showing.why(reason), visible=bool(reason)) for reason in reasons]
         return [desk.pace.line(listed.card), *reason_updates, *buttons]
 

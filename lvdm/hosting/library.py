@@ -14,6 +14,7 @@ from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.media.file_names import check_name
 from lvdm.model_card import Capability, ModelCard
 from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, ModelFiles, card_for, checkpoint_folders, find_model
+from lvdm.request.layers import all_parameters
 from lvdm.request.settings import check_capability
 
 MAX_FILES = 500
@@ -59,6 +60,16 @@ class ListedModel:
         except ValueError as error:
             return str(error)
         return ""
+
+    def able(self, mode: str) -> bool:
+        """Whether it can do `mode`, by itself or with the setting `between`."""
+        if not self.cannot(mode):
+            return True
+        try:
+            check_capability(self.card, mode, between=True)
+        except (ValueError, KeyError):  # a mode that no network is trained for
+            return False
+        return mode in all_parameters()["between"].parameter.modes
 
     def choose(self, machine: MachineParameters) -> ChosenModel:
         """The model with nothing added to it. Raises `ValueError`."""
