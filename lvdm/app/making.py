@@ -117,7 +117,10 @@ class Maker:
             if "keep_mask" in values:
                 raise ValueError("the mask is given twice, as a file and painted; take one of them away")
             painted = folder / f"{PAINTED}.png"
-            painted.write_bytes(decoded_file(PAINTED, values.pop(PAINTED)))
+            content = decoded_file(PAINTED, values.pop(PAINTED))
+            if len(content) > self.limits.upload_bytes:
+                raise ValueError(f"the painted mask is larger than {self.limits.max_upload:g} MB; upload one")
+            painted.write_bytes(content)
             values["keep_mask"] = _received(intake, "keep_mask", painted, folder / "keep_mask")
         return values
 

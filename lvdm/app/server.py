@@ -9,15 +9,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lvdm.hosting.access import is_loopback
+from lvdm.hosting.bodies import LimitedBodies
 from lvdm.hosting.library import Library
 from lvdm.hosting.limits import Limits
 
 USER = "dynamicrafter"
 """The name that goes with the password."""
+MAX_FILES = 64
+"""Files that are uploaded at once."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="dynamicrafter-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         with _environment(folder):
+            from starlette.middleware import Middleware
+
             from lvdm.app.endpoints import Desk  # gradio reads the environment when it is imported
             from lvdm.app.page import build_page
             from lvdm.app.showing import CSS
@@ -81,6 +87,7 @@ def serving(
                 share=place.share,
                 auth=None if place.password is None else (USER, place.password),
                 max_file_size=limits.upload_bytes,
+                app_kwargs={"middleware": [Middleware(LimitedBodies, most=partial(_most, limits))]},
                 **_launch_settings(),
                 css=CSS,
             )
@@ -91,6 +98,11 @@ def serving(
                 yield page.share_url or address
             finally:
                 page.close(verbose=False)
+
+
+def _most(limits: Limits, path: str) -> int:
+    """How many bytes a request may have: several files, or values with a painted mask as text among them."""
+    return (MAX_FILES if path.endswith("/upload") else 2) * limits.upload_bytes
 
 
 def _launch_settings() -> dict[str, Any]:

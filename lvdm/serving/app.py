@@ -14,8 +14,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from lvdm.hosting.bodies import BodyTooLargeError
 from lvdm.media.atomic import OutputError
-from lvdm.serving.gate import BodyTooLargeError, Gate, error_tree
+from lvdm.serving.gate import Gate, error_tree
 from lvdm.serving.routes import make_router
 from lvdm.serving.service import Service
 from lvdm.serving.settings import Settings

@@ -5,28 +5,17 @@ from __future__ import annotations
 import hmac
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from lvdm.errors import UserError
 from lvdm.hosting.access import is_loopback
+from lvdm.hosting.bodies import Application, Body, Message, Receive, Scope, Send, headers_of, is_longer, too_large
 from lvdm.serving.metrics import Metrics
 from lvdm.serving.settings import Settings
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = ("/healthz",)
 """What is answered without a key."""
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
-
-
-class BodyTooLargeError(UserError):
-    """A request with a larger body than is taken."""
 
 
 class Gate:
@@ -45,7 +34,7 @@ class Gate:
             await self._inner(scope, receive, send)
             return
         begun, status = time.monotonic(), 500
-        body = _Body(receive, self._settings.limits.upload_bytes, _headers(scope))
+        body = Body(receive, self._settings.limits.upload_bytes, headers_of(scope))
 
         async def counted(message: Message) -> None:
             nonlocal status
@@ -67,7 +56,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and message for a request that goes no further."""
-        headers, most = _headers(scope), self._settings.limits.upload_bytes
+        headers, most = headers_of(scope), self._settings.limits.upload_bytes
         key = self._settings.api_key
         if key is not None and scope["path"] not in OPEN:
             kind, _, shown = headers.get("authorization", "").partition(" ")
@@ -79,47 +68,9 @@ class Gate:
             origin = headers.get("origin")
             if origin is not None and scope["method"] in CHANGING and not _is_here(origin):
                 return 403, "pages of other sites may not use this server"
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or len(length) > 15 or int(length) > most:
-            return 413, _too_large(most)
+        if is_longer(headers, most):
+            return 413, too_large(most)
         return None
-
-
-class _Body:
-    """The body of a request: no more than `most` bytes of it, and the rest is read before there is an answer.
-
-    An answer that comes before the body is sent would be lost: the connection is closed under the client's hands.
-    """
-
-    def __init__(self, receive: Receive, most: int, headers: Mapping[str, str]) -> None:
-        self._receive, self._most, self._total, self._whole = receive, most, 0, False
-        self._asks_first = headers.get("expect", "").lower() == "100-continue"
-
-    async def receive(self) -> Message:
-        """The next message. Raises `BodyTooLargeError` where it is too long."""
-        message = await self._receive()
-        self._total += len(message.get("body", b""))
-        self._whole = not message.get("more_body", False)
-        if self._total > self._most:
-            raise BodyTooLargeError(_too_large(self._most))
-        return message
-
-    async def drain(self) -> None:
-        """Read what is left, up to as much again; not of a client that waits to be told to send it."""
-        if self._asks_first and self._total == 0:
-            return
-        while not self._whole and self._total <= 2 * self._most:
-            message = await self._receive()
-            self._total += len(message.get("body", b""))
-            self._whole = not message.get("more_body", False)
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-def _too_large(most: int) -> str:
-    return f"the request is larger than {most / 1e6:g} MB; send smaller files"
 
 
 def error_tree(status: int, message: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,19 @@ def test_a_file_that_is_too_large_is_turned_away(client: PageClient, tmp_path: P
     large = upload_of(WHOLE + bytes(LIMITS.upload_bytes), "large.png", tmp_path)
     with pytest.raises(httpx.HTTPStatusError, match="413"):
         client.send("animate", {"image": large, "prompt": PROMPT})
+    url = f"data:image/png;base64,{base64.b64encode(bytes(LIMITS.upload_bytes + 1)).decode()}"
+    assert "the painted mask is larger than 0.3 MB" in refused(client, "animate", painted_mask=url, prompt=PROMPT)
+
+
+@pytest.mark.parametrize("place", ["queue/join", "call/animate", "component_server"])
+def test_a_request_that_is_too_large_is_not_read(place: str, client: PageClient) -> None:
+    most = 2 * LIMITS.upload_bytes
+    told = client.http.post(f"{client.address}gradio_api/{place}", content=bytes(most + 1))
+    assert (told.status_code, told.text) == (413, f"the request is larger than {most / 1e6:g} MB; send smaller files")
+
+    def endless() -> Iterator[bytes]:  # without a length
+        yield from [b" " * 100_000] * 30
+
+    headers = {"content-type": "application/json"}
+    untold = client.http.post(f"{client.address}gradio_api/{place}", content=endless(), headers=headers)
+    assert untold.status_code in (400, 413), untold.text
