@@ -29,6 +29,7 @@ ROOTS = ("state_dict.", "model.")
 """What Lightning's ModelParallelStrategy and FSDPStrategy put before the keys of the model."""
 
 OPTIMIZER = "optimizer_"
+SCALE = ".attn2.alpha"
 
 PLAIN = {
     ("builtins", "set"): set,
@@ -83,11 +84,12 @@ class ShardedSource(TensorSource):
                 )
             box = tuple(slice(begin, begin + size) for begin, size in zip(chunk.offsets, chunk.sizes, strict=True))
             whole[box] = piece.detach()
-        return whole
+        return whole.reshape(self.shape(key))
 
     def shape(self, key: str) -> tuple[int, ...]:
-        """Its shape, from the index."""
-        return self._sharded[key].shape
+        """Its shape, from the index; a learned scale is a vector of one there, since FSDP2 cannot split a scalar."""
+        shape = self._sharded[key].shape
+        return () if shape == (1,) and key.endswith(SCALE) else shape
 
     def dtype(self, key: str) -> torch.dtype:
         """Its dtype, from the index."""

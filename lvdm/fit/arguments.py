@@ -9,7 +9,7 @@ DESCRIPTION = "Train from YAML files: `python -m lvdm.fit.trainer --base config.
 OURS = ("auto", "ddp", "fsdp", "fsdp_sharded", "deepspeed")
 """auto         one process, or ddp over several
 ddp          the whole model on every device
-fsdp         weights, gradients and optimizer split over the devices; checkpoints are one file
+fsdp         FSDP2: trained weights, gradients and optimizer split over the devices; checkpoints are one file
 fsdp_sharded the same, with a folder of shards for each checkpoint: `dynamicrafter convert` makes one file of it
 deepspeed    ZeRO stage 2: gradients and optimizer split over the devices"""
 

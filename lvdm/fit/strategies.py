@@ -13,19 +13,18 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy, FSDPStrategy, Strategy, StrategyRegistry
+from pytorch_lightning.strategies import DDPStrategy, Strategy, StrategyRegistry
 from torch import distributed, nn
 
 from lvdm.checkpoint.parts import TEXT_ENCODER
 from lvdm.config import ConfigError
 from lvdm.fit.arguments import OURS
+from lvdm.fit.sharding import ShardedModel
 from lvdm.fit.trainer_options import TrainerOptions
 from lvdm.launched import Launch
 from lvdm.media.file_names import check_name
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
 from lvdm.suggestions import suggest
 
 REMOVED = {"ddp_sharded": "fsdp", "ddp_sharded_spawn": "fsdp", "dp": "ddp", "ddp2": "ddp", "fairscale": "fsdp"}
@@ -93,6 +92,10 @@ def check_strategy(name: str, machines: Machines, *, averages: bool = False) -> 
         raise ConfigError(f"strategy {name} starts processes that cannot be stopped in time to save; use ddp")
     if family == "ddp":
         return
+    if name in ("fsdp", "fsdp_sharded"):
+        if averages and name == "fsdp_sharded":
+            raise ConfigError("strategy fsdp_sharded keeps no averaged weights; use fsdp, or leave AveragedWeights out")
+        return
     if family == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
         raise ConfigError(
             "strategy deepspeed needs DeepSpeed: pip install deepspeed (Linux and NVIDIA GPUs), or use fsdp"
@@ -112,29 +115,8 @@ def build_strategy(name: str, model: nn.Module, machines: Machines) -> str | Str
     if name in ("auto", "ddp"):
         return DDPStrategy(find_unused_parameters=has_unused_parameters(model))
     if name in ("fsdp", "fsdp_sharded"):
-        return SplitModel(**fsdp_options(model), state_dict_type="sharded" if name == "fsdp_sharded" else "full")
+        return ShardedModel(machines.processes, sharded_checkpoints=name == "fsdp_sharded")
     return "deepspeed_stage_2" if name == "deepspeed" else name
-
-
-class SplitModel(FSDPStrategy):
-    """FSDP that also brings to the device what it does not split."""
-
-    def setup(self, trainer: pl.Trainer) -> None:
-        """Move the frozen parts, which FSDP would leave where they are."""
-        for module in self.kwargs.get("ignored_modules", ()):
-            module.to(self.root_device)
-        super().setup(trainer)
-
-
-def fsdp_options(model: nn.Module) -> dict[str, Any]:
-    """How FSDP splits a model: by the UNet's blocks. What is frozen stays whole, as it has no gradients to split.
-
-    The blocks' own layers stay as they are, since a block distinguishes them by their class.
-    """
-    frozen = [
-        module for module in model.children() if not any(parameter.requires_grad for parameter in module.parameters())
-    ]
-    return {"auto_wrap_policy": {TimestepEmbedSequential}, "ignored_modules": frozen}
 
 
 def has_unused_parameters(model: nn.Module) -> bool:

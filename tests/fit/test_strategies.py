@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import yaml
 from processes import fresh_environment, start_trainer
 from pytorch_lightning.strategies import DDPStrategy
 from small_model import FRAMES, SIDE, picture, small_yaml
+from torch.distributed.tensor import DTensor
 
 from lvdm.config import ConfigError
+from lvdm.fit.sharding import is_sharded, load_whole_state, shard, units, whole_state
 from lvdm.fit.strategies import (
     OURS,
     REMOVED,
@@ -26,7 +29,6 @@ from lvdm.fit.strategies import (
     build_strategy,
     check_strategy,
     find_machines,
-    fsdp_options,
     has_unused_parameters,
     run_name,
 )
@@ -125,8 +127,6 @@ def test_flags_that_contradict_the_launcher_are_refused() -> None:
         ("fdsp", "'fdsp' is not known; did you mean 'fsdp'"),
         ("ddp_sharded", "gone from Lightning; use fsdp"),
         ("ddp_spawn", "use ddp"),
-        ("fsdp", "GPUs only, and this run is on cpu; use ddp"),
-        ("fsdp_sharded", "GPUs only"),
         ("deepspeed", "pip install deepspeed"),
         ("deepspeed_stage_2_offload", "pip install deepspeed"),
     ],
@@ -141,9 +141,11 @@ def test_what_cannot_run_here_is_refused_in_one_line(name: str, expected: str) -
 def test_what_can_run_is_accepted() -> None:
     for name in ("auto", "ddp", "ddp_find_unused_parameters_true"):
         check_strategy(name, TWO_CPUS, averages=True)
-    check_strategy("fsdp", Machines("cuda", 2))
-    with pytest.raises(ConfigError, match="AveragedWeights"):
-        check_strategy("fsdp", Machines("cuda", 2), averages=True)
+    for machines in (Machines("cuda", 2), TWO_CPUS):
+        check_strategy("fsdp", machines, averages=True)
+        check_strategy("fsdp_sharded", machines)
+        with pytest.raises(ConfigError, match="AveragedWeights"):
+            check_strategy("fsdp_sharded", machines, averages=True)
     assert not set(REMOVED) & set(OURS)
 
 
@@ -169,11 +171,46 @@ def test_parameters_without_gradient_are_foreseen(text_tower_trained: bool, tmp_
 
 def test_fsdp_splits_the_blocks_and_leaves_what_is_frozen_whole(tmp_path: Path) -> None:
     model = small_model(tmp_path)
-    options = fsdp_options(model)
-    assert options["ignored_modules"] == [model.first_stage_model, model.cond_stage_model, model.embedder]
-    blocks = [module for module in model.modules() if type(module) in options["auto_wrap_policy"]]
-    inside = sum(p.numel() for block in blocks for p in block.parameters())
+    parts = list(units(model))
+    assert parts[-2:] == [model.unet, model.image_proj_model]
+    assert not {model.first_stage_model, model.cond_stage_model, model.embedder} & set(parts)
+    inside = sum(p.numel() for block in parts[:-2] for p in block.parameters())
     assert inside > 0.9 * sum(p.numel() for p in model.unet.parameters()), "most of the UNet should be split"
+    assert list(units(torch.nn.Linear(2, 2))) == [], "other models are not called in a way that puts parts together"
+
+
+@pytest.fixture
+def one_process(tmp_path: Path) -> Iterator[Any]:
+    """A mesh of this process alone."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_a_model_in_parts_computes_and_is_saved_as_a_whole(tmp_path: Path, one_process: Any) -> None:
+    tree = training_tree(tmp_path)
+    tree["model"]["params"]["unet_config"]["params"]["image_cross_attention_scale_learnable"] = True
+    setup = parse_training_setup(tree)
+    model, source = setup.model.build().eval(), setup.data.build().config.train.build()
+    batch = torch.utils.data.default_collate([source[index] for index in range(2)]) | {"number": torch.arange(2)}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    loss = model._step(batch, "train")["loss"]
+    assert whole_state(model).keys() == before.keys()
+    shard(model, one_process)
+    assert is_sharded(model)
+    parts = model._step(batch, "train")["loss"]
+    assert torch.equal(parts, loss)
+    parts.backward()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(isinstance(p, DTensor) for p in trained)
+    after = whole_state(model)
+    assert {key: value.shape for key, value in after.items()} == {key: value.shape for key, value in before.items()}
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    load_whole_state(model, {key: value + 1 for key, value in before.items()})
+    assert all(torch.equal(value, before[key] + 1) for key, value in whole_state(model).items())
+    with pytest.raises(ConfigError, match=r"cannot split Linear, such as weight; use ddp"):
+        shard(torch.nn.Linear(2, 2), one_process)
 
 
 # ---------------------------------------------------------------------- names of runs

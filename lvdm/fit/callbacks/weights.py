@@ -12,7 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import callbacks as lightning_callbacks
-from pytorch_lightning.strategies import FSDPStrategy, ModelParallelStrategy
+from pytorch_lightning.strategies import FSDPStrategy
 from torch import Tensor
 
 from lvdm.checkpoint.lora import write_lora
@@ -21,6 +21,7 @@ from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import ConfigError
 from lvdm.declaration.ranges import Decay, StepsOrNone
 from lvdm.fit.callbacks.guard import step_was_skipped
+from lvdm.fit.sharding import ShardedModel, is_sharded, load_whole_state, shard, whole, whole_state
 from lvdm.media.ownership import check_replaceable
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.lora import lora_info, lora_matrices
@@ -54,22 +55,28 @@ class AveragedWeights(lightning_callbacks.EMAWeightAveraging):
         self.config = config
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the model. Raises `ConfigError` where devices hold pieces of it only."""
-        if isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy):
-            raise ConfigError(
-                "AveragedWeights needs the whole model on each device, which FSDP does not keep; use strategy ddp, or "
-                "leave the callback out"
-            )
+        """Copy the model, which is whole as yet. Raises `ConfigError` for strategies that split it their own way."""
+        if isinstance(trainer.strategy, FSDPStrategy):
+            raise ConfigError("AveragedWeights goes with the strategies ddp and fsdp; use one of them, or leave it out")
         super().setup(trainer, pl_module, stage)
         if self._average_model is not None:
             # Lightning's own formula rounds even where nothing changes.
             self._average_model.avg_fn = partial(_lerp, weight=1 - self.config.decay)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the average to where the model is now, on its device, and share what is not trained."""
+        """Bring the average to where the model is now, on its device, and share what is not trained.
+
+        Of a model in parts each device averages its own.
+        """
         assert self._average_model is not None
         device = torch.device(self.config.device) if self.config.device else pl_module.device
         self._average_model.to(device)
+        if isinstance(trainer.strategy, ShardedModel):
+            if self.config.device and device.type != pl_module.device.type:
+                raise ConfigError(
+                    "AveragedWeights.device: strategy fsdp keeps the average beside the model; leave it out"
+                )
+            shard(self._average_model.module, trainer.strategy.device_mesh["data_parallel"])
         for average, current in zip(self._average_model.module.parameters(), pl_module.parameters(), strict=True):
             if not current.requires_grad and current.device == device:
                 average.data = current.data
@@ -82,6 +89,31 @@ class AveragedWeights(lightning_callbacks.EMAWeightAveraging):
             self._latest_update_step = max(self._latest_update_step, trainer.global_step)
             return
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """As Lightning's, with whole tensors of a model in parts."""
+        average = self._average_model
+        if average is None or not is_sharded(pl_module):
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+            return
+        checkpoint["current_model_state"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = whole_state(average.module)
+        checkpoint["averaging_state"] = {"n_averaged": average.n_averaged.cpu()}
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """As Lightning's, with whole tensors of a model in parts."""
+        average = self._average_model
+        if average is None or not is_sharded(pl_module):
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            return
+        load_whole_state(average.module, checkpoint["state_dict"])
+        if "current_model_state" in checkpoint:
+            average.n_averaged.copy_(checkpoint["averaging_state"]["n_averaged"])
+            load_whole_state(pl_module, checkpoint["current_model_state"])
 
     @property
     def has_begun(self) -> bool:
@@ -143,12 +175,14 @@ class WeightExport(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export the final weights."""
+        if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module.unet)):
+            matrices = {key: (whole(down), whole(up)) for key, (down, up) in adapters.items()}
+            if trainer.is_global_zero:
+                write_lora(self.config.path, matrices, lora_info(pl_module.unet, pl_module.base_checkpoint))
+            return
+        tensors = whole_state(pl_module)
         if not trainer.is_global_zero:
             return
-        if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module.unet)):
-            write_lora(self.config.path, adapters, lora_info(pl_module.unet, pl_module.base_checkpoint))
-            return
-        tensors = pl_module.state_dict()
         write_safetensors(self.config.path, tensors, {"format": "pt", **EXPORT_MARK})
         if rounded := _rounded_parts(tensors):
             log.warning(
