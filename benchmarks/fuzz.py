@@ -37,6 +37,7 @@ SHARED = (
     *("lvdm.checkpoint", "lvdm.batch.planning", "lvdm.batch.run", "lvdm.serving.app", "lvdm.models.ddpm3d"),
     *("lvdm.data.video_folder", "lvdm.data.tar_clips", "lvdm.data.image_folder", "lvdm.evaluation.protocols"),
     *("lvdm.evaluation.manifest_making", "starlette.testclient", "uvicorn", "lvdm.cli.progress", "lvdm.fit.utils_data"),
+    *("lvdm.story.planning", "lvdm.story.reading", "lvdm.story.page", "lvdm.story.making"),
 )
 """Imported once, before the processes of the cases are forked."""
 

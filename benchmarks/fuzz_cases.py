@@ -89,12 +89,14 @@ READERS: Mapping[str, Reader] = {
         ("batch FILE --dry-run --output out", "animate --prompts FILE --dry-run --output out"),
         share=6,
     ),
+    "story": Reader(("story.yaml",), ("story plan FILE --output out",), share=2),
     "caption": Reader(("caption.json",), (f"{CHECK} json",), {"caption.mp4": "video.mp4"}, share=2),
     "shard": Reader(("shard.tar",), (f"{CHECK} txt",), share=2),
 }
 TREES: Mapping[str, tuple[tuple[str, ...], int]] = {
     "record.json": (("animate --replay FILE --dry-run",), 5),
     "extended.json": (("extend --replay FILE --dry-run",), 2),
+    "story.yaml": (("story plan FILE --output out", "story make FILE --output out --shot none"), 4),
     "list.jsonl": (("batch FILE --dry-run --output out", "animate --prompts FILE --dry-run --output out"), 4),
 }
 """Commands that read a tree, and how often."""
@@ -175,6 +177,7 @@ def places_of(valid: ValidFiles) -> dict[str, str]:
         "MASK": str(valid.folder / "mask.png"),
         "CLIP": str(valid.folder / "clip.mp4"),
         "LIST": str(valid.folder / "list.csv"),
+        "STORY": str(valid.folder / "story.yaml"),
         "SMALL": str(valid.folder / "weights.safetensors"),
         "CONFIG": str(model.config.resolve()),
         "WEIGHTS": str(model.checkpoint.resolve()),
@@ -226,7 +229,7 @@ def cases_by_hand(valid: ValidFiles) -> Iterator[Case]:
 _READ_BY: Mapping[str, Sequence[str]] = {
     "png": (f"animate FILE {QUICK}", f"animate CAT --keep-mask FILE {QUICK}"),
     "mp4": (f"extend FILE {QUICK} --num-frames 1", f"{CHECK} none"),
-    "yaml": (f"animate CAT --checkpoint WEIGHTS --config FILE {QUICK}", "data check --config FILE"),
+    "yaml": (f"animate CAT --checkpoint WEIGHTS --config FILE {QUICK}", "data check --config FILE", "story plan FILE"),
     "json": ("animate --replay FILE --dry-run", "extend --replay FILE --dry-run"),
     "jsonl": ("batch FILE --dry-run", "animate --prompts FILE --dry-run"),
     "csv": ("batch FILE --dry-run", "animate --prompts FILE --dry-run"),

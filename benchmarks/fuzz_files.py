@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import save as safetensors_of
 
@@ -66,9 +67,21 @@ def make_valid_files(folder: Path) -> ValidFiles:
         "caption.json": json.dumps({"caption": "a ball rolls", "tags": ["ball", "red"]}).encode(),
         "shard.tar": _tar({"a.mp4": contents["video.mp4"], "a.txt": b"a ball"}),
     }
-    extended = _extension_record(record, clip)
-    trees = {"record.json": record, "extended.json": extended, "body.json": body, "list.jsonl": rows[0]}
+    story = _story(str(folder / "cat.png"))
+    contents["story.yaml"] = yaml.safe_dump(story).encode()
+    (folder / "story.yaml").write_bytes(contents["story.yaml"])
+    trees = {"record.json": record, "extended.json": _extension_record(record, clip), "body.json": body}
+    trees |= {"list.jsonl": rows[0], "story.yaml": story}
     return ValidFiles(folder, contents, trees)
+
+
+def _story(image: str) -> dict[str, Any]:
+    """A film of two shots."""
+    shots = [
+        {"name": "one", "image": image, "prompt": "a ball rolls", "seconds": 1, "transition": "crossfade"},
+        {"prompt": "the camera zooms in", "seconds": 1, "image": image, "caption": "A ball"},
+    ]
+    return {"title": "A film", "size": "64x64", "fps": 8, "seed": 7, "shots": shots}
 
 
 def _extension_record(record: Mapping[str, Any], clip: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError(f"{where}: is not a readable YAML text: {_cut(str(error))}") from error
+        raise DocumentError(f"{where}: is not a readable YAML text: {_reason(error)}") from error
 
 
 def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
@@ -86,7 +86,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
     except ValueError as error:
         if isinstance(error, DocumentError):
             raise
-        raise DocumentError(f"{where}: is not valid JSON ({_cut(str(error))})") from error
+        raise DocumentError(f"{where}: is not valid JSON ({_reason(error)})") from error
     _check_json(value, where)
     return value
 
@@ -155,6 +155,12 @@ def one_line(message: str) -> str:
         " ".join(cut_line(word, MAX_WORD) for word in line.split()) for line in message.splitlines() if line.strip()
     ]
     return cut_line("; ".join(lines).replace(":; ", ": "))
+
+
+def _reason(error: Exception) -> str:
+    """What a parser says, in words of the file and not of Python."""
+    text = str(error)
+    return "a whole number in it has thousands of digits" if "int_max_str_digits" in text else _cut(text)
 
 
 def _cut(text: str) -> str:
