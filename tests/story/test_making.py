@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 from small_model import FRAMES, SIDE, small_structure_yaml, small_videocrafter_yaml, write_model
 from story_scripts import lay_out_images, script, write_script
+from typer.testing import CliRunner
 
 import lvdm.pipeline.pipeline
+from lvdm.cli.app import app
 from lvdm.media.video_reader import VideoReader
 from lvdm.model_files import CHECKPOINTS_VARIABLE
 from lvdm.story import making
@@ -268,3 +270,19 @@ def test_settings_reach_the_videos(here: Path) -> None:
     assert [request.settings.num_inference_steps for request in requests] == [2, 2, 3]
     assert [request.seed for request in requests] == [123, 123, 9]
     assert {request.settings.eta for request in requests} == {0.5}
+
+
+def test_the_commands_plan_make_and_export(made: Path) -> None:
+    write_script(script())
+    said = {}
+    for command in ("plan", "make", "export"):
+        result = CliRunner().invoke(app, ["story", command, "story.yaml", "--output", "out"])
+        assert result.exit_code == 0, result.output
+        said[command] = result.stdout.splitlines()
+    assert said["plan"][0] == "Three shots: 3 shots, 1.50 s, 32x32 at 8 frames per second"
+    assert said["plan"][-1] == said["make"][0] == "out/storyboard.html"
+    assert "out/shots/two.mp4  (finished already)" in said["make"]
+    assert "out/story.mp4  (1.50 s)" in said["make"]
+    assert said["export"] == ["out/story.otio"]
+    result = CliRunner().invoke(app, ["story", "make", "story.yaml", "-o", "out", "--image-model", "m"])
+    assert (result.exit_code, "belong together; give both" in result.stderr) == (2, True)
