@@ -125,6 +125,7 @@ def _in_child(
     code = 70
     try:
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever forks may have a handler
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         watched = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
