@@ -219,7 +219,8 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
         "loras": loras,
     }
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory", "schedule")}
-    values |= {name: runtime.get(name) for name in ("reader", "attention")}  # older ones were made with the defaults
+    # older ones were made with the defaults
+    values |= {name: runtime.get(name) for name in ("reader", "attention", "offload", "storage")}
     values["playback_fps"] = float(record["playback_fps"])
     threads = runtime["threads"]
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 4096:
@@ -324,6 +325,8 @@ def _describe(
             "device": str(runtime.device),
             "dtype": runtime.precision.name,
             "attention": runtime.attention,
+            "offload": runtime.placement.offload,
+            "storage": runtime.placement.storage,
             "low_memory": runtime.low_memory,
             "schedule": pipe.schedule,
             "reader": plan.reader,

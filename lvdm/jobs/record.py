@@ -214,6 +214,8 @@ def describe_video(
             "device_name": device_name(runtime.device),
             "dtype": runtime.precision.name,
             "attention": runtime.attention,
+            "offload": runtime.placement.offload,
+            "storage": runtime.placement.storage,
             "low_memory": runtime.low_memory,
             "schedule": pipeline.schedule,
             "threads": torch.get_num_threads(),
@@ -290,7 +292,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
     values |= {
         "schedule": runtime.get("schedule"),
-        "attention": runtime.get("attention"),
+        **{name: runtime.get(name) for name in ("attention", "offload", "storage")},
         "playback_fps": output["playback_fps"],
     }
     for name in ("prompt", "seed", "config", "checkpoint", "dtype"):
