@@ -58,6 +58,8 @@ def manifest_command(
 
     if (videos is None) != procedural:
         raise UserError("give --videos or --procedural, and not both")
+    if procedural and fps is not None:
+        raise UserError("--fps is the rate of files that have none; leave it out with --procedural")
     if role not in ("real", "fake"):
         raise UserError(f"--role {role}: should be real or fake")
     check_replaceable(output, overwrite)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,9 +37,21 @@ Weights = Annotated[
 ]
 ModelFile = Annotated[Path | None, typer.Option("--model", help="A model whose CLIP encoders are taken, if not ours.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps ...")]
+
+
+def _check_rate(value: float | None) -> float | None:
+    if value is not None and not MIN_FPS <= value <= MAX_FPS:  # NaN is in no range
+        raise typer.BadParameter(f"should be a number from {MIN_FPS:g} to {MAX_FPS:g}, it is {value}")
+    return value
+
+
 FileRate = Annotated[
     float | None,
-    typer.Option("--fps", help="Frames per second of frame folders and arrays that no manifest gives one."),
+    typer.Option(
+        "--fps",
+        help="Frames per second of frame folders and arrays that no manifest gives one.",
+        callback=_check_rate,
+    ),
 ]
 Reader = Annotated[str, typer.Option("--reader", help="What decodes videos: pyav, torchcodec, decord or imageio.")]
 

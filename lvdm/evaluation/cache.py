@@ -1,7 +1,8 @@
 """Features of clips on the disk: one file each, named by a hash of everything that they were made from.
 
 A record is never changed: what is made from another file, another cut, another size or other weights has another name.
-So an extraction that is started again only fills gaps, and several processes may fill one cache.
+So an extraction that is started again only fills gaps, and several processes may fill one cache. A record holds its
+name, so that one in the place of another is not believed.
 """
 
 from __future__ import annotations
@@ -107,16 +108,20 @@ class FeatureCache:
         try:
             header, values = _header(content), load(content)
             about = parse_json(header[_METADATA_KEY][_METADATA], _METADATA)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            named, digest, device = about.get("key"), about["sha256"], str(about["device"])
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s is damaged (%s), it is made anew", path, " ".join(str(error).split()))
             return None
-        if about["sha256"] != _digest(content):
+        if named != key:
+            logger.warning("%s is of another clip, or of an earlier version, it is made anew", path)
+            return None
+        if digest != _digest(content):
             logger.warning("%s is damaged (its content has changed), it is made anew", path)
             return None
         if not all(bool(torch.isfinite(value).all()) for value in values.values()):  # `write` makes none of these
             logger.warning("%s is damaged (it holds NaN or infinite values), it is made anew", path)
             return None
-        return CachedRecord(values, about["device"])
+        return CachedRecord(values, device)
 
     def write(self, extractor_id: str, key: str, values: Record, device: str) -> None:
         """Write a record, which appears as a whole. Raises `OutputError` and `NotFiniteError`."""
@@ -125,7 +130,7 @@ class FeatureCache:
             if not bool(torch.isfinite(value).all()):
                 raise NotFiniteError(f"{extractor_id} gave {name} that are not finite numbers")
         with atomic_path(self.path(extractor_id, key)) as temporary:
-            about = json.dumps({"device": device, "sha256": _digest(safetensors_bytes(held))})
+            about = json.dumps({"key": key, "device": device, "sha256": _digest(safetensors_bytes(held))})
             temporary.write_bytes(safetensors_bytes(held, {_METADATA: about}))
         self._failure_path(extractor_id, key).unlink(missing_ok=True)
 

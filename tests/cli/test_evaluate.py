@@ -191,3 +191,15 @@ def test_wrong_requests_are_one_line(videos: Path, tmp_path: Path, monkeypatch: 
     assert "should be EXTRACTOR=FILE" in error_of("extract", *fake, *SMALL, "--weights", "i3d")
     assert "should be a part and the number of parts" in error_of("extract", *fake, *SMALL, "--shard", "1")
     assert "--videos or --procedural" in error_of("manifest", tmp_path / "m.jsonl")
+
+
+@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0"])
+def test_a_rate_that_is_none_is_refused(rate: str, tmp_path: Path) -> None:
+    words = ["evaluate", "manifest", str(tmp_path / "m.jsonl"), "--videos", str(tmp_path), "--fps", rate]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "from 0.01 to 1000" in " ".join(result.output.split())
+
+
+def test_a_rate_without_effect_is_refused(tmp_path: Path) -> None:
+    assert "leave it out with --procedural" in error_of("manifest", tmp_path / "m.jsonl", "--procedural", "--fps", 8)

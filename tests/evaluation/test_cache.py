@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lvdm.checkpoint.writing import safetensors_bytes
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import ClipSpec, FrameScaling
 from lvdm.evaluation.features.protocol import LoadedClip, Record
@@ -88,6 +89,25 @@ def test_a_damaged_record_is_as_if_it_were_not_there(tmp_path: Path, caplog: pyt
         with caplog.at_level(logging.WARNING):
             assert cache.read("e", "ab") is None
         assert "is damaged" in caplog.records[-1].getMessage()
+
+
+@pytest.mark.parametrize("about", ['"x"', "[]", "{}", '{"key": "ab", "sha256": 3}', "{"])
+def test_an_edited_record_is_made_anew(tmp_path: Path, about: str, caplog: pytest.LogCaptureFixture) -> None:
+    cache = FeatureCache(tmp_path)
+    cache.write("e", "ab", {"features": torch.rand(5)}, "cpu")
+    cache.path("e", "ab").write_bytes(safetensors_bytes({"features": torch.rand(5)}, {"record": about}))
+    assert cache.read("e", "ab") is None
+    assert "made anew" in caplog.records[-1].getMessage()
+
+
+def test_a_record_of_another_clip_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = FeatureCache(tmp_path)
+    for key in ("aa", "bb"):
+        cache.write("e", key, {"features": torch.rand(5)}, "cpu")
+    cache.path("e", "aa").write_bytes(cache.path("e", "bb").read_bytes())
+    assert cache.read("e", "aa") is None
+    assert "is of another clip" in caplog.records[-1].getMessage()
+    assert cache.read("e", "bb") is not None
 
 
 def test_a_record_with_nan_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
