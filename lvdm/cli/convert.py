@@ -58,7 +58,7 @@ def convert(
 
     if dtype is not None and dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r} is not known; {suggest(dtype, DTYPES)}")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     if only_lora:
         if destination.suffix != ".safetensors" or (destination.exists() and not overwrite):
             raise ValueError(f"{destination} should be a new .safetensors file; choose another name, or --overwrite")

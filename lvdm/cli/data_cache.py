@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from lvdm.cli.progress import counting_bar, library_messages
 
@@ -53,7 +52,7 @@ def cache(
     from lvdm.fit.training_setup import load_training_setup
 
     check_cache_place(folder)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     options = CachingOptions(batch_frames, _parse_shard(shard), verify)
     stored, every = _parse_dtype(dtype), _parse_tokens(image_tokens)
     setup = load_training_setup(config, overrides or [])
@@ -84,7 +83,7 @@ def cache(
         if stale:
             console.print(f"{len(stale)} records belong to nothing any longer{_pruned(prune)}")
         console.print("\nTrain from it by replacing the source in the YAML with:\n")
-        console.print(escape(yaml_block(folder, source, videos, items.rule)))
+        console.print(yaml_block(folder, source, videos, items.rule))
 
 
 def yaml_block(folder: Path, source: str, videos: ClipSource, rule: str) -> str:
@@ -162,7 +161,7 @@ def _in_bytes(count: int) -> str:
 def _print_report(console: Console, report: CachingReport) -> None:
     console.print(f"{report.made} videos encoded, {report.kept} were there, {len(report.broken)} cannot be used")
     for line in report.broken[:_MAX_LISTED]:
-        console.print(f"- {escape(line)}", style="yellow")
+        console.print(f"- {line}", style="yellow")
     if len(report.broken) > _MAX_LISTED:
         console.print(f"- and {len(report.broken) - _MAX_LISTED} more; `dynamicrafter data check` looks at all of them")
     if not report.finished:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def info(
     table.add_row("sha256", info.sha256 or "not computed")
     for note in (*info.notes, *([info.card.notes] if info.card and info.card.notes else [])):
         table.add_row("note", note)
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)
 
 
 def _describe(files: ModelFiles, with_hash: bool) -> CheckpointInfo:
@@ -131,10 +130,10 @@ def doctor() -> None:
     table.add_row("attention", f"auto: {choose_attention('auto', device, precision)}{kernels}")
     for kernel, backend in BACKENDS.items():
         problem = attention_problem(kernel, device, precision if backend.dtypes is None else backend.dtypes[-1])
-        table.add_row(f"  {kernel}", escape(problem or f"runs here; {backend.notes}"))
+        table.add_row(f"  {kernel}", problem or f"runs here; {backend.notes}")
     table.add_row("video reader", "pyav unless another is named")
     for reader, reads in READERS.items():
-        table.add_row(f"  {reader}", escape(reader_problem(reader) or f"runs here; {reads.notes}"))
+        table.add_row(f"  {reader}", reader_problem(reader) or f"runs here; {reads.notes}")
     codecs = available_encoders()
     table.add_row("video codecs", ", ".join(f"{name} {'yes' if there else 'NO'}" for name, there in codecs.items()))
     missing = []
@@ -144,7 +143,7 @@ def doctor() -> None:
         except ValueError as error:
             table.add_row(f"preset {preset}", "not here")
             missing.append((preset, str(error)))
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)
     advice = [
         f"codec {name} is missing: pip install --force-reinstall av" for name, there in codecs.items() if not there
     ]
@@ -156,7 +155,7 @@ def doctor() -> None:
     elif memory and memory < 12 * 2**30:
         advice.append("less than 12 GiB of device memory: use --low-memory for the released models")
     for line in advice or ["nothing needs to be changed"]:
-        Console(highlight=False, soft_wrap=True).print(f"- {line}")
+        Console(highlight=False, soft_wrap=True, markup=False).print(f"- {line}")
 
 
 def _table() -> Table:

@@ -38,4 +38,4 @@ def merge(
     convert(
         base, destination, DTYPES[dtype] if dtype else None, card=card, overwrite=overwrite, blend_with=(other, blend)
     )
-    Console(highlight=False, soft_wrap=True).print(str(destination))
+    Console(highlight=False, soft_wrap=True, markup=False).print(str(destination))

@@ -133,7 +133,7 @@ def _report(
             f"{fmean(psnr):.1f}" if psnr else "-",
             "yes" if number in numbers else "",
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.print(table)
     console.print("  motion_levels:")
     for level in rising:

@@ -60,4 +60,4 @@ def analytic_init(
             running.add(model.scale_factor * mean.movedim(0, 1).cpu())
             show(Progress("clips", number + 1, clips))
     write_statistics(destination, running.result(), clips, ", ".join(map(str, config)))
-    Console(highlight=False, soft_wrap=True).print(str(destination))
+    Console(highlight=False, soft_wrap=True, markup=False).print(str(destination))

@@ -57,6 +57,17 @@ def test_help_of_every_command_is_shown_on_an_ascii_console(name: str, monkeypat
     assert b"sage:" in printed.getvalue()
 
 
+def test_names_with_brackets_are_names_and_no_markup(
+    here: Path, checkpoints: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["convert", str(checkpoints / "tiny" / "model.safetensors"), "[red]a.safetensors"]) == 0
+    assert run(["info", "[red]a.safetensors", "--no-hash"]) == 0
+    assert run(["animate", "cat.png", "--prompt", "a", "--output", "[red]a.mp4", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("[red]a.safetensors") == 2
+    assert "[red]a.mp4" in said
+
+
 def test_a_reader_that_has_gone_is_no_error(here: Path, console: tuple[io.BufferedReader, TextIO]) -> None:
     """Two videos into `head`, which has ended: both are made, and the exit code is that of the work."""
     console[0].close()

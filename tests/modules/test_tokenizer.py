@@ -89,6 +89,17 @@ def test_the_script_makes_the_small_vocabulary() -> None:
         ({"model_cfg": {"embed_dim": 16}}, r"lacks \['text_cfg', 'vision_cfg'\]"),
         ({"model_cfg": {**TINY, "custom_text": True}}, r"has unsupported \['custom_text'\]"),
         ({"model_cfg": {**TINY, "text_cfg": {"hf_model_name": "roberta-base"}}}, "Hugging Face"),
+        ({"model_cfg": {**TINY, "text_cfg": None}}, "text_cfg should be a mapping"),
+        ({"model_cfg": {**TINY, "vision_cfg": [1]}}, "vision_cfg should be a mapping"),
+        (
+            {"model_cfg": {**TINY, "text_cfg": {**TINY_TEXT, "widht": 1}}},
+            "key 'widht' is not known; did you mean 'width'",
+        ),
+        (
+            {"model_cfg": {**TINY, "text_cfg": {**TINY_TEXT, "layers": "x"}}},
+            r"text_cfg\.layers should be int, it is 'x'",
+        ),
+        ({"model_cfg": {**TINY, "text_cfg": {**TINY_TEXT, "context_length": True}}}, "context_length should be int"),
         ({"layer": "pooled"}, "layer = 'pooled' is not known"),
     ],
 )

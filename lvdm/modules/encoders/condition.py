@@ -11,6 +11,7 @@ the wrong one is silent (attention then runs over the batch). `_run_blocks` asks
 from __future__ import annotations
 
 import copy
+import dataclasses
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from lvdm.declaration.ranges import Tokens
 from lvdm.documents import short_text
+from lvdm.suggestions import suggest
 
 SMALL_VOCABULARY = Path(__file__).with_name("bpe_small.txt.gz")
 """Merges of the "small" vocabulary, made by scripts/make_small_vocabulary.py."""
@@ -81,6 +83,9 @@ def clip_config(arch: str, model_cfg: Mapping[str, Any] | None) -> dict[str, Any
     if missing or unknown:
         problem = f"lacks {sorted(missing)}" if missing else f"has unsupported {sorted(unknown)}"
         raise ValueError(f"the CLIP configuration {problem}; it should hold embed_dim, vision_cfg and text_cfg")
+    for place, known in (("vision_cfg", open_clip.CLIPVisionCfg), ("text_cfg", open_clip.CLIPTextCfg)):
+        if model_cfg is not None:
+            _check_part(place, config[place], {field.name: field.default for field in dataclasses.fields(known)})
     if "timm_model_name" in config["vision_cfg"] or "hf_model_name" in config["text_cfg"]:
         raise ValueError("encoders from timm or Hugging Face are not supported, only CLIP's own transformers")
     for place in ("vision_cfg", "text_cfg"):
@@ -89,6 +94,19 @@ def clip_config(arch: str, model_cfg: Mapping[str, Any] | None) -> dict[str, Any
             if isinstance(value, int | float) and not 0 <= value <= largest:
                 raise ValueError(f"{place}.{key} should be a number from 0 to {largest:,}, it is {short_text(value)}")
     return config
+
+
+def _check_part(place: str, part: Any, defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError for a part of a configuration that open_clip would not read: other keys, or other types."""
+    if not isinstance(part, Mapping):
+        raise ValueError(f"{place} should be a mapping such as {{width: 512, layers: 12}}, it is {short_text(part)}")
+    for key, value in part.items():
+        if key not in defaults:
+            raise ValueError(f"{place}: key {short_text(key)} is not known; {suggest(key, defaults)}")
+        kind = type(defaults[key])
+        right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if kind in (int, float, bool, str) and (not right or (isinstance(value, bool) and kind is not bool)):
+            raise ValueError(f"{place}.{key} should be {kind.__name__}, it is {short_text(value)}")
 
 
 def _run_blocks(blocks: Sequence[nn.Module], x: Tensor, mask: Tensor | None = None) -> Tensor:
