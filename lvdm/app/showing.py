@@ -25,6 +25,7 @@ CSS = """
 .job .notes {margin: .4rem 0 0; padding-left: 1.1rem; font-size: .85em; color: var(--body-text-color-subdued);}
 .jobs {width: 100%; font-size: .85em;}
 .jobs th, .jobs td {text-align: left; padding: .2rem .4rem; border: 1px solid var(--border-color-primary);}
+.tab-container button {padding-inline: .5rem !important;}
 .block {overflow-wrap: anywhere;}
 .why {padding: .5rem .8rem; border-left: 3px solid var(--color-accent); color: var(--body-text-color);}
 footer {display: none !important;}

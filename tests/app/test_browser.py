@@ -55,11 +55,11 @@ def give(page: Any, image: str, prompt: str = PROMPT) -> None:
     page.wait_for_selector("#seen:has-text('becomes')")
 
 
-def set_text(page: Any, group: str, label: str, value: str) -> None:
-    fold = page.locator(f"#group-{group}")
-    field = fold.get_by_label(label, exact=False).first
+def set_text(page: Any, group: str, name: str, value: str) -> None:
+    """Fill in the control of a parameter, which lies in a fold."""
+    field = page.locator(f"#{name} textarea, #{name} input").first
     if not field.is_visible():
-        fold.locator("button").first.click()
+        page.locator(f"#group-{group} button").first.click()
     field.fill(value)
     field.blur()
 
@@ -119,7 +119,7 @@ def test_from_an_image_to_a_video_that_plays(opened: Any, image: str, tmp_path: 
     page = opened()
     give(page, image)
     assert "32 x 32 becomes 32 x 32 by crop" in page.inner_text("#seen")
-    set_text(page, "sampling", "Steps", "60")
+    set_text(page, "sampling", "num_inference_steps", "60")
     page.evaluate(LISTEN)
     page.click("#animate-generate")
     assert re.search("Done in .*frame 0 .* dB, motion", status(page, "Done"))
@@ -190,15 +190,15 @@ def test_a_record_sets_the_controls_and_opens_its_tab(
 def test_cancel_ends_a_job_and_leaves_nothing(opened: Any, image: str, server_folder: Path) -> None:
     page = opened()
     give(page, image)
-    set_text(page, "sampling", "Steps", "60")
-    set_text(page, "plug-ins", "FreeInit", "iterations=8,level=0.9")
+    set_text(page, "sampling", "num_inference_steps", "60")
+    set_text(page, "plug-ins", "free_init", "iterations=8,level=0.9")
     jobs = set(left_behind(server_folder / "jobs"))
     page.click("#animate-generate")
     status(page, "sampling")
     page.click("#cancel")
     status(page, "Cancelled")
-    set_text(page, "sampling", "Steps", "2")
-    set_text(page, "plug-ins", "FreeInit", "")
+    set_text(page, "sampling", "num_inference_steps", "2")
+    set_text(page, "plug-ins", "free_init", "")
     page.click("#animate-generate")
     status(page, "Done")
     new = [name for name in left_behind(server_folder / "jobs") if name not in jobs]
@@ -254,7 +254,7 @@ def test_two_visitors_at_once_each_get_their_own(opened: Any, image: str, tmp_pa
     first, second = opened(), opened(scheme="dark")
     give(first, image, "the first one")
     give(second, str(tmp_path / "other.png"), "the second one")
-    set_text(first, "sampling", "Steps", "30")
+    set_text(first, "sampling", "num_inference_steps", "30")
     first.click("#animate-generate")
     second.click("#animate-generate")
     videos = []

@@ -160,4 +160,4 @@ def test_times_follow_the_videos_that_were_made() -> None:
     assert pace.seconds(card, "draft") == pytest.approx(20)
     assert pace.seconds(card, "best") == pytest.approx(400)
     assert "draft about 20 s, normal about 2 min, best about 7 min" in pace.line(card)
-    assert [in_words(seconds) for seconds in (0.2, 89, 90, 7200)] == ["1 s", "89 s", "2 min", "2.0 h"]
+    assert [in_words(seconds) for seconds in (0.2, 89, 90, 7200)] == ["1 s", "89 s", "2 min", "2 h 0 min"]
