@@ -118,7 +118,7 @@ def build_page(desk: Desk) -> Any:
 def _earlier() -> tuple[Any, Any]:
     """Where a record is given, and what was taken from it in words."""
     with gr.Accordion("Settings of an earlier video", open=False, elem_id="earlier"):
-        file = FileUploads(label="Its record, a JSON file", file_count="single", file_types=[".json"], height=100)
+        file = FileUploads(label="Its record, a JSON file", file_count="single", file_types=[".json"], height=130)
         words = gr.HTML(elem_id="earlier-words")
     return file, words
 
