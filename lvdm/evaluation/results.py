@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from lvdm.config import ConfigError, parse_dataclass
 from lvdm.data.tables import csv_rows
@@ -36,8 +36,6 @@ Verdict = Literal["A is better", "B is better", "not separated", "separated"]
 """`separated`: the interval of the difference leaves out 0, of a measure that is neither good nor bad by itself."""
 
 _CLIP_COLUMNS = ("set", "id", "video", "start", "stride", "frames", "prompt")
-
-Row = TypeVar("Row")
 
 
 class ResultsError(UserError):
