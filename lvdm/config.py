@@ -238,7 +238,7 @@ def parse_value(value: Any, hint: Any, where: str) -> Any:
         raise ConfigError(f"{where} should hold {len(args)} values, it holds {len(value)}: {short_text(value)}")
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return parse_dataclass(hint, value, where)
-    if origin is dict and isinstance(value, Mapping):
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
         return {parse_value(k, args[0], where): parse_value(v, args[1], f"{where}.{k}") for k, v in value.items()}
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not abs(value) <= sys.float_info.max:

@@ -13,8 +13,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
+from lvdm.config import ConfigError, parse_dataclass
 from lvdm.data.tables import csv_rows
 from lvdm.documents import DocumentError, read_json, read_text, short_text
 from lvdm.errors import UserError
@@ -35,8 +36,6 @@ Verdict = Literal["A is better", "B is better", "not separated", "separated"]
 """`separated`: the interval of the difference leaves out 0, of a measure that is neither good nor bad by itself."""
 
 _CLIP_COLUMNS = ("set", "id", "video", "start", "stride", "frames", "prompt")
-
-Row = TypeVar("Row")
 
 
 class ResultsError(UserError):
@@ -231,23 +230,8 @@ def write_results(results: Results, folder: str | Path) -> None:
 def read_results(folder: str | Path) -> Results:
     """Read what `write_results` wrote. Raises `ResultsError`."""
     path = Path(folder) / RESULTS_FILE
-    tree = _read_json(path, SCHEMA)
-    try:
-        return Results(
-            protocol=ProtocolNote(**tree["protocol"]),
-            sets=_rows(SetNote, tree["sets"]),
-            extractors=_rows(ExtractorNote, tree["extractors"]),
-            metrics=_rows(MetricRow, tree["metrics"]),
-            curves=_rows(Curve, tree["curves"]),
-            frame_curves=_rows(FrameCurve, tree["frame_curves"]),
-            problems=_rows(ClipProblem, tree["problems"]),
-            devices=tuple(tree["devices"]),
-            seeds=tree["seeds"],
-            versions=tree["versions"],
-            videos=_read_videos(Path(folder) / VIDEOS_FILE),
-        )
-    except (KeyError, TypeError) as error:
-        raise ResultsError(f"{path}: has not the content of {SCHEMA} ({error}); score again") from error
+    results: Results = _parsed(Results, path, SCHEMA, "score again")
+    return dataclasses.replace(results, videos=_read_videos(Path(folder) / VIDEOS_FILE))
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> None:
@@ -259,18 +243,8 @@ def write_comparison(comparison: Comparison, folder: str | Path) -> None:
 def read_comparison(folder: str | Path) -> Comparison:
     """Read what `write_comparison` wrote. Raises `ResultsError`."""
     path = Path(folder) / COMPARISON_FILE
-    tree = _read_json(path, COMPARISON_SCHEMA)
-    try:
-        return Comparison(
-            protocol=ProtocolNote(**tree["protocol"]),
-            a=SetNote(**tree["a"]),
-            b=SetNote(**tree["b"]),
-            differences=_rows(MetricDifference, tree["differences"]),
-            seeds=tree["seeds"],
-            versions=tree["versions"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ResultsError(f"{path}: has not the content of {COMPARISON_SCHEMA} ({error}); compare again") from error
+    comparison: Comparison = _parsed(Comparison, path, COMPARISON_SCHEMA, "compare again")
+    return comparison
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -286,11 +260,12 @@ def _plain(record: Any) -> dict[str, Any]:
     return {name: plain(value) for name, value in dataclasses.asdict(record).items()}
 
 
-def _rows(kind: type[Row], rows: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
-    def row(values: Mapping[str, Any]) -> Row:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-    return tuple(row(values) for values in rows)
+def _parsed(kind: type, path: Path, schema: str, hint: str) -> Any:
+    """What `path` holds, with every value of its type. Raises `ResultsError`."""
+    try:
+        return parse_dataclass(kind, _read_json(path, schema), schema)
+    except ConfigError as error:
+        raise ResultsError(f"{path}: has not the content of {schema} ({error}); {hint}") from error
 
 
 def _read_json(path: Path, schema: str) -> dict[str, Any]:

@@ -128,9 +128,16 @@ def warn_of_slow_precision(setup: TrainingSetup, accelerator: str) -> None:
         )
 
 
-def prepare_optimizer(setup: TrainingSetup) -> None:
-    """Have the class of 8-bit moments known before a checkpoint is read. Raises `ConfigError` if no package has it."""
+def prepare_optimizer(setup: TrainingSetup, strategy: str) -> None:
+    """Have the class of 8-bit moments known before a checkpoint is read.
+
+    Raises `ConfigError` if no package has it, and for a strategy that splits moments.
+    """
     if setup.optimizer.name == "adamw_8bit":
+        if strategy.startswith("fsdp"):
+            raise ConfigError(
+                f"optimizer.name: adamw_8bit keeps moments that strategy {strategy} cannot split; use adamw"
+            )
         try:
             allow_8bit_moments()
         except ValueError as error:

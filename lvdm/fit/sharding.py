@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from lvdm.checkpoint.pickles import load_pickle
 from lvdm.config import ConfigError
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.networks.openaimodel3d import TimestepEmbedSequential
@@ -93,7 +93,7 @@ class ShardedModel(ModelParallelStrategy):
         if path.is_dir():
             return super().load_checkpoint(path, weights_only)
         assert self.model is not None
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=weights_only)
+        checkpoint: dict[str, Any] = dict(load_pickle(path))  # memory-mapped: every device reads its parts of it
         load_whole_state(self.model, checkpoint["state_dict"])
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             self._load_optimizer(optimizer, state)

@@ -117,7 +117,7 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     pl.seed_everything(args.seed, workers=True, verbose=False)
     model = select_encoders(setup.model, setup.data, setup.pretrained).build()
     model.optimizer_config = setup.optimizer
-    prepare_optimizer(setup)
+    prepare_optimizer(setup, strategy)
     warn_of_slow_precision(setup, machines.accelerator)
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed

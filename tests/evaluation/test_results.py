@@ -104,3 +104,21 @@ def test_a_file_of_another_kind_is_refused_in_one_line(text: str | None, message
     with pytest.raises(ResultsError, match=message) as caught:
         read_results(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("odd", [None, "x", -1.5, [], {"a": 1}, True], ids=repr)
+def test_edited_results_are_read_with_their_types_or_refused_in_one_line(tmp_path: Path, odd: object) -> None:
+    write_results(RESULTS, tmp_path)
+    path = tmp_path / "results.json"
+    whole = path.read_text(encoding="utf-8")
+    refused = 0
+    for section, index in (("protocol", None), ("sets", 0), ("metrics", 0), ("curves", 0), ("seeds", None)):
+        for name in json.loads(whole)[section] if index is None else json.loads(whole)[section][index]:
+            tree = json.loads(whole)
+            (tree[section] if index is None else tree[section][index])[name] = odd
+            path.write_text(json.dumps(tree), encoding="utf-8")
+            try:
+                read_results(tmp_path)
+            except ResultsError as error:
+                refused += "\n" not in str(error)
+    assert refused > 15, "values of other types were believed"
