@@ -64,6 +64,14 @@ def test_one_bundle_at_a_time(here: Path) -> None:
     assert planned(fast=2, sampler="ddim").videos[0].request.settings.sampler == "ddim"
 
 
+def test_a_fast_mode_takes_long_videos_whole_and_refuses_those_by_frames(here: Path) -> None:
+    """What deep blocks made of a whole clip is kept, which a network in pieces does not have."""
+    settings = planned(fast=1, num_frames=8).videos[0].request.settings
+    assert (settings.long_video, settings.chunk_frames) == ("freenoise", None)
+    with pytest.raises(ValueError, match="deep_cache work on a whole clip and long_video fifo has none"):
+        planned(fast=1, num_frames=8, long_video="fifo")
+
+
 def test_the_command_takes_it_and_the_record_has_what_it_stands_for(here: Path) -> None:
     succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4", "--effort", "draft")
     made = json.loads(Path("a.json").read_text(encoding="utf-8"))
