@@ -9,6 +9,7 @@ import torch
 from small_model import picture
 from tiny_models import released_tree, shared_reference_model
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvdm.config import ConfigError, parse_component
 from lvdm.device import Precision
@@ -16,7 +17,7 @@ from lvdm.media.images import fit_image
 from lvdm.model_files import find_preset
 from lvdm.models.autoencoder import AutoencoderKL
 from lvdm.models.decoding import Enlarged, Statistics, decode_in_tiles, tiles_of
-from lvdm.modules.networks.ae_modules import Upsample
+from lvdm.modules.networks.ae_modules import AttnBlock, AutoencoderNetworkConfig, Upsample
 from lvdm.pipeline.loading import load_model
 from lvdm.pipeline.memory import Workload, decoder_activations
 from lvdm.training_memory.tracking import LiveMemory, module_tensors
@@ -110,3 +111,10 @@ def test_tiles_take_the_memory_that_is_planned(tile: int) -> None:
     assert planned * 0.9 <= peaks[1] <= planned * 1.05, f"{peaks[1] / 1e9:.2f} GB, planned {planned / 1e9:.2f} GB"
     assert peaks[1] < 0.6 * peaks[0], "tiles save too little"
     assert planned < 0.45 * whole
+
+
+def test_attention_over_pixels_holds_no_scores() -> None:
+    """A fused kernel takes it; the scores of all pixels of a 1024 frame would be 340 MB for each frame."""
+    networks = AutoencoderNetworkConfig(True, 4, 32, 3, 3, 8, (1, 2), 1, norm_num_groups=4)
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        assert AttnBlock(networks, 16)(torch.randn(2, 16, 6, 5)).shape == (2, 16, 6, 5)

@@ -100,7 +100,8 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
         h = self.norm(x)
-        q, k, v = (rearrange(layer(h), "n c h w -> n 1 (h w) c") for layer in (self.q, self.k, self.v))
+        # channels last in memory: otherwise torch has no fused kernel for it, and holds the scores of all pixels
+        q, k, v = (rearrange(layer(h), "n c h w -> n 1 (h w) c").contiguous() for layer in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)  # (n, 1, h w, c)
         return x + self.proj_out(rearrange(h, "n 1 (h w) c -> n c h w", h=x.shape[2]))
 
