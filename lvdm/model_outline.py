@@ -29,10 +29,14 @@ class UNetOutline:
 
 @dataclass(frozen=True)
 class AutoencoderOutline:
-    """The same of `lvdm.modules.networks.ae_modules.AutoencoderNetworkConfig`."""
+    """The same of `lvdm.modules.networks.ae_modules.AutoencoderNetworkConfig`.
+
+    whole_clips  whether the decoder takes all frames of a clip together, with the encoder's features of both ends
+    """
 
     downsample_factor: int
     widths: tuple[int, ...]
+    whole_clips: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,12 @@ class ModelOutline:
         """The outline of a checked configuration."""
         unet, autoencoder = config.unet_config.params, config.first_stage_config.params.ddconfig
         multiple = autoencoder.downsample_factor * unet.size_multiple
-        return cls(multiple, config.reads_images, _part(UNetOutline, unet), _part(AutoencoderOutline, autoencoder))
+        networks = AutoencoderOutline(
+            autoencoder.downsample_factor,
+            autoencoder.widths,
+            config.first_stage_config.resolve().__name__ == "DualReferenceAutoencoder",
+        )
+        return cls(multiple, config.reads_images, _part(UNetOutline, unet), networks)
 
 
 def _part(kind: type, config: Any) -> Any:

@@ -20,7 +20,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 16,
                 True,
                 UNetOutline(9, 32, 1, (2, 4), (1, 2, 4), 32, 1, True),
-                AutoencoderOutline(4, (16, 32, 64)),
+                AutoencoderOutline(4, (16, 32, 64), False),
             ),
         ),
         **dict.fromkeys(
@@ -29,13 +29,12 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 "4b928c75af8c0a84b50ee0268a0f0c92215266efbec840d9d29cb8d1a2a5da3a",  # 256_v1.0
                 "7d5e35d5246196259e849a60e3c45210068dba992fc25f863eb7fa0d6dc9e2c4",  # 512_interp_v1.0
                 "7d5e35d5246196259e849a60e3c45210068dba992fc25f863eb7fa0d6dc9e2c4",  # 512_v1.0
-                "064bf997c558d1bba0b8bd6994df2d6e719d5734be19681e4c1f4f3d97b55faa",  # tooncrafter_512_v1.0
             ),
             ModelOutline(
                 64,
                 True,
                 UNetOutline(8, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
-                AutoencoderOutline(8, (128, 256, 512, 512)),
+                AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
         ),
         **dict.fromkeys(
@@ -46,7 +45,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 64,
                 True,
                 UNetOutline(4, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
-                AutoencoderOutline(8, (128, 256, 512, 512)),
+                AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
         ),
         **dict.fromkeys(
@@ -57,7 +56,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 64,
                 False,
                 UNetOutline(5, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, False),
-                AutoencoderOutline(8, (128, 256, 512, 512)),
+                AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
         ),
         **dict.fromkeys(
@@ -70,7 +69,18 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
                 64,
                 False,
                 UNetOutline(4, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
-                AutoencoderOutline(8, (128, 256, 512, 512)),
+                AutoencoderOutline(8, (128, 256, 512, 512), False),
+            ),
+        ),
+        **dict.fromkeys(
+            (
+                "064bf997c558d1bba0b8bd6994df2d6e719d5734be19681e4c1f4f3d97b55faa",  # tooncrafter_512_v1.0
+            ),
+            ModelOutline(
+                64,
+                True,
+                UNetOutline(8, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
+                AutoencoderOutline(8, (128, 256, 512, 512), True),
             ),
         ),
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from lvdm.declaration.values import Attention
+from lvdm.declaration.values import Attention, Storage
 from lvdm.suggestions import suggest
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -51,9 +51,10 @@ def precision_names(name: str, low_memory: bool, auto: str) -> PrecisionNames:
     return PrecisionNames(weights, "bf16" if low_memory and weights == "bf16" else "fp32")
 
 
-def numbers_name(dtype: str, attention: Attention) -> str:
-    """What a computation's numbers depend on, in a word: the precision, and attention that is not exact."""
-    return f"{dtype} {attention}" if attention in INEXACT_ATTENTION else dtype
+def numbers_name(dtype: str, attention: Attention, storage: Storage = "full") -> str:
+    """What a computation's numbers depend on: the precision, weights that are rounded, attention that is not exact."""
+    stored = "" if storage == "full" else f" of {storage}"
+    return f"{dtype}{stored} {attention}" if attention in INEXACT_ATTENTION else f"{dtype}{stored}"
 
 
 def surely_cpu(device: str) -> bool:

@@ -26,8 +26,11 @@ from lvdm.declaration.values import (
     File,
     Format,
     ListMode,
+    Memory,
     Precision,
     Reader,
+    Storage,
+    WeightOffload,
 )
 
 
@@ -131,6 +134,30 @@ class MachineParameters:
         bool,
         Parameter("Slower, with less memory.", MACHINE, changes="nothing", row=False, original="--low_memory"),
     ] = False
+    offload: Annotated[
+        WeightOffload,
+        Parameter(
+            "Where weights wait on an accelerator: none, model (in host memory, part by part), group (the network "
+            "layer by layer, fetched while others compute) or sequential (each layer when it is needed).",
+            MACHINE,
+            changes="nothing",
+            row=False,
+        ),
+    ] = "none"
+    storage: Annotated[
+        Storage,
+        Parameter("The network's weights in memory: full, or fp8, half of bf16, which rounds.", MACHINE, row=False),
+    ] = "full"
+    max_memory: Annotated[
+        Memory | None,
+        Parameter(
+            "Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused.",
+            MACHINE,
+            changes="nothing",
+            modes=GENERATED,
+            row=False,
+        ),
+    ] = None
     attention: Annotated[
         Attention,
         Parameter(

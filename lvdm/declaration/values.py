@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -42,6 +43,8 @@ Engine = Literal["lightning", "ray"]
 Format = Literal["mp4", "webm", "gif", "webp", "apng", "png"]
 Effort = Literal["draft", "normal", "best"]
 Attention = Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"]
+WeightOffload = Literal["none", "model", "group", "sequential"]
+Storage = Literal["full", "fp8"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
 
@@ -122,6 +125,23 @@ def lora_pairs(items: Any) -> Any:
     return tuple(found)
 
 
+MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|MB)", re.IGNORECASE)
+
+
+def memory_bytes(text: str) -> int:
+    """The bytes that a text such as 6GB or 900MB names. Raises `ValueError`."""
+    found = MEMORY.fullmatch(text.strip())
+    if found is None or float(found[1]) == 0:
+        raise ValueError(f"max_memory {text[:60]!r} is no amount of memory; give it as in 6GB or 900MB")
+    return round(float(found[1]) * {"GB": 1e9, "MB": 1e6}[found[2].upper()])
+
+
+def _memory(value: Any) -> Any:
+    if isinstance(value, str):
+        memory_bytes(value)
+    return value
+
+
 def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text))
@@ -147,5 +167,7 @@ ImageFile = Annotated[
     ),
 ]
 """A file here; an HTTP interface also takes the image itself, as a data URL, and puts it into one."""
+Memory = Annotated[str, BeforeValidator(_memory)]
+"""An amount of memory, see `memory_bytes`."""
 Prompt = Annotated[str, BeforeValidator(_prompt), Field(max_length=MAX_PROMPT)]
 Frame = Annotated[int, Field(ge=0, le=MAX_STREAMED_FRAMES)]

@@ -16,9 +16,7 @@ from lvdm.config import Component, parse_component
 from lvdm.errors import UserError
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
-
-READ_OUTSIDE = ("time_embed", "fps_embedding", "init_attn")
-"""Layers of the UNet that stay in the precision of the computation: what is embedded takes its dtype from them."""
+from lvdm.pipeline.placement import READ_OUTSIDE
 
 
 class VideoUNet(UNetModel, ModelMixin, ConfigMixin):

@@ -15,6 +15,7 @@ from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.documents import read_json
 from lvdm.jobs.extend import ExtensionPlan, run_extension
+from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan
@@ -139,6 +140,7 @@ def hold_video(
     on_step: StepCallback | None = None,
 ) -> GeneratedVideo:
     """Make the one video of a plan; see `lvdm.jobs.run.run`, which writes it at once. Raises `ValueError`."""
+    plan = fit_plan(plan)
     (video,) = plan.videos
     settings = video.request.settings
     check_blocks(settings.perturbed_guidance, plan.model.config.unet_config.params)

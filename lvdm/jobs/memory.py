@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 from lvdm.checkpoint import read_shapes
+from lvdm.checkpoint.parts import FRAME_CARRIER
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.pipeline.memory import MemoryPlan, Workload, count_parameters, plan_memory
+from lvdm.pipeline.process_memory import plan_process
 from lvdm.plugins.choosing import choose_offload
 
 logger = logging.getLogger(__name__)
@@ -20,7 +22,7 @@ def announce_memory(model: ChosenModel, request: ResolvedRequest, batch: int) ->
     from lvdm.device import free_memory
 
     free = free_memory(model.device)
-    if free is None or plan.total <= free:
+    if free is None or plan.total - plan.process <= free:  # the process is there already
         return
     ways = ["a smaller --height and --width", "fewer --num-frames"]
     if plan.decoding > plan.sampling:
@@ -36,9 +38,9 @@ def announce_memory(model: ChosenModel, request: ResolvedRequest, batch: int) ->
 
 def describe_plan(plan: MemoryPlan, device: str) -> str:
     """The memory of a generation in one line."""
-    parts = f"weights {in_bytes(plan.weights)}, " if plan.weights else ""
-    stages = f"{parts}sampling {in_bytes(plan.sampling)}, decoding {in_bytes(plan.decoding)}"
-    return f"about {in_bytes(plan.total)} of memory needed on {device} ({stages})"
+    named = {"process": plan.process, "weights": plan.weights, **plan.stages}
+    parts = ", ".join(f"{name} {in_bytes(count)}" for name, count in named.items() if count)
+    return f"about {in_bytes(plan.total)} of memory needed on {device} ({parts})"
 
 
 def in_bytes(count: int) -> str:
@@ -49,11 +51,31 @@ def in_bytes(count: int) -> str:
 def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_memory: bool = False) -> MemoryPlan:
     """The plan for `batch` such videos, in low memory mode where that is asked for or `low_memory`."""
     low_memory = low_memory or model.machine.low_memory
-    settings, trained = request.settings, model.card.num_frames
     on_cpu = model.device_name == "cpu"
+    workload = _workload(model, request, batch, low_memory)
+    sources = [model.files.checkpoint, *([model.added.encoders] if model.added.encoders else [])]
+    precision = model.precision(low_memory)
+    parameters = count_parameters(*map(read_shapes, sources))
+    plan = plan_memory(
+        model.outline,
+        parameters,
+        workload,
+        precision,
+        low_memory,
+        moves_parts=model.placement.offload != "none" or (low_memory and not on_cpu),
+        storage=model.placement.storage,
+        by_layer=model.placement.by_layer,
+    )
+    if not on_cpu:
+        return plan
+    return plan_process(plan, model.outline, workload, precision.vae_bytes, sources, FRAME_CARRIER in parameters)
+
+
+def _workload(model: ChosenModel, request: ResolvedRequest, batch: int, low_memory: bool) -> Workload:
+    settings, trained = request.settings, model.card.num_frames
     windows = settings.long_video == "fifo"  # of the trained length, whatever that of the video
-    store = choose_offload(settings.num_frames, settings.chunk_frames, low_memory, on_cpu)
-    workload = Workload(
+    store = choose_offload(settings.num_frames, settings.chunk_frames, low_memory, model.device_name == "cpu")
+    return Workload(
         request.size.height,
         request.size.width,
         min(settings.num_frames, trained) if windows else settings.num_frames,
@@ -64,13 +86,4 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
         settings.chunk_frames,
         store != "device",
         second_stage_unet=settings.second_stage_unet is not None,
-    )
-    sources = [model.files.checkpoint, *([model.added.encoders] if model.added.encoders else [])]
-    return plan_memory(
-        model.outline,
-        count_parameters(*map(read_shapes, sources)),
-        workload,
-        model.precision(low_memory),
-        low_memory,
-        moves_parts=low_memory and not on_cpu,
     )

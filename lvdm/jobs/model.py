@@ -27,6 +27,7 @@ from lvdm.model_files import (
 )
 from lvdm.model_outline import ModelOutline
 from lvdm.model_outlines import OUTLINES
+from lvdm.pipeline.placement import WeightPlacement
 from lvdm.precision import AUTO_ATTENTION, ON_CPU, PrecisionNames, numbers_name, precision_names, surely_cpu
 
 if TYPE_CHECKING:
@@ -103,13 +104,22 @@ class ChosenModel:
 
         return choose_attention(self.machine.attention, self.device, DTYPES[self.precision().weights])
 
+    @cached_property
+    def placement(self) -> WeightPlacement:
+        """How the weights of its network are kept. Raises `UserError` for what cannot run here."""
+        placement = WeightPlacement(self.machine.offload, self.machine.storage)
+        if placement != WeightPlacement():
+            placement.check(self.device_name == "cpu")
+            placement.check_loras(self.added.loras)
+        return placement
+
     def check(self) -> None:
         """Raise `ValueError` for a configuration, a device, a precision or an attention that is not possible."""
-        _ = self.outline, self.precision(), self.attention
+        _ = self.placement, self.outline, self.precision(), self.attention
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
-        added, numbers = self.added, numbers_name(self.precision().weights, self.attention)
+        added, numbers = self.added, numbers_name(self.precision().weights, self.attention, self.machine.storage)
         return identify(self.config_hash, self.files, added.encoders, added.loras, added.schedule, numbers)
 
     def load(self) -> DynamiCrafterPipeline:
@@ -125,6 +135,8 @@ class ChosenModel:
             self.added.encoders,
             self.added.schedule,
             attention=self.machine.attention,
+            offload=self.machine.offload,
+            storage=self.machine.storage,
         )
         for path, scale in self.added.loras:
             pipeline.load_lora(path, scale)

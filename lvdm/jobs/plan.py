@@ -16,6 +16,7 @@ from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters,
 from lvdm.documents import short_text
 from lvdm.errors import Problems
 from lvdm.jobs.best_of import Candidates, entries_of
+from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import check_length, numbered_path, suffix_of
@@ -253,10 +254,11 @@ class Planner:
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
         self._say_unused_chunks(videos)
-        return Plan(
+        plan = Plan(
             *(tuple(videos), self.model, self.store, self._playback_fps, self.output, self._drops_last_frame),
             *(skip_finished, threads),
         )
+        return fit_plan(plan)
 
     def _say_unused_chunks(self, videos: Sequence[PlannedVideo]) -> None:
         memory: MemoryParameters = self.common.make(MemoryParameters)

@@ -47,6 +47,8 @@ def describe_runtime(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
         "device_name": device_name(runtime.device),
         "dtype": runtime.precision.name,
         "attention": runtime.attention,
+        "offload": runtime.placement.offload,
+        "storage": runtime.placement.storage,
         "low_memory": runtime.low_memory,
         "schedule": pipeline.schedule,
         "threads": torch.get_num_threads(),
@@ -58,7 +60,7 @@ def values_of_parts(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> dic
     values = {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
     values["loras"] = [(Path(lora["file"]), float(lora["scale"])) for lora in model.get("loras", ())]
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
-    return values | {name: runtime.get(name) for name in ("schedule", "attention")}
+    return values | {name: runtime.get(name) for name in ("schedule", "attention", "offload", "storage")}
 
 
 def hashed_files(places: Mapping[str, tuple[Any, Any]]) -> list[InputFile]:

@@ -151,6 +151,7 @@ class Resolver:
         self._check_inputs(inputs, settings)
         plan = plan_scale(settings.scale, (size.height, size.width), trained)
         scale = "off" if plan is None else plan.text
+        self.model.placement.check_settings(settings, scale)
         if plan is None and settings.scale.name not in ("auto", "off"):
             idle["scale"] = "the video is not larger than those of the training"
         return ResolvedRequest(

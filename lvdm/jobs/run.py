@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -18,6 +18,7 @@ from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.finished import is_finished
+from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
@@ -118,7 +119,10 @@ def run(
         return
     for perturbed in {video.request.settings.perturbed_guidance for video in todo} - {None}:
         check_blocks(perturbed, plan.model.config.unet_config.params)
-    announce_memory(plan.model, todo[0].request, min(batch_size, len(todo)))
+    at_once = min(batch_size, len(todo))
+    fitted = fit_plan(replace(plan, videos=tuple(todo)), at_once)  # again: now the libraries are in memory
+    plan, todo = replace(plan, model=fitted.model), list(fitted.videos)
+    announce_memory(plan.model, todo[0].request, at_once)
     work = PlanWork(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)

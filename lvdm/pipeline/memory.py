@@ -12,12 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lvdm.checkpoint.parts import AUTOENCODER, CLIP_ENCODERS, SCHEDULE, UNET, Part, part_of
+from lvdm.declaration.values import Storage
 from lvdm.model_outline import AutoencoderOutline, ModelOutline, UNetOutline
 from lvdm.precision import PrecisionNames
 
 if TYPE_CHECKING:
     from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig
     from lvdm.modules.networks.openaimodel3d import UNetConfig
+
+
+LAYERS_AT_WORK = 0.05
+"""Share of the released UNet's weights in its two largest layers: the one at work, and the one that is fetched."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +50,27 @@ class Workload:
 class MemoryPlan:
     """Bytes on the device: `weights` that lie there all the time, and what each of the two long stages adds.
 
-    When parts that are not at work are moved away, the weights of a stage are counted with the stage.
+    When parts that are not at work are moved away, the weights of a stage are counted with the stage. On a CPU the
+    whole process counts: `process` is what the interpreter and the libraries take, `loading` the pages of the files
+    that lie beside the weights while these are read, and `encoding` what that stage adds.
     """
 
     weights: int
     sampling: int
     decoding: int
+    process: int = 0
+    loading: int = 0
+    encoding: int = 0
+
+    @property
+    def stages(self) -> dict[str, int]:
+        """What each stage adds to process and weights."""
+        return {name: getattr(self, name) for name in ("loading", "encoding", "sampling", "decoding")}
 
     @property
     def total(self) -> int:
         """Bytes at the busiest moment."""
-        return self.weights + max(self.sampling, self.decoding)
+        return self.process + self.weights + max(self.stages.values())
 
 
 def plan_memory(
@@ -65,8 +80,12 @@ def plan_memory(
     precision: PrecisionNames,
     low_memory: bool = False,
     moves_parts: bool = False,
+    storage: Storage = "full",
+    by_layer: bool = False,
 ) -> MemoryPlan:
     """The plan for a model of `outline` with `parameters` (number of weights by part) in `precision`.
+
+    storage, by_layer  how the network's weights are kept, see `lvdm.pipeline.placement`
 
     `low_memory` runs branches and frames one by one; on accelerators it also `moves_parts` that are not at work away.
     """
@@ -75,12 +94,19 @@ def plan_memory(
         workload = replace(workload, branches=1, decode_chunk=1)
     area = workload.height * workload.width // networks.downsample_factor**2
     sampling = precision.weights_bytes * sampling_activations(outline.unet, workload, area)
-    frames = workload.batch * min(workload.decode_chunk, workload.num_frames)
-    decoding = frames * precision.vae_bytes * decoder_activations(networks, workload)
+    if networks.whole_clips:
+        decoding = precision.vae_bytes * clip_decoder_activations(networks, workload)
+    else:
+        frames = workload.batch * min(workload.decode_chunk, workload.num_frames)
+        decoding = frames * precision.vae_bytes * decoder_activations(networks, workload)
     size = {
         part: count * (precision.vae_bytes if part == AUTOENCODER else precision.weights_bytes)
         for part, count in parameters.items()
     }
+    if storage == "fp8":
+        size[UNET] = parameters.get(UNET, 0)
+    if by_layer:
+        size[UNET] = round(LAYERS_AT_WORK * size.get(UNET, 0))
     if not moves_parts:
         size[UNET] = size.get(UNET, 0) * (2 if workload.second_stage_unet else 1)
         return MemoryPlan(sum(size.values()), sampling, decoding)
@@ -123,6 +149,19 @@ def unet_activations(config: UNetOutline | UNetConfig, positions: int) -> int:
         if 2**level in config.attention_resolutions:
             peak = max(peak, (16 + 3 + 2) * factor * base // 4**level + skips)
     return positions * peak
+
+
+def clip_decoder_activations(networks: AutoencoderOutline, workload: Workload) -> int:
+    """Most values alive while a dual-reference decoder decodes one clip, all frames together.
+
+    A residual block at a level holds its input, the normalised input and its activation at the width that enters, and
+    the result; beside it lie the encoder's features of both ends at all levels, and those of its first layer.
+    """
+    area, widths = workload.height * workload.width, networks.widths
+    entering = (*widths[1:], widths[-1])
+    block = max((3 * e + own) * area // 4**level for level, (e, own) in enumerate(zip(entering, widths, strict=True)))
+    held = 2 * (widths[0] + sum(width // 4**level for level, width in enumerate(widths))) * area
+    return workload.num_frames * block + held
 
 
 def decoder_activations(networks: AutoencoderOutline | AutoencoderNetworkConfig, workload: Workload) -> int:

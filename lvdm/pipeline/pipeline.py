@@ -20,6 +20,7 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_yaml
 from lvdm.declaration.parameters import SeedParameters
+from lvdm.declaration.values import Storage, WeightOffload
 from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
@@ -41,6 +42,7 @@ from lvdm.modules.attention_backends import choose_attention
 from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
+from lvdm.pipeline.placement import WeightPlacement
 from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.stages import (
@@ -96,6 +98,8 @@ class DynamiCrafterPipeline:
         schedule: str = "config",
         towers: str | Path | None = None,
         attention: str = "auto",
+        offload: WeightOffload = "none",
+        storage: Storage = "full",
     ) -> DynamiCrafterPipeline:
         """Load a model named by a preset, a folder, a YAML or a weight file, see `lvdm.model_files.find_model`.
 
@@ -107,6 +111,7 @@ class DynamiCrafterPipeline:
         schedule    whose noise schedule counts where the weight file holds another one than the YAML: config, or file
                     as in the original; either way a disagreement is a warning
         attention   what computes the network's attention, see `lvdm.modules.attention_backends`
+        offload, storage  how the network's weights are kept, see `lvdm.pipeline.placement`
 
         Raises `ValueError` (of which `ConfigError` and `CheckpointError` are kinds) with a hint.
         """
@@ -114,18 +119,20 @@ class DynamiCrafterPipeline:
             warn_of_former_name("towers", "encoders")
             encoders = towers if encoders is None else encoders
         chosen_schedule = choose_schedule(schedule)
-        chosen_device = choose_device(device)
+        chosen_device, placement = choose_device(device), WeightPlacement(offload, storage)
+        placement.check(chosen_device.type == "cpu")
         precision = choose_precision(dtype, chosen_device, low_memory)
         if chosen_device.type == "cpu" and precision.weights == torch.bfloat16 and not multiplies_bf16(chosen_device):
             logger.warning("this CPU has no instructions for bf16 and is many times slower in it; leave out --dtype")
         chosen_attention = choose_attention(attention, chosen_device, precision.weights)
         files = find_model(source, checkpoint)
         card = card_for(files)
-        weights_device = torch.device("cpu") if low_memory else chosen_device
-        model = load_model(files, precision, encoders, weights_device, chosen_schedule)
+        waits = low_memory or placement != WeightPlacement()
+        model = load_model(files, precision, encoders, torch.device("cpu") if waits else chosen_device, chosen_schedule)
+        placement.apply(model.unet, chosen_device, precision.weights)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)
         supplied = None if encoders is None else Path(encoders)
-        runtime = Runtime(model, chosen_device, precision, low_memory, chosen_attention)
+        runtime = Runtime(model, chosen_device, precision, low_memory, chosen_attention, placement=placement)
         return cls(runtime, card, files, chosen_schedule, supplied)
 
     def load_lora(self, path: str | Path, scale: float = 1.0) -> None:
@@ -136,6 +143,7 @@ class DynamiCrafterPipeline:
         Weights are shared by all pipelines around one model, and so are the LoRAs in them. Raises `WeightsInUseError`
         while a generation is at work with them.
         """
+        self.runtime.placement.check_loras([path])
         if not math.isfinite(scale):
             raise ValueError(f"the scale of a LoRA should be a number such as 0.8, it is {scale}")
         lora = read_lora(path)
@@ -157,7 +165,8 @@ class DynamiCrafterPipeline:
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on the model's numbers. Reads each file once for the process."""
-        numbers = numbers_name(self.runtime.precision.name, self.runtime.attention)
+        runtime = self.runtime
+        numbers = numbers_name(runtime.precision.name, runtime.attention, runtime.placement.storage)
         return identify(self._config_hash, self.files, self.encoders, self.loras, self.schedule, numbers)
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,11 +14,14 @@ from torch import nn
 from lvdm.device import Precision, empty_cache
 from lvdm.models.sharing import SharedWeights
 from lvdm.pipeline.model import VideoModel
+from lvdm.pipeline.placement import WeightPlacement
 
 
 @dataclass
 class Residence:
     """A model, and where and in what precision it runs. `low_memory` keeps only the part at work on the device.
+
+    `placement` says how the weights of its network are kept, whose hooks are in place.
 
     Threads may use one residence at the same time, or several of one model. With `low_memory` on an accelerator they
     take turns, one whole generation after the other (`in_use`): modules come and go.
@@ -28,11 +31,12 @@ class Residence:
     device: torch.device
     precision: Precision
     low_memory: bool = False
+    placement: WeightPlacement = field(default=WeightPlacement(), kw_only=True)
 
     @property
     def moves(self) -> bool:
         """Whether modules leave the device when they are not at work."""
-        return self.low_memory and self.device.type != "cpu"
+        return (self.low_memory or self.placement.offload != "none") and self.device.type != "cpu"
 
     @property
     def shared(self) -> SharedWeights:
@@ -40,12 +44,12 @@ class Residence:
         return SharedWeights.of(self.model)
 
     def without_gradients(self) -> AbstractContextManager[Any]:
-        """Nothing in the block is to be trained on."""
-        return torch.inference_mode()
+        """Nothing in the block is to be trained on; what hooks put in the place of weights is no inference tensor."""
+        return torch.no_grad() if self.placement.hooked else torch.inference_mode()
 
     def in_use(self) -> AbstractContextManager[None]:
         """A generation is at work in the block: LoRAs stay as they are, and where modules move, others wait."""
-        return self.shared.in_use(alone=self.moves)
+        return self.shared.in_use(alone=self.moves or self.placement.hooked)
 
     @contextmanager
     def resident(self, *modules: nn.Module) -> Iterator[None]:
@@ -53,6 +57,7 @@ class Residence:
 
         Those that are there are not touched, as another thread may be at work with them.
         """
+        modules = tuple(module for module in modules if not (self.placement.by_layer and module is self.model.model))
         with self.shared.filling:
             for module in modules:
                 if not lies_on(module, self.device):

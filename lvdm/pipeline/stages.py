@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
-from lvdm.device import peak_memory
+from lvdm.device import empty_cache, peak_memory
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.documents import short_text
 from lvdm.media.geometry import PaddedSize
@@ -148,11 +148,13 @@ def resolve(
     check_requests(requests, settings, card, streamed, callbacks.frames is not None)
     check_blocks(settings.perturbed_guidance, model.unet)
     check_decoding(model.first_stage_model, settings)
+    runtime.placement.check_settings(settings)
     if streamed and callbacks.on_step is not None:
         raise ValueError("with long_video fifo frames are at different steps; leave out callback_on_step_end")
     size = common_size(requests, settings, card, model.size_multiple)
     scale = plan_scale(settings.scale, (size.height, size.width), (card.height, card.width))
     if scale is not None:
+        runtime.placement.check_settings(settings, scale.text)
         logger.info("for a video larger than those of the training: --scale %s; --scale off leaves it", scale.text)
     if streamed and scale is not None:
         raise ValueError("long_video fifo cannot re-dilate the network for a larger video; use scale off")
@@ -222,6 +224,7 @@ def make_methods(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, 
 def sample(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, methods: Sequence[Plugin]) -> SampledBatch:
     """Stage 4: noise to latents; of a streamed video when they are asked for."""
     callbacks, requests = batch.callbacks, batch.requests
+    _give_back(runtime)
     if batch.streamed:
         parts = stream_latents(runtime, requests, batch.settings, encoded.conditions, callbacks.on_progress, methods)
         channels, (height, width) = runtime.model.config.channels, encoded.conditions[0].concat.shape[3:]
@@ -237,6 +240,7 @@ def sample(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, method
 def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sampled: SampledBatch) -> DecodedBatch:
     """Stage 5: latents to finished frames, a few at a time, gathered or handed on."""
     settings, size, consumer = batch.settings, batch.size, batch.callbacks.frames
+    _give_back(runtime)
     with batch.watch.stage("decode"):
         finite = check_finite(sampled.parts, runtime.precision)
         later = encoded.padded.get(settings.num_frames - 1)
@@ -252,6 +256,12 @@ def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sample
             video = torch.empty(1, 3, 0, size.inner.height, size.inner.width)
             consumer(part[0] for part in parts)
     return DecodedBatch(video, first[:, :, 0].clone())
+
+
+def _give_back(runtime: Runtime) -> None:
+    """Between stages, on a CPU: what the one before has freed and malloc keeps would add to the peak of the next."""
+    if runtime.device.type == "cpu":
+        empty_cache(runtime.device)
 
 
 def describe(

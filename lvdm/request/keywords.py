@@ -157,6 +157,12 @@ class SharedParameters(TypedDict, total=False):
     """auto, fp32, bf16 or fp16."""
     low_memory: bool | None
     """Slower, with less memory."""
+    offload: Literal["none", "model", "group", "sequential"] | None
+    """Where weights wait on an accelerator: none, model (in host memory, part by part), group (the network layer by
+    layer, fetched while others compute) or sequential (each layer when it is needed).
+    """
+    storage: Literal["full", "fp8"] | None
+    """The network's weights in memory: full, or fp8, half of bf16, which rounds."""
     attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
     """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
     `doctor` says which run here.
@@ -190,6 +196,8 @@ class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
     """
     keep: Literal["all", "best"] | None
     """Of several videos: all, or best, which removes the others."""
+    max_memory: str | None
+    """Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused."""
 
 
 class ExtensionKeywords(SharedSettings, SharedParameters, total=False):

@@ -97,6 +97,9 @@ EXCLUDED: list[dict[str, Any]] = [
 """The same for two more. `frame_stride` is not what the small model reads; others are tested on their own."""
 ELSEWHERE = {
     "frame_stride": "the small model reads frames per second",
+    "offload": "there is no accelerator here",
+    "storage": "tests/pipeline/test_placement.py",
+    "max_memory": "tests/jobs/test_fitting.py",
     "effort": "test_efforts_and_several_videos",
     "fast": "test_efforts_and_several_videos",
     "num_videos_per_prompt": "test_efforts_and_several_videos",

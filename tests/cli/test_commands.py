@@ -164,7 +164,7 @@ def test_interpolation_and_loops(here):
 def test_too_little_memory_is_said_beforehand(here, monkeypatch):
     monkeypatch.setattr("lvdm.device.free_memory", lambda device: 1000)
     messages = run("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4").stderr
-    assert " MB of memory needed on cpu (weights" in messages
+    assert " GB of memory needed on cpu (process" in messages
     assert "cpu has 0.0 MB free; use --low-memory (about" in messages
     assert (here / "a.mp4").is_file(), "an estimate should not stop anyone"
 

@@ -71,6 +71,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "depth": ("other.npz",),
     "driving_video": ("ball.mp4",),
     "depth_model": ("late.safetensors",),
+    "max_memory": ("900GB",),
 }
 """Values of parameters that are text, files or several values; files are those of `folder`."""
 
@@ -80,6 +81,9 @@ EQUAL: Mapping[str, str] = {
     "format=mp4": "what is written when nothing says so",
     "scale=off": "what auto comes to at the trained size",
     "attention=sdpa": "what auto comes to",
+    "offload=none": "what is taken when nothing says so",
+    "storage=full": "what is taken when nothing says so",
+    "max_memory=900GB": "it is enough",
     "effort=normal": "what is taken when nothing says so",
     "reader=decord": "it does not take frames as small as these",
 }
@@ -94,6 +98,7 @@ NOT_RUN: Mapping[str, tuple[str, ...]] = {
     "there are no released models here": ("preset",),
     "these weights have all encoders": ("encoders",),
     "this model reads frames per second": ("frame_stride",),
+    "there is no accelerator here": ("offload",),
     "known frames of extend are shown at the usual steps": ("free_init", "truncated_start", "start_statistics"),
 }
 """Parameters whose values are all refused where videos are made."""

@@ -71,12 +71,15 @@ REFUSED = {
 }
 DRY = {
     "animate": (["animate", "a.png", *PROMPT], "a_animate_123.mp4: animate, 64x64, 16 frames"),
-    "interpolate": (["interpolate", "a.png", "a.png", *PROMPT], "about 59.2 MB of memory needed on cpu"),
+    "interpolate": (
+        ["interpolate", "a.png", "a.png", *PROMPT],
+        "GB of memory needed on cpu (process",
+    ),
     "loop": (["loop", "a.png", *PROMPT, "--num-frames", "32", "--low-memory"], "loop, 64x64, 32 frames"),
     "key frames": (["animate", "a.png", *PROMPT, "--keyframe", "8=a.png"], "a_keyframes_123.mp4"),
     "list": (["animate", "--prompts", "good.csv"], "2 of 2 videos to make"),
     "mask": (["animate", "a.png", *PROMPT, "--keep-mask", "mask.png", "--camera", "hold"], "digest"),
-    "second stage": (["animate", "a.png", *PROMPT, "--second-stage-unet", "{tiny}"], "(weights 78.1 MB"),
+    "second stage": (["animate", "a.png", *PROMPT, "--second-stage-unet", "{tiny}"], "weights 78.1 MB"),
     "extend": (["extend", "ball.mp4", *PROMPT], "ball.mp4 and 12 new frames in 1 segments, overlap 4"),
     "batch": (["batch", "good.csv", "--output", "out"], "2 of 2 videos to make; 0 rows cannot be made"),
 }

@@ -15,13 +15,20 @@ from tiny_models import released_tree
 
 from lvdm.checkpoint import Part, read_shapes
 from lvdm.checkpoint.parts import AUTOENCODER, IMAGE_ENCODER, TEXT_ENCODER, UNET
-from lvdm.config import parse_component
+from lvdm.config import load_yaml, parse_component
 from lvdm.device import free_memory
-from lvdm.model_outline import ModelOutline
-from lvdm.pipeline.memory import Workload, count_parameters, plan_memory, sampling_activations
+from lvdm.model_outline import AutoencoderOutline, ModelOutline
+from lvdm.pipeline.memory import (
+    Workload,
+    clip_decoder_activations,
+    count_parameters,
+    plan_memory,
+    sampling_activations,
+)
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.hooks import Samples, attached, plain_hooks
 from lvdm.precision import PrecisionNames
+from lvdm.training_memory.tracking import LiveMemory, module_tensors
 
 MEASURED = json.loads((GOLDEN / "memory.json").read_text())
 """Live activations in bytes at the busiest moment, float16, 16 frames."""
@@ -121,3 +128,20 @@ def test_the_network_in_pieces_takes_what_the_plan_says(frames, offload) -> None
     with torch.inference_mode(), hooks.layers.active():
         measured = allocator_peak(lambda: network(x, torch.tensor([5, 5]), context))
     assert 0.7 * measured <= planned <= 1.4 * measured, f"planned {planned}, measured {measured}"
+
+
+def test_a_decoder_of_whole_clips_takes_what_the_plan_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its operations counted on the meta device, whose attention is not fused as it is elsewhere."""
+    fused = "lvdm.modules.networks.{}.F.scaled_dot_product_attention"
+    for name in ("ae_modules", "dual_reference"):
+        monkeypatch.setattr(fused.format(name), lambda q, k, v: torch.empty_like(q))
+    tree = load_yaml("configs/inference_tooncrafter_512_v1.0.yaml")["model"]["params"]["first_stage_config"]
+    networks = parse_component(tree, "toon")
+    outline = AutoencoderOutline(8, networks.params.ddconfig.widths, whole_clips=True)
+    for frames in (8, 16):
+        planned = 4 * clip_decoder_activations(outline, Workload(320, 512, frames))
+        with torch.device("meta"):
+            decoder, latents, ends = networks.build(), torch.empty(1, 4, frames, 40, 64), torch.empty(1, 3, 2, 320, 512)
+            with torch.no_grad(), LiveMemory(module_tensors(decoder)) as memory:
+                decoder.decode_clips(latents, decoder.references(ends))
+        assert_near(planned, memory.peak, f"decoding {frames} frames together")

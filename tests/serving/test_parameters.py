@@ -28,7 +28,7 @@ MASK = data_url(png(Image.linear_gradient("L").resize((32, 32))))
 
 IN_THE_RECORD = {
     **{name: f"input.{name}" for name in ("prompt", "negative_prompt", "prompts_at", "seed")},
-    **{name: f"runtime.{name}" for name in ("dtype", "low_memory", "schedule", "attention")},
+    **{name: f"runtime.{name}" for name in ("dtype", "low_memory", "schedule", "attention", "storage")},
     "playback_fps": "output.playback_fps",
     "fs": "output.fs",
     "overlap": "extension.overlap",
@@ -43,6 +43,8 @@ TOLD_ELSEWHERE = {
     "dry_run": "test_videos.py",
     "effort": "its values are, see below",
     "fast": "its values are, as those of an effort",
+    "offload": "there is no accelerator here, see tests/pipeline/test_placement.py",
+    "max_memory": "tests/jobs/test_fitting.py",
 }
 
 
@@ -84,7 +86,14 @@ CASES = [
         }
     ),
     Case(
-        {"fs": 20.0, "keep_feather": 2, "schedule": "file", "perturbed_guidance": "stg", "attention": "plain"},
+        {
+            "fs": 20.0,
+            "keep_feather": 2,
+            "schedule": "file",
+            "perturbed_guidance": "stg",
+            "attention": "plain",
+            "storage": "fp8",
+        },
         {"keep_mask": MASK},
     ),
     Case({"long_video": "freenoise", "chunk_frames": 4}, {"num_frames": 8}),

@@ -1,0 +1,71 @@
+"""`--max-memory` makes plans smaller until they fit, without another digest, or says what would do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lvdm.pipeline.process_memory
+from lvdm.declaration.values import memory_bytes
+from lvdm.jobs.fitting import fit_plan
+from lvdm.jobs.memory import plan_for
+from lvdm.jobs.plan import Plan, plan_videos
+
+IMAGE = Path(__file__).parents[2] / "prompts" / "tiny" / "08_red_star.png"
+PROCESS = 900_000_000
+
+
+@pytest.fixture(autouse=True)
+def a_usual_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of the tests holds more than that of a command."""
+    monkeypatch.setattr(lvdm.pipeline.process_memory, "interpreter_memory", lambda: PROCESS)
+
+
+def plan(tmp_path: Path, **given: Any) -> Plan:
+    large = {"height": 512, "width": 512, "guidance_scale": 2.0, "scale": "off"}
+    return plan_videos("animate", image=IMAGE, prompt="it moves", output=tmp_path / "a.mp4", **{**large, **given})
+
+
+def total(made: Plan) -> int:
+    return plan_for(made.model, made.videos[0].request).total
+
+
+def test_what_fits_stays_as_it_is(tmp_path: Path) -> None:
+    free, enough = plan(tmp_path), plan(tmp_path, max_memory="100GB")
+    assert enough.videos[0].request.settings == free.videos[0].request.settings
+    assert not enough.model.machine.low_memory
+
+
+def test_less_memory_takes_smaller_pieces_and_the_same_digest(tmp_path: Path) -> None:
+    free = plan(tmp_path)
+    least, before = PROCESS, total(free)
+    for share in (0.95, 0.85, 0.75):
+        allowed = round(before * share, -6)
+        fitted = plan(tmp_path, max_memory=f"{allowed / 1e6:.0f}MB")
+        assert least < total(fitted) <= allowed
+        assert fitted.videos[0].digest == free.videos[0].digest, "the video would be made again"
+        again = fit_plan(fitted)
+        assert again.videos[0].request.settings == fitted.videos[0].request.settings, "it is made smaller twice"
+    assert fitted.model.machine.low_memory, "branches of guidance are still computed together"
+
+
+def test_too_little_is_refused_with_what_would_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"max_memory 950MB is too little for 512x512 and 16 frames .* would do"
+    ) as error:
+        plan(tmp_path, max_memory="950MB")
+    amount = str(error.value).split(": ")[1].split(" would do")[0]
+    fitted = plan(tmp_path, max_memory=amount.replace(" ", ""))
+    assert total(fitted) <= memory_bytes(amount), f"{amount} do not do"
+
+
+@pytest.mark.parametrize("text", ["6", "6 gigs", "-1GB", "0GB", ""])
+def test_what_is_no_amount_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no amount of memory; give it as in 6GB or 900MB"):
+        plan(tmp_path, max_memory=text)
+
+
+def test_amounts() -> None:
+    assert [memory_bytes(text) for text in ("6GB", "1.5 gb", "900MB")] == [6_000_000_000, 1_500_000_000, 900_000_000]
