@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 TILES = (64, 32, 16, MIN_TILE)
 CHUNKS = (8, 4, 2, 1)
 SPARE = 1.02
-"""Times the least: libraries that are imported in the meantime may take a little more."""
+"""Times the smallest: libraries that are imported in the meantime may take a little more."""
 
 Choice = tuple[ChosenModel, ResolvedRequest]
 
@@ -33,7 +33,7 @@ def fit_memory(model: ChosenModel, request: ResolvedRequest, batch: int = 1) -> 
 
     What takes the most is made smaller first, step by step: frames decoded at once, tiles, branches of guidance one
     after the other (low memory mode), frames in the network at once. None of it changes pixels but by rounding, so that
-    digests stay. Raises `UserError` with the least that would do.
+    digests stay. Raises `UserError` with the smallest that would do.
     """
     if model.machine.max_memory is None:
         return model, request
@@ -79,14 +79,14 @@ def _changed(settings: GenerationSettings, change: dict[str, int]) -> Generation
         return None
 
 
-def _refusal(model: ChosenModel, request: ResolvedRequest, least: int) -> str:
+def _refusal(model: ChosenModel, request: ResolvedRequest, smallest: int) -> str:
     inner, frames = request.size.inner, request.settings.num_frames
     ways = "a smaller --height and --width, or fewer --num-frames"
     if model.device_name != "cpu":
         ways += ", or --offload group" if not model.placement.by_layer else ""
         ways += ", or --storage fp8" if model.placement.storage == "full" else ""
     video = f"{inner.width}x{inner.height} and {frames} frames with {model.card.name} in {model.precision().weights}"
-    enough = f"{math.ceil(SPARE * least / 1e8) / 10:.1f} GB"
+    enough = f"{math.ceil(SPARE * smallest / 1e8) / 10:.1f} GB"
     return f"max_memory {model.machine.max_memory} is too little for {video}: {enough} would do; give that, or {ways}"
 
 

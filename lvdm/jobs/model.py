@@ -27,7 +27,7 @@ from lvdm.model_files import (
 )
 from lvdm.model_outline import ModelOutline
 from lvdm.model_outlines import OUTLINES
-from lvdm.pipeline.placement import Placement
+from lvdm.pipeline.placement import WeightPlacement
 from lvdm.precision import AUTO_ATTENTION, ON_CPU, PrecisionNames, numbers_name, precision_names, surely_cpu
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ class ChosenModel:
         return choose_attention(self.machine.attention, self.device, DTYPES[self.precision().weights])
 
     @cached_property
-    def placement(self) -> Placement:
+    def placement(self) -> WeightPlacement:
         """How the weights of its network are kept. Raises `UserError` for what cannot run here."""
-        placement = Placement(self.machine.offload, self.machine.storage)
-        if placement != Placement():
+        placement = WeightPlacement(self.machine.offload, self.machine.storage)
+        if placement != WeightPlacement():
             placement.check(self.device_name == "cpu")
             placement.check_loras(self.added.loras)
         return placement

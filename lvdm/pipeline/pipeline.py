@@ -42,7 +42,7 @@ from lvdm.modules.attention_backends import choose_attention
 from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
-from lvdm.pipeline.placement import Placement
+from lvdm.pipeline.placement import WeightPlacement
 from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.stages import (
@@ -119,7 +119,7 @@ class DynamiCrafterPipeline:
             warn_of_former_name("towers", "encoders")
             encoders = towers if encoders is None else encoders
         chosen_schedule = choose_schedule(schedule)
-        chosen_device, placement = choose_device(device), Placement(offload, storage)
+        chosen_device, placement = choose_device(device), WeightPlacement(offload, storage)
         placement.check(chosen_device.type == "cpu")
         precision = choose_precision(dtype, chosen_device, low_memory)
         if chosen_device.type == "cpu" and precision.weights == torch.bfloat16 and not multiplies_bf16(chosen_device):
@@ -127,7 +127,7 @@ class DynamiCrafterPipeline:
         chosen_attention = choose_attention(attention, chosen_device, precision.weights)
         files = find_model(source, checkpoint)
         card = card_for(files)
-        waits = low_memory or placement != Placement()
+        waits = low_memory or placement != WeightPlacement()
         model = load_model(files, precision, encoders, torch.device("cpu") if waits else chosen_device, chosen_schedule)
         placement.apply(model.unet, chosen_device, precision.weights)
         logger.info("%s on %s in %s", files.checkpoint, device_name(chosen_device), precision)

@@ -18,7 +18,7 @@ NORMS = ("norm", "^out\\.0", "in_layers\\.0", "out_layers\\.0")
 
 
 @dataclass(frozen=True)
-class Placement:
+class WeightPlacement:
     """How the weights of the denoising network are kept; those of the other parts move as a whole with an `offload`."""
 
     offload: WeightOffload = "none"
@@ -58,8 +58,8 @@ class Placement:
         """Raise `UserError` for LoRAs, which are added to weights as they are stored."""
         self._refuse("a LoRA (merge it by `dynamicrafter convert --lora`)", bool(loras))
 
-    def _refuse(self, name: str, wanted: bool) -> None:
-        if wanted and self.hooked:
+    def _refuse(self, name: str, present: bool) -> None:
+        if present and self.hooked:
             kept = f"--offload {self.offload}" if self.by_layer else f"--storage {self.storage}"
             raise UserError(f"{name} reads weights as they are stored, which {kept} changes; leave out one of them")
 

@@ -61,12 +61,12 @@ def plan_process(
     frames = FRAME_BYTES * area * workload.num_frames * workload.batch
     single = decoder_activations(outline.autoencoder, replace(workload, vae_tile=None)) * vae_bytes
     # a single frame is decoded beside a copy of itself, so that rounding is that of several
-    least = 0 if outline.autoencoder.whole_clips or workload.vae_tile is not None else 2 * single
+    paired = 0 if outline.autoencoder.whole_clips or workload.vae_tile is not None else 2 * single
     return replace(
         plan,
         process=interpreter_memory() + TOUCHED,
         loading=sum(file.stat().st_size for file in files if file.is_file()),
         encoding=round(DECODING * workload.batch * single) + frames * (CARRIED if carries else 1),
         sampling=round(SAMPLING * plan.sampling) + FRAME_BYTES // 2 * area,
-        decoding=round(DECODING * max(plan.decoding, least)) + frames,
+        decoding=round(DECODING * max(plan.decoding, paired)) + frames,
     )

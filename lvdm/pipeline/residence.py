@@ -14,7 +14,7 @@ from torch import nn
 from lvdm.device import Precision, empty_cache
 from lvdm.models.sharing import SharedWeights
 from lvdm.pipeline.model import VideoModel
-from lvdm.pipeline.placement import Placement
+from lvdm.pipeline.placement import WeightPlacement
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Residence:
     device: torch.device
     precision: Precision
     low_memory: bool = False
-    placement: Placement = field(default=Placement(), kw_only=True)
+    placement: WeightPlacement = field(default=WeightPlacement(), kw_only=True)
 
     @property
     def moves(self) -> bool:

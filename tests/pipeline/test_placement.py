@@ -10,7 +10,7 @@ from small_model import picture, write_small_model
 
 from lvdm.errors import UserError
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.placement import Placement
+from lvdm.pipeline.placement import WeightPlacement
 from lvdm.precision import numbers_name
 
 FEW = {"num_inference_steps": 1}
@@ -31,9 +31,8 @@ def test_weights_of_8_bits_change_the_video_a_little(folder: Path) -> None:
     assert held[1] < 0.35 * held[0], f"{held[1]} bytes instead of {held[0]}"
     assert full.identity().dtype == "fp32"
     assert small.identity().dtype == "fp32 of fp8", "its videos would be taken for those of full weights"
-    for given, said in (({"chunk_frames": 2}, "chunk_frames"), ({"second_stage_unet": "a.ckpt"}, "second_stage_unet")):
-        with pytest.raises(UserError, match=f"{said}.* reads weights as they are stored, which --storage fp8 changes"):
-            small(picture(), "a red ball", **FEW, **given)
+    with pytest.raises(UserError, match=r"chunk_frames .* reads weights as they are stored"):
+        small(picture(), "a red ball", **FEW, chunk_frames=2)
     with pytest.raises(UserError, match=r"a LoRA .* reads weights as they are stored"):
         small.load_lora(folder / "style.safetensors")
 
@@ -49,4 +48,4 @@ def test_names_of_numbers() -> None:
     assert numbers_name("bf16", "sage", "fp8") == "bf16 of fp8 sage"
     assert numbers_name("bf16", "sage") == "bf16 sage"
     with pytest.raises(UserError, match="does not go with offload sequential"):
-        Placement("sequential", "fp8").check(on_cpu=False)
+        WeightPlacement("sequential", "fp8").check(on_cpu=False)
