@@ -76,3 +76,8 @@ def test_impossible_counts_are_refused(num_steps: int) -> None:
 def test_unknown_spacing_is_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'uniform_trailing'"):
         make_timesteps("trailing", 10)  # type: ignore[arg-type]
+
+
+def test_uniform_spares_the_first_step_as_long_as_there_is_room() -> None:
+    for num_steps, ends in ((500, [999, 1]), (501, [999, 1]), (1000, [999, 0])):
+        assert make_timesteps("uniform", num_steps)[[0, -1]].tolist() == ends, f"{num_steps} steps"
