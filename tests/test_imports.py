@@ -92,7 +92,7 @@ EXTERNAL = {
     "av": ("lvdm.media.", "lvdm.data.", "lvdm.cli.inspection."),  # `doctor` tells which codecs there are
     "imageio": ("lvdm.media.", "lvdm.data."),
     "fastapi": ("lvdm.serving.",),
-    "starlette": ("lvdm.serving.",),
+    "starlette": ("lvdm.serving.", "lvdm.app.server."),  # gradio stands on it
     "uvicorn": ("lvdm.cli.serve.",),
     "prometheus_client": ("lvdm.serving.",),
     "diffusers": ("lvdm.diffusers_pipeline.", "lvdm.pipeline.placement."),
