@@ -77,6 +77,10 @@ def load_pickle(path: Path, stand_ins: Sequence[str] = ()) -> Mapping[Any, Any]:
         raise CheckpointError(refusal(path, str(error))) from error
     except DAMAGE as error:
         raise CheckpointError(damaged(path, error)) from error
+    except MemoryError as error:  # a record of the old format may name any length
+        raise CheckpointError(
+            f"{path} asks for more memory than there is; it is damaged, or too large for this machine"
+        ) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors")
     return content

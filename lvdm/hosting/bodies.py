@@ -81,6 +81,6 @@ class LimitedBodies:
             return
         await body.drain()
         text = too_large(most).encode()
-        fields = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
-        await send({"type": "http.response.start", "status": 413, "headers": [*fields, (b"connection", b"close")]})
+        answered = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
+        await send({"type": "http.response.start", "status": 413, "headers": [*answered, (b"connection", b"close")]})
         await send({"type": "http.response.body", "body": text})
