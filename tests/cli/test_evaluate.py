@@ -104,11 +104,15 @@ def test_an_extraction_that_is_killed_goes_on_to_the_same_result(scored: Path, v
     wanted = moment.randint(1, 40)
     process = started(tmp_path / "log.txt", "extract", *inputs(videos, cache), "--batch-size", 1)
     deadline = time.monotonic() + 300
-    while len(list(cache.rglob("*.safetensors"))) < wanted and process.is_alive() and time.monotonic() < deadline:
+
+    def records() -> int:
+        return sum(not path.name.startswith(".") for path in cache.rglob("*.safetensors"))
+
+    while records() < wanted and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.01 * moment.random())
     process.kill()
     process.join()
-    there = sum(not path.name.startswith(".") for path in cache.rglob("*.safetensors"))
+    there = records()
     assert 0 < there < 54, f"killed too early or too late to tell anything, with {there} records"
     assert f"{54 - there} records made, {there} were there" in run("extract", *inputs(videos, cache)).stdout
     run("score", *inputs(videos, cache), "--output", tmp_path)

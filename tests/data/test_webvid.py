@@ -15,7 +15,7 @@ import torch
 from golden_vectors import GOLDEN
 from tiny_videos import write_video
 
-from lvdm.config import parse_component
+from lvdm.config import parse_component, parse_dataclass
 from lvdm.data.clip_frames import ClipError, ClipFrames, choose_frames, convert_stride
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.webvid import WebVid, WebVidConfig
@@ -204,4 +204,4 @@ def test_a_data_dir_without_the_videos_is_refused_before_the_first_step(tmp_path
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(reversed(options))):
-        WebVidConfig(meta_path="m", data_dir="d", **options)
+        parse_dataclass(WebVidConfig, {"meta_path": "m", "data_dir": "d", **options}, "videos")

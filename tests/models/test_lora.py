@@ -22,6 +22,7 @@ from lvdm.checkpoint.lora import (
     read_lora,
     write_lora,
 )
+from lvdm.config import parse_dataclass
 from lvdm.models.lora import LoraConfig, inject_lora, lora_info, lora_matrices, lora_targets
 from lvdm.models.lora_merging import LoraStack
 from lvdm.modules.networks.openaimodel3d import UNetModel
@@ -121,7 +122,7 @@ def test_what_cannot_be_adapted_is_said() -> None:
     with pytest.raises(ValueError, match="where: temporal"):
         lora_targets(filled_unet(), LoraConfig(where="temporal", modules=("to_k_ip",)))
     with pytest.raises(ValueError, match="rank"):
-        LoraConfig(rank=0)
+        parse_dataclass(LoraConfig, {"rank": 0}, "lora")
 
 
 def test_merged_equals_unmerged_and_leaves_no_trace(exported: tuple[Path, torch.Tensor]) -> None:

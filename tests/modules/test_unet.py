@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from einops import rearrange
 from golden_vectors import assert_close, case, fill_module, rand
 from tiny_models import reference_unet, unet_config
 
+from lvdm.config import parse_dataclass
 from lvdm.modules.attention import Context, CrossAttention, TemporalTransformer
 from lvdm.modules.encoders.resampler import Resampler, ResamplerConfig
 from lvdm.modules.layers import timestep_embedding
-from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.modules.networks.openaimodel3d import UNetConfig, UNetModel
 
 UNET_CASES = [
     "unet_256",
@@ -209,8 +208,9 @@ def test_a_time_for_each_frame_equals_one_time_when_they_agree() -> None:
 
 @pytest.mark.parametrize("channel_mult", [(), (1, 0)])
 def test_every_level_needs_channels(channel_mult: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="channel_mult must hold a positive number for each level"):
-        dataclasses.replace(unet_config("512"), channel_mult=channel_mult)
+    values = vars(unet_config("512")) | {"channel_mult": channel_mult}
+    with pytest.raises(ValueError, match=r"unet\.channel_mult"):
+        parse_dataclass(UNetConfig, values, "unet")
 
 
 def test_latent_size_must_fit_the_levels() -> None:

@@ -11,6 +11,7 @@ from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.parameterization import q_sample, scale_x0
 from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.jobs.extend import plan_extension
+from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import (
     Extension,
@@ -91,7 +92,7 @@ def test_drift_of_known_changes():
 
 
 def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"")  # looked at when it is its turn
+    write_video(torch.zeros(3, 8, SIDE, SIDE), tmp_path / "a.mp4", 8)
     settings = plan_extension(tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4").settings
     assert (settings.motion, settings.truncated_start) == (1.0, 1.0), "the level of the card begins elsewhere"
     for given in ({"truncated_start": 0.9}, {"camera": "hold:begin=yes"}):

@@ -21,7 +21,7 @@ from lvdm.diffusion.guidance import (
     rescale_guidance,
     text_image_guidance,
 )
-from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
+from lvdm.modules.attention import Context, SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.chunked import Chunked
@@ -224,7 +224,12 @@ def test_steps_before_the_range_are_the_plain_ones_to_the_bit(pipe, text: str, c
 def test_steps_of_the_range_alone_take_longer(pipe, monkeypatch) -> None:
     model, calls = pipe.runtime.model, list[int]()
     apply = model.apply_model
-    monkeypatch.setattr(model, "apply_model", lambda x, *args: calls.append(len(x)) or apply(x, *args))
+
+    def record(x: torch.Tensor, t: torch.Tensor, context: Context, *rest: torch.Tensor) -> torch.Tensor:
+        calls.append(len(context.text))
+        return apply(x, t, context, *rest)
+
+    monkeypatch.setattr(model, "apply_model", record)
     pipe(picture(), PROMPT, num_inference_steps=4, perturbed_guidance="pag:after=0.25,until=0.75")
     assert calls == [2, 2, 1, 2, 1, 2], f"batches of {calls}"
 
@@ -262,7 +267,7 @@ def test_it_acts_without_an_image(tmp_path) -> None:
     [
         ({"perturbed_guidance": "sgt"}, "perturbed_guidance 'sgt' is not known; did you mean 'stg'"),
         ({"perturbed_guidance": "stg:scale=-1"}, "scale -1 is not possible; use a number from 0 to 20"),
-        ({"perturbed_guidance": "stg:scale=.nan"}, "scale nan is not possible"),
+        ({"perturbed_guidance": "stg:scale=.nan"}, "scale should be a finite number, it is nan"),
         ({"perturbed_guidance": "pag:blocks=+"}, "no block is chosen; use blocks=middle"),
         ({"perturbed_guidance": "pag:blocks=decoder"}, "block 'decoder' is not known; use init, middle, input.N"),
         ({"perturbed_guidance": "pag:after=0.5,until=0.5"}, "no step is after 0.5 and before 0.5"),
