@@ -16,17 +16,19 @@ import lvdm.pipeline.pipeline
 from lvdm.device import Precision
 from lvdm.model_files import ModelFiles
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.placement import WeightPlacement
 
 
 @contextlib.contextmanager
 def shared_models() -> Iterator[None]:
     """While it lasts, files are loaded once for each content, precision and device.
 
-    Modules hold weights only, so pipelines may share them. A model that is given a LoRA is not handed out again, and
-    one whose loading said something (a warning that a test may look for) is loaded anew each time.
+    Modules hold weights only, so pipelines may share them. A model that is given a LoRA or hooks is not handed out
+    again, and one whose loading said something (a warning that a test may look for) is loaded anew each time.
     """
     held: dict[tuple[Any, ...], torch.nn.Module] = {}
     load, add = lvdm.pipeline.loading.load_model, DynamiCrafterPipeline.load_lora
+    place = WeightPlacement.apply
 
     def load_once(
         files: ModelFiles,
@@ -50,7 +52,13 @@ def shared_models() -> Iterator[None]:
             del held[key]
         add(pipeline, path, scale)
 
+    def place_in_its_own(placement: WeightPlacement, unet: Any, device: Any, compute: Any) -> None:
+        for key in [key for key, model in held.items() if placement.hooked and getattr(model, "unet", None) is unet]:
+            del held[key]
+        place(placement, unet, device, compute)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WeightPlacement, "apply", place_in_its_own)
         patch.setattr(lvdm.pipeline.pipeline, "load_model", load_once)
         patch.setattr(DynamiCrafterPipeline, "load_lora", add_to_its_own)
         yield

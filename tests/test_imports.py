@@ -92,11 +92,7 @@ EXTERNAL = {
     "av": ("lvdm.media.", "lvdm.data.", "lvdm.cli.inspection."),  # `doctor` tells which codecs there are
     "imageio": ("lvdm.media.", "lvdm.data."),
     "fastapi": ("lvdm.serving.",),
-<<<<<<< .merge_file_hcsB0I
-    "starlette": ("lvdm.serving.", "lvdm.app.server."),
-=======
     "starlette": ("lvdm.serving.", "lvdm.app.server."),  # gradio stands on it
->>>>>>> .merge_file_JpKdjI
     "uvicorn": ("lvdm.cli.serve.",),
     "prometheus_client": ("lvdm.serving.",),
     "diffusers": ("lvdm.diffusers_pipeline.", "lvdm.pipeline.placement."),
