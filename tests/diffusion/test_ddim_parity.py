@@ -11,7 +11,7 @@ from golden_vectors import Case, assert_close, case, rand
 from tiny_models import reference_unet
 from torch import Tensor, nn
 
-from lvdm.diffusion.guidance import Denoiser, classifier_free_guidance, sequential, text_image_guidance
+from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.samplers.ddim import ddim_steps, sample_ddim
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
@@ -52,17 +52,23 @@ def guided_denoiser(reference: Case) -> Denoiser:
     meta, x = reference.meta, reference.inputs
     unet = unet_of("256" if meta["style"] == "256" else "512")  # 512 and 1024 share their UNet
 
-    def branch(text: Tensor, image: Tensor) -> Denoiser:
-        context = torch.cat([text, image], dim=1)
-        return lambda x_t, t: unet(torch.cat([x_t, x["concat"]], dim=1), t, context, x["fs"])
+    def branches_of(*tokens: tuple[str, str]) -> Branches:
+        """All in one batch: the weights of this network are larger than what it computes on."""
+        context = torch.cat([torch.cat([x[text], x[image]], dim=1) for text, image in tokens])
+        concat, fs = (value.repeat(len(tokens), *[1] * (value.ndim - 1)) for value in (x["concat"], x["fs"]))
 
-    cond = branch(x["text"], x["img"])
-    uncond = branch(x["uncond_text"], x["uncond_img"])
+        def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:
+            latents = torch.cat([x_t.repeat(len(tokens), 1, 1, 1, 1), concat], dim=1)
+            return unet(latents, t.repeat(len(tokens)), context, fs).chunk(len(tokens))
+
+        return branches
+
+    cond, uncond = ("text", "img"), ("uncond_text", "uncond_img")
     if meta["multi"] and meta["cfg_img"] is not None:
-        branches = sequential(cond, uncond, branch(x["uncond_text"], x["img"]))
+        branches = branches_of(cond, uncond, ("uncond_text", "img"))
         return text_image_guidance(branches, meta["cfg"], meta["cfg_img"], meta["guidance_rescale"])
     # The original's three-branch guidance without an image scale is plain guidance, at two thirds of the cost here.
-    branches = sequential(cond) if meta["cfg"] == 1.0 else sequential(cond, uncond)
+    branches = branches_of(cond) if meta["cfg"] == 1.0 else branches_of(cond, uncond)
     return classifier_free_guidance(branches, meta["cfg"], meta["guidance_rescale"])
 
 
