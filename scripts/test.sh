@@ -36,8 +36,15 @@ besides=$!
 
 workers="${TEST_WORKERS:-$(python -c 'import os; print(min(os.cpu_count() or 1, 8))')}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # one thread per test process; more would fight over the cores
+unset PYTHONDONTWRITEBYTECODE                     # compiled once, not by each process that the tests start
+python -m compileall -q -j "$workers" lvdm tests
 echo "== pytest, $workers processes"
-python -m pytest -n "$workers" --dist worksteal "$@" || failed=$?
+# asserts are not rewritten, which takes each process ten seconds: what fails is run again with all that pytest can tell
+if ! python -m pytest -n "$workers" --dist worksteal --assert=plain "$@"; then
+    failed=1
+    echo "== pytest, what failed, in detail"
+    python -m pytest --last-failed --last-failed-no-failures none "$@"
+fi
 wait "$besides" || failed=1
 cat "$beside"
 exit "$failed"
