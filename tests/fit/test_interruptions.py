@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -63,7 +64,12 @@ class Run:
     def start(self, *more: str) -> ForkServerProcess:
         command = ["--base", str(self.folder / "config.yaml"), "--train", "--auto_resume", "--name", "run"]
         command += ["--logdir", str(self.folder), "--devices", "1"]
-        return start_trainer([*command, *self.arguments, *more], self.folder / "log.txt")
+        return start_trainer([*command, *self.arguments, *more], self.folder / "log.txt", **self.told)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What a launcher tells the process, if there is one."""
+        return {}
 
     def finish(self, *more: str) -> dict[str, Any]:
         """Go on to the end; returns the last checkpoint."""
@@ -93,6 +99,27 @@ class Run:
 
     def log(self) -> str:
         return (self.folder / "log.txt").read_text()[-4000:]
+
+
+class LaunchedRun(Run):
+    """A training in two processes that are told what torchrun tells; the second one ends with the first."""
+
+    rank, port = 0, 0
+
+    def start(self, *more: str) -> ForkServerProcess:
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", 0))
+            self.port = server.getsockname()[1]
+        self.rank = 1
+        self.second = super().start(*more)
+        self.rank = 0
+        return super().start(*more)
+
+    @property
+    def told(self) -> dict[str, str]:
+        ranks = {"RANK": self.rank, "LOCAL_RANK": self.rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": self.port, "TORCHELASTIC_RUN_ID": "none"}
+        return {name: str(value) for name, value in (ranks | meeting | {"GLOO_SOCKET_IFNAME": "lo"}).items()}
 
 
 def ended(process: ForkServerProcess) -> int:
@@ -135,9 +162,11 @@ def test_two_processes_equal_one_stop_together_and_go_on_as_one(tmp_path: Path) 
     # In float64, where the order of sums leaves 1e-14; float32 rounding is enlarged by Adam to 1e-4.
     double = "lightning.precision=64"
     expected = Run(tmp_path / "one", double).finish()
-    run = Run(tmp_path / "two", double, *DDP)
+    launched = LaunchedRun(tmp_path / "two", double, *DDP)
     # Only the first process gets the signal; both must stop, or the other one would wait for ever.
-    assert run.stop_at_random(signal.SIGTERM, seed=5) == 143, run.log()
+    assert launched.stop_at_random(signal.SIGTERM, seed=5) == 143, launched.log()
+    assert ended(launched.second) == 143, launched.log()
+    run = Run(tmp_path / "two", double, *DDP)  # which starts its second process itself
     shutil.copytree(run.store.folder, tmp_path / "alone" / "run" / "checkpoints")
     assert difference(run.finish(), expected, TRAINED) < 1e-9, "two processes should train as one with the same batch"
     alone = Run(tmp_path / "alone", double)
