@@ -101,11 +101,11 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
     resume = checkpoint_to_resume(args, run_dir)
-    goes_on = args.train and not args.auto_resume_weight_only and resume is not None
-    if goes_on and resume is not None and is_finished(resume, setup):
+    going_on = resume if args.train and not args.auto_resume_weight_only else None
+    if going_on is not None and is_finished(going_on, setup):
         if not (args.val or args.test):
             return 0
-        goes_on = args.train = False
+        going_on, args.train = None, False
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     data = setup.data.build()
     data.seed = args.seed
@@ -121,20 +121,19 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     warn_of_slow_precision(setup, machines.accelerator)
     if hasattr(model, "training_seed"):
         model.training_seed = args.seed
-    prepare_weights(model, setup, resume, weights_only=not goes_on)
-    resume = resume if goes_on else None
+    prepare_weights(model, setup, resume, weights_only=going_on is None)
     checkpoint = TrainingCheckpoint(setup.lightning.checkpoint, run_dir, configuration, args.seed)
     trainer = build_trainer(setup, run_dir, machines, build_strategy(strategy, model, machines), checkpoint)
     scale_learning_rate(model, setup, trainer.world_size)
     if trainer.is_global_zero:
         check_run_folder(run_dir, args.overwrite)
         # first the record: a kill in between leaves a folder that is known for ours
-        record_start(run_dir, args.seed, configuration, setup.pretrained, resume, trainer.world_size)
+        record_start(run_dir, args.seed, configuration, setup.pretrained, going_on, trainer.world_size)
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
     try:
         if args.train:
-            trainer.fit(model, datamodule=data, ckpt_path=resume, weights_only=goes_on or None)
+            trainer.fit(model, datamodule=data, ckpt_path=going_on, weights_only=going_on is not None or None)
         if args.val or args.test:
             trainer.validate(model, datamodule=data)
     except Preempted as stop:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shared_models import shared_models
+from shared_models import models_are_loaded_once as models_are_loaded_once
 from small_model import write_small_model
 from story_scripts import lay_out_images
 
 from lvdm.model_files import CHECKPOINTS_VARIABLE
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _models_are_loaded_once() -> Iterator[None]:
-    with shared_models():
-        yield
 
 
 @pytest.fixture(scope="session")
