@@ -113,3 +113,18 @@ def test_deepspeed_parts_of_another_form_end_in_one_line(odd: Any, monkeypatch: 
                 for key in source._fragments:
                     source.tensor(key)
     assert tried > 20
+
+
+def test_a_pickle_that_asks_for_more_memory_than_there_is_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of torch's old format may name any length."""
+
+    def load(*args: object, **options: object) -> None:
+        raise MemoryError
+
+    path = tmp_path / "legacy.ckpt"
+    torch.save({"betas": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(CheckpointError, match=r"legacy\.ckpt asks for more memory than there is"):
+        read_checkpoint(path)
