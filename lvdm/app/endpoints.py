@@ -6,6 +6,7 @@ import inspect
 import logging
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from lvdm.app.controls import parameter_values
 from lvdm.app.making import PAINTED, Maker, Result
 from lvdm.app.pace import VideoTimes
 from lvdm.app.sessions import COLUMNS, Sessions
-from lvdm.app.work import View, Work
+from lvdm.app.work import LOOK_EVERY, View, Work
 from lvdm.declaration.parameter import known_name
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.diffusion.samplers import SamplingCancelled
@@ -40,6 +41,8 @@ FURTHER, AT = "further_images", "at_frames"
 EXTRA = (FURTHER, AT, PAINTED)
 """What tabs give besides parameters."""
 BROKEN = "something is wrong on the server, which is not your doing; its messages say what"
+CLOSING_SECONDS = 60.0
+"""How long the end of the page waits for a job to stop."""
 OUTPUTS = ("status", "video", "report", "sheet", "files", "record", "last seed", "jobs")
 """What a button gives, in this order."""
 
@@ -98,10 +101,24 @@ class Desk:
         work.start()
         try:
             self.pace.learn(model.card.name, work.result().record)
-        except (ValueError, OSError, SamplingCancelled) as error:
+        except SamplingCancelled:
+            logger.debug("the page ended before the time of a video was known")
+        except (ValueError, OSError) as error:
             logger.warning("the time of a video could not be measured: %s", one_line(str(error)))
         finally:
             self.sessions.end("", entry, "cancelled")
+
+    def close(self, seconds: float = CLOSING_SECONDS) -> None:
+        """Stop all jobs and keep the device from then on: no thread uses torch, or writes a file, when the process ends.
+
+        A job ends after the step that it is in; one that takes longer than `seconds` is left alone.
+        """
+        end = time.monotonic() + seconds
+        while not self.turn.acquire(timeout=LOOK_EVERY):
+            self.sessions.cancel_all()
+            if time.monotonic() > end:
+                logger.warning("a video is still being made after %.0f s; it is not waited for", seconds)
+                return
 
     def jobs_of(self, session: str) -> str:
         """The list of a visitor's jobs, as the page shows it."""

@@ -98,6 +98,7 @@ def serving(
                 yield page.share_url or address
             finally:
                 page.close(verbose=False)
+                desk.close()
 
 
 def _most(limits: Limits, path: str) -> int:

@@ -98,6 +98,13 @@ class Sessions:
             work.cancel()
         return len(running)
 
+    def cancel_all(self) -> None:
+        """Stop what is being made, whoever wants it."""
+        with self._lock:
+            names = list(self._sessions)
+        for name in names:
+            self.cancel(name)
+
     def forget(self, session: str) -> None:
         """The visitor has left: stop the jobs, remove the files."""
         self.cancel(session)

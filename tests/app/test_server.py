@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import tempfile
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,9 @@ from typer.testing import CliRunner
 
 import lvdm.app.server
 import lvdm.cli.web
+from lvdm.app.making import Maker
 from lvdm.app.server import USER, Access, serving
+from lvdm.app.work import Work
 from lvdm.cli.app import app
 from lvdm.hosting.library import Library
 from lvdm.model_files import CHECKPOINTS_VARIABLE
@@ -72,6 +76,27 @@ def test_times_are_measured_at_the_start_and_nothing_of_it_stays(library: Librar
         desk.measure(name)
         assert desk.pace.seconds(library.models[name].card, "draft") is not None
         assert list((tmp_path / "jobs").iterdir()) == []
+
+
+def test_the_end_of_the_page_waits_for_what_is_being_made(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that is in torch when the process ends aborts it, and one that writes leaves files."""
+    began, ended = threading.Event(), threading.Event()
+
+    def make(maker: Maker, work: Work[Any], mode: str, parameters: Any, folder: Path) -> Any:
+        began.set()
+        while not work.cancelled:
+            time.sleep(0.01)
+        time.sleep(0.3)  # the rest of a step
+        (folder / "late.png").touch()
+        ended.set()
+        work.check()
+
+    monkeypatch.setattr(Maker, "make", make)
+    with serving(library, Access(port=0), LIMITS, "cpu"):
+        folder = Path(os.environ["GRADIO_TEMP_DIR"])
+        assert began.wait(20), "the measurement did not begin"
+    assert ended.is_set(), "the page ended while a video was still being made"
+    assert not folder.exists(), "the job's files are still there"
 
 
 def test_the_command_ends_by_a_signal_and_removes_what_was_there(
