@@ -42,12 +42,15 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 )
 """Parameters that no generating node has, and why."""
 SOCKETS: Mapping[str, str] = MappingProxyType(
-    {"image": "IMAGE", "end_image": "IMAGE", "keyframes": "IMAGE", "keep_mask": "MASK", "video": "IMAGE"}
+    {
+        **dict.fromkeys(("image", "end_image", "keyframes", "video", "depth", "driving_video"), "IMAGE"),
+        "keep_mask": "MASK",
+    }
 )
 """Parameters that come from other nodes, and their types there."""
 KEYFRAME_NUMBERS, VIDEO_FPS = "keyframe_numbers", "video_fps"
 """Inputs that are no parameters: the frames that key images are shown at, and the speed of a video that goes on."""
-FILES = ("encoders", "second_stage_unet", "start_statistics")
+FILES = ("encoders", "second_stage_unet", "start_statistics", "depth_model")
 
 Inputs = dict[str, tuple[Any, ...]]
 
@@ -64,7 +67,8 @@ def inputs_for(names: Iterable[str], files: Sequence[str]) -> Inputs:
 
 def inputs_of(mode: str, files: Sequence[str]) -> dict[str, Inputs]:
     """The inputs of the node for `mode`, without its model."""
-    needed = [name for name in read_by(mode) if name in NEEDED[mode]]
+    either = ("depth",) if mode == "structure" else ()  # or driving_video
+    needed = [name for name in read_by(mode) if name in NEEDED[mode] and name not in either]
     rest = [name for name in read_by(mode) if name not in needed]
     required = inputs_for(needed, files)
     if "keyframes" in required:

@@ -32,9 +32,12 @@ TITLES = {
     "loop": "Loop",
     "keyframes": "Key Frames",
     "text-to-video": "Text to Video",
+    "structure": "Structure",
     "extend": "Extend",
 }
 """The node of each mode, by its name on the canvas."""
+DRIVING_FPS = 8.0
+"""Of the file that keeps a driving video, whose speed means nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,8 +145,12 @@ def _as_files(values: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = pictures.store_image(found[name], folder, name)
     if "keep_mask" in found:
         found["keep_mask"] = pictures.store_mask(found["keep_mask"], folder, "keep_mask")
+    if "depth" in found:
+        found["depth"] = pictures.store_depth(found["depth"], folder)
+    if "driving_video" in found:
+        found["driving_video"] = pictures.store_video(found["driving_video"], DRIVING_FPS, folder, "driving_video")
     if "video" in found:
-        found["video"] = pictures.store_video(found["video"], float(fps), folder)
+        found["video"] = pictures.store_video(found["video"], float(fps), folder, "video")
     if "keyframes" in found:
         files = pictures.store_images(found["keyframes"], folder)
         if len(numbers) != len(files) or not all(number.isdecimal() for number in numbers):

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lvdm.media.atomic import atomic_path
+from lvdm.media.atomic import atomic_path, together
+from lvdm.media.depth import write_depth
 from lvdm.media.video_writer import write_video
 
 
@@ -32,13 +33,26 @@ def store_mask(masks: Tensor, folder: Path, name: str) -> Path:
     return _store((masks[0].detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8), folder)
 
 
-def store_video(images: Tensor, fps: float, folder: Path) -> Path:
-    """The images of a batch as an animation without loss."""
+def store_video(images: Tensor, fps: float, folder: Path, name: str) -> Path:
+    """The images of a batch as an animation without loss. Raises `ValueError` for a single one, which is none."""
+    if len(images) == 1:
+        raise ValueError(f"{name} is one image; give the frames of a video as a batch")
     pixels = _bytes(images)
     path = folder / f"{_name(pixels)}_{fps:g}.apng"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_video(pixels, path, fps)
+    return path
+
+
+def store_depth(images: Tensor, folder: Path) -> Path:
+    """The grey values of a batch as depth in an NPZ, which rounds none of them."""
+    grey = images[..., :3].detach().cpu().float().mean(dim=-1)
+    path = folder / f"{_name(grey)}.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with together() as files:
+            write_depth(path, grey.numpy(), files)
     return path
 
 

@@ -19,15 +19,13 @@ from lvdm.app.endpoints import Desk
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
-from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.documents import one_line
 from lvdm.hosting.library import Library, ListedModel
+from lvdm.hosting.replays import check_record_size, model_of_record, no_such_model
 from lvdm.jobs.record import Record, read_record
 from lvdm.request.layers import DERIVED, all_parameters, file_inputs
 from lvdm.request.settings import GenerationSettings
 
-MAX_RECORD = 1_000_000
-"""Bytes; a record takes a few thousand."""
 TO_BE_GIVEN = ("keep_mask", "num_videos_per_prompt")
 """Controls that a record says nothing of: each video has its own."""
 
@@ -52,10 +50,11 @@ class EarlierRequest:
 
 def read_request(path: Path, library: Library, device: str) -> EarlierRequest:
     """The request of the record at `path`. Raises `ValueError` for what is none, and for a model that is not listed."""
-    if path.stat().st_size > MAX_RECORD:
-        raise ValueError(f"{path} is larger than {MAX_RECORD / 1e6:g} MB, which no record of a video is")
+    check_record_size(path.stat().st_size, str(path))
     record = read_record(path)
-    model = _listed(record, library, device)
+    model = model_of_record(record.files, record.parameters["checkpoint"], library.models, device)
+    if model is None:
+        raise ValueError(no_such_model(str(path), record.parameters["checkpoint"]))
     mode = "interpolate" if record.settings.mode == "keyframes" else record.settings.mode
     settings = {name: getattr(record.settings, name) for name in record.settings.as_dict()}
     values = {**settings, **record.parameters, "format": Path(record.video).suffix[1:]}
@@ -73,17 +72,6 @@ def read_request(path: Path, library: Library, device: str) -> EarlierRequest:
     images += [f"image of frame {frame}: {path.name}" for frame, path in keys]
     at = " ".join(str(frame) for frame, _ in keys)
     return EarlierRequest(mode, model.name, str(record.parameters["prompt"]), at, controls, tuple(images))
-
-
-def _listed(record: Record, library: Library, device: str) -> ListedModel:
-    """The model of the list that has the content of the record's. Raises `ValueError`."""
-    hashes = {file.parameter: file.sha256 for file in record.files}
-    wanted = record.parameters["checkpoint"].name
-    for model in sorted(library.models.values(), key=lambda model: model.files.checkpoint.name != wanted):
-        identity = model.choose(MachineParameters(device=device)).identity()
-        if (identity.config, identity.checkpoint) == (hashes.get("config"), hashes.get("checkpoint")):
-            return model
-    raise ValueError(f"{record.path} was made with another model than those of the list ({wanted})")
 
 
 def _chosen(values: Mapping[str, Any], names: Sequence[str], model: ListedModel) -> list[str]:

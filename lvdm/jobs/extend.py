@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -21,6 +21,7 @@ from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
     files_of_model,
+    located,
     of_type,
     present_keys,
     read_as,
@@ -28,7 +29,7 @@ from lvdm.jobs.record_parts import (
     threads_of,
     values_of_parts,
 )
-from lvdm.jobs.replay import check_model_files
+from lvdm.jobs.replay import changed_values, check_model_files
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
@@ -61,6 +62,7 @@ class ExtensionPlan:
     settings  of its segments
     reader    what decodes the source
     threads   of a replay: sums are rounded in an order that depends on it; None: as it is
+    changes   of a replay: what is different from its record
     """
 
     source: Path
@@ -73,6 +75,7 @@ class ExtensionPlan:
     written: OutputParameters
     reader: Backend = "pyav"
     threads: int | None = None
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,12 +101,10 @@ class ExtensionRecord:
     source_hash: str
     files: Sequence[InputFile]
 
-    def check_files(self, values: Values, model: ChosenModel) -> None:
+    def check_files(self, source: Path, values: Values, model: ChosenModel) -> None:
         """Compare files with their hashes. Raises `ValueError` for another video; other weights are a warning."""
-        if not self.source.is_file() or content_hash(self.source) != self.source_hash:
-            raise ValueError(
-                f"{self.source} is no longer the video that {self.path} was made from; put the old one back"
-            )
+        if not source.is_file() or content_hash(source) != self.source_hash:
+            raise ValueError(f"{source} is no longer the video that {self.path} was made from; put the old one back")
         check_model_files(self.path, self.files, values, model)
 
 
@@ -122,7 +123,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     record = None if replay is None else read_extension_record(replay)
     base = Values() if record is None else record.values
     values = base.under(typed, "typed")
-    source = video if record is None else record.source
+    source = video if record is None else located(record.path, record.source)
     assert source is not None
     inputs: InputParameters = values.make(InputParameters)
     if not inputs.prompt.strip():
@@ -134,7 +135,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     reader = values.make(ExtendParameters).reader
     check_reader(reader)
     if record is not None:
-        record.check_files(values, model)
+        record.check_files(source, values, model)
     settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
     model.check()
     extension = _extension(values, settings)
@@ -149,8 +150,11 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
         raise ValueError(f"{source}: there is no such file")
     check_output(output)
     check_video_replaceable(output, written.overwrite, written.contact_sheet)
-    threads = None if record is None else record.threads
-    return ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader, threads)
+    plan = ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader)
+    if record is None:
+        return plan
+    changes = changed_values(record.path, record.values, values, settings)
+    return replace(plan, threads=record.threads, changes=changes)
 
 
 def _segments(

@@ -51,6 +51,7 @@ class Plan:
     drop_last_frame  whether the file is without the last frame, which of a loop is the first one again
     skip_finished    whether a video whose record has the same digest is left as it is
     threads          of a replay: sums are rounded in an order that depends on it; None: as it is
+    changes          of a replay: what is different from its record
     """
 
     videos: tuple[PlannedVideo, ...]
@@ -61,6 +62,7 @@ class Plan:
     drop_last_frame: bool
     skip_finished: bool = False
     threads: int | None = None
+    changes: tuple[str, ...] = ()
 
 
 class ListLayout(Protocol):
@@ -191,9 +193,11 @@ class Planner:
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self.videos(request, path, numbered, range(first, first + self.copies))
-        _say_what_changed(record, values, request)
         check_places(videos, self.output)
-        return self.plan(videos, threads=None if record is None else record.threads)
+        if record is None:
+            return self.plan(videos)
+        changes = changed_values(record.path, record.values(), values, request.settings)
+        return self.plan(videos, threads=record.threads, changes=changes)
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
         """A folder or a table of requests, into the folder of `output`; finished videos are skipped."""
@@ -249,14 +253,20 @@ class Planner:
         parts = zip(requests, entries, digests, strict=True)
         return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
 
-    def plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+    def plan(
+        self,
+        videos: Sequence[PlannedVideo],
+        skip_finished: bool = False,
+        threads: int | None = None,
+        changes: tuple[str, ...] = (),
+    ) -> Plan:
         """The plan of these videos; says which of the values that were given have no effect."""
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
         self._say_unused_chunks(videos)
         plan = Plan(
             *(tuple(videos), self.model, self.store, self._playback_fps, self.output, self._drops_last_frame),
-            *(skip_finished, threads),
+            *(skip_finished, threads, changes),
         )
         return fit_plan(plan)
 
@@ -320,14 +330,6 @@ def _mode_of_replay(mode: str, typed: Mapping[str, Any], record: Record) -> str:
         logger.info("%s is the record of a video by %s, which is made again", record.path, made)
     check_mode(typed, made)
     return made
-
-
-def _say_what_changed(record: Record | None, values: Values, request: ResolvedRequest) -> None:
-    if record is None:
-        return
-    changes = changed_values(record, values, request)
-    if changes:
-        logger.info("changed against %s: %s", record.path, "; ".join(changes))
 
 
 def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> None:

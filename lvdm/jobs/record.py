@@ -18,6 +18,7 @@ from lvdm.jobs.record_parts import (
     describe_runtime,
     files_of_model,
     hashed_files,
+    located,
     of_type,
     present_keys,
     read_as,
@@ -91,13 +92,9 @@ class Record:
         found = {name: value for name, value in {**settings, **self.parameters}.items() if value is not None}
         for name in file_inputs():
             if name in found:
-                found[name] = self._located(found[name])
-        found["keyframes"] = tuple((frame, self._located(path)) for frame, path in found.get("keyframes", ()))
+                found[name] = located(self.path, found[name])
+        found["keyframes"] = tuple((frame, located(self.path, path)) for frame, path in found.get("keyframes", ()))
         return Values().under(checked(found, f"{self.path}: "), "record", [name for name in DERIVED if name in found])
-
-    def _located(self, path: Path) -> Path:
-        beside = self.path.parent / path.name
-        return beside if not path.is_file() and beside.is_file() else path
 
 
 def save_video(

@@ -86,6 +86,12 @@ def threads_of(runtime: Mapping[str, Any]) -> int:
     return whole(runtime["threads"], "threads", 1, MAX_THREADS)
 
 
+def located(record: Path, file: Path) -> Path:
+    """Where a file is that a record names: at its place, or else beside the record, with which it was moved."""
+    beside = record.parent / file.name
+    return beside if not file.is_file() and beside.is_file() else file
+
+
 def require(values: Mapping[str, Any], *names: str) -> None:
     """Raise `ValueError` for the first of `names` that has no value."""
     for name in names:

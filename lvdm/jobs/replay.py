@@ -11,9 +11,9 @@ from lvdm.content_hash import content_hash
 from lvdm.declaration.options import as_text
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import Record
-from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.request.digest import InputFile
 from lvdm.request.layers import Values, all_parameters, file_inputs
+from lvdm.request.settings import GenerationSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +70,13 @@ def _called(file: InputFile) -> str:
     return {"config": "configuration", "checkpoint": "checkpoint", "loras": "LoRA"}.get(file.parameter, "checkpoint")
 
 
-def changed_values(record: Record, values: Values, request: ResolvedRequest) -> list[str]:
-    """What a replay makes differently, such as "num_inference_steps 25 to 4"."""
-    before = dict(record.values().values)
-    now = dict(values.values) | {
-        name: value for name, value in request.settings.as_dict().items() if name not in values.values
-    }
+def changed_values(record: Path, earlier: Values, values: Values, settings: GenerationSettings) -> tuple[str, ...]:
+    """What a replay makes differently, such as "num_inference_steps 25 to 4"; it is logged, too.
+
+    earlier: what the record says; values, settings: those of the replay
+    """
+    before = earlier.values
+    now = dict(values.values) | {name: value for name, value in settings.as_dict().items() if name not in values.values}
     names = [
         name for name in all_parameters() if name in values.typed() or (name in before and name not in values.values)
     ]
@@ -86,7 +87,9 @@ def changed_values(record: Record, values: Values, request: ResolvedRequest) -> 
         old, new = as_text(before.get(name)), as_text(now.get(name))
         if old != new:
             changes.append(f"{name} {_short(old)} to {_short(new)}")
-    return changes
+    if changes:
+        logger.info("changed against %s: %s", record, "; ".join(changes))
+    return tuple(changes)
 
 
 def _short(value: object) -> str:

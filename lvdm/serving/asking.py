@@ -7,12 +7,13 @@ what a client calls its file is not read.
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
@@ -25,6 +26,9 @@ from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
 from lvdm.request.layers import all_parameters, check_mode, checked
 
+if TYPE_CHECKING:
+    from lvdm.serving.replaying import Replay
+
 UPLOADS = (*IMAGES, "keyframes", *VIDEOS)
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
@@ -34,11 +38,11 @@ SERVER_FILES = (
 """Parameters that name a file where the videos are made."""
 SERVER_CHOICES = {"device": "", "overwrite": "", "preset": "; give model, the name of one of its models"}
 """Parameters that are for whoever runs the server, and what to do instead."""
-SHARED = ("mode", "model", "input_reference", "seconds", "size")
+SHARED = ("mode", "model", "record", "input_reference", "seconds", "size")
 """Fields that are no parameters: those that choose, and those of other video APIs."""
 
-OUTPUT_FOLDER = "out"
-"""The folder, in that of a job, of what is made."""
+OUTPUT_FOLDER, RECORD = "out", "record.json"
+"""The folder, in that of a job, of what is made, and the record that it begins with."""
 _KEYFRAME = re.compile(r"keyframes\[(\d{1,7})\]")
 _SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
@@ -59,10 +63,14 @@ class Upload:
 
 @dataclass(frozen=True)
 class Fields:
-    """The fields of a request by name: values as they came, and files. Nothing is checked."""
+    """The fields of a request by name: values as they came, files, and the record of an earlier video.
+
+    Nothing is checked.
+    """
 
     values: Mapping[str, Any]
     uploads: tuple[Upload, ...]
+    record: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,9 @@ class Submission:
     """A request in the words of `lvdm.request`.
 
     values   parameters by name, as JSON can hold them; without files
-    uploads  parameter, number of the key frame and name of each file
+    uploads  parameter, number of the key frame and name of each file, without those that are the record's
+    record   whether the request begins with the record in the folder of its job
+    model_of_record  whether the model is the one that the record was made with
     """
 
     mode: str
@@ -78,17 +88,21 @@ class Submission:
     values: Mapping[str, Any]
     uploads: tuple[tuple[str, int | None, str], ...]
     dry_run: bool = False
+    record: bool = False
+    model_of_record: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """For the store."""
         uploads = [list(upload) for upload in self.uploads]
-        return {"mode": self.mode, "model": self.model, "values": dict(self.values), "uploads": uploads}
+        found = {"mode": self.mode, "model": self.model, "values": dict(self.values), "uploads": uploads}
+        return found | {"record": self.record, "model_of_record": self.model_of_record}
 
     @classmethod
     def from_json(cls, tree: Mapping[str, Any]) -> Submission:
         """From the store."""
         uploads = tuple((parameter, frame, name) for parameter, frame, name in tree["uploads"])
-        return cls(tree["mode"], tree["model"], tree["values"], uploads)
+        begun = {name: tree.get(name, False) for name in ("record", "model_of_record")}  # of none in an older store
+        return cls(tree["mode"], tree["model"], tree["values"], uploads, **begun)
 
     def parameters(self, folder: Path) -> dict[str, Any]:
         """The parameters with the files of `folder`, and a name for the output in it."""
@@ -101,6 +115,8 @@ class Submission:
                 keyframes.append((frame, folder / name))
         if keyframes:
             found["keyframes"] = keyframes
+        if self.record:
+            found["replay"] = folder / RECORD
         suffix = suffix_of(OutputParameters(format=found.get("format")))
         return found | {"output": folder / OUTPUT_FOLDER / f"video{suffix}"}
 
@@ -120,13 +136,21 @@ def fields_of_json(text: bytes) -> Fields:
             uploads += [Upload(name, decoded_file(f"{name}[{frame}]", item), frame) for frame, item in _pairs(value)]
         elif value is not None:
             uploads.append(Upload(name, decoded_file(name, value)))
-    return Fields(values, tuple(uploads))
+    record = values.pop("record", None)
+    if record is not None and not isinstance(record, dict):
+        raise ValueError("record is not the JSON object that stands beside a video; give that one")
+    return Fields(values, tuple(uploads), None if record is None else json.dumps(record).encode())
 
 
 def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
     """The fields of a form, text or the content of files, in their order. Raises `ValueError`."""
     values, uploads, declared = dict[str, Any](), list[Upload](), all_parameters()
+    records = [content.encode() if isinstance(content, str) else content for name, content in items if name == "record"]
+    if len(records) > 1:
+        raise ValueError("record was given twice; leave out one")
     for field, content in items:
+        if field == "record":
+            continue
         (name,) = present_names(declared, {field: content})
         keyframe = _KEYFRAME.fullmatch(name)
         if keyframe or name in ("input_reference", *UPLOADS):
@@ -144,22 +168,30 @@ def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
         if name in values:
             raise ValueError(f"{name} was given twice; leave out one")
         values[name] = content if name in SHARED or name in SERVER_FILES else declared[name].read(content)
-    return Fields(values, tuple(uploads))
+    return Fields(values, tuple(uploads), *records)
 
 
-def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submission, tuple[Upload, ...]]:
-    """The request, checked by the declaration, and its files under the names that they get. Raises `ValueError`."""
+def understand(
+    fields: Fields, models: Mapping[str, ListedModel], replay: Replay | None = None
+) -> tuple[Submission, tuple[Upload, ...]]:
+    """The request, checked by the declaration, and its files under the names that they get. Raises `ValueError`.
+
+    replay: what its record says
+    """
     values = {name: value for name, value in fields.values.items() if value is not None}
     values = present_names(all_parameters(), values)
-    name = _text(values.pop("model", next(iter(models))), "model")
-    model = models[known_name(name, models, "model")]
-    uploads = _own_names(fields.uploads, values.get("mode"))
+    uploads = _own_names(fields.uploads, values.get("mode", None if replay is None else replay.mode))
     there = {upload.parameter for upload in uploads}
     usual = "keyframes" if "keyframes" in there else "animate" if there else "text-to-video"
     usual = "structure" if there & {"depth", "driving_video"} else usual
+    usual = usual if replay is None else replay.mode
     mode = known_name(_text(values.pop("mode", usual), "mode"), ALL_MODES, "mode")
+    if replay is not None and mode != replay.mode:
+        raise ValueError(f"record is that of a video by {replay.mode}, not by {mode}; leave out mode")
     if mode == "animate" and "keyframes" in there:
         mode = "keyframes"  # as on the command line
+    name = values.pop("model", None) or (next(iter(models)) if replay is None else replay.listed_model())
+    model = models[known_name(_text(name, "model"), models, "model")]
     _refuse(values)
     values = _sized(values)
     seconds = values.pop("seconds", None)
@@ -167,10 +199,14 @@ def understand(fields: Fields, models: Mapping[str, ListedModel]) -> tuple[Submi
     dry_run = bool(typed.pop("dry_run", False))
     check_mode([*typed, *there], mode)
     if seconds is not None:
-        fps = typed.get("playback_fps", float(model.card.playback_fps))
+        fps = typed.get("playback_fps", float(model.card.playback_fps) if replay is None else replay.fps)
         typed["num_frames"] = checked({"num_frames": _frames(seconds, fps, mode, typed)})["num_frames"]
-    names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads)
-    return Submission(mode, name, {key: as_text(value) for key, value in typed.items()}, names, dry_run), uploads
+    given = there if replay is None else replay.replaced(uploads)
+    names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads if upload.parameter in given)
+    begun = replay is not None, replay is not None and name == replay.model
+    return Submission(
+        mode, name, {key: as_text(value) for key, value in typed.items()}, names, dry_run, *begun
+    ), uploads
 
 
 def store_uploads(uploads: Sequence[Upload], folder: Path, limits: Limits) -> None:
@@ -202,7 +238,8 @@ def _refuse(values: Mapping[str, Any]) -> None:
     for name in values:
         known_name(name, (*SHARED, *all_parameters()), "parameter")
         if name in SERVER_FILES:
-            raise ValueError(f"{name} names a file of the server, which no request does; leave it out")
+            instead = "send what it holds as record" if name == "replay" else "leave it out"
+            raise ValueError(f"{name} names a file of the server, which no request does; {instead}")
         if name in SERVER_CHOICES:
             raise ValueError(f"{name} is what the server decides; leave it out{SERVER_CHOICES[name]}")
 

@@ -37,6 +37,7 @@ class VideoJob(BaseModel):
     videos: int = Field(description="How many videos the request is for.")
     files: list[dict[str, str | None]] = Field(description="What was made: video, record, contact_sheet.")
     warnings: list[str]
+    changes: list[str] | None = Field(None, description="Of a video made again: what is not as in its record.")
     error: Failure | None = None
     created_at: int = Field(description="Seconds since 1970, as all times here.")
     started_at: int | None = None
@@ -134,6 +135,7 @@ def describe_job(job: Job, service: Service) -> VideoJob:
         videos=summary["videos"],
         files=[dict(file) for file in job.files],
         warnings=list(job.warnings),
+        changes=summary.get("changes"),
         error=None if job.error is None else Failure(message=job.error),
         created_at=int(job.created),
         started_at=_second(job.started),

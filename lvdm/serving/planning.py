@@ -22,14 +22,21 @@ from lvdm.serving.settings import Settings
 def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
     """The plan of a request whose files are in `folder`; what is made goes into a folder in it. Raises `ValueError`."""
     known_name(submission.model, settings.models, "model")  # a job may be older than the server
-    given = dict(settings.machine) | submission.parameters(folder) | settings.models[submission.model].values
+    machine = {"device": "auto"} | dict(settings.machine)
+    if submission.record:  # the others are the record's, unless the request has them
+        machine = {"device": machine["device"]}
+    given = machine | submission.parameters(folder)
+    if not submission.model_of_record:
+        given |= settings.models[submission.model].values
     if submission.mode != "extend":
         plan = plan_videos(submission.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
         check_plan(plan, settings.limits)
         return plan
     video = given.pop("video", None)
-    if video is None:
+    if video is None and not submission.record:
         raise ValueError("extend needs a video, and none was given")
+    if video is not None and submission.record:
+        raise ValueError("video is another than the one of the record; send that one, or leave out record")
     extension = plan_extension(video, **given)
     check_plan(extension, settings.limits)
     return extension
@@ -37,6 +44,7 @@ def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan |
 
 def about(plan: Plan | ExtensionPlan, dry_run: bool = False) -> dict[str, Any]:
     """What a plan came to, for people and for JSON; on a dry run also the memory that it needs."""
+    summary: dict[str, Any]
     if isinstance(plan, ExtensionPlan):
         summary = {"prompt": plan.inputs.prompt, "seed": plan.seed, "num_frames": plan.extension.num_frames}
         return summary | {"num_inference_steps": plan.settings.num_inference_steps, "videos": 1}

@@ -18,6 +18,12 @@ _VIDEO_URL = {
     "contentEncoding": "base64",
 }
 _FILE = {"type": "string", "format": "binary"}
+_RECORD = {
+    "type": "object",
+    "required": ["format", "settings", "model", "runtime"],
+    "description": "The record of an earlier video, which is made again; further parameters change it, and its images "
+    "and videos are sent, too.",
+}
 
 
 def request_schema(mode: str, models: Iterable[str]) -> dict[str, Any]:
@@ -38,6 +44,7 @@ def request_schema(mode: str, models: Iterable[str]) -> dict[str, Any]:
     if mode == "extend":
         del shared["seconds"]
     needed = [name for name in NEEDED[mode] if name != first]
+    shared["record"] = _RECORD
     needed += [] if mode in ("animate", "keyframes", "text-to-video", "structure") else ["mode"]
     begins = [[*needed, name] for name in (first, "input_reference")] if first in properties else [needed]
     if mode == "structure":
@@ -45,7 +52,7 @@ def request_schema(mode: str, models: Iterable[str]) -> dict[str, Any]:
     return {
         **{key: value for key, value in schema.items() if key not in ("$schema", "properties", "anyOf")},
         "properties": shared | properties,
-        "anyOf": [{"required": names} for names in begins],
+        "anyOf": [{"required": names} for names in (*begins, ["record"])],
     }
 
 
@@ -73,11 +80,12 @@ def _form(schemas: Iterable[Mapping[str, Any]], models: list[str]) -> dict[str, 
     texts = {"type": "array", "items": {"type": "string", "pattern": "^[0-9]+=."}}
     properties["prompts_at"] = texts | {"description": properties["prompts_at"]["description"]}
     properties["mode"] = _shared(models)["mode"]
+    properties["record"] = _FILE | {"description": _RECORD["description"]}
     return {
         "type": "object",
         "properties": properties,
         "patternProperties": {r"^keyframes\[[0-9]+\]$": _FILE},
-        "required": ["prompt"],
+        "anyOf": [{"required": ["prompt"]}, {"required": ["record"]}],
         "additionalProperties": False,
     }
 

@@ -16,6 +16,7 @@ from lvdm.media.atomic import OutputError
 from lvdm.serving.asking import OUTPUT_FOLDER, Fields, Submission, store_uploads, understand
 from lvdm.serving.metrics import Metrics
 from lvdm.serving.planning import about, heard_warnings, plan_job, public
+from lvdm.serving.replaying import Replay, read_replay
 from lvdm.serving.settings import Settings, SettingsError
 from lvdm.serving.store import FINAL, Job, JobStore
 from lvdm.serving.worker import Live, Worker
@@ -70,10 +71,15 @@ class Service:
         try:
             with heard_warnings() as heard, self._planning:  # one at a time, so that few images are in memory
                 try:
-                    submission, uploads = understand(fields, self.settings.models)
                     folder.mkdir()
+                    replay = self._replay(fields.record, job)
+                    submission, uploads = understand(fields, self.settings.models, replay)
                     store_uploads(uploads, folder, self.settings.limits)
-                    summary = about(plan_job(submission, folder, self.settings), submission.dry_run)
+                    plan = plan_job(submission, folder, self.settings)
+                    summary = about(plan, submission.dry_run)
+                    if replay is not None:
+                        changes = (*replay.changes(submission), *plan.changes)
+                        summary["changes"] = [public(text, folder, self.settings) for text in changes]
                 except OutputError:  # the disk's affair, not the client's
                     raise
                 except ValueError as error:
@@ -85,6 +91,14 @@ class Service:
             return self._take(job, folder, submission, summary, warnings)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _replay(self, record: bytes | None, job: str) -> Replay | None:
+        """What the record of a request says, which is written into the folder of the job."""
+        if record is None:
+            return None
+        place, models = self.settings.jobs / job, self.settings.models
+        device = str(self.settings.machine.get("device", "auto"))
+        return read_replay(record, place.parent / INCOMING / job, place, models, device)
 
     def cancel(self, job: Job) -> None:
         """End a job that waits or is running, within one step."""

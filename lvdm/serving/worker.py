@@ -120,8 +120,9 @@ class Worker:
                 return
         shown = [public(line, folder, self._settings) for line in warnings]
         if self._store.complete(job.id, files, shown):
-            for _, _, name in Submission.from_json(job.submission).uploads:
-                (folder / name).unlink(missing_ok=True)
+            for path in folder.iterdir():
+                if path.name != OUTPUT_FOLDER:
+                    path.unlink()  # an upload
             self._metrics.videos.labels("completed").inc()
             self._metrics.video_seconds.observe(time.monotonic() - begun)
         else:  # cancelled after its last step

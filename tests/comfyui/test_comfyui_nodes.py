@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import tomllib
@@ -9,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from comfy_stand_in import KINDS, PACKAGE, Comfy, ExecutionBlocker, InterruptProcessingException, fault_of_value
 from PIL import Image, ImageChops
-from small_model import FRAMES, SIDE, picture, write_small_model
+from small_model import FRAMES, SIDE, picture, small_structure_yaml, write_model, write_small_model
 
 from lvdm.declaration.parameter import ALL_MODES
 from lvdm.jobs.plan import plan_videos
@@ -59,7 +61,11 @@ def prompt_of(**nodes: Any) -> dict[str, Any]:
     return found
 
 
-def test_every_parameter_is_an_input_or_elsewhere(inputs: Any) -> None:
+def nodes_of_modes(comfy: Comfy) -> list[Any]:
+    return [node for node in comfy.nodes.values() if hasattr(node, "mode")]
+
+
+def test_every_parameter_is_an_input_or_elsewhere(comfy: Comfy, inputs: Any) -> None:
     elsewhere = set(inputs.ELSEWHERE)
     assert elsewhere <= set(all_parameters())
     for mode in ALL_MODES:
@@ -67,6 +73,7 @@ def test_every_parameter_is_an_input_or_elsewhere(inputs: Any) -> None:
         names = {*found["required"], *found["optional"]} - {inputs.KEYFRAME_NUMBERS, inputs.VIDEO_FPS}
         read = {name for name, declared in all_parameters().items() if mode in declared.parameter.modes}
         assert names == read - elsewhere, mode
+    assert all(any(node.mode == mode for node in nodes_of_modes(comfy)) for mode in ALL_MODES), "a mode has no node"
 
 
 def test_widgets_left_alone_give_nothing_and_all_are_as_comfyui_takes_them(comfy: Comfy, inputs: Any) -> None:
@@ -166,6 +173,22 @@ def test_other_modes_and_their_files(comfy: Comfy) -> None:
     assert (record["video"], record["output"]["num_frames"]) == ("e_00001_.webm", FRAMES + 2)
     assert (comfy.folder / "output" / "all" / "l_00001__00002.png").is_file()
     assert done["sl"]["ui"]["animated"] == (False,)
+
+
+def test_a_video_follows_the_frames_of_depth_or_of_a_video(comfy: Comfy) -> None:
+    write_model(comfy.folder / "models" / "dynamicrafter" / "depth", small_structure_yaml())
+    load = {"class_type": "DynamiCrafterLoadModel", "inputs": {"model": "depth", "device": "cpu"}}
+    (model,) = comfy.run({"m": load})["m"]
+    node, frames = comfy.nodes["DynamiCrafterStructure"](), torch.rand(2, SIDE, SIDE, 3)
+    generate = functools.partial(node.generate, model, **FEW)  # type: ignore[attr-defined]
+    made = generate(depth=frames, num_frames=2)
+    assert len(made[IMAGES]) == len(generate(driving_video=made[IMAGES], num_frames=2)[IMAGES]) == 2
+    stored = made[VIDEO].plan.videos[0].request.inputs.depth
+    assert np.allclose(np.load(stored)["depth"], frames.mean(-1)), "depth was rounded"
+    with pytest.raises(ValueError, match="has 2 frames, fewer than the 4 of the video"):
+        generate(driving_video=frames, num_frames=4)
+    with pytest.raises(ValueError, match="driving_video is one image; give the frames of a video as a batch"):
+        generate(driving_video=frames[:1])
 
 
 def test_latents_are_those_of_the_autoencoder(comfy: Comfy) -> None:

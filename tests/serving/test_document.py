@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def test_the_commands_work(tmp_path: Path, models: Mapping[str, ListedModel]) -> None:
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     blocks = [block for block in BLOCK.findall(text) if "curl" in block]
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     shutil.copytree(ROOT / "prompts" / "tiny", tmp_path / "prompts" / "tiny")
     environment = fresh_environment(PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     model = models["tiny"].files.config.parent
@@ -45,7 +45,9 @@ def test_the_commands_work(tmp_path: Path, models: Mapping[str, ListedModel]) ->
             )
             assert run.returncode == 0, run.stderr
             answers.append(run.stdout)
+            environment["ID"] = json.loads((tmp_path / "job.json").read_text())["id"]  # as in the reader's shell
     assert answers[0].count("event: completed") == 1
     assert json.loads(answers[1])["num_frames"] == 16
+    assert json.loads(answers[2])["changes"] == ["seed 7 to 8"]
     with VideoReader(tmp_path / "star.mp4") as reader:
         assert reader.num_frames == 16, "two seconds of 8 frames"
