@@ -22,6 +22,7 @@ ROOMS = (
     "lvdm.documents",
     "lvdm.suggestions",
     "lvdm.progress",
+    "lvdm.consoles",
     "lvdm.versions",
     "lvdm.psnr",
     "lvdm.config",

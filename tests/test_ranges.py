@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import importlib
@@ -23,6 +24,7 @@ import lvdm
 from lvdm.config import ConfigError, parse_value
 from lvdm.fit.training_setup import LightningConfig, load_training_setup, parse_training_setup
 from lvdm.fit.tuning import TuningConfig
+from lvdm.models.lora import LoraConfig
 from lvdm.models.optimization import OptimizerConfig
 
 ABSURD = (math.nan, math.inf, -math.inf, 1e30, -1e30, 10**400, -(10**30))
@@ -71,6 +73,19 @@ def test_every_number_has_a_range() -> None:
         if any(part in (int, float) for part in parts(hint))
     ]
     assert not without, "declare their ranges, see lvdm.declaration.ranges"
+
+
+def test_ranges_hold_when_a_program_makes_a_configuration() -> None:
+    taken = []
+    for cls in configurations():
+        for name, hint in hints_of(cls).items():
+            if any(typing.get_origin(part) is Annotated for part in parts(hint)):
+                with contextlib.suppress(ConfigError):
+                    cls(**{name: math.nan})
+                    taken.append(f"{cls.__qualname__}.{name}")
+    assert not taken, "name `with_ranges` before the class"
+    with pytest.raises(ConfigError, match=r"^LoraConfig.rank should be a whole number from 1 to 65,536, it is -2$"):
+        dataclasses.replace(LoraConfig(rank=2), rank=-2)
 
 
 def test_nothing_absurd_lies_in_a_range() -> None:

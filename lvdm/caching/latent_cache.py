@@ -17,9 +17,10 @@ from lvdm.caching.latent_records import CacheError, RecordStore
 from lvdm.data.clip_frames import ClipError, ClipFrames, FrameOptions, choose_frames
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.video_source import first_usable
-from lvdm.declaration.ranges import Side
+from lvdm.declaration.ranges import Side, with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class CachedLatentsConfig(FrameOptions):
     """The folder of a cache, and which frames make a clip.

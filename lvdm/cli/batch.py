@@ -58,8 +58,8 @@ class ConsoleReporter:
 
     def start(self) -> None:
         """Show what the library logs, until the process ends."""
-        from lvdm.cli.errors import last_on_any_console
         from lvdm.cli.progress import library_messages
+        from lvdm.consoles import last_on_any_console
 
         last_on_any_console()
         library_messages().__enter__()

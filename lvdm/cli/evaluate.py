@@ -76,7 +76,10 @@ def manifest_command(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for entry in left_out:
         console.print(f"{entry.id} is skipped: {entry.skip}")
-    console.print(f"{output}: {len(made.entries)} clips by {chosen.name}, {len(left_out)} of them skipped")
+    counts = f"{len(made.entries)} clips by {chosen.name}, {len(left_out)} of them skipped"
+    if made.unreadable:
+        counts += f"; {len(made.unreadable)} of the videos cannot be read, which counts as failed"
+    console.print(f"{output}: {counts}")
 
 
 def score_command(

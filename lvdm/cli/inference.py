@@ -20,7 +20,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from lvdm.cli.batch import ConsoleReporter
-from lvdm.cli.errors import EXPECTED, FINISHED_WITH_FAILURES, last_on_any_console, report_error
+from lvdm.cli.errors import EXPECTED, FINISHED_WITH_FAILURES, report_error
+from lvdm.consoles import last_on_any_console
 from lvdm.launched import launch
 from lvdm.request.layers import all_parameters
 

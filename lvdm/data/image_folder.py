@@ -20,7 +20,7 @@ from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import Inventory
 from lvdm.data.video_source import first_usable, usable_files
-from lvdm.declaration.ranges import FrameRate, Frames, Stride
+from lvdm.declaration.ranges import FrameRate, Frames, Stride, with_ranges
 from lvdm.media.images import DAMAGED, FORMATS, load_image
 from lvdm.regular_files import check_regular
 
@@ -30,6 +30,7 @@ _ORIENTATION = 274
 """The EXIF tag of how a camera was held; 5 to 8 mean on its side."""
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(ImageOptions, CaptionOptions):
     """The folder, searched at any depth, and what a still says of its motion.

@@ -15,10 +15,12 @@ from typing import Any, Literal
 from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.source_files import Inventory, SourceError, SourceProblem, check_folder
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.declaration.ranges import with_ranges
 from lvdm.documents import read_json, short_text
 from lvdm.media.file_names import check_name
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class LitDataClipsConfig(ClipOptions):
     """The folder with LitData's index.json, and the keys of its items.

@@ -17,7 +17,7 @@ from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.procedural_captions import caption
 from lvdm.data.procedural_render import moving_mask, render, render_flow, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene, displacement, sample_scene
-from lvdm.declaration.ranges import Seed, Steps
+from lvdm.declaration.ranges import Seed, Steps, with_ranges
 
 __all__ = [
     "ProceduralClips",
@@ -37,6 +37,7 @@ BASE_FPS = 24
 """Frames per second of the imagined source video, of which every `frame_stride`-th frame is shown."""
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ProceduralClipsConfig(ProceduralConfig):
     """A space of clips, how many of them an epoch has, and the seed they are drawn from.

@@ -17,6 +17,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.packed_texts import PackedTexts
 from lvdm.data.source_files import VIDEO_SUFFIXES, Inventory, SourceError, SourceProblem, check_folder, list_files
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.declaration.ranges import with_ranges
 from lvdm.regular_files import check_regular, open_regular
 
 _BLOCK = 512
@@ -26,6 +27,7 @@ _CHECKED = 1 << 20
 """Bytes looked at in one go."""
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class TarClipsConfig(ClipOptions, CaptionOptions):
     """The folder of the .tar files, searched at any depth. Captions are in the shards (txt or json), one, or none."""

@@ -9,8 +9,10 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.folders import captioned_folder
 from lvdm.data.source_files import VIDEO_SUFFIXES, Inventory
 from lvdm.data.video_source import VideoSource, usable_files
+from lvdm.declaration.ranges import with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class VideoFolderConfig(ClipOptions, CaptionOptions):
     """The folder, searched at any depth; `index_file` keeps the sizes of all files, see `SizeIndex`."""

@@ -17,7 +17,7 @@ from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.source_files import DiskFiles, Inventory, SourceError, check_folder
 from lvdm.data.transforms import SpatialTransform
 from lvdm.data.video_source import VideoSource, usable_files
-from lvdm.declaration.ranges import Steps
+from lvdm.declaration.ranges import Steps, with_ranges
 from lvdm.regular_files import open_regular
 
 COLUMNS = ("videoid", "page_dir", "name")
@@ -26,6 +26,7 @@ _LOOKED_FOR = 20
 """Videos whose presence is checked at the start: the list may name ten million."""
 
 
+@with_ranges
 @dataclass(frozen=True, kw_only=True)
 class WebVidConfig(ClipOptions):
     """The original's options.

@@ -1,4 +1,4 @@
-"""Ranges of the numbers in configurations: `lvdm.config` refuses a value outside before anything is built.
+"""Ranges of the numbers in configurations: a value outside is refused before anything is built, from YAML or not.
 
 Upper bounds are far above what anybody has trained. They are there for typing mistakes, and for files of others whose
 numbers only buy memory or time.
@@ -6,10 +6,14 @@ numbers only buy memory or time.
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+import typing
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Interval, Len
 
+from lvdm.config import parse_value
 from lvdm.declaration.values import MAX_FRAMES, MAX_SEED, MAX_SIDE
 
 MAX_STEPS = 1_000_000_000
@@ -59,3 +63,32 @@ Weight = Annotated[float, Interval(ge=0, le=1_000_000)]
 PositiveWeight = Annotated[float, Interval(gt=0, le=1_000_000)]
 LearningRate = Annotated[float, Interval(gt=0, le=10)]
 Seconds = Annotated[float, Interval(gt=0, le=10_000_000)]
+
+Class = TypeVar("Class", bound=type)
+
+
+def with_ranges(cls: Class) -> Class:
+    """`cls`, a dataclass, whose numbers keep their ranges when a program makes it, as when `lvdm.config` does.
+
+    `ConfigError` names the class, the field and its range; it comes before the class looks at anything itself.
+    """
+    plain: Any = cls.__init__  # type: ignore[misc]
+    signature = inspect.signature(plain)
+
+    @functools.wraps(plain)
+    def checked(self: Any, *args: Any, **values: Any) -> None:
+        ranged = _ranged_fields(cls)
+        for name, value in signature.bind_partial(self, *args, **values).arguments.items():
+            if name in ranged:
+                parse_value(value, ranged[name], f"{cls.__qualname__}.{name}")
+        plain(self, *args, **values)
+
+    cls.__init__ = checked  # type: ignore[misc]
+    return cls
+
+
+@functools.cache
+def _ranged_fields(cls: type) -> dict[str, Any]:
+    """The types of the fields that hold numbers with ranges, alone or in lists, by name."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {name: hint for name, hint in hints.items() if "Interval(" in repr(hint) or "Len(" in repr(hint)}

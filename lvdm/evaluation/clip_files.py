@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,22 +17,18 @@ from lvdm.deprecation import renamed_names
 from lvdm.errors import UserError
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
+from lvdm.media.arrays import ArrayFileError, read_array
 from lvdm.media.file_names import natural_order
 from lvdm.media.frame_reader import FrameReader
 from lvdm.media.geometry import covering_size
 from lvdm.media.images import load_image
 from lvdm.media.video_backends import Backend, open_video
 from lvdm.media.video_reader import VideoReader
-from lvdm.regular_files import check_unpacked_sizes, unreadable_reason
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 """Arrays (t, H, W, 3), uint8 or float in [0, 1]; an .npz holds one array, or one called `video`. Never pickles."""
 
 CLIP_SUFFIXES = (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES)
-
-
-_MAX_ARRAY = 1_000_000_000
-"""Bytes that a small compressed array may unpack to."""
 
 
 class ClipFileError(UserError):
@@ -228,24 +222,9 @@ def _read_array(path: Path, indices: Sequence[int]) -> Tensor:
 def _open_array(path: Path) -> np.ndarray:
     """An array of the right shape and kind; an .npy is not read but mapped."""
     try:
-        check_unpacked_sizes(path, _MAX_ARRAY)
-        if path.suffix.lower() == ".npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        else:
-            with np.load(path, allow_pickle=False) as held:
-                names = ["video"] if "video" in held.files else held.files
-                if len(names) != 1:
-                    raise ClipFileError(f"{path}: holds {len(names)} arrays, none called video; it should hold one")
-                array = held[names[0]]
-    except ClipFileError:
-        raise
-    except FileNotFoundError as error:
-        raise ClipFileError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        reason = unreadable_reason(path) or (isinstance(error, OSError) and error.strerror)
-        if reason:
-            raise ClipFileError(f"{path}: {reason}") from error
-        raise ClipFileError(f"{path}: not a readable array, or one of Python objects, which are not read") from error
+        array = read_array(path, "video", alone=True)
+    except ArrayFileError as error:
+        raise ClipFileError(str(error)) from error
     if array.ndim != 4 or array.shape[-1] != 3 or 0 in array.shape:
         raise ClipFileError(f"{path}: should be (t, H, W, 3), it is {array.shape}")
     if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):

@@ -80,13 +80,15 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(Entry))
 class Manifest:
     """The clips of a set in the order of their ids, with the folder that their paths are relative to.
 
-    `reader` is what decodes the videos here; it is not written.
+    `reader` is what decodes the videos here, and `unreadable` names those that could not be opened when the manifest
+    was made; neither is written.
     """
 
     name: str
     folder: Path
     entries: tuple[Entry, ...]
     reader: Backend = "pyav"
+    unreadable: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise `ManifestError` for no clips and for an id that is there twice."""

@@ -73,13 +73,20 @@ def make_manifest(
         raise ManifestError(f"{source}: lists no videos")
     chosen = _choose(listed, protocol, role)
     entries: list[Entry] = []
+    unreadable: list[str] = []
     for done, video in enumerate(chosen, start=1):
-        entries += _cut(video, folder, protocol, role, fps)
+        try:
+            facts = inspect_file(folder / video.video)
+        except (ValueError, OSError) as error:
+            logger.warning("%s", error)
+            unreadable.append(video.id)
+            facts = None
+        entries += _cut(video, facts, protocol, role, fps)
         report_progress(on_progress, "videos", done, len(chosen))
     entries = [_relative(entry, folder, target.parent) for entry in entries]
     if like is not None:
         entries = with_inputs(entries, like, target.parent, target.name)
-    return Manifest(target.name, target.parent, tuple(entries))
+    return Manifest(target.name, target.parent, tuple(entries), unreadable=tuple(unreadable))
 
 
 def make_procedural(
@@ -169,16 +176,13 @@ def _choose(listed: list[Listed], protocol: Protocol, role: Role) -> list[Listed
     return sorted(listed, key=lambda video: video.id)
 
 
-def _cut(video: Listed, folder: Path, protocol: Protocol, role: Role, fps: float | None) -> Iterator[Entry]:
+def _cut(video: Listed, facts: FileFacts | None, protocol: Protocol, role: Role, fps: float | None) -> Iterator[Entry]:
+    """The clips of a video; of one that cannot be read, which has no `facts`, the first."""
     stride, choice = protocol.stride_of(role), protocol.choice_of(role)
     needed = (protocol.frames - 1) * stride + 1
-    skip, facts = "", FileFacts(needed, None)
-    try:
-        facts = inspect_file(folder / video.video)
-        if facts.num_frames < needed and protocol.short_videos == "skip":
-            skip = f"has {facts.num_frames} frames, a clip needs {needed}"
-    except (ValueError, OSError) as error:
-        logger.warning("%s", error)
+    facts = facts or FileFacts(needed, None)
+    short = facts.num_frames < needed and protocol.short_videos == "skip"
+    skip = f"has {facts.num_frames} frames, a clip needs {needed}" if short else ""
     rate = video.fps or facts.fps or fps
     for start in _starts(facts.num_frames, needed, choice, f"{protocol.seed}/{video.id}/start"):
         entry = Entry(

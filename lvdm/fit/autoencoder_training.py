@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lvdm.config import Component, ConfigError
-from lvdm.declaration.ranges import SideOrNone, Weight
+from lvdm.declaration.ranges import SideOrNone, Weight, with_ranges
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 from lvdm.psnr import psnr_of_each
 
 
+@with_ranges
 @dataclass(frozen=True)
 class AutoencoderTrainingConfig:
     """Losses per pixel: L1 + L2 + `gradient_weight` x L1 of the image gradient, and `kl_weight` x KL per latent value.

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm.config import Component
-from lvdm.declaration.ranges import Weight
+from lvdm.declaration.ranges import Weight, with_ranges
 from lvdm.models.optimization import OptimizerConfig, build_optimizer
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ClipTrainingConfig:
     """The two encoders, with `freeze: false`, and the weight of the clip-level loss.

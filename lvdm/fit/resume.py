@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch.optim.lr_scheduler import LambdaLR
 
-from lvdm.declaration.ranges import Count, Steps
+from lvdm.declaration.ranges import Count, Steps, with_ranges
 from lvdm.diffusion.noise import sample_generator
 from lvdm.fit.callbacks.guard import check_finite
 from lvdm.fit.checkpoints import CheckpointStore, StorageError
@@ -31,6 +31,7 @@ RECORD = "dynamicrafter"
 MARKER = "PREEMPTED"
 
 
+@with_ranges
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Keys of `lightning.checkpoint`: after how many optimizer steps a checkpoint is saved, and how many are kept."""

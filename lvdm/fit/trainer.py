@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lvdm.config import ConfigError
+from lvdm.consoles import last_on_any_console
 from lvdm.data.clip_frames import ClipError
 from lvdm.documents import cut_line, one_line, short_text
 from lvdm.errors import UserError
@@ -43,7 +44,8 @@ log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line. Returns the exit code."""
+    """Run from the command line. Returns the exit code; a mistake of ours is raised as it is."""
+    last_on_any_console()
     args, overrides = build_parser().parse_known_args(argv)
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
     if not args.debug:
@@ -69,9 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = str(error).splitlines()[-1].removeprefix(f"{ClipError.__module__}.ClipError: ")
         print(f"error: {reason}", file=sys.stderr)
         return 1
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(f"error: {cut_line(str(error))}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, OSError) else 2
 
 
 def silence_libraries() -> None:

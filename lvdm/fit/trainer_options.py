@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Interval
 
 from lvdm.config import LegacyOption
-from lvdm.declaration.ranges import Kept, Share, Steps, StepsOrNone, Weight
+from lvdm.declaration.ranges import Kept, Share, Steps, StepsOrNone, Weight, with_ranges
 from lvdm.declaration.values import MAX_DEVICES
 
 NoLimit = Literal[-1]
@@ -24,6 +24,7 @@ def _elsewhere(place: str) -> LegacyOption:
     return LegacyOption((), place)
 
 
+@with_ranges
 @dataclass(frozen=True)
 class TrainerOptions:
     """Arguments of `pytorch_lightning.Trainer`, by its names. What is None is left to its default.

@@ -11,11 +11,12 @@ from torch.utils.data import DataLoader
 from lvdm.config import Component
 from lvdm.data.clips import ClipDataset, ClipSize, ClipSource
 from lvdm.data.sampling import BatchSchedule, PlannedBatches, assign_buckets
-from lvdm.declaration.ranges import BatchSize, Frames, Side, Workers
+from lvdm.declaration.ranges import BatchSize, Frames, Side, Workers, with_ranges
 from lvdm.fit.strategies import agree_on_errors
 from lvdm.fit.trainer_options import TrainerOptions
 
 
+@with_ranges
 @dataclass(frozen=True)
 class DataModuleConfig:
     """Keys of `data.params`. `wrap` is the original's, without effect.

@@ -6,19 +6,20 @@ that names the file, before any weights are loaded.
 
 from __future__ import annotations
 
-import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from lvdm.errors import UserError
+from lvdm.media.arrays import ArrayFileError, read_array
 from lvdm.media.atomic import Together
+from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import MAX_SIDE
 from lvdm.media.images import DAMAGED, FORMATS, MAX_PIXELS
 from lvdm.media.video_reader import VideoReader
+from lvdm.regular_files import unreadable_reason
 
 KEY = "depth"
 """Of the array in an NPZ file."""
@@ -64,6 +65,9 @@ def write_depth(path: Path, depth: np.ndarray, files: Together) -> None:
 
 
 def _of_file(path: Path, num_frames: int, stride: int) -> np.ndarray:
+    reason = unreadable_reason(path)
+    if reason is not None:
+        raise DepthError(f"{path}: {reason}")
     if path.suffix.lower() == ".npz" or zipfile.is_zipfile(path):
         depth = _of_npz(path)[::stride]
         _check_length(path, len(depth), num_frames, stride)
@@ -77,18 +81,9 @@ def _of_file(path: Path, num_frames: int, stride: int) -> np.ndarray:
 
 def _of_npz(path: Path) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if KEY not in arrays.files:
-                raise DepthError(
-                    f"{path}: holds no array `{KEY}` but {', '.join(arrays.files) or 'nothing'}; rename it"
-                )
-            _check_header(path)
-            depth = arrays[KEY]
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        # RuntimeError, of which NotImplementedError is one: encrypted, or packed in a way that Python does not know
-        if isinstance(error, DepthError):
-            raise
-        raise DepthError(f"{path}: is no NPZ file that can be read ({error}); write it with numpy.savez") from error
+        depth = read_array(path, KEY)
+    except ArrayFileError as error:
+        raise DepthError(f"{error}; write it with numpy.savez(path, {KEY}=...)") from error
     if depth.ndim != 3 or depth.dtype.kind not in "fiu" or not depth.size:
         raise DepthError(
             f"{path}: `{KEY}` should be numbers (frames, height, width), it is {depth.dtype} {depth.shape}"
@@ -96,19 +91,10 @@ def _of_npz(path: Path) -> np.ndarray:
     return depth
 
 
-def _check_header(path: Path) -> None:
-    """Raise `DepthError` for an array that is too large, before it is unpacked."""
-    with zipfile.ZipFile(path) as files, files.open(f"{KEY}.npy") as file:
-        major, _ = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape = read(file)[0]
-    if math.prod(shape) > MAX_VALUES:
-        raise DepthError(f"{path}: `{KEY}` {shape} is larger than any video here; scale it down")
-
-
 def _of_folder(path: Path, num_frames: int, stride: int) -> np.ndarray:
-    """Images in the order of their names; their grey values, of 16 bits too, are the depth."""
-    names = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    """Images in the natural order of their names; their grey values, of 16 bits too, are the depth."""
+    found = [file.name for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."]
+    names = [path / name for name in natural_order(found)]
     if not names:
         raise DepthError(f"{path}: holds no images ({', '.join(IMAGE_SUFFIXES)}); name the folder that does")
     _check_length(path, len(names[::stride]), num_frames, stride)
@@ -120,6 +106,9 @@ def _of_folder(path: Path, num_frames: int, stride: int) -> np.ndarray:
 
 
 def _grey(path: Path) -> np.ndarray:
+    reason = unreadable_reason(path)
+    if reason is not None:
+        raise DepthError(f"{path}: {reason}")
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.config import Component
-from lvdm.declaration.ranges import Channels
+from lvdm.declaration.ranges import Channels, with_ranges
 from lvdm.modules.distributions import DiagonalGaussian
 from lvdm.modules.networks.ae_modules import AutoencoderNetworkConfig, Decoder, Encoder
 from lvdm.modules.networks.dual_reference import DualReferenceDecoder, References, encode_references
@@ -21,6 +21,7 @@ class AutoencoderKL(nn.Module):
     Every image of a batch is treated alone: frames may be folded into the batch and processed in chunks of any size.
     """
 
+    @with_ranges
     @dataclass(frozen=True)
     class Config:
         """embed_dim: channels of a latent; ddconfig: the networks.

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from lvdm.conditioning import Conditioning
-from lvdm.declaration.ranges import PositiveWeight
+from lvdm.declaration.ranges import PositiveWeight, with_ranges
 from lvdm.diffusion.noise import sample_generator, sample_noise
 
 REPLACED = 0.95
 """Share of clips whose image tokens `clip_mode: replace` makes noise."""
 
 
+@with_ranges
 @dataclass(frozen=True)
 class TimeNoiseConfig:
     """Keys of `model.params.time_noise`.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvdm.config import Component, ConfigError
+from lvdm.declaration.ranges import with_ranges
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.training_inputs import LeftOut
 from lvdm.models.video_config import NO_IMAGES, LatentVisualDiffusionConfig
@@ -16,6 +17,7 @@ ATTENTION_WINDOW = 16
 DEPTH_CHANNELS = 1
 
 
+@with_ranges
 @dataclass(frozen=True)
 class LatentDepthDiffusionConfig(LatentVisualDiffusionConfig):
     """Keys of `model.params`; there is no image encoder, and the network reads depth beside the noise.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lvdm.checkpoint.hashing import checkpoint_hash
 from lvdm.checkpoint.lora import TRAINED_ALPHA, TRAINED_DOWN, LoraInfo
 from lvdm.config import ConfigError
-from lvdm.declaration.ranges import Channels, Dropout, PositiveWeight
+from lvdm.declaration.ranges import Channels, Dropout, PositiveWeight, with_ranges
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
 from lvdm.modules.networks.openaimodel3d import UNetModel
 
@@ -31,6 +31,7 @@ IMAGE_LAYERS = ("to_k_ip", "to_v_ip")
 OTHER_LAYERS = ("ff.net.0.proj", "ff.net.2", "proj_in", "proj_out")
 
 
+@with_ranges
 @dataclass(frozen=True)
 class LoraConfig:
     """Which layers get an adapter and of what size (LoRA, arXiv:2106.09685).

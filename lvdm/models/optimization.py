@@ -12,11 +12,12 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from lvdm.declaration.ranges import Decay, LearningRate, Probability, StepsOrNone, Weight
+from lvdm.declaration.ranges import Decay, LearningRate, Probability, StepsOrNone, Weight, with_ranges
 
 OptimizerName = Literal["adamw", "adamw_fused", "adamw_8bit"]
 
 
+@with_ranges
 @dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW and its learning rate; the defaults are the original's, a constant rate.

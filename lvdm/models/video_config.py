@@ -18,6 +18,7 @@ from lvdm.declaration.ranges import (
     StepsOrNone,
     TimeSteps,
     Weight,
+    with_ranges,
 )
 from lvdm.diffusion.schedule import FinalScale, Parameterization, ScheduleConfig
 from lvdm.models.condition_noise import TimeNoiseConfig
@@ -29,6 +30,7 @@ NO_IMAGES: Mapping[str, Any] = types.MappingProxyType(
 """What stands in the place of the image's networks in a model that has none."""
 
 
+@with_ranges
 @dataclass(frozen=True)
 class LatentVisualDiffusionConfig:
     """Keys of `model.params`. The last group is ours; its defaults are the original's behaviour.
@@ -177,6 +179,7 @@ class LatentVisualDiffusionConfig:
         )
 
 
+@with_ranges
 @dataclass(frozen=True)
 class TextToVideoConfig(LatentVisualDiffusionConfig):
     """Keys of `model.params` of a text-to-video model, which has neither image encoder nor query transformer."""

@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvdm.declaration.ranges import Channels, Depth, Multiplier, Share, Tokens
+from lvdm.declaration.ranges import Channels, Depth, Multiplier, Share, Tokens, with_ranges
 from lvdm.modules.layers import GroupNorm32, zero_module
 
 PROGRESS = 1 / 20
@@ -37,6 +37,7 @@ TURNS = 6.0
 about a sixth of a side from its middle."""
 
 
+@with_ranges
 @dataclass(frozen=True)
 class FrameCarrierConfig:
     """Keys of `frame_carrier_config.params`.

@@ -13,8 +13,9 @@ import pytest
 
 from lvdm.cli import inference
 from lvdm.cli.app import app
-from lvdm.cli.errors import LastingStream, last_on_any_console
 from lvdm.cli.progress import print_lines
+from lvdm.consoles import LastingStream, last_on_any_console
+from lvdm.fit import trainer
 
 COMMANDS = ("animate", "evaluate score", "train", "data check")
 
@@ -102,6 +103,17 @@ def test_the_original_script_lasts_on_any_console(monkeypatch: pytest.MonkeyPatc
     )
     sys.stderr.flush()
     assert b"Error: \\u732b" in printed.getvalue()
+
+
+def test_the_trainer_by_its_own_name_lasts_on_any_console(
+    here: Path, console: tuple[io.BufferedReader, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(printed, encoding="ascii"))
+    assert trainer.main(["--base", "\u732b.yaml", "--train"]) == 2
+    sys.stderr.flush()
+    assert b"error: configuration file \\u732b.yaml does not exist" in printed.getvalue()
+    assert isinstance(sys.stdout, LastingStream)
 
 
 @pytest.mark.parametrize("words", [["--" + "x" * 5000], ["x" * 5000], ["animate", "--" + "x" * 5000]])

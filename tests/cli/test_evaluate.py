@@ -11,6 +11,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from processes import start_command
@@ -203,6 +204,14 @@ def test_a_rate_that_is_none_is_refused(rate: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert "from 0.01 to 1000" in " ".join(result.output.split())
+
+
+def test_a_video_that_cannot_be_read_is_counted_as_such(tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", np.zeros((64, 8, 8, 3), np.uint8))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "good.npy").read_bytes()[:1000])
+    said = run("manifest", tmp_path / "m.jsonl", "--videos", tmp_path, "--fps", 8).stdout
+    assert "2 clips by" in said
+    assert "0 of them skipped; 1 of the videos cannot be read, which counts as failed" in said
 
 
 def test_a_rate_without_effect_is_refused(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_folder_of_every_kind_and_what_is_too_short_or_broken(tmp_path: Path) 
     assert found["film"].fps == pytest.approx(24)
     assert found["frames"].fps == 8
     assert found["short"].skip == "has 3 frames, a clip needs 4"
+    assert made.unreadable == ("broken",)
     assert found["broken"].skip == "", "a broken video is to be counted as failed, not as left out"
     assert load_clip(made.spec(found["frames"]), FrameScaling()).frames.shape == (4, 16, 16, 3)
     fails = make_manifest(videos, tmp_path / "m.jsonl", protocol(clips=10), "fake", fps=8)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from pytorch_lightning import callbacks as lightning_callbacks
 
-from lvdm.declaration.ranges import Kept, Steps
+from lvdm.declaration.ranges import Kept, Steps, with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ModelCheckpointConfig:
     """The options of Lightning's ModelCheckpoint that the original YAMLs use."""

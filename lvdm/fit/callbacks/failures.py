@@ -10,11 +10,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from lvdm.declaration.ranges import Count
+from lvdm.declaration.ranges import Count, with_ranges
 
 log = logging.getLogger(__name__)
 
 
+@with_ranges
 @dataclass(frozen=True)
 class DataFailuresConfig:
     """How many names the summary at the end holds."""

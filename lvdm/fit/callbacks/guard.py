@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lvdm.declaration.ranges import Count, PositiveWeight
+from lvdm.declaration.ranges import Count, PositiveWeight, with_ranges
 from lvdm.errors import UserError
 from lvdm.fit.callbacks.batches import batch_ids
 from lvdm.fit.callbacks.gradients import (
@@ -42,6 +42,7 @@ class TrainingStoppedError(UserError, RuntimeError):
     """Training that cannot go on; the weights are those of the last good step."""
 
 
+@with_ranges
 @dataclass(frozen=True)
 class StepGuardConfig:
     """When a step is skipped, and when training stops.

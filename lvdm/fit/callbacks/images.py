@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lvdm.config import LegacyOption
-from lvdm.declaration.ranges import Count, Probability, Steps, Weight
+from lvdm.declaration.ranges import Count, Probability, Steps, Weight, with_ranges
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, clips_of, forgiving, mode_of, undisturbed
@@ -24,6 +24,7 @@ from lvdm.plugins.settings import Mode
 from lvdm.request.settings import GenerationSettings
 
 
+@with_ranges
 @dataclass(frozen=True)
 class LogImagesConfig:
     """How the image logger samples, under the original's names. `sample` False leaves the samples out."""
@@ -51,6 +52,7 @@ class LogImagesConfig:
         )
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ImageLoggerConfig:
     """Every `batch_frequency` steps, up to `max_images` samples of the batch; to files instead with `to_local`."""

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lvdm.declaration.ranges import Seconds
+from lvdm.declaration.ranges import Seconds, with_ranges
 from lvdm.fit.callbacks.batches import batch_size_of
 from lvdm.fit.callbacks.failures import DataFailures
 from lvdm.fit.callbacks.guard import StepGuard
@@ -21,6 +21,7 @@ from lvdm.fit.callbacks.guard import StepGuard
 _REFRESH_SECONDS = 0.25
 
 
+@with_ranges
 @dataclass(frozen=True)
 class TrainingProgressConfig:
     """`line_every` seconds between lines where there is no terminal to draw a bar in."""

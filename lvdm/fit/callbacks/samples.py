@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lvdm.declaration.ranges import Count, Probability, Seed, StepsOrNone, Weight
+from lvdm.declaration.ranges import Count, Probability, Seed, StepsOrNone, Weight, with_ranges
 from lvdm.diffusion.timesteps import Spacing
 from lvdm.fit.callbacks.cadence import EveryNSteps
 from lvdm.fit.callbacks.drawing import Drawer, can_be_sampled, forgiving, mode_of, undisturbed, with_video
@@ -32,6 +32,7 @@ from lvdm.request.settings import GenerationSettings
 log = logging.getLogger(__name__)
 
 
+@with_ranges
 @dataclass(frozen=True)
 class SampleLoggerConfig:
     """When, of how many clips, and how.

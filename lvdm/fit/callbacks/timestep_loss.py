@@ -10,10 +10,11 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from lvdm.declaration.ranges import Count, Decay, TimeSteps
+from lvdm.declaration.ranges import Count, Decay, TimeSteps, with_ranges
 from lvdm.fit.callbacks.cadence import EveryNSteps, as_often_as_logs
 
 
+@with_ranges
 @dataclass(frozen=True)
 class LossByTimestepConfig:
     """`buckets` of equal width over `timesteps`; `memory` is the weight of the past at each log, 0 to below 1."""

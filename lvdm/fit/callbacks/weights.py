@@ -19,7 +19,7 @@ from lvdm.checkpoint.lora import write_lora
 from lvdm.checkpoint.parts import part_of
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import ConfigError
-from lvdm.declaration.ranges import Decay, StepsOrNone
+from lvdm.declaration.ranges import Decay, StepsOrNone, with_ranges
 from lvdm.fit.callbacks.guard import step_was_skipped
 from lvdm.fit.sharding import ShardedModel, is_sharded, load_whole_state, shard, whole, whole_state
 from lvdm.media.ownership import check_replaceable
@@ -29,6 +29,7 @@ from lvdm.models.lora import lora_info, lora_matrices
 log = logging.getLogger(__name__)
 
 
+@with_ranges
 @dataclass(frozen=True)
 class AveragedWeightsConfig:
     """Exponential moving average of the weights: decay per step, begun at `start_step`.

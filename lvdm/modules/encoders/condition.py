@@ -25,7 +25,7 @@ from einops import rearrange
 from kornia.geometry.transform import resize
 from torch import Tensor, nn
 
-from lvdm.declaration.ranges import Tokens
+from lvdm.declaration.ranges import Tokens, with_ranges
 from lvdm.documents import short_text
 from lvdm.suggestions import suggest
 
@@ -148,6 +148,7 @@ class _ClipEncoder(nn.Module):
 class FrozenOpenCLIPEmbedder(_ClipEncoder):
     """Prompts to tokens (b, max_length, d), all positions, normalised by `ln_final`."""
 
+    @with_ranges
     @dataclass(frozen=True)
     class Config:
         """Which text encoder, and what to read from it.

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvdm.declaration.ranges import BlockNumber, Channels, Depth, Side
+from lvdm.declaration.ranges import BlockNumber, Channels, Depth, Side, with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True)
 class DPTConfig:
     """The network; the defaults are `dpt_hybrid-midas-501f0c75.pt`.

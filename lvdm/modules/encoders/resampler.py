@@ -11,9 +11,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lvdm.declaration.ranges import Channels, Depth, Frames, Multiplier, Tokens
+from lvdm.declaration.ranges import Channels, Depth, Frames, Multiplier, Tokens, with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ResamplerConfig:
     """Keys of `image_proj_stage_config.params`.
@@ -97,6 +98,7 @@ class Resampler(nn.Module):
         return self.norm_out(self.proj_out(latents))
 
 
+@with_ranges
 @dataclass(frozen=True)
 class ImageProjConfig:
     """Sizes of an `ImageProjModel`; the defaults are those of VideoCrafter."""

@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from lvdm.declaration.ranges import Channels, Depth, Dropout, Levels, Side
+from lvdm.declaration.ranges import Channels, Depth, Dropout, Levels, Side, with_ranges
 
 
+@with_ranges
 @dataclass(frozen=True)
 class AutoencoderNetworkConfig:
     """Widths and depths that the encoder and the decoder share (`ddconfig` in the YAML).

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from lvdm.config import LegacyOption
-from lvdm.declaration.ranges import Channels, Depth, Dropout, Frames, Levels, Side, Stride, Tokens
+from lvdm.declaration.ranges import Channels, Depth, Dropout, Frames, Levels, Side, Stride, Tokens, with_ranges
 from lvdm.modules.attention import Context, CrossAttention, KeysValues, SpatialTransformer, TemporalTransformer
 from lvdm.modules.hooks import replaceable
 from lvdm.modules.layers import (
@@ -30,6 +30,7 @@ from lvdm.modules.layers import (
 )
 
 
+@with_ranges
 @dataclass(frozen=True)
 class UNetConfig:
     """Keys of `unet_config.params`. The last group is ours; its defaults are what the original hard-codes.
