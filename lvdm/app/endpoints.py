@@ -109,7 +109,7 @@ class Desk:
             self.sessions.end("", entry, "cancelled")
 
     def close(self, seconds: float = CLOSING_SECONDS) -> None:
-        """Stop all jobs and keep the device from then on: no thread uses torch, or writes a file, when the process ends.
+        """Stop all jobs and keep the device from then on: as the process ends, no thread uses torch or writes a file.
 
         A job ends after the step that it is in; one that takes longer than `seconds` is left alone.
         """
