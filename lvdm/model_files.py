@@ -14,6 +14,7 @@ from lvdm.checkpoint.keys import DIFFUSERS_INDEX
 from lvdm.config import ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
 from lvdm.model_card import RELEASED, ModelCard
+from lvdm.request.digest import InputFile
 from lvdm.request.settings import GenerationSettings
 from lvdm.suggestions import suggest
 
@@ -80,6 +81,11 @@ class ModelIdentity:
     loras: tuple[tuple[str, float], ...]
     schedule: str
     dtype: str
+
+    def files(self) -> tuple[InputFile, ...]:
+        """Configuration, checkpoint and encoders, as a record has them."""
+        hashes = {"config": self.config, "checkpoint": self.checkpoint, "encoders": self.encoders}
+        return tuple(InputFile(name, sha256) for name, sha256 in hashes.items() if sha256 is not None)
 
 
 def config_hash(tree: Mapping[str, Any]) -> str:

@@ -54,8 +54,7 @@ class BatchItem:
     @property
     def output(self) -> Path:
         """Where the video lies in the end."""
-        candidates = self.videos[0].candidates
-        return candidates.output if candidates and candidates.best else self.videos[0].output
+        return self.videos[0].place
 
     @property
     def digests(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import BatchParameters, MachineParameters, OutputParameters, RunParameters
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.outputs import suffix_of
-from lvdm.jobs.plan import Plan, PlannedVideo, Planner, UsualLayout, with_keyframes
+from lvdm.jobs.outputs import UsualLayout, suffix_of
+from lvdm.jobs.plan import Plan, PlannedVideo, Planner, say_overridden, with_keyframes
 from lvdm.jobs.resolved import Resolver
 from lvdm.media.ownership import check_replaceable
 from lvdm.model_card import ModelCard
@@ -122,6 +122,7 @@ class _Rows:
                 raise ValueError(f"none of the rows reads {shown_name(name)}; leave it out")
             if len(reading) < len(modes):
                 logger.info("%s is taken for the rows of %s alone", shown_name(name), " and ".join(reading))
+        say_overridden(self._typed, [row.request.values for row, *_ in self._planned if row.request])
 
     def _copies(self, mode: str, row: Mapping[str, Any]) -> int:
         """How many videos the row has; of a bad row, as far as it is known."""
@@ -164,15 +165,10 @@ class _Rows:
         resolved = planner.resolve_row(request, group.resolver, index)
         path, numbered = UsualLayout().paths(self._folder, request, suffix_of(planner.output), copies)
         videos = planner.videos(resolved, path, numbered, range(resolved.index, resolved.index + copies))
-        places = {str(place).casefold() for video in videos for place in (video.output, _final(video))}
+        places = {str(place).casefold() for video in videos for place in (video.output, video.place)}
         other = next((self._taken[place] for place in places if place in self._taken), None)
         if other is not None:
             raise ValueError(f"its video would have the name of one of row {other}; give it a name of its own")
         self._taken |= dict.fromkeys(places, row.number)
         group.videos += videos
         return group, tuple(videos)
-
-
-def _final(video: PlannedVideo) -> Path:
-    """Where the video lies, or the best one of its candidates."""
-    return video.candidates.output if video.candidates and video.candidates.best else video.output

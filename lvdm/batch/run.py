@@ -13,6 +13,7 @@ from lvdm.batch.plan import BatchItem, BatchPlan, Bundle
 from lvdm.batch.states import FINISHED, State, survey, to_make
 from lvdm.errors import UserError
 from lvdm.jobs.expected import expected_seconds
+from lvdm.jobs.finished import say_skipped
 from lvdm.jobs.memory import announce_memory
 from lvdm.launched import launch, process_number
 
@@ -121,10 +122,9 @@ def _engine(plan: BatchPlan, bundles: Sequence[Bundle], reporter: Reporter) -> N
 
 def _announce(plan: BatchPlan, before: dict[int, State], todo: Sequence[int]) -> None:
     """Log what is skipped, how much memory the largest video needs, and how long all take."""
-    count = len(before)
-    skipped = sum(state == FINISHED for state in before.values()) if plan.skip_finished else 0
-    if skipped:
-        logger.warning("%d of %d videos are finished already and skipped", skipped, count)
+    skipped = [plan.items[number] for number, state in before.items() if plan.skip_finished and state == FINISHED]
+    sheets = any(plan.plans[item.plan].output.contact_sheet for item in skipped)
+    say_skipped([item.output for item in skipped], len(before), sheets)
     failed = [number for number, state in before.items() if state.kind == "failed" and number not in todo]
     if failed:
         logger.warning("%d failed before and are left; --retry-failed makes them again", len(failed))

@@ -16,7 +16,7 @@ from lvdm.documents import DocumentError, one_line, read_json
 from lvdm.errors import UserError
 from lvdm.jobs.finished import is_finished, is_selected
 from lvdm.jobs.model import ChosenModel
-from lvdm.jobs.plan import check_places
+from lvdm.jobs.outputs import check_places
 from lvdm.media.atomic import OutputError, write_json
 from lvdm.media.ownership import check_replaceable, record_stem
 

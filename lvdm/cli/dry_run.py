@@ -8,7 +8,8 @@ from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.finished import is_finished
 from lvdm.jobs.memory import describe_plan, plan_for
-from lvdm.jobs.plan import Plan, check_places
+from lvdm.jobs.outputs import check_places
+from lvdm.jobs.plan import Plan
 
 MAX_LISTED = 20
 """Videos that are listed."""

@@ -17,6 +17,7 @@ from lvdm.data.prompts import (
     Mode,
     PromptError,
     Request,
+    check_column,
     check_request,
     columns,
     name_of_prompt,
@@ -27,7 +28,7 @@ from lvdm.data.prompts import (
     unique_names,
 )
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.declaration.parameter import Declared, known_name, present_names
+from lvdm.declaration.parameter import Declared, present_names
 from lvdm.declaration.values import ListMode
 from lvdm.documents import read_text
 from lvdm.request.layers import MODEL_FILES, all_parameters
@@ -152,7 +153,7 @@ class _Table:
     def _check_columns(self, names: Iterable[str], where: str) -> None:
         try:
             for name in present_names(self._known, dict.fromkeys(names)):
-                known_name(name, [*self._known, "name", "mode"], "column", f"{where}: ")
+                check_column(name, [*self._known, "name", "mode"], f"{where}: ")
         except ValueError as error:
             raise PromptError(str(error)) from error
 

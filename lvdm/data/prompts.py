@@ -271,7 +271,7 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
         raise PromptError(f"{where}the column 'image' is missing or empty")
     try:
         for key in row:
-            known_name(key, [*known, "name"], "column", where)
+            check_column(key, [*known, "name"], where)
         cells = {key: _cell(known[key], _below(table.parent, key, value), where) for key, value in row.items()}
     except ValueError as error:
         raise PromptError(str(error)) from error
@@ -281,6 +281,14 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
         cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
     usual = cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])
     return _request(name or usual, cells, where, known)
+
+
+def check_column(name: str, known: Sequence[str], where: str) -> None:
+    """Raise `ValueError`, which begins with `where`, for a column that no table of this kind has."""
+    other = all_parameters().get(name)
+    if name not in known and other is not None and other.flag:
+        raise ValueError(f"{where}{name} is no column, but one for all videos; give it as {other.flag}")
+    known_name(name, known, "column", where)
 
 
 def _cell(column: Declared, value: Any, where: str) -> Any:

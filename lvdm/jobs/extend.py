@@ -21,7 +21,7 @@ from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
     files_of_model,
-    located,
+    hashed_files,
     of_type,
     present_keys,
     read_as,
@@ -29,15 +29,16 @@ from lvdm.jobs.record_parts import (
     threads_of,
     values_of_parts,
 )
-from lvdm.jobs.replay import changed_values, check_model_files
+from lvdm.jobs.replay import check_files, same_files, say_what_changed
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
+from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path
-from lvdm.request.digest import InputFile
+from lvdm.request.digest import InputFile, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
@@ -103,9 +104,11 @@ class ExtensionRecord:
 
     def check_files(self, source: Path, values: Values, model: ChosenModel) -> None:
         """Compare files with their hashes. Raises `ValueError` for another video; other weights are a warning."""
-        if not source.is_file() or content_hash(source) != self.source_hash:
-            raise ValueError(f"{source} is no longer the video that {self.path} was made from; put the old one back")
-        check_model_files(self.path, self.files, values, model)
+        if not self.source.is_file() or content_hash(self.source) != self.source_hash:
+            raise ValueError(
+                f"{self.source} is no longer the video that {self.path} was made from; put the old one back"
+            )
+        check_files(self.path, self.files, values, model)
 
 
 def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywords]) -> ExtensionPlan:
@@ -139,6 +142,10 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
     model.check()
     extension = _extension(values, settings)
+    if record is not None:
+        resolved = settings.as_dict() | asdict(extension)
+        same = same_files(record.files, (*model.identity().files(), *files_of_methods(settings)))
+        say_what_changed(record.path, record.values, values, resolved, same)
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
     output = written.output or _usual_output(source, seed, record, written)
@@ -230,7 +237,9 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
     source, sha256 = Path(origin["video"]), of_type(origin["sha256"], str, "sha256")
-    files = files_of_model(model)
+    hashes = record.get("files", {})  # older ones have none
+    places = {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
+    files = [*files_of_model(model), *hashed_files(places)]
     return ExtensionRecord(path, str(record["video"]), source, layer, threads_of(runtime), sha256, files)
 
 
@@ -304,6 +313,7 @@ def _describe(
         "seed": plan.seed,
         "extension": asdict(plan.extension),
         "settings": settings.as_dict(),
+        "files": {f"{file.parameter}_sha256": file.sha256 for file in files_of_methods(settings)},
         "playback_fps": fps,
         "model": describe_model(pipe),
         "runtime": describe_runtime(pipe) | {"reader": plan.reader},

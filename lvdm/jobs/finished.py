@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.plan import PlannedVideo
 from lvdm.jobs.record import read_record
-from lvdm.media.ownership import frame_name, names_frames, record_path
+from lvdm.media.ownership import frame_name, names_frames, record_path, sheet_path
+from lvdm.request.layers import shown_name
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,18 @@ def is_finished(video: PlannedVideo) -> bool:
     if others and others.best and is_selected(others):
         return True
     return _lies_there(video.output, {video.digest}, None)
+
+
+def say_skipped(skipped: Sequence[Path], count: int, contact_sheet: bool) -> None:
+    """Log how many of `count` videos are there already, and how many of those lack a contact sheet that is wanted."""
+    if skipped:
+        logger.warning("%d of %d videos are finished already and skipped", len(skipped), count)
+    without = sum(not sheet_path(record_path(video)).exists() for video in set(skipped)) if contact_sheet else 0
+    if without:
+        logger.warning(
+            "%s has no effect on %d finished videos, which have none; remove them to have them made again",
+            *(shown_name("contact_sheet"), without),
+        )
 
 
 def is_selected(candidates: Candidates) -> bool:

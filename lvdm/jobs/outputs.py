@@ -1,11 +1,19 @@
-"""Where videos are written to: their names, and what a format can hold."""
+"""Where videos are written to: their names, what a format can hold, and what may be replaced."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+from lvdm.data.prompts import Request
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.declaration.values import MAX_FRAMES
+from lvdm.errors import Problems
+from lvdm.media.ownership import check_video_replaceable
+
+if TYPE_CHECKING:
+    from lvdm.jobs.plan import PlannedVideo
 
 WHOLE_FORMATS = (".gif", ".webp", ".apng", ".png")
 """Animations: their frames are packed together, and so all held."""
@@ -33,3 +41,41 @@ def suffix_of(output: OutputParameters) -> str:
 def numbered_path(output: Path, number: int) -> Path:
     """The name of one of several videos, counted from 0: clip_01.mp4 for clip.mp4."""
     return output.with_name(f"{output.stem}_{number + 1:02d}{output.suffix}")
+
+
+class ListLayout(Protocol):
+    """How the rows of a list are read, and where their videos go."""
+
+    def row(self, row: Request) -> Request:
+        """The row as it is made."""
+        ...
+
+    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
+        """The place of a single video of the row, and those of several."""
+        ...
+
+
+class UsualLayout:
+    """NAME.mp4, or NAME_01.mp4 and so on."""
+
+    def row(self, row: Request) -> Request:
+        """As it is."""
+        return row
+
+    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
+        """See `ListLayout`."""
+        return folder / f"{row.name}{suffix}", [folder / f"{row.name}_{i + 1:02d}{suffix}" for i in range(copies)]
+
+
+def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> None:
+    """Raise `OutputError` if one of these videos would replace what was not made here."""
+    problems = Problems()
+    for output in dict.fromkeys(video.place for video in videos):
+        with problems.of_row():
+            structure = videos[0].request.settings.mode == "structure"
+            check_video_replaceable(output, written.overwrite, written.contact_sheet, depth=structure)
+    for group in dict.fromkeys(video.candidates for video in videos):
+        with problems.of_row():
+            if group:
+                group.check_folder(written.overwrite)
+    problems.check()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Any, Unpack
 
 from lvdm.data.lists import LIST_MODES
 from lvdm.data.prompts import Request, name_of_prompt, read_requests
@@ -19,11 +19,11 @@ from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.outputs import check_length, numbered_path, suffix_of
+from lvdm.jobs.outputs import ListLayout, UsualLayout, check_length, check_places, numbered_path, suffix_of
 from lvdm.jobs.record import Record, read_record
-from lvdm.jobs.replay import changed_values, check_files
+from lvdm.jobs.replay import check_files, same_files, say_what_changed
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
-from lvdm.media.ownership import check_video_replaceable, record_stem
+from lvdm.media.ownership import record_stem
 from lvdm.media.video_writer import check_fps, check_output
 from lvdm.regular_files import real_path
 from lvdm.request.digest import FileSpec
@@ -36,12 +36,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PlannedVideo:
-    """One video to make, where to, and the digest of its record. `candidates`: the others of the same request."""
+    """One video to make, where to, and the digest of its record.
+
+    candidates  the others of the same request
+    """
 
     request: ResolvedRequest
     output: Path
     digest: str
     candidates: Candidates | None = None
+
+    @property
+    def place(self) -> Path:
+        """Where it lies in the end, or the best one of its candidates."""
+        return self.candidates.output if self.candidates and self.candidates.best else self.output
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,30 +71,6 @@ class Plan:
     skip_finished: bool = False
     threads: int | None = None
     changes: tuple[str, ...] = ()
-
-
-class ListLayout(Protocol):
-    """How the rows of a list are read, and where their videos go."""
-
-    def row(self, row: Request) -> Request:
-        """The row as it is made."""
-        ...
-
-    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
-        """The place of a single video of the row, and those of several."""
-        ...
-
-
-class UsualLayout:
-    """NAME.mp4, or NAME_01.mp4 and so on."""
-
-    def row(self, row: Request) -> Request:
-        """As it is."""
-        return row
-
-    def paths(self, folder: Path, row: Request, suffix: str, copies: int) -> tuple[Path, list[Path]]:
-        """See `ListLayout`."""
-        return folder / f"{row.name}{suffix}", [folder / f"{row.name}_{i + 1:02d}{suffix}" for i in range(copies)]
 
 
 def plan_videos(
@@ -113,7 +97,7 @@ def plan_videos(
     check_bundles(run)
     record = None if run.replay is None else read_record(run.replay)
     if record is not None:
-        mode = _mode_of_replay(mode, typed, record)
+        mode = _mode_of_replay(mode, typed, record, run.prompts is None)
     base = Values().under(checked(usual or {}), "preset")
     if record is not None:
         base = base.under(record.values().values, "record", record.values().derived)
@@ -122,7 +106,7 @@ def plan_videos(
         common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet")
     )
     if record is not None:
-        check_files(record, common, model)
+        check_files(record.path, record.files, common, model)
     base = base.under(checked(bundle_values(run, mode, typed, model.card)), "preset")
     planner = Planner(mode, typed, base, model, ImageStore(), record)
     return planner.single_plan() if run.prompts is None else planner.list_plan(run.prompts, layout or UsualLayout())
@@ -193,6 +177,10 @@ class Planner:
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self.videos(request, path, numbered, range(first, first + self.copies))
+        if record is not None:
+            resolved = request.settings.as_dict() | {"scale": request.scale}
+            same = same_files(record.files, request.all_files)
+            say_what_changed(record.path, record.values(), values, resolved, same)
         check_places(videos, self.output)
         if record is None:
             return self.plan(videos)
@@ -209,18 +197,16 @@ class Planner:
                 raise ValueError("give one of: an image, --prompts or --replay; an image and --prompts was given")
         folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
-        resolver, videos, over = Resolver(self.model, self.store), list[PlannedVideo](), set[str]()
+        resolver, videos = Resolver(self.model, self.store), list[PlannedVideo]()
         problems = Problems()
         for number, row in enumerate(map(layout.row, rows)):
-            over |= {name for name in row.values if self.typed.get(name, row.values[name]) != row.values[name]}
             with problems.of_row(f"{row.place}request {short_text(row.name)}: "):
                 request = self.resolve_row(row, resolver, number * self.copies)
                 path, numbered = layout.paths(folder, row, suffix, self.copies)
                 indices = range(request.index, request.index + self.copies)
                 videos += self.videos(request, path, numbered, indices)
         problems.check()
-        for name in sorted(over):
-            logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))
+        say_overridden(self.typed, [row.values for row in rows])
         return self.plan(videos, skip_finished=True)
 
     def resolve_row(self, row: Request, resolver: Resolver, index: int) -> ResolvedRequest:
@@ -253,17 +239,16 @@ class Planner:
         parts = zip(requests, entries, digests, strict=True)
         return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
 
-    def plan(
-        self,
-        videos: Sequence[PlannedVideo],
-        skip_finished: bool = False,
-        threads: int | None = None,
-        changes: tuple[str, ...] = (),
-    ) -> Plan:
-        """The plan of these videos; says which of the values that were given have no effect."""
+    def plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+        """The plan of these videos; says which of the values that were given have no effect, and what is not given."""
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
         self._say_unused_chunks(videos)
+        unprompted = sum(not video.request.inputs.prompt.strip() for video in videos)
+        if unprompted and self.record is None:
+            logger.warning(
+                "%d of %d videos have no prompt: the model alone decides what happens", unprompted, len(videos)
+            )
         plan = Plan(
             *(tuple(videos), self.model, self.store, self._playback_fps, self.output, self._drops_last_frame),
             *(skip_finished, threads, changes),
@@ -321,30 +306,24 @@ def _check_source(mode: str, values: Values) -> None:
         raise ValueError(f"give one of: {what}, --prompts or --replay; nothing was given")
 
 
-def _mode_of_replay(mode: str, typed: Mapping[str, Any], record: Record) -> str:
-    """The mode of the record: any command makes it again. Raises `ValueError` for parameters that it does not read."""
+def _mode_of_replay(mode: str, typed: Mapping[str, Any], record: Record, single: bool) -> str:
+    """The mode of the record: any command makes it again, but not a list of what it is itself for.
+
+    Raises `ValueError` for parameters that the mode does not read.
+    """
     made = record.settings.mode
     if mode == "keyframes" and made != "keyframes":
         return mode
+    if made != mode and not single and (mode, made) != ("animate", "keyframes"):
+        raise ValueError(f"{mode} is not the mode of {record.path}, which is {made}; use {made}, or leave out --replay")
     if made != mode:
         logger.info("%s is the record of a video by %s, which is made again", record.path, made)
     check_mode(typed, made)
     return made
 
 
-def check_places(videos: Sequence[PlannedVideo], written: OutputParameters) -> None:
-    """Raise `OutputError` if one of these videos would replace what was not made here."""
-    groups = [video.candidates for video in videos]
-    outputs = [
-        group.output if group and group.best else video.output for video, group in zip(videos, groups, strict=True)
-    ]
-    problems = Problems()
-    for output in dict.fromkeys(outputs):
-        with problems.of_row():
-            structure = videos[0].request.settings.mode == "structure"
-            check_video_replaceable(output, written.overwrite, written.contact_sheet, depth=structure)
-    for group in dict.fromkeys(groups):
-        with problems.of_row():
-            if group:
-                group.check_folder(written.overwrite)
-    problems.check()
+def say_overridden(typed: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Log which values were `typed` in the place of others in a list."""
+    over = {name for row in rows for name, value in row.items() if typed.get(name, value) != value}
+    for name in sorted(over):
+        logger.info("%s is taken for all videos, also where the list has another one", shown_name(name))

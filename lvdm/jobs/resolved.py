@@ -15,9 +15,8 @@ from lvdm.jobs.record import request_facts
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
 from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at, check_structure_sources
-from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
-from lvdm.request.digest import FileSpec, InputFile, digest_of
+from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.layers import Values, file_inputs
 from lvdm.request.settings import GenerationSettings, choose_fs
@@ -52,6 +51,11 @@ class ResolvedRequest:
     files: tuple[InputFile, ...]
     model: ModelIdentity
     idle: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all_files(self) -> tuple[InputFile, ...]:
+        """What was read, and the files of the model, as a record has them."""
+        return (*self.files, *self.model.files())
 
     def with_index(self, index: int) -> ResolvedRequest:
         """The same with other noise."""
@@ -203,6 +207,4 @@ def _files(inputs: InputParameters, settings: GenerationSettings) -> tuple[Input
     single = {name: getattr(inputs, name) for name in file_inputs()}
     files = [InputFile(name, content_hash(path), path) for name, path in single.items() if path is not None]
     files += [InputFile("keyframes", content_hash(path), path, frame) for frame, path in inputs.keyframes]
-    of_methods = {name: getattr(settings, name) for name in method_files()}
-    files += [InputFile(name, content_hash(path), Path(path)) for name, path in of_methods.items() if path is not None]
-    return tuple(files)
+    return (*files, *files_of_methods(settings))

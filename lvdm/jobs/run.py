@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.jobs.best_of import Candidates
-from lvdm.jobs.finished import is_finished
+from lvdm.jobs.finished import is_finished, say_skipped
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import announce_memory
 from lvdm.jobs.model import ChosenModel
-from lvdm.jobs.plan import Plan, PlannedVideo, check_places, plan_videos
+from lvdm.jobs.outputs import check_places
+from lvdm.jobs.plan import Plan, PlannedVideo, plan_videos
 from lvdm.jobs.record import save_record, save_video
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
@@ -109,9 +110,8 @@ def run(
     `ValueError`.
     """
     todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
-    if len(todo) < len(plan.videos):
-        count = len(plan.videos)
-        logger.warning("%d of %d videos are finished already and skipped", count - len(todo), count)
+    finished = set(plan.videos) - set(todo)
+    say_skipped([video.place for video in finished], len(plan.videos), plan.output.contact_sheet)
     waiting = waiting_candidates(todo, plan)
     check_places([*todo, *(video for video in plan.videos if video.candidates in waiting)], plan.output)
     yield from select(waiting)

@@ -20,8 +20,7 @@ from lvdm.device import synchronize
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.video_writer import to_uint8
 from lvdm.modules.encoders.condition import PromptReading
-from lvdm.plugins.registry import method_files
-from lvdm.request.digest import InputFile
+from lvdm.request.digest import InputFile, files_of_methods
 from lvdm.request.settings import GenerationSettings
 
 OUTPUT_TYPES = ("pt", "np", "pil", "uint8")
@@ -101,11 +100,7 @@ class GenerationRequest:
         ]
         if self.depth_model_path is not None:
             found.append(InputFile("depth_model", content_hash(self.depth_model_path), self.depth_model_path))
-        for name in method_files():
-            file = getattr(settings, name)
-            if file is not None:
-                found.append(InputFile(name, content_hash(file), Path(file)))
-        return tuple(found)
+        return (*found, *files_of_methods(settings))
 
     def later_images(self, settings: GenerationSettings) -> dict[int, Image.Image]:
         """The images after that of frame 0 by the number of their frame, ascending."""

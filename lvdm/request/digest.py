@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lvdm.content_hash import content_hash
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
 from lvdm.plugins.registry import method_files
@@ -66,6 +67,12 @@ def setting_facts(settings: Any) -> dict[str, Any]:
         and (len(declared.parameter.modes) > 1 or settings.mode in declared.parameter.modes)
         and not (declared.parameter.later and getattr(settings, name) == declared.default)
     }
+
+
+def files_of_methods(settings: Any) -> list[InputFile]:
+    """The files that methods read, with hashes."""
+    named = {name: getattr(settings, name) for name in method_files()}
+    return [InputFile(name, content_hash(path), Path(path)) for name, path in named.items() if path is not None]
 
 
 def file_facts(files: Sequence[InputFile]) -> list[list[Any]]:

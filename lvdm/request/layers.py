@@ -55,7 +55,9 @@ SPEED = ("fps", "frame_stride", "fs", "motion")
 """Parameters that set the model's `fs` input, one of which is enough."""
 MODEL_FILES = ("preset", "config", "checkpoint")
 """Parameters that name the model, which belong together."""
-SAME_THING = (SPEED, MODEL_FILES)
+SAME_THING = (SPEED, MODEL_FILES, ("depth", "driving_video"))
+OF_ANOTHER = types.MappingProxyType({"depth": ("depth_model",)})
+"""What a value of a lower layer was given for, and is no longer where this one takes its place."""
 
 DERIVED = types.MappingProxyType(
     {
@@ -105,6 +107,7 @@ class Values:
         for group in SAME_THING:
             if replaced & set(group):
                 replaced |= set(group)
+        replaced |= {name for given in upper for name in OF_ANOTHER.get(given, ())}
         replaced |= {name for name in self.derived if set(DERIVED.get(name, ())) & set(upper)}
         for name in replaced:
             values.pop(name, None)
@@ -145,7 +148,8 @@ def check_mode(values: Iterable[str], mode: str) -> None:
     declared = all_parameters()
     for name in values:
         if mode not in declared[name].parameter.modes:
-            raise ValueError(f"{mode} does not read {shown_name(name)}; leave it out")
+            command = "animate with key frames" if mode == "keyframes" else mode
+            raise ValueError(f"{command} does not read {shown_name(name)}; leave it out")
 
 
 def shown_name(name: str) -> str:

@@ -199,6 +199,7 @@ def test_a_page_of_somebody_else_stays(here: Path) -> None:
 
 def test_what_only_some_rows_read_is_said(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="lvdm")
-    plan = planned("image,end_image,prompt\na.png,,x\na.png,b.png,x\n", keep_mask="c.png")
+    plan = planned("image,end_image,prompt,seed\na.png,,x,4\na.png,b.png,x,3\n", keep_mask="c.png", seed=4)
     assert [item.videos[0].request.inputs.keep_mask for item in plan.items] == [Path("c.png"), None]
     assert "keep_mask (--keep-mask) is taken for the rows of animate alone" in caplog.text
+    assert "seed (--seed) is taken for all videos, also where the list has another one" in caplog.text

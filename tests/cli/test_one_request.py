@@ -43,6 +43,17 @@ def test_a_replay_takes_what_was_typed_and_says_what_changed(made: Path) -> None
         assert change in said, f"{change!r} is not said: {said}"
 
 
+def test_a_replay_says_what_changed_by_content_and_as_it_is_typed(made: Path, checkpoints: Path) -> None:
+    def said(*typed: Any) -> str:
+        return " ".join(run("animate", "--replay", "a.json", "--dry-run", *typed).stderr.split())
+
+    shutil.copy("cat.png", "copy.png")
+    assert "changed against" not in said("copy.png", "--preset", "tiny", "--scale", "auto"), "the same image and model"
+    assert said("dog.png").endswith("to dog.png"), "nothing else"
+    assert "changed against a.json: keyframes nothing to 2=dog.png" in said("--keyframe", "2=dog.png")
+    assert "changed against a.json: motion nothing to 0.9" in said("--motion", 0.9)
+
+
 def test_a_replay_of_nothing_else_says_nothing_and_makes_the_same_bytes(made: Path) -> None:
     result = run("animate", "--replay", "a.json", "-o", "b.mp4")
     assert "changed against" not in result.stderr
@@ -120,9 +131,21 @@ def test_extend_applies_or_refuses(made: Path) -> None:
         assert f"extend does not read {name}" in fail("extend", "a.mp4", "-p", PROMPT, *words)
     succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--overlap", 2, "--format", "gif")
     assert frames_of(made / "outputs/a_extended_123.gif") == FRAMES + 2
-    succeed("extend", "--replay", "outputs/a_extended_123.json", "--frames", 3, "--seed", 5, "-o", "e.gif")
+    result = run("extend", "--replay", "outputs/a_extended_123.json", "--frames", 3, "--seed", 5, "-o", "e.gif")
+    said = " ".join(result.stderr.split())
+    assert "changed against outputs/a_extended_123.json: num_frames 2 to 3; seed 123 to 5" in said, said
     assert frames_of(made / "e.gif") == FRAMES + 3
     assert record("e.json")["seed"] == 5
+
+
+def test_an_extension_s_second_network_is_checked_by_its_content(made: Path, checkpoints: Path) -> None:
+    shutil.copy(checkpoints / "tiny/model.safetensors", "late.safetensors")
+    succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 1, "--second-stage-unet", "late.safetensors", "-o", "e.mp4")
+    words = ("extend", "--replay", "e.json", "--dry-run")
+    assert "another" not in run(*words).stderr
+    weights = load_file("late.safetensors")
+    save_file({key: 0.9 * value for key, value in weights.items()}, "late.safetensors")
+    assert "late.safetensors is another checkpoint than the one in e.json" in " ".join(run(*words).stderr.split())
 
 
 def test_what_was_typed_holds_for_all_rows_that_have_none(made: Path) -> None:
@@ -140,6 +163,17 @@ def test_a_list_has_key_frames_as_a_column_and_for_all_rows(made: Path) -> None:
     succeed("animate", "--prompts", "all.csv", "--keyframe", "3=dog.png", "-o", "all")
     for name in ("cat", "dog"):
         assert [key["frame"] for key in record(f"all/{name}.json")["input"]["keyframes"]] == [3]
+
+
+def test_a_list_says_what_it_is_made_without(made: Path) -> None:
+    Path("l.csv").write_text("image,prompt\ncat.png,left\ndog.png,\n")
+    words = ("animate", "--prompts", "l.csv", "-o", "out", "--format", "gif")
+    assert "1 of 2 videos have no prompt" in " ".join(run(*words).stderr.split())
+    said = " ".join(run(*words, "--contact-sheet").stderr.split())
+    assert "contact_sheet (--contact-sheet) has no effect on 2 finished videos, which have none" in said
+    assert "loop is not the mode of a.json, which is animate; use animate" in fail(
+        "loop", "--prompts", "l.csv", "--replay", "a.json"
+    )
 
 
 def test_encoders_that_are_not_missing_are_refused(made: Path, checkpoints: Path, no_weights: None) -> None:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from lvdm.cli.app import app
 from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import write_video
+from lvdm.request.layers import Values
 
 PROMPT = "a red ball rolls"
 
@@ -109,6 +110,9 @@ def test_depth_as_video_and_as_folder_and_from_a_driving_video(here):
     assert np.abs(a - b).max() < 0.2, "the same depth, but for compression"
     succeed("--driving-video", "depth.mp4", *common, "-o", "c.mp4")
     assert np.load(here / "c_depth.npz")["depth"].shape == a.shape
+    for record, *other in (("c.json", "--depth", "images"), ("a.json", "--driving-video", "depth.mp4")):
+        said = run("--replay", record, *other, "--dry-run")
+        assert said.exit_code == 0, f"{other} takes the place of what {record} has: {said.stderr}"
 
 
 @pytest.mark.parametrize(
@@ -128,6 +132,12 @@ def test_depth_that_cannot_be_used_is_named(here, name, depth, expected):
     assert f"{name}.npz: " in said
     assert expected in said
     assert not list(here.glob("outputs/*")), "nothing was made"
+
+
+def test_an_estimator_of_a_record_goes_with_its_driving_video():
+    of_video = Values().under({"driving_video": Path("a.mp4"), "depth_model": Path("midas.pt")}, "record")
+    assert of_video.under({"depth": Path("b.npz")}, "typed").values == {"depth": Path("b.npz")}
+    assert set(of_video.under({"driving_video": Path("b.mp4")}, "typed").values) == {"driving_video", "depth_model"}
 
 
 def test_what_does_not_go_together_is_named(here):

@@ -215,7 +215,7 @@ def test_a_table_may_have_every_parameter_that_a_video_can_differ_in(tmp_path: P
     assert row.values["fix_final_step"] is True
     for name in ("device", "preset", "output", "keep"):
         (tmp_path / "bad.csv").write_text(f"image,{name}\na.png,x\n")
-        with pytest.raises(PromptError, match=f"column '{name}' is not known"):
+        with pytest.raises(PromptError, match=f"{name} is no column, but one for all videos; give it as --{name}"):
             read_requests(tmp_path / "bad.csv")
 
 
