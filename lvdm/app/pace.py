@@ -21,6 +21,7 @@ class VideoTimes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rates: dict[str, list[float]] = {}
+        self._seconds: list[float] = []
 
     def learn(self, card: str, record: Mapping[str, Any]) -> None:
         """Take in a video of the model `card` by its record; that of an extended one tells no seconds."""
@@ -32,8 +33,14 @@ class VideoTimes:
         work = settings["num_frames"] * pixels * settings["num_inference_steps"] * _branches(*scales)
         with self._lock:
             rates = self._rates.setdefault(card, [])
-            rates.append(sum(record["measured"]["seconds"].values()) / work)
-            del rates[:-REMEMBERED]
+            self._seconds.append(sum(record["measured"]["seconds"].values()))
+            rates.append(self._seconds[-1] / work)
+            del rates[:-REMEMBERED], self._seconds[:-REMEMBERED]
+
+    def usual_seconds(self) -> float | None:
+        """What a video took, as a rule; None where nothing was made yet."""
+        with self._lock:
+            return median(self._seconds) if self._seconds else None
 
     def seconds(self, card: ModelCard, effort: Any) -> float | None:
         """What a video of the trained size takes at this effort; None where nothing was made yet."""

@@ -21,13 +21,16 @@ from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
 from lvdm.documents import one_line
 from lvdm.hosting.library import Library, ListedModel
-from lvdm.hosting.replays import check_record_size, model_of_record, no_such_model
-from lvdm.jobs.record import Record, read_record
-from lvdm.request.layers import DERIVED, all_parameters, file_inputs
+from lvdm.hosting.replays import SentRecord, read_sent_record
+from lvdm.request.digest import InputFile
+from lvdm.request.layers import DERIVED, all_parameters
 from lvdm.request.settings import GenerationSettings
 
 TO_BE_GIVEN = ("keep_mask", "num_videos_per_prompt")
 """Controls that a record says nothing of: each video has its own."""
+
+OF_EXTENSIONS = ("num_frames", "overlap", "color_lock", "playback_fps")
+"""Controls whose values in a record are those of an extension, and not of its segments."""
 
 
 @dataclass(frozen=True)
@@ -50,37 +53,42 @@ class EarlierRequest:
 
 def read_request(path: Path, library: Library, device: str) -> EarlierRequest:
     """The request of the record at `path`. Raises `ValueError` for what is none, and for a model that is not listed."""
-    check_record_size(path.stat().st_size, str(path))
-    record = read_record(path)
-    model = model_of_record(record.files, record.parameters["checkpoint"], library.models, device)
+    record = read_sent_record(path, str(path))
+    model = record.model(library.models, device)
     if model is None:
-        raise ValueError(no_such_model(str(path), record.parameters["checkpoint"]))
-    mode = "interpolate" if record.settings.mode == "keyframes" else record.settings.mode
-    settings = {name: getattr(record.settings, name) for name in record.settings.as_dict()}
-    values = {**settings, **record.parameters, "format": Path(record.video).suffix[1:]}
+        raise ValueError(record.no_such_model(str(path)))
+    mode = "interpolate" if record.mode == "keyframes" else record.mode
+    values = {**record.values, "format": Path(record.video).suffix[1:]}
     names = [name for name in read_by(mode) if name not in TO_BE_GIVEN]
     files = {name: _listed_file(record, name, values[name], library) for name in FILES if values.get(name)}
     values |= {name: str(library.files[file]) for name, file in files.items()}  # nothing else is opened from here on
     controls = {
         name: files.get(name) or _control(name, values[name], record, library) for name in _chosen(values, names, model)
     }
-    keys = record.parameters.get("keyframes", ())
-    named = [(name, record.parameters.get(name)) for name in file_inputs()]
-    images = [
-        f"{name.replace('_', ' ')}: {path.name}" for name, path in named if path is not None and name not in FILES
-    ]
-    images += [f"image of frame {frame}: {path.name}" for frame, path in keys]
-    at = " ".join(str(frame) for frame, _ in keys)
-    return EarlierRequest(mode, model.name, str(record.parameters["prompt"]), at, controls, tuple(images))
+    if record.index:  # the last of so many
+        controls["num_videos_per_prompt"] = str(record.index + 1)
+    inputs = [_called(file) for file in record.inputs if file.parameter not in FILES]
+    at = " ".join(str(file.frame) for file in record.inputs if file.frame is not None)
+    return EarlierRequest(mode, model.name, str(values["prompt"]), at, controls, tuple(inputs))
+
+
+def _called(file: InputFile) -> str:
+    """An image or a video in words, with the name of its file."""
+    what = file.parameter.replace("_", " ") if file.frame is None else f"image of frame {file.frame}"
+    return f"{what}: {'' if file.path is None else file.path.name}"
 
 
 def _chosen(values: Mapping[str, Any], names: Sequence[str], model: ListedModel) -> list[str]:
     """Those of `names` whose values have to be given so that they are those; of others they are derived, or usual."""
-    known = parameters_of(GenerationSettings)
+    known, mode = parameters_of(GenerationSettings), values.get("mode", "extend")
     given = [name for name in names if name not in DERIVED and values.get(name) not in (None, _usual(name, model))]
-    made = {name: values[name] for name in ("mode", *given) if name in known}
+    if mode == "extend":  # whose own defaults are others
+        given += [name for name in OF_EXTENSIONS if name not in given]
+    made = {name: values[name] for name in given if name in known and (mode != "extend" or name not in OF_EXTENSIONS)}
+    made["mode"] = "animate" if mode == "extend" else mode
     derived = GenerationSettings.from_card(model.card, **made)
-    return [name for name in names if name in given or (name in DERIVED and getattr(derived, name) != values[name])]
+    names_of_derived = [name for name in names if name in DERIVED and name in values]
+    return given + [name for name in names_of_derived if getattr(derived, name) != values[name]]
 
 
 def _usual(name: str, model: ListedModel) -> Any:
@@ -90,7 +98,7 @@ def _usual(name: str, model: ListedModel) -> Any:
     return getattr(model.card, name) if declared.parameter.card else usual
 
 
-def _control(name: str, value: Any, record: Record, library: Library) -> Any:
+def _control(name: str, value: Any, record: SentRecord, library: Library) -> Any:
     """A value as the control of the parameter has it. Raises `ValueError` for a weight file that is not listed."""
     if name == "loras":
         return [f"{_listed_file(record, name, path, library)}:{scale}" for path, scale in value]
@@ -101,7 +109,7 @@ def _control(name: str, value: Any, record: Record, library: Library) -> Any:
     return str(as_text(value))
 
 
-def _listed_file(record: Record, parameter: str, path: str | Path, library: Library) -> str:
+def _listed_file(record: SentRecord, parameter: str, path: str | Path, library: Library) -> str:
     """The name of the weight file of the list that has the name and content of a record's. Raises `ValueError`."""
     path = Path(path)
     wanted = {file.sha256 for file in record.files if file.parameter == parameter and file.path == path}

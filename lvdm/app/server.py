@@ -17,6 +17,7 @@ from lvdm.hosting.access import is_loopback
 from lvdm.hosting.bodies import LimitedBodies
 from lvdm.hosting.library import Library
 from lvdm.hosting.limits import Limits
+from lvdm.hosting.queueing import FullQueueAnswers
 
 USER = "dynamicrafter"
 """The name that goes with the password."""
@@ -87,7 +88,12 @@ def serving(
                 share=place.share,
                 auth=None if place.password is None else (USER, place.password),
                 max_file_size=limits.upload_bytes,
-                app_kwargs={"middleware": [Middleware(LimitedBodies, most=partial(_most, limits))]},
+                app_kwargs={
+                    "middleware": [
+                        Middleware(FullQueueAnswers, most=limits.max_queue, seconds=desk.pace.usual_seconds),
+                        Middleware(LimitedBodies, most=partial(_most, limits)),
+                    ]
+                },
                 **_launch_settings(),
                 css=CSS,
             )

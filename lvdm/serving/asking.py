@@ -180,14 +180,14 @@ def understand(
     """
     values = {name: value for name, value in fields.values.items() if value is not None}
     values = present_names(all_parameters(), values)
-    uploads = _own_names(fields.uploads, values.get("mode", None if replay is None else replay.mode))
+    uploads = _own_names(fields.uploads, values.get("mode", None if replay is None else replay.record.mode))
     there = {upload.parameter for upload in uploads}
     usual = "keyframes" if "keyframes" in there else "animate" if there else "text-to-video"
     usual = "structure" if there & {"depth", "driving_video"} else usual
-    usual = usual if replay is None else replay.mode
+    usual = usual if replay is None else replay.record.mode
     mode = known_name(_text(values.pop("mode", usual), "mode"), ALL_MODES, "mode")
-    if replay is not None and mode != replay.mode:
-        raise ValueError(f"record is that of a video by {replay.mode}, not by {mode}; leave out mode")
+    if replay is not None and mode != replay.record.mode:
+        raise ValueError(f"record is that of a video by {replay.record.mode}, not by {mode}; leave out mode")
     if mode == "animate" and "keyframes" in there:
         mode = "keyframes"  # as on the command line
     name = values.pop("model", None) or (next(iter(models)) if replay is None else replay.listed_model())
@@ -199,7 +199,8 @@ def understand(
     dry_run = bool(typed.pop("dry_run", False))
     check_mode([*typed, *there], mode)
     if seconds is not None:
-        fps = typed.get("playback_fps", float(model.card.playback_fps) if replay is None else replay.fps)
+        earlier = {} if replay is None else replay.record.values
+        fps = typed.get("playback_fps") or earlier.get("playback_fps") or float(model.card.playback_fps)
         typed["num_frames"] = checked({"num_frames": _frames(seconds, fps, mode, typed)})["num_frames"]
     given = there if replay is None else replay.replaced(uploads)
     names = tuple((upload.parameter, upload.frame, upload.name) for upload in uploads if upload.parameter in given)

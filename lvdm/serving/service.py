@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.errors import UserError
+from lvdm.hosting.queueing import retry_after
 from lvdm.media.atomic import OutputError
 from lvdm.serving.asking import OUTPUT_FOLDER, Fields, Submission, store_uploads, understand
 from lvdm.serving.metrics import Metrics
@@ -25,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 INCOMING = ".incoming"
 """Folder, in that of the jobs, of requests that are not taken yet."""
-LONGEST_WAIT = 600
-"""Seconds after which a client that found the queue full is told to ask again, at most."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class Service:
 
     def retry_after(self) -> int:
         """In how many seconds a place in the queue is free, as a rule."""
-        return max(1, min(LONGEST_WAIT, round(self.store.usual_seconds() or 10)))
+        return retry_after(self.store.usual_seconds())
 
     def _take(
         self, job: str, folder: Path, submission: Submission, summary: dict[str, Any], warnings: tuple[str, ...]

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any, Literal
 
 from lvdm.errors import UserError
+from lvdm.hosting.queueing import queue_full
 
 Status = Literal["queued", "running", "completed", "failed", "cancelled"]
 FINAL: tuple[Status, ...] = ("completed", "failed", "cancelled")
@@ -119,7 +120,7 @@ class JobStore:
     def check_room(self, most: int) -> None:
         """Raise `QueueFullError` if `most` jobs wait."""
         if self.count("queued") >= most:
-            raise QueueFullError(f"{most} jobs wait already; ask again later")
+            raise QueueFullError(queue_full(most))
 
     def get(self, job: str) -> Job | None:
         """The job of this id, if there is one."""

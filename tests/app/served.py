@@ -51,12 +51,16 @@ class PageClient:
 
     def send(self, mode: str, values: Mapping[str, Any]) -> str:
         """The events of a call, as text; what is not given has the default that is described."""
+        asked = self.post(mode, **values)
+        place = f"{self.address}gradio_api/call/{mode}"
+        return self.http.get(f"{place}/{asked.json()['event_id']}").text if asked.is_success else asked.text
+
+    def post(self, mode: str, **values: Any) -> httpx.Response:
+        """What the first half of a call answers."""
         given = {found["parameter_name"]: found["parameter_default"] for found in self.endpoints[f"/{mode}"]}
         assert values.keys() <= given.keys(), f"/{mode} has no {set(values) - set(given)}"
         given |= {name: self._uploaded(value) for name, value in values.items()}
-        place = f"{self.address}gradio_api/call/{mode}"
-        asked = self.http.post(place, json={"data": list(given.values())})
-        return self.http.get(f"{place}/{asked.json()['event_id']}").text if asked.is_success else asked.text
+        return self.http.post(f"{self.address}gradio_api/call/{mode}", json={"data": list(given.values())})
 
     def _uploaded(self, value: Any) -> Any:
         """The value as the page sends it: a path is uploaded."""

@@ -19,6 +19,7 @@ from small_model import FRAMES, picture
 
 from lvdm.app.making import Maker
 from lvdm.hosting.library import Library
+from lvdm.hosting.queueing import LONGEST_WAIT, queue_full
 from lvdm.jobs.run import make_videos
 from lvdm.media.video_reader import VideoReader
 
@@ -242,8 +243,11 @@ def test_a_full_queue_is_told_and_what_waits_is_made(
                 waits_at(client, number)
             page.fill("#animate-prompt textarea", PROMPT)
             page.click("#animate-generate")
-            page.wait_for_selector("text=This application is currently busy. Please try again.")
+            page.wait_for_selector(f"text={queue_full(LIMITS.max_queue)}")
             assert "Nothing is being made" in page.inner_text("#status")
+            answer = client.post("text-to-video", prompt=PROMPT)
+            assert (answer.status_code, answer.json()) == (429, {"detail": queue_full(LIMITS.max_queue)})
+            assert 1 <= int(answer.headers["retry-after"]) <= LONGEST_WAIT
         finally:
             free.set()
         assert ["it was its turn" in said.result() for said in waiting] == [True] * len(waiting)

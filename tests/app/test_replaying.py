@@ -15,6 +15,7 @@ from lvdm.app.endpoints import Desk
 from lvdm.app.replaying import read_request, taken_over
 from lvdm.app.work import Work
 from lvdm.hosting.library import Library
+from lvdm.jobs.extend import plan_extension, run_extension
 from lvdm.jobs.plan import plan_videos
 from lvdm.jobs.run import make_videos
 
@@ -76,6 +77,31 @@ def test_the_controls_make_the_same_video_again(mode: str, given: dict[str, Any]
     assert "image: cat.png" in found.files
     assert found.at == ("2 3" if mode == "keyframes" else "")
     assert found.controls.keys() & {"eta", "scale", "fs", "chunk_frames"} <= given.keys(), "more is set than was given"
+
+
+def test_a_record_of_an_extension_sets_the_controls_of_its_tab(desk: Desk, library: Library) -> None:
+    record_of(library, "animate", {"num_frames": 5, "playback_fps": 12.0})
+    model = library.models["small"].values
+    given = {"overlap": 2, "num_frames": 2, "num_inference_steps": 2, "guidance_scale": 3.0, "color_lock": 0.3}
+    longer = run_extension(plan_extension(Path("made.mp4"), prompt="it stops", seed=3, device="cpu", **given, **model))
+    found = read_request(longer.record, library, "cpu")
+    assert (found.mode, found.prompt, found.files) == ("extend", "it stops", ("video: made.mp4",))
+    parameters = desk.values(
+        ["model", "prompt", *found.controls], [found.model, found.prompt, *found.controls.values()]
+    )
+    fresh = plan_extension(Path("made.mp4"), **parameters, output="again.mp4")
+    again = plan_extension(replay=longer.record, output="again.mp4", device="cpu")
+    for name in ("inputs", "seed", "extension", "settings"):
+        assert getattr(fresh, name) == getattr(again, name), name
+    assert fresh.written.playback_fps == 12
+
+
+def test_one_of_several_is_the_last_of_so_many(library: Library, desk: Desk) -> None:
+    record = record_of(library, "animate", {})
+    tree = json.loads(record.read_text())
+    tree["input"]["index"] = 2
+    record.write_text(json.dumps(tree))
+    assert read_request(record, library, "cpu").controls["num_videos_per_prompt"] == "3"
 
 
 def test_files_of_a_record_are_not_opened(desk: Desk, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
