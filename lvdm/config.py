@@ -21,6 +21,7 @@ from annotated_types import Len
 
 from lvdm.documents import DocumentError, read_yaml, short_text
 from lvdm.errors import UserError
+from lvdm.regular_files import absence_reason
 from lvdm.suggestions import suggest
 
 ALLOWED_PACKAGE = "lvdm."
@@ -87,8 +88,9 @@ class Component:
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read one YAML file into plain containers. Raises `ConfigError` if it is missing, malformed or not a mapping."""
     path = Path(path)
-    if not path.is_file():
-        raise ConfigError(f"configuration file {path} does not exist")
+    reason = absence_reason(path)
+    if reason is not None:
+        raise ConfigError(f"configuration file {path} {reason}")
     try:
         tree = read_yaml(path)
     except DocumentError as error:

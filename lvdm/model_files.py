@@ -14,7 +14,7 @@ from lvdm.checkpoint.keys import DIFFUSERS_INDEX
 from lvdm.config import ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
 from lvdm.model_card import RELEASED, ModelCard
-from lvdm.request.digest import InputFile
+from lvdm.regular_files import absence_reason
 from lvdm.request.settings import GenerationSettings
 from lvdm.suggestions import suggest
 
@@ -205,5 +205,5 @@ def _existing(path: Path, what: str) -> Path:
         hint = f"put the file there, or try the embedded model ({EMBEDDED})"
         if what == "configuration":
             hint = "name the YAML that belongs to the weights (--config), or the released model they are (--preset)"
-        raise ConfigError(f"{what} {path} does not exist; {hint}")
+        raise ConfigError(f"{what} {path} {absence_reason(path)}; {hint}")
     return path

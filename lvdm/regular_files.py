@@ -58,6 +58,11 @@ def unreadable_reason(path: str | Path) -> str | None:
     return None
 
 
+def absence_reason(path: str | Path) -> str | None:
+    """`unreadable_reason` after the kind and the name of a file: "does not exist" where nothing lies there."""
+    return unreadable_reason(path) if os.path.lexists(path) else "does not exist"
+
+
 def check_unpacked_sizes(path: str | Path, allowed: int) -> None:
     """Raise `OSError` for a zip archive that unpacks to more than `allowed` bytes and far more than it has.
 

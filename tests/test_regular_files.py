@@ -15,6 +15,7 @@ import pytest
 
 from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.describing import describe
+from lvdm.checkpoint.lora import parse_lora_option
 from lvdm.checkpoint.pickles import load_pickle
 from lvdm.checkpoint.torchscript import read_torchscript
 from lvdm.config import load_yaml
@@ -28,6 +29,7 @@ from lvdm.evaluation.clip_files import inspect_file
 from lvdm.evaluation.manifest import read_manifest
 from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.record import read_record
+from lvdm.media.depth import read_depth
 from lvdm.media.images import load_image
 from lvdm.media.masks import to_masks
 from lvdm.media.ownership import check_video_replaceable, record_path
@@ -58,6 +60,8 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "mask": ("a.png", to_masks),
     "video": ("a.mp4", VideoReader),
     "clip": ("a.mp4", inspect_file),
+    "depth": ("a.npz", lambda path: read_depth(path, 4)),
+    "LoRA": ("a.safetensors", lambda path: parse_lora_option(str(path))),
     "array": ("a.npy", inspect_file),
     "arrays": ("a.npz", inspect_file),
     "manifest": ("a.csv", read_manifest),
@@ -111,7 +115,8 @@ def test_the_reason_says_what_it_is(kind: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     make(kind, Path("x"))
     assert unreadable_reason("x") == "is not a regular file"
-    for read in (read_checkpoint, load_image, VideoReader, read_yaml):
+    depth, lora = READERS["depth"][1], READERS["LoRA"][1]
+    for read in (read_checkpoint, load_image, VideoReader, read_yaml, load_yaml, depth, lora):
         with pytest.raises(ValueError, match="is not a regular file"):
             read(Path("x"))
     make("link to itself", Path("y"))

@@ -17,6 +17,7 @@ from torch import Tensor
 from lvdm.checkpoint.reading import CheckpointFile, read_checkpoint
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.errors import CheckpointError
+from lvdm.regular_files import absence_reason
 
 FORMAT = "dynamicrafter-lora/1"
 PREFIX = "dynamicrafter.lora."
@@ -202,8 +203,9 @@ def parse_lora_option(text: str) -> tuple[Path, float]:
             path = Path(text)
     if not math.isfinite(scale):
         raise CheckpointError(f"--lora {text}: the scale should be a number such as 0.8")
-    if not path.is_file():
-        raise CheckpointError(f"--lora {text}: {path} does not exist; name a file, or file:scale")
+    reason = absence_reason(path)
+    if reason is not None:
+        raise CheckpointError(f"--lora {text}: {path} {reason}; name a file, or file:scale")
     return path, scale
 
 

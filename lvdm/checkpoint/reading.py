@@ -6,7 +6,6 @@ until they are copied or cast.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +27,7 @@ from lvdm.checkpoint.sources import (
 )
 from lvdm.checkpoint.zero import STAND_INS, find_model_file, partition_files, read_zero
 from lvdm.errors import CheckpointError
-from lvdm.regular_files import open_regular, unreadable_reason
+from lvdm.regular_files import absence_reason, open_regular
 
 __all__ = ["DTYPES", "NEW_NAME", "OLD_NAME", "CheckpointFile", "Format", "Weights", "read_checkpoint"]
 
@@ -50,9 +49,9 @@ def read_checkpoint(path: str | Path, weights: Weights = "auto") -> CheckpointFi
     that holds more than tensors and plain containers, and for averaged weights where there are none.
     """
     path = Path(path)
-    reason = None if path.is_dir() else unreadable_reason(path)
+    reason = None if path.is_dir() else absence_reason(path)
     if reason is not None:
-        raise CheckpointError(f"checkpoint {path} {'does not exist' if not os.path.lexists(path) else reason}")
+        raise CheckpointError(f"checkpoint {path} {reason}")
     checkpoint = _read_folder(path) if path.is_dir() else _read_file(path, weights)
     dtypes = {checkpoint.dtype(key) for key in checkpoint}
     if not any(dtype.is_floating_point for dtype in dtypes):

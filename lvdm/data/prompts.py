@@ -21,6 +21,7 @@ from lvdm.documents import read_text
 from lvdm.errors import Problems, UserError
 from lvdm.media.file_names import natural_order
 from lvdm.plugins.registry import method_files
+from lvdm.regular_files import absence_reason
 from lvdm.request.layers import all_parameters
 from lvdm.suggestions import suggest
 
@@ -330,9 +331,10 @@ def check_request(request: Request, where: str | Path) -> None:
     """Raise `PromptError`, which begins with `where`, for a file that is not there."""
     for name in file_columns():
         path = request.values.get(name)
-        if path is not None and not Path(path).is_file():
+        reason = None if path is None else absence_reason(path)
+        if reason is not None:
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} does not exist")
+            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} {reason}")
 
 
 def _short(text: str, length: int = 60) -> str:

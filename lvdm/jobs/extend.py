@@ -37,8 +37,8 @@ from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
-from lvdm.regular_files import real_path
-from lvdm.request.digest import InputFile, files_of_methods
+from lvdm.regular_files import real_path, unreadable_reason
+from lvdm.request.digest import InputFile
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
@@ -153,8 +153,9 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
         raise ValueError(f"--output {output} would replace the video; choose another name")
     if written.output and written.format and not output.name.endswith(suffix_of(written)):
         raise ValueError(f"--output {output} is not a {written.format} file; leave out --format")
-    if not source.is_file():
-        raise ValueError(f"{source}: there is no such file")
+    reason = unreadable_reason(source)
+    if reason is not None:
+        raise ValueError(f"{source}: {reason}")
     check_output(output)
     check_video_replaceable(output, written.overwrite, written.contact_sheet)
     plan = ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader)
