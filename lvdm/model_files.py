@@ -15,6 +15,7 @@ from lvdm.config import ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
 from lvdm.model_card import RELEASED, ModelCard
 from lvdm.regular_files import absence_reason
+from lvdm.request.digest import InputFile
 from lvdm.request.settings import GenerationSettings
 from lvdm.suggestions import suggest
 

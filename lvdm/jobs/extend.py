@@ -22,6 +22,7 @@ from lvdm.jobs.record_parts import (
     describe_runtime,
     files_of_model,
     hashed_files,
+    located,
     of_type,
     present_keys,
     read_as,
@@ -29,7 +30,7 @@ from lvdm.jobs.record_parts import (
     threads_of,
     values_of_parts,
 )
-from lvdm.jobs.replay import check_files, same_files, say_what_changed
+from lvdm.jobs.replay import changed_values, check_files, same_files
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
@@ -38,7 +39,7 @@ from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
-from lvdm.request.digest import InputFile
+from lvdm.request.digest import InputFile, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
@@ -104,10 +105,8 @@ class ExtensionRecord:
 
     def check_files(self, source: Path, values: Values, model: ChosenModel) -> None:
         """Compare files with their hashes. Raises `ValueError` for another video; other weights are a warning."""
-        if not self.source.is_file() or content_hash(self.source) != self.source_hash:
-            raise ValueError(
-                f"{self.source} is no longer the video that {self.path} was made from; put the old one back"
-            )
+        if not source.is_file() or content_hash(source) != self.source_hash:
+            raise ValueError(f"{source} is no longer the video that {self.path} was made from; put the old one back")
         check_files(self.path, self.files, values, model)
 
 
@@ -142,10 +141,6 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
     model.check()
     extension = _extension(values, settings)
-    if record is not None:
-        resolved = settings.as_dict() | asdict(extension)
-        same = same_files(record.files, (*model.identity().files(), *files_of_methods(settings)))
-        say_what_changed(record.path, record.values, values, resolved, same)
     written: OutputParameters = values.make(OutputParameters)
     seed = values.make(SeedParameters).seed
     output = written.output or _usual_output(source, seed, record, written)
@@ -161,7 +156,9 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     plan = ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader)
     if record is None:
         return plan
-    changes = changed_values(record.path, record.values, values, settings)
+    resolved = settings.as_dict() | asdict(extension)
+    same = same_files(record.files, (*model.identity().files(), *files_of_methods(settings)))
+    changes = changed_values(record.path, record.values, values, resolved, same)
     return replace(plan, threads=record.threads, changes=changes)
 
 

@@ -21,7 +21,7 @@ from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import ListLayout, UsualLayout, check_length, check_places, numbered_path, suffix_of
 from lvdm.jobs.record import Record, read_record
-from lvdm.jobs.replay import check_files, same_files, say_what_changed
+from lvdm.jobs.replay import changed_values, check_files, same_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
 from lvdm.media.ownership import record_stem
 from lvdm.media.video_writer import check_fps, check_output
@@ -177,14 +177,12 @@ class Planner:
                 raise ValueError(f"--output {path} would replace the image; choose another name")
         numbered = [numbered_path(path, number) for number in range(self.copies)]
         videos = self.videos(request, path, numbered, range(first, first + self.copies))
-        if record is not None:
-            resolved = request.settings.as_dict() | {"scale": request.scale}
-            same = same_files(record.files, request.all_files)
-            say_what_changed(record.path, record.values(), values, resolved, same)
         check_places(videos, self.output)
         if record is None:
             return self.plan(videos)
-        changes = changed_values(record.path, record.values(), values, request.settings)
+        resolved = request.settings.as_dict() | {"scale": request.scale}
+        same = same_files(record.files, request.all_files)
+        changes = changed_values(record.path, record.values(), values, resolved, same)
         return self.plan(videos, threads=record.threads, changes=changes)
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
@@ -239,7 +237,13 @@ class Planner:
         parts = zip(requests, entries, digests, strict=True)
         return [PlannedVideo(single, entry, digest, candidates) for single, entry, digest in parts]
 
-    def plan(self, videos: Sequence[PlannedVideo], skip_finished: bool = False, threads: int | None = None) -> Plan:
+    def plan(
+        self,
+        videos: Sequence[PlannedVideo],
+        skip_finished: bool = False,
+        threads: int | None = None,
+        changes: tuple[str, ...] = (),
+    ) -> Plan:
         """The plan of these videos; says which of the values that were given have no effect, and what is not given."""
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])

@@ -63,8 +63,10 @@ def _called(file: InputFile) -> str:
     return {"config": "configuration", "checkpoint": "checkpoint", "loras": "LoRA"}.get(file.parameter, "checkpoint")
 
 
-def say_what_changed(record: Path, before: Values, now: Values, resolved: Mapping[str, Any], same: Set[str]) -> None:
-    """Log what a replay makes differently, such as "num_inference_steps 25 to 4".
+def changed_values(
+    record: Path, before: Values, now: Values, resolved: Mapping[str, Any], same: Set[str]
+) -> tuple[str, ...]:
+    """What a replay makes differently, such as "num_inference_steps 25 to 4"; it is logged, too.
 
     before    the values of the record, over which those of `now` lie
     resolved  what parameters come to that were derived, or are not given now
@@ -80,6 +82,7 @@ def say_what_changed(record: Path, before: Values, now: Values, resolved: Mappin
                 changes.append(f"{name} {_short(old)} to {_short(new)}")
     if changes:
         logger.info("changed against %s: %s", record, "; ".join(changes))
+    return tuple(changes)
 
 
 def same_files(before: Sequence[InputFile], now: Sequence[InputFile]) -> set[str]:
