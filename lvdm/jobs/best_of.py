@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lvdm.quality.ranking import Ranking
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """Videos that differ in their noise only.
 
