@@ -8,6 +8,7 @@ into its own. A wrong key, type or target is a `ConfigError` that names the plac
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import sys
 import types
@@ -160,13 +161,19 @@ def resolve_target(target: Any, where: str) -> type:
     return found
 
 
+@functools.cache
+def type_hints(cls: Any) -> dict[str, Any]:
+    """The types of a class's fields, with what is annotated: each is compiled from its text, which takes time."""
+    return typing.get_type_hints(cls, include_extras=True)
+
+
 def parse_dataclass(cls: Any, params: Mapping[Any, Any], where: str) -> Any:
     """Build the dataclass `cls` from `params`, checking keys, types and legacy options.
 
     Legacy options are those in `cls.LEGACY`, a mapping from key to `LegacyOption`.
     """
     legacy: Mapping[str, LegacyOption] = getattr(cls, "LEGACY", {})
-    hints = typing.get_type_hints(cls, include_extras=True)
+    hints = type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     values = {}
     for key, value in params.items():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lvdm.declaration.values import Attention, Storage
 from lvdm.suggestions import suggest
+from lvdm.versions import installed_version
 
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 """Of one value."""
@@ -63,9 +63,7 @@ def surely_cpu(device: str) -> bool:
         return True
     if device != "auto" or not sys.platform.startswith("linux"):
         return False
-    try:
-        if version("torch").endswith("+cpu"):
-            return True
-    except PackageNotFoundError:
-        return False
+    torch = installed_version("torch")
+    if torch is None or torch.endswith("+cpu"):
+        return torch is not None
     return not any(found for pattern in ACCELERATORS for found in Path("/dev").glob(pattern))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 
@@ -13,8 +14,9 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: installed_version(name) for name in PACKAGES}}
 
 
+@functools.cache
 def installed_version(package: str) -> str | None:
-    """Version of a package, None if it is not installed."""
+    """Version of a package, None if it is not installed. It is looked up once: its description is read for it."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

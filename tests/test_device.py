@@ -34,7 +34,7 @@ def test_names_of_precisions_are_those_of_torch(monkeypatch: pytest.MonkeyPatch)
         assert choose_device("auto") == CPU, "torch found a device where none was expected"
     assert surely_cpu("cpu")
     assert not surely_cpu("cuda")
-    monkeypatch.setattr("lvdm.precision.version", lambda name: "2.9.1+cu128")
+    monkeypatch.setattr("lvdm.precision.installed_version", lambda name: "2.9.1+cu128")
     monkeypatch.setattr("lvdm.precision.ACCELERATORS", ("nul*",))
     assert not surely_cpu("auto"), "a device file is there, so that only torch can tell"
     monkeypatch.setattr("lvdm.precision.ACCELERATORS", ("no such device",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import shlex
@@ -93,9 +94,15 @@ def test_commands_parse(path: Path) -> None:
             assert (ROOT / words[1]).is_file(), f"{where}: no such script"
 
 
+@functools.cache
+def command_line() -> typer.core.TyperGroup:
+    """`dynamicrafter` with all its commands."""
+    return typer.main.get_command(importlib.import_module("lvdm.cli.app").app)
+
+
 def check_command_line(arguments: list[str], where: str) -> None:
     """Fail if `dynamicrafter` does not know the subcommand or one of its flags; values are not looked at."""
-    group = typer.main.get_command(importlib.import_module("lvdm.cli.app").app)
+    group = command_line()
     name, *rest = arguments
     assert name in group.commands, f"{where}: no command {name}; there are {sorted(group.commands)}"
     context = group.commands[name].make_context(name, [], resilient_parsing=True)

@@ -55,8 +55,8 @@ class FullQueueAnswers:
         if b"Queue is full" in content:
             content = json.dumps({"detail": queue_full(self._most)}).encode()
             others = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
-            told = (b"retry-after", str(retry_after(self._seconds())).encode())
+            waiting = (b"retry-after", str(retry_after(self._seconds())).encode())
             length = (b"content-length", str(len(content)).encode())
-            start = {**start, "status": 429, "headers": [*others, length, told]}
+            start = {**start, "status": 429, "headers": [*others, length, waiting]}
         await send(start)
         await send({"type": "http.response.body", "body": content})

@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lvdm.model_outline import ModelOutline
 from lvdm.pipeline.memory import MemoryPlan, Workload, decoder_activations
+from lvdm.versions import installed_version
 
 LIBRARIES = {True: 500_000_000, False: 890_000_000}
 """Of the process when all is imported, by whether torch is built for the CPU alone."""
@@ -33,10 +33,7 @@ def interpreter_memory() -> int:
     measured = _measured() if "torch" in sys.modules else None
     if measured is not None:
         return measured
-    try:
-        return LIBRARIES[version("torch").endswith("+cpu")]
-    except PackageNotFoundError:
-        return LIBRARIES[False]
+    return LIBRARIES[(installed_version("torch") or "").endswith("+cpu")]
 
 
 @cache

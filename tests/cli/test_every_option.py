@@ -49,6 +49,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "keyframes": ({2: "dog.png"}, {1: "owl.png"}),
     "keep_mask": ("mask.png",),
     "prompts": ("list.csv",),
+    "num_videos_per_prompt": (2, 3),
     "replay": ("made.json", "extended.json"),
     "video": ("other.mp4",),
     "checkpoint": ("late.safetensors", "t2v"),
@@ -73,7 +74,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "depth_model": ("late.safetensors",),
     "max_memory": ("900GB",),
 }
-"""Values of parameters that are text, files or several values; files are those of `folder`."""
+"""Values of parameters that are text, files or several values, or take long; files are those of `folder`."""
 
 EQUAL: Mapping[str, str] = {
     "dtype=fp32": "what auto comes to on a CPU",
@@ -213,7 +214,9 @@ def present_value(declared: Declared, plan: Plan | ExtensionPlan, given: Mapping
 def other_values(declared: Declared, present: Any) -> Iterator[Any]:
     """Values besides the `present` one: near by, and both ends of its range."""
     kind, (low, high) = declared.kind, declared.bounds
-    if declared.choices:
+    if declared.name in EXAMPLES:
+        yield from (value for value in EXAMPLES[declared.name] if value != present)
+    elif declared.choices:
         yield from (choice for choice in declared.choices if choice != present)
     elif kind is bool:
         yield not present
@@ -224,8 +227,7 @@ def other_values(declared: Declared, present: Any) -> Iterator[Any]:
             near = (low + high if present in (None, low) else low + present) / 2
         yield from (value for value in dict.fromkeys(map(kind, (near, low, high))) if value != present)
     else:
-        assert declared.name in EXAMPLES, f"{declared.name} is new: give EXAMPLES a value of it"
-        yield from EXAMPLES[declared.name]
+        raise AssertionError(f"{declared.name} is new: give EXAMPLES a value of it")
 
 
 def problem_of(

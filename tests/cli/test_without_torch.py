@@ -28,9 +28,12 @@ sys.meta_path.insert(0, NoTorch())
 RUN = (
     BLOCKED
     + """
+import functools
+import typer.testing
 from typer.testing import CliRunner
 from lvdm.cli.app import app
 
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # 24 commands with all their options
 found = []
 for arguments in json.loads(sys.argv[1]):
     result = CliRunner().invoke(app, arguments)
