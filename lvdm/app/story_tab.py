@@ -18,6 +18,7 @@ from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.documents import one_line
 from lvdm.story.page import STYLE, cards, summary
 from lvdm.story.planning import StoryPlan
+from lvdm.story.script import StoryError
 
 EXAMPLE = """title: A story
 size: 64x64
@@ -74,10 +75,12 @@ def add_story_tab(desk: Desk, model: Any) -> None:
     teller = Storyteller(desk)
     with gr.Tab("Story", id="story"):
         gr.Markdown(
-            "A film of several shots. Load its images, show the storyboard, drag the boxes, make the film. Lengths, "
-            "seeds and settings of a story stand in its script; those below are of the other tabs."
+            "A film of several shots. Load its images, fonts and sounds, show the storyboard, drag the boxes, make "
+            "the film. Lengths, seeds and settings of a story stand in its script; those below are of the other tabs."
         )
-        images = FileUploads(label="Images, which the script names", file_count="multiple", height=110)
+        files = FileUploads(
+            label="Files, which the script names", file_count="multiple", height=110, elem_id="story-files"
+        )
         script = gr.Textbox(EXAMPLE, label="Script", lines=14, max_lines=30, elem_id="story-script")
         with gr.Row():
             show = gr.Button("Storyboard", elem_id="story-plan")
@@ -92,8 +95,7 @@ def add_story_tab(desk: Desk, model: Any) -> None:
     seen = [status, board, shot]
     common: dict[str, Any] = {"concurrency_id": "light", **QUIET}
     actions = _StoryActions(teller)
-    loaded = images.upload(actions.load, [images, story], [status, story, images], **common)
-    loaded.then(actions.show, [script, model, story], [*seen, story], **common)
+    files.upload(actions.load, [files, script, model, story], [*seen, story, files], **common)
     show.click(actions.show, [script, model, story], [*seen, story], **common)
     board.edit(actions.drag, [script, model, story], [*seen, story, script], **common)
     device: dict[str, Any] = {"concurrency_id": "device", "concurrency_limit": 1, **QUIET}
@@ -107,14 +109,17 @@ class _StoryActions:
     def __init__(self, teller: Storyteller) -> None:
         self.teller = teller
 
-    def load(self, images: list[Path], story: str, request: gr.Request) -> tuple[Any, ...]:
-        """Take images into the story."""
+    def load(self, files: list[Path], script: str, model: str, story: str, request: gr.Request) -> tuple[Any, ...]:
+        """Take files into the story, and show the storyboard."""
         story = story or self.teller.begin(request.session_hash or "")
         try:
-            self.teller.receive(story, images)
+            self.teller.receive(story, files)
         except (ValueError, OSError) as error:
-            return showing.failed(self._line(story, error)), story, None
-        return showing.IDLE, story, None
+            return (showing.failed(self._line(story, error)), gr.skip(), gr.skip(), story, None)
+        finally:
+            for file in files:
+                file.unlink(missing_ok=True)
+        return (*self.show(script, model, story, request), None)
 
     def show(self, script: str, model: str, story: str, request: gr.Request) -> tuple[Any, ...]:
         """Show the storyboard."""
@@ -142,7 +147,9 @@ class _StoryActions:
     ) -> Iterator[tuple[Any, ...]]:
         """Make one shot with another seed, which the script has then."""
         try:
-            script = with_new_seed(script, str(shot))
+            if not shot:
+                raise StoryError("choose a shot; the storyboard fills the list")
+            script = with_new_seed(script, shot)
         except ValueError as error:
             yield (showing.failed(self._line(story, error)), *[gr.skip()] * 5)
             return

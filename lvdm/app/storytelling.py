@@ -1,8 +1,9 @@
-"""Stories of visitors: a script in a text box and uploaded images become a storyboard and a film, within the limits."""
+"""Stories of visitors: a script in a text box and uploaded files become a storyboard and a film, within the limits."""
 
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from lvdm.documents import parse_yaml
 from lvdm.hosting.checks import UploadIntake, check_plan
 from lvdm.media.file_names import check_name
 from lvdm.media.images import load_layer
+from lvdm.media.sound import probe_sound
 from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters
+from lvdm.story.captions import check_font
 from lvdm.story.film import Film
 from lvdm.story.folder import StoryFolder
 from lvdm.story.making import make_story
@@ -31,7 +34,10 @@ from lvdm.story.script import Story, StoryError
 
 WHERE = "the script"
 MAX_UPLOADS = 100
-"""Images of one story."""
+"""Files of one story."""
+FONTS = (".ttf", ".otf")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac")
+"""Files that are kept as they come; all others are images."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +65,29 @@ class Storyteller:
         return id_
 
     def receive(self, id_: str, uploads: Sequence[Path]) -> None:
-        """Take images into the story's folder as PNG, under their own names, with their transparency.
+        """Take files into the story's folder, under their own names: images as PNG, with their transparency.
 
-        Raises `ValueError`.
+        Raises `ValueError`; then those before are there.
         """
         folder = self._folder(id_)
-        if len(list(folder.glob("*.png"))) + len(uploads) > MAX_UPLOADS:
-            raise StoryError(f"a story has at most {MAX_UPLOADS} images here")
+        if sum(path.is_file() for path in folder.iterdir()) + len(uploads) > MAX_UPLOADS:
+            raise StoryError(f"a story has at most {MAX_UPLOADS} files here")
         intake = UploadIntake(self.desk.limits)
         for upload in uploads:
-            intake.check("image", upload)  # too large, or no image
-            layer, _ = load_layer(upload, self.desk.limits.image_pixels)
-            name = check_name(upload.stem, "the name of an image")
-            layer.convert("RGBA" if layer.has_transparency_data else "RGB").save(folder / f"{name}.png")
+            try:
+                self._keep(upload, folder, intake)
+            except ValueError as error:
+                raise StoryError(str(error).replace(str(upload), upload.name)) from error
+
+    def _keep(self, upload: Path, folder: Path, intake: UploadIntake) -> None:
+        name, kind = check_name(upload.stem, "the name of a file"), upload.suffix.lower()
+        if kind in (*FONTS, *SOUNDS):
+            (check_font if kind in FONTS else probe_sound)(upload)
+            shutil.copyfile(upload, folder / f"{name}{kind}")
+            return
+        intake.check("image", upload)  # too large, or no image
+        layer, _ = load_layer(upload, self.desk.limits.image_pixels)
+        layer.convert("RGBA" if layer.has_transparency_data else "RGB").save(folder / f"{name}.png")
 
     def plan(self, id_: str, text: str, model: str) -> StoryPlan:
         """The plan of a script with uploaded images and a listed model. Raises `ValueError`."""
@@ -144,10 +160,14 @@ def _dumped(tree: Any) -> str:
 
 
 def _uploaded(path: Path, folder: Path) -> Path:
-    """The uploaded image of this name. Raises `StoryError` for any other file of the server."""
+    """The uploaded file of this name. Raises `StoryError` for any other file of the server."""
     if path.parent != folder or path.name in ("", "..", "."):
-        raise StoryError(f"{path.name}: name an image that was loaded here, without a folder")
-    return path.with_suffix(".png")
+        raise StoryError(f"{path.name}: name a file that was loaded here, without a folder")
+    kind = path.suffix.lower()
+    stored = path.with_suffix(kind if kind in (*FONTS, *SOUNDS) else ".png")
+    if not stored.is_file():
+        raise StoryError(f"{path.name} is not loaded; choose it above the script")
+    return stored
 
 
 def _check_settings(story: Story) -> None:

@@ -66,6 +66,11 @@ def check_captions(story: Story, size: tuple[int, int]) -> None:
     problems.check()
 
 
+def check_font(path: Path) -> None:
+    """Raise `StoryError` for a file that is no font."""
+    _opened_font(_font_bytes(path), str(path), MIN_SIZE)
+
+
 class Typesetter:
     """Draws captions in the font of a story, for frames of `size` (width, height). Raises `StoryError`."""
 
@@ -131,14 +136,7 @@ class Typesetter:
         return round(1.2 * self._pixels)
 
     def _load(self, layout: ImageFont.Layout | None = None) -> ImageFont.FreeTypeFont:
-        try:
-            if self._file is not None:
-                return ImageFont.truetype(io.BytesIO(self._file), self._pixels, layout_engine=layout)
-            font = ImageFont.load_default(self._pixels)
-        except (OSError, ImportError) as error:
-            raise StoryError(f"font: {self._name} cannot be used ({error}); give a TTF or OTF file") from error
-        assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-        return font if layout is None else font.font_variant(layout_engine=layout)
+        return _opened_font(self._file, self._name, self._pixels, layout)
 
     def _glyph(self, letter: str) -> tuple[tuple[int, int], bytes]:
         mask = self._plain.getmask(letter)
@@ -172,6 +170,20 @@ def _clock(seconds: float) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d},{rest % 1000:03d}"
+
+
+def _opened_font(
+    content: bytes | None, name: str, pixels: int, layout: ImageFont.Layout | None = None
+) -> ImageFont.FreeTypeFont:
+    """The font in a file, or the built-in one. Raises `StoryError`; name: for its message."""
+    try:
+        if content is not None:
+            return ImageFont.truetype(io.BytesIO(content), pixels, layout_engine=layout)
+        font = ImageFont.load_default(pixels)
+    except (OSError, ImportError) as error:
+        raise StoryError(f"font: {name} cannot be used ({error}); give a TTF or OTF file") from error
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font if layout is None else font.font_variant(layout_engine=layout)
 
 
 def _font_bytes(path: Path) -> bytes:

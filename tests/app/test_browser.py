@@ -13,9 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from PIL import Image
 from served import LIMITS, PageClient, left_behind, refused
 from small_model import FRAMES, picture
+from story_scripts import lay_out_images, script
 
 from lvdm.app.making import Maker
 from lvdm.hosting.library import Library
@@ -296,3 +298,34 @@ def test_a_phone_shows_all_of_it_and_a_tab_says_why_not(opened: Any) -> None:
     page.locator(".overflow-menu > button").click()  # where tabs are that find no place
     page.locator(".overflow-dropdown button", has_text="From text").click()
     assert page.locator("#text-to-video-generate").is_enabled()
+
+
+def test_a_story_is_laid_out_by_hand_and_a_shot_of_it_made(opened: Any, tmp_path: Path) -> None:
+    page = opened()
+    page.get_by_role("tab", name="Story").click()
+    lay_out_images(tmp_path)
+    (tmp_path / "no.png").write_text("dear reader", encoding="utf-8")
+    tree = script(shots=script()["shots"][:1], settings={"num_inference_steps": 2})
+    page.fill("#story-script textarea", yaml.safe_dump(tree))
+    files = page.locator("#story-files input[type=file]")
+    files.set_input_files(str(tmp_path / "no.png"))
+    page.wait_for_selector("#story-status:has-text('no.png: not an image that can be read')")
+    files.set_input_files([str(tmp_path / name) for name in ("sea.png", "red.png")])
+    character = page.wait_for_selector("#storyboard rect[data-shot=one]")
+    character.scroll_into_view_if_needed()
+    box = character.bounding_box()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2 - box["width"], box["y"] + 2)  # which is a quarter of the frame
+    page.mouse.up()
+    page.wait_for_function("() => document.querySelector('#story-script textarea').value.includes('box: [')")
+    moved = yaml.safe_load(page.input_value("#story-script textarea"))["shots"][0]["compose"]["characters"][0]["box"]
+    assert moved == pytest.approx([0, 0.5, 0.25, 1], abs=0.02)
+    page.click("#story-again")
+    page.wait_for_selector("#story-status:has-text('choose a shot')")
+    page.locator("#story-shot input").click()
+    page.get_by_role("option", name="one").click()
+    page.click("#story-again")
+    page.wait_for_selector("#story-film video")
+    assert "seed:" in page.input_value("#story-script textarea"), "the script does not make this shot"
+    page.wait_for_selector("#story-status:has-text('Done in')")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from PIL import Image
+from PIL import Image, ImageFont
 from served import LIMITS
 from shared_models import shared_models
 from story_scripts import lay_out_images, script
@@ -57,9 +58,9 @@ def test_a_story_is_shown_and_a_shot_made_alone(teller: Storyteller, story: str)
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"places": {"sea": {"image": "/etc/hostname"}}}, "hostname: name an image that was loaded here"),
-        ({"places": {"sea": {"image": "../x/sea.png"}}}, "sea.png: name an image that was loaded here"),
-        ({"font": "/usr/share/fonts/a.ttf"}, "a.ttf: name an image that was loaded here"),
+        ({"places": {"sea": {"image": "/etc/hostname"}}}, "hostname: name a file that was loaded here"),
+        ({"places": {"sea": {"image": "../x/sea.png"}}}, "sea.png: name a file that was loaded here"),
+        ({"font": "/usr/share/fonts/a.ttf"}, "a.ttf: name a file that was loaded here"),
         ({"settings": {"checkpoint": "sea.png"}}, "settings: checkpoint is not chosen in a script here"),
         ({"settings": {"device": "cpu"}}, "settings: device is not chosen in a script here"),
         ({"size": "256x256"}, "megapixels, more than is made here"),
@@ -67,7 +68,7 @@ def test_a_story_is_shown_and_a_shot_made_alone(teller: Storyteller, story: str)
         ({"shots": [{"image": "cat.png", "prompt": "a"}] * 4}, "4 shots and transitions are more than are made here"),
         ({"shots": [{"image": "cat.png", "prompt": "a", "seconds": 9}]}, "num_frames (--num-frames) 72 is more"),
         ({"shots": [{"text_to_image": "a", "prompt": "a"}]}, "there is no image generator"),
-        ({"shots": [{"image": "gone.png", "prompt": "a"}]}, "gone.png: there is no such file"),
+        ({"shots": [{"image": "gone.png", "prompt": "a"}]}, "gone.png is not loaded; choose it above the script"),
     ],
 )
 def test_what_a_visitor_may_not_is_refused(
@@ -83,7 +84,25 @@ def test_what_a_visitor_may_not_is_refused(
 def test_uploads_are_images_within_the_limits(teller: Storyteller, story: str, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(tmp_path / "large.png")
     (tmp_path / "no.png").write_bytes(b"no image")
-    for name, part in (("large.png", "megapixels"), ("no.png", "not an image")):
+    for name, part in (("large.png", "^large.png: .*megapixels"), ("no.png", "^no.png: not an image")):
+        with pytest.raises(ValueError, match=part):
+            teller.receive(story, [tmp_path / name])
+
+
+def test_fonts_and_sounds_are_loaded_too(teller: Storyteller, story: str, tmp_path: Path) -> None:
+    built_in = ImageFont.load_default(10)
+    assert isinstance(built_in, ImageFont.FreeTypeFont)
+    (tmp_path / "own.TTF").write_bytes(built_in.path.getvalue())  # type: ignore[union-attr]
+    with wave.open(str(tmp_path / "sea.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(1600))
+    teller.receive(story, [tmp_path / "own.TTF", tmp_path / "sea.wav"])
+    shots = [{**script()["shots"][2], "caption": "ok", "audio": "sea.wav"}]
+    plan = teller.plan(story, text(shots=shots, font="own.TTF", captions="burned", font_size=8), "small")
+    assert [sound.seconds for sound in plan.sounds] == [0.1]
+    assert plan.story.font == plan.folder.folder / "own.ttf"
+    for name, part in (("no.ttf", "font: no.ttf cannot be used"), ("no.mp3", "no.mp3: not a sound that can be read")):
+        (tmp_path / name).write_bytes(b"no font and no sound")
         with pytest.raises(ValueError, match=part):
             teller.receive(story, [tmp_path / name])
 
