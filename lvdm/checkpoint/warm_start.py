@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from lvdm.checkpoint.difference import Shape
 from lvdm.checkpoint.families import FIRST_LAYER, QUERIES
-from lvdm.checkpoint.parts import PARTS, SCHEDULE, Part, part_of
+from lvdm.checkpoint.parts import PARTS, SCHEDULE, UNET, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
 from lvdm.errors import CheckpointError
 
+LAST_LAYER = f"{UNET.prefix}out.2.weight"
+"""Of the UNet; it has as many output channels as there are of noise."""
 POSITIONS = ".embeddings_table"
 MAX_LISTED = 4
 """Kinds of tensors named in one line of the report."""
@@ -72,13 +74,14 @@ def plan_warm_start(model: Mapping[str, Shape], file: Mapping[str, Shape], token
     """Compare shapes by key. `tokens_per_frame`: how many of the query transformer's tokens belong to one frame."""
     matched, initial = [], []
     adapted: dict[str, Adaptation] = {}
+    noise_channels = model[LAST_LAYER][0] if LAST_LAYER in model else 0
     for key, shape in model.items():
         if part_of(key) == SCHEDULE:
             continue
         if file.get(key) == shape:
             matched.append(key)
             continue
-        adaptation = _adaptation(key, file[key], shape, tokens_per_frame) if key in file else None
+        adaptation = _adaptation(key, file[key], shape, tokens_per_frame, noise_channels) if key in file else None
         if adaptation is None:
             initial.append(key)
         else:
@@ -128,10 +131,16 @@ def _check(plan: WarmStartPlan, model: Mapping[str, Shape], checkpoint: Checkpoi
         )
 
 
-def _adaptation(key: str, file: Shape, model: Shape, tokens_per_frame: int) -> Adaptation | None:
-    if key == FIRST_LAYER and len(file) == 4 and file[1] < model[1] and (file[0], *file[2:]) == (model[0], *model[2:]):
+def _adaptation(key: str, file: Shape, model: Shape, tokens_per_frame: int, noise_channels: int) -> Adaptation | None:
+    inputs_differ = key == FIRST_LAYER and len(file) == 4 and (file[0], *file[2:]) == (model[0], *model[2:])
+    if inputs_differ and file[1] < model[1]:
         return Adaptation(
             f"{file[1]} input channels widened to {model[1]} with zeros", lambda value: _widen(value, model)
+        )
+    if inputs_differ and file[1] > model[1] > noise_channels > 0:
+        return Adaptation(
+            f"the {noise_channels} input channels of the noise, the other {model[1] - noise_channels} zeros",
+            lambda value: _widen(value[:, :noise_channels], model),
         )
     if key == QUERIES and file[2:] == model[2:] and not file[1] % tokens_per_frame and not model[1] % tokens_per_frame:
         frames = file[1] // tokens_per_frame, model[1] // tokens_per_frame

@@ -26,6 +26,7 @@ frame_stride  source frames per clip frame
 path          where it came from, for messages
 flow, mask    optional: where frame 0 shows what a pixel shows, and what moves on its own, see
               `lvdm.models.carrier_training`
+depth         optional: (1, t, H, W), near is large, in any unit; see `lvdm.models.depth_diffusion`
 failures      newline-joined "path: reason" of files that were tried and given up before this one; "" normally
 """
 

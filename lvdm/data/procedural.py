@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from lvdm.data.clips import Clip, ClipSize
 from lvdm.data.procedural_captions import caption
+from lvdm.data.procedural_depth import render_depth
 from lvdm.data.procedural_render import moving_mask, render, render_flow, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene, displacement, sample_scene
 from lvdm.declaration.ranges import Seed, Steps, with_ranges
@@ -28,6 +29,7 @@ __all__ = [
     "displacement",
     "moving_mask",
     "render",
+    "render_depth",
     "render_flow",
     "render_mask",
     "sample_scene",
@@ -44,11 +46,13 @@ class ProceduralClipsConfig(ProceduralConfig):
 
     motion_targets  clips hold what a frame carrier learns from as well: `flow` (2, t, H, W), see `render_flow`, and
                     `mask` (1, t, H, W), see `moving_mask`
+    depth           clips hold `depth` (1, t, H, W), see `render_depth`, which a model of structure follows
     """
 
     length: Steps = 100_000
     seed: Seed = 0
     motion_targets: bool = False
+    depth: bool = False
 
 
 class ProceduralClips(Dataset[Clip]):
@@ -93,6 +97,9 @@ class ProceduralClips(Dataset[Clip]):
         if self.config.motion_targets:
             flows, masks = render_flow(scenes, canvas), moving_mask(scenes, canvas)[:, None]
             targets = [{"flow": flow, "mask": mask} for flow, mask in zip(flows, masks, strict=True)]
+        if self.config.depth:
+            depths = render_depth(scenes, canvas)
+            targets = [{**target, "depth": depth} for target, depth in zip(targets, depths, strict=True)]
         return [
             {
                 "video": video,

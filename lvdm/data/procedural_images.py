@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -38,18 +39,12 @@ def look_up_images(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, pix
 
     `pixel` (n, f, 1, 1) is the size of a pixel in the same unit, the side of frame 0.
     """
-    rows = [
-        (s.background_angle, s.background_cell, *s.background_phase, s.background_contrast, s.background_saturation)
-        for s in scenes
-    ]
-    columns = torch.tensor(rows, device=x.device).T
-    angle, cell, phase_x, phase_y, contrast, saturation = (column[:, None, None, None] for column in columns)
-    if kind == PHOTOGRAPH:  # nearly upright, more of it, and nearly in its own colours
-        angle, cell = (angle - math.pi) * (TILT / math.pi), cell * PHOTOGRAPH_CELL
+    u, v = _places(kind, scenes, x, y)
+    rows = [(s.background_cell, s.background_contrast, s.background_saturation) for s in scenes]
+    cell, contrast, saturation = (column[:, None, None, None] for column in torch.tensor(rows, device=x.device).T)
+    if kind == PHOTOGRAPH:  # more of it, and nearly in its own colours
+        cell = cell * PHOTOGRAPH_CELL
         contrast, saturation = 1 + (contrast - 0.85) * 0.4, 1 + (saturation - 0.7) * 0.6
-    cos, sin = 2 * cell * torch.cos(angle), 2 * cell * torch.sin(angle)  # an image spans 2 units of the grid
-    u = x * cos + y * sin + (phase_x - 0.5)  # the view is centred in the middle half; reflection makes the rest endless
-    v = y * cos - x * sin + (phase_y - 0.5)
     images = image_atlas(kind, x.device)[[scene.background_image for scene in scenes]]  # (n, 3, levels, s, s)
     levels, size = images.shape[2:4]
     level = torch.log2((pixel * cell * size).clamp(1.0, 2.0 ** (levels - 1)))  # (n, f, 1, 1)
@@ -67,6 +62,26 @@ def look_up_images(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor, pix
     return (saturated - 0.5).mul_(contrast[:, None]).add_(0.5 + tint * (base - 0.5)).clamp_(0.0, 1.0)
 
 
+def look_up_leaf_depth(scenes: Sequence[Scene], x: Tensor, y: Tensor) -> Tensor:
+    """Depth (n, f, H, W) in [0, 1], near is large, of the scenes' collages; coordinates as in `look_up_images`."""
+    u, v = _places("collage", scenes, x, y)
+    depth = leaf_depth(x.device)[[scene.background_image for scene in scenes], None]  # (n, 1, s, s)
+    grid = rearrange(torch.stack((u, v), dim=-1), "n f h w two -> n (f h) w two")
+    looked_up = F.grid_sample(depth, grid, padding_mode="reflection", align_corners=False)
+    return rearrange(looked_up, "n 1 (f h) w -> n f h w", f=x.shape[1])
+
+
+def _places(kind: str, scenes: Sequence[Scene], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where world coordinates lie in the scenes' images, whose middle is 0 and whose edges are at -1 and 1."""
+    rows = [(s.background_angle, s.background_cell, *s.background_phase) for s in scenes]
+    angle, cell, phase_x, phase_y = (column[:, None, None, None] for column in torch.tensor(rows, device=x.device).T)
+    if kind == PHOTOGRAPH:  # nearly upright
+        angle, cell = (angle - math.pi) * (TILT / math.pi), cell * PHOTOGRAPH_CELL
+    cos, sin = 2 * cell * torch.cos(angle), 2 * cell * torch.sin(angle)  # an image spans 2 units of the grid
+    # The view is centred in the middle half; reflection makes the rest endless.
+    return x * cos + y * sin + (phase_x - 0.5), y * cos - x * sin + (phase_y - 0.5)
+
+
 @functools.lru_cache(maxsize=8)
 def image_atlas(kind: str, device: torch.device) -> Tensor:
     """All images of a kind, (NUM_IMAGES, 3, NUM_LEVELS, n, n) uint8, each level blurred twice as far."""
@@ -74,9 +89,23 @@ def image_atlas(kind: str, device: torch.device) -> Tensor:
         return coarser_levels(read_photographs(), PHOTOGRAPH_LEVELS, mode="reflect").to(device)
     if kind not in IMAGES:
         raise ValueError(f"there are no images of kind {kind!r}; choose one of {', '.join((*IMAGES, PHOTOGRAPH))}")
-    generator = torch.Generator().manual_seed(20_240 + IMAGES.index(kind))
-    sharp = _collages(generator) if kind == "collage" else _clouds(generator)
+    sharp = _collages() if kind == "collage" else _clouds(_generator(kind))
     return coarser_levels(sharp, NUM_LEVELS, mode="circular").to(device)
+
+
+@functools.lru_cache(maxsize=4)
+def leaf_depth(device: torch.device) -> Tensor:
+    """Depth of all collages, (NUM_IMAGES, n, n) in [0, 1]: the share of the pixels whose leaf was laid before."""
+    leaf = _leaves().top.long()
+    number = torch.arange(NUM_IMAGES)[:, None] * NUM_LEAVES
+    counts = torch.bincount((leaf.flatten(1) + number).flatten(), minlength=NUM_IMAGES * NUM_LEAVES)
+    below = counts.view(NUM_IMAGES, NUM_LEAVES).cumsum(1) / leaf[0].numel()
+    depth = below.gather(1, leaf.flatten(1)).view(leaf.shape)
+    return F.avg_pool2d(depth[:, None], OVERSAMPLING)[:, 0].to(device)
+
+
+def _generator(kind: str) -> torch.Generator:
+    return torch.Generator().manual_seed(20_240 + IMAGES.index(kind))
 
 
 def coarser_levels(sharp: Tensor, count: int, mode: str) -> Tensor:
@@ -89,10 +118,31 @@ def coarser_levels(sharp: Tensor, count: int, mode: str) -> Tensor:
     return (torch.stack(levels, dim=2) * 255).round().to(torch.uint8)
 
 
-def _collages(generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class _Leaves:
+    """Centres of the leaves (p, NUM_LEAVES, 2) in pixels, the topmost leaf of every pixel (p, n, n), and `state` of the
+
+    generator after them.
+    """
+
+    centres: Tensor
+    top: Tensor
+    state: Tensor
+
+
+@functools.lru_cache(maxsize=1)
+def _leaves() -> _Leaves:
+    generator = _generator("collage")
+    centres, top = _leaf_map(IMAGE_SIZE * OVERSAMPLING, generator)
+    return _Leaves(centres, top.short(), generator.get_state())
+
+
+def _collages() -> Tensor:
     """(NUM_IMAGES, 3, n, n) in [0, 1]: leaves with a colour, a slope of brightness and some cloud of their own."""
     size = IMAGE_SIZE * OVERSAMPLING
-    centres, leaf = _leaf_map(size, generator)
+    centres, leaf = _leaves().centres, _leaves().top.long()
+    generator = torch.Generator()
+    generator.set_state(_leaves().state)
     shape = (NUM_IMAGES, NUM_LEAVES)
     mean, spread = (
         torch.rand(NUM_IMAGES, 1, 3, generator=generator),

@@ -47,7 +47,7 @@ CHUNK = 4
 
 
 @dataclass(frozen=True)
-class _World:
+class World:
     """What the camera sees of the world: coordinates x (n, f, 1, W) and y (n, f, H, 1), sides per side (n, f, 1, 1)."""
 
     x: Tensor
@@ -79,12 +79,12 @@ class _Pose:
 
 def render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
     """Video (b, 3, t, H, W), float32 in [-1, 1]."""
-    return _in_chunks(scenes, config, torch.device(device), _render)
+    return in_chunks(scenes, config, torch.device(device), _render)
 
 
 def render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
     """Coverage of each pixel by the sprite, (b, t, H, W), float32 in [0, 1]."""
-    return _in_chunks(scenes, config, torch.device(device), _render_mask)
+    return in_chunks(scenes, config, torch.device(device), _render_mask)
 
 
 def render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
@@ -92,7 +92,7 @@ def render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
 
     It is that of the sprite where the sprite covers half of the pixel or more, and may point beyond frame 0.
     """
-    return _in_chunks(scenes, config, torch.device(device), _render_flow)
+    return in_chunks(scenes, config, torch.device(device), _render_flow)
 
 
 def true_generators(scenes: Sequence[Scene], config: ProceduralConfig) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ def moving_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     return render_mask(scenes, config, device) * torch.tensor(on_its_own, device=device)[:, None, None, None]
 
 
-def _in_chunks(
+def in_chunks(
     scenes: Sequence[Scene],
     config: ProceduralConfig,
     device: torch.device,
@@ -160,7 +160,7 @@ def _render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torc
 
 
 def _render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
-    world = _world(scenes, config, device, config.num_frames)
+    world = world_of(scenes, config, device, config.num_frames)
     x, y = _pixel_grid(config, device)
     shape = (len(scenes), config.num_frames, config.height, config.width)
     own = torch.stack(torch.broadcast_tensors(x, y[:, None]))[:, None]  # (2, 1, H, W)
@@ -292,7 +292,7 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
         groups.setdefault((scene.background, scene.motion in CAMERA_MOTIONS), []).append(index)
     for (kind, moving), rows in groups.items():
         chosen = [scenes[row] for row in rows]
-        world = _world(chosen, config, device, frames=config.num_frames if moving else 1)
+        world = world_of(chosen, config, device, frames=config.num_frames if moving else 1)
         if kind in (*IMAGES, PHOTOGRAPH):
             background[rows] = look_up_images(kind, chosen, world.x, world.y, world.extent / config.side)
             continue
@@ -302,17 +302,17 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     return background
 
 
-def _world(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> _World:
+def world_of(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> World:
     motion = _motion(scenes, config, device)
     progress = motion.progress[:, :frames]
     extent = torch.exp(-motion.zoom * progress)[..., None]
     x, y = _pixel_grid(config, device)
     x = (x * extent + (motion.pan[0] * progress)[..., None])[:, :, None, :]  # (n, frames, 1, W)
     y = (y * extent + (motion.pan[1] * progress)[..., None])[:, :, :, None]  # (n, frames, H, 1)
-    return _World(x, y, extent[..., None])
+    return World(x, y, extent[..., None])
 
 
-def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, world: _World) -> Tensor:
+def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, world: World) -> Tensor:
     """How much of the second background colour each pixel has: (n, frames, H, W) in [0, 1]."""
     x, y = world.x, world.y
     rows = [(s.background_angle, s.background_cell, *s.background_phase) for s in scenes]

@@ -13,6 +13,7 @@ from lvdm.caching.latent_index import changed_encoders
 from lvdm.caching.latent_records import CacheError
 from lvdm.checkpoint import read_checkpoint
 from lvdm.config import Component, ConfigError
+from lvdm.models.depth_diffusion import LatentDepthDiffusionConfig
 from lvdm.models.video_config import LatentVisualDiffusionConfig
 
 log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def select_encoders(model: Component, data: Component, pretrained: Sequence[Path
 
 
 def _check_options(cache: CachedLatentsConfig, config: LatentVisualDiffusionConfig, where: str) -> None:
+    if isinstance(config, LatentDepthDiffusionConfig):
+        raise ConfigError(f"{where}: a latent cache holds no depth, which this model reads; name the videos themselves")
     if config.cond_stage_trainable:
         raise ConfigError(
             f"{where}: cached captions cannot train the text encoder; set model.params.cond_stage_trainable: false, "

@@ -80,7 +80,7 @@ RULES = (
         "model.params.",
         "image_size perframe_ae uncond_prob rand_cond_frame interp_mode log_every_t interpolation_probability "
         "high_noise_probability high_noise_start moving_region_weight noise_strength min_snr_gamma time_noise "
-        "time_noise.* carried_frames kl_weight gradient_weight crop clip_level_weight",
+        "time_noise.* carried_frames depth_range drop_depth kl_weight gradient_weight crop clip_level_weight",
         "applied",
         "from the next step on",
     ),

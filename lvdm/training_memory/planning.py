@@ -196,25 +196,23 @@ def _inputs(model: LatentVisualDiffusion, workload: TrainingWorkload) -> Callabl
     """What makes the arguments of `training_loss`: latents, conditioning and draws without values."""
     config, factor, batch = model.config, model.vae_factor, workload.batch
     shape = (batch, config.channels, workload.num_frames, workload.height // factor, workload.width // factor)
-    vision = config.img_cond_stage_config.params.clip["vision_cfg"]
+    vision = config.img_cond_stage_config.params.clip["vision_cfg"] if config.reads_images else None
+    depth_shape = (batch, model.unet.config.in_channels - config.channels, *shape[2:])
     text_width = config.cond_stage_config.params.clip["text_cfg"]["width"]
 
     def make() -> tuple:
         draws = draw_training_numbers(shape, range(batch), 0, DrawRules(config.timesteps)).to(torch.device("meta"))
         latents = torch.empty(shape, device="meta")
-        tokens = 1 + (vision.get("image_size", 224) // vision["patch_size"]) ** 2
-        clip_tokens = torch.empty(batch, tokens, vision["width"], device="meta")
         if workload.cached:
             text = torch.empty(batch, model.text_length, text_width, device="meta")
         else:
             text = model.embed_text([""] * batch).to(latents.dtype)
-        conditioning = Conditioning(
-            text=text,
-            image=model.image_proj_model(clip_tokens),
-            concat=repeat_frame(latents[:, :, 0], workload.num_frames),
-            fps=torch.empty(batch, dtype=torch.long, device="meta"),
-        )
-        return latents, conditioning, draws
+        fps = torch.empty(batch, dtype=torch.long, device="meta")
+        if vision is None:  # depth in the place of the image
+            return latents, Conditioning(text, text[:, :0], torch.empty(depth_shape, device="meta"), fps), draws
+        tokens = 1 + (vision.get("image_size", 224) // vision["patch_size"]) ** 2
+        image = model.image_proj_model(torch.empty(batch, tokens, vision["width"], device="meta"))
+        return latents, Conditioning(text, image, repeat_frame(latents[:, :, 0], workload.num_frames), fps), draws
 
     return make
 
@@ -227,6 +225,7 @@ def _encoding(model: LatentVisualDiffusion, workload: TrainingWorkload) -> int:
         video = torch.empty(pixels, device="meta")
         with DeviceNumerics(workload.device):
             first_stage.encode(video.to(next(first_stage.parameters()).dtype))
-        with DeviceNumerics(workload.device, workload.half):
-            model.embedder(video[: workload.batch])
+        if model.config.reads_images:
+            with DeviceNumerics(workload.device, workload.half):
+                model.embedder(video[: workload.batch])
     return memory.peak

@@ -21,6 +21,11 @@ from lvdm.fit.trainer import main
 from lvdm.fit.training_setup import load_training_setup
 
 SOURCE = "data__params__train"
+READS_DEPTH: dict[str, Any] = {
+    "model__target": "lvdm.models.ddpm3d.LatentDepthDiffusion",
+    "model__params__img_cond_stage_config": {"target": "torch.nn.Identity"},
+    "model__params__unet_config__params__in_channels": 5,
+}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "latent-cache.md"
 
 
@@ -105,6 +110,7 @@ def test_encoders_stay_where_something_needs_them(config: Path) -> None:
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
+        (READS_DEPTH, "cache holds no depth, which this model reads"),
         ({"model__params__cond_stage_trainable": True}, "cached captions cannot train the text encoder"),
         ({f"{SOURCE}__params__condition": "first"}, "rand_cond_frame needs any frame"),
         ({"model__pretrained_checkpoint": []}, "names no weights"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from allocator_peak import saved_bytes, training_peak
-from small_model import FRAMES, SIDE, small_yaml
+from small_model import FRAMES, SIDE, small_structure_yaml, small_yaml
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
@@ -25,16 +25,18 @@ MARGIN = 0.02
 BATCH = 2
 
 
-def build(device: str, **tuning: Any) -> LatentVisualDiffusion:
-    component = parse_component(small_yaml()["model"], "model")
+def build(device: str, structure: bool = False, **tuning: Any) -> LatentVisualDiffusion:
+    tree = small_structure_yaml(estimator=False) if structure else small_yaml()
+    component = parse_component(tree["model"], "model")
     with torch.device(device):
         model = component.build()
     apply_tuning(model.train(), TuningConfig(**tuning))
     return model
 
 
-def batch_of_clips() -> dict[str, Any]:
-    source = ProceduralClips(ProceduralClipsConfig(num_frames=FRAMES, height=SIDE, width=SIDE))
+def batch_of_clips(depth: bool = False) -> dict[str, Any]:
+    space = {"num_frames": FRAMES, "height": SIDE, "width": SIDE, "backgrounds": ("plain",)}
+    source = ProceduralClips(ProceduralClipsConfig(**space, depth=depth))  # type: ignore[arg-type]
     clips = source.clips(list(range(BATCH)), [random.Random(0)] * BATCH)
     return {**default_collate(clips), "number": torch.arange(BATCH)}
 
@@ -63,6 +65,11 @@ def test_the_plan_is_what_a_real_step_takes(tuning: dict[str, Any]) -> None:
         f"{tuning}: planned {peak} bytes at the peak, the allocator gave {measured}, {error:+.1%}"
     )
     assert plan.weights == tensor_bytes(*module_tensors(model))
+
+
+def test_a_model_that_reads_depth_is_planned_too() -> None:
+    plan, model = plan_training(build("meta", structure=True), workload()), build("cpu", structure=True)
+    assert plan.saved == saved_bytes(model, batch_of_clips(depth=True), module_tensors(model))
 
 
 def test_what_a_plan_adds_up() -> None:

@@ -46,6 +46,9 @@ def can_be_sampled(trainer: pl.Trainer, model: pl.LightningModule, who: str) -> 
             who,
         )
         return False
+    if not model.config.reads_images:
+        log.warning("%s draws nothing: the model reads no image; export a checkpoint and use `dynamicrafter`", who)
+        return False
     return True
 
 
