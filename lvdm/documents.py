@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import yaml
 
@@ -35,6 +35,7 @@ MAX_LINE, MAX_WORD = 2000, 200
 _REFERENCE, _MAX_REPLACED = re.compile(r"\$\{([\w.-]+)\}"), 200
 _MAX_CHARACTERS = 60
 _BLOCK = 1 << 20
+_Key = TypeVar("_Key", bound=Hashable)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -70,13 +71,23 @@ def read_json(path: str | Path, max_bytes: int = MAX_JSON_BYTES) -> Any:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """The value of a JSON text. `where` is the place named in errors. Raises `DocumentError`, also for NaN."""
+    """The value of a JSON text. `where` is the place named in errors.
+
+    Raises `DocumentError`, also for NaN and for a key that stands there twice.
+    """
 
     def refuse(_: str) -> NoReturn:
         raise DocumentError(f"{where}: holds NaN or an infinite number, which JSON has not")
 
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) < len(pairs):
+            twice = _first_repeated(key for key, _ in pairs)
+            raise DocumentError(f"{where}: the key {short_text(twice)} stands there twice")
+        return values
+
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise DocumentError(f"{where}: is not valid JSON ({error.msg}, line {error.lineno})") from error
     except UnicodeDecodeError as error:
@@ -216,7 +227,7 @@ class _DocumentLoader(_Loader):  # type: ignore[misc]
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node. Raises `DocumentError` for a key that stands there twice."""
         keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for number, key in enumerate(keys) if key in keys[:number] and key[1] != "<<"), None)
+        twice = _first_repeated(key for key in keys if key[1] != "<<")
         if twice is not None:
             problem = f"the key {short_text(twice[1])} stands there twice"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
@@ -236,6 +247,15 @@ _DocumentLoader.add_implicit_resolver(
     re.compile(r"^[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0[0-7_]*|[1-9][\d_]*)$"),
     list("-+0123456789"),
 )
+
+
+def _first_repeated(keys: Iterable[_Key]) -> _Key | None:
+    seen = set[_Key]()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    return None
 
 
 def _plain(value: Any, root: Any, where: str) -> Any:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import importlib
 import sys
 import tempfile
@@ -44,13 +43,13 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
     """Each change in words, and the source with it."""
     tree = ast.parse(source)
     types = {id(part) for node in ast.walk(tree) for part in _types(node)}
-    for number in (i for i, node in enumerate(ast.walk(tree)) if id(node) not in types):
+    for node in [node for node in ast.walk(tree) if id(node) not in types]:
+        before = ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
+        kept = {name: list(value) if isinstance(value, list) else value for name, value in vars(node).items()}
         for variant in range(2):
-            changed = copy.deepcopy(tree)
-            node = next(node for i, node in enumerate(ast.walk(changed)) if i == number)
-            before = ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
             if _change(node, variant):
-                yield f"line {node.lineno}: {_short(before)} -> {_short(ast.unparse(node))}", ast.unparse(changed)  # type: ignore[attr-defined]
+                yield f"line {node.lineno}: {_short(before)} -> {_short(ast.unparse(node))}", ast.unparse(tree)  # type: ignore[attr-defined]
+            vars(node).update({name: list(value) if isinstance(value, list) else value for name, value in kept.items()})
 
 
 def _types(node: ast.AST) -> Iterator[ast.AST]:

@@ -130,6 +130,7 @@ def test_the_environment_is_told_to_nobody(tmp_path: Path, monkeypatch: pytest.M
         ('{"a": ' + "9" * 5000 + "}", "is not valid JSON .a whole number in it has thousands of digits"),
         ('{"a": 1,\n}', "is not valid JSON .*line 2"),
         ("", "is not valid JSON"),
+        ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' stands there twice"),
     ],
 )
 def test_json_that_is_refused_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
