@@ -6,6 +6,7 @@ import ast
 from pathlib import Path
 
 import pytest
+from sources import nodes_of
 
 from lvdm.cli.errors import FAILED, INTERRUPTED, TRACEBACK_VARIABLE, WRONG_INPUT, report_error
 from lvdm.errors import CheckpointError, OutOfMemoryError, UserError
@@ -18,7 +19,7 @@ PATHS = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT 
 def test_every_error_of_ours_is_a_user_error() -> None:
     errors: dict[str, str] = {}  # the first base of each
     for path in PATHS:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and node.name != "UserError":
                 errors[node.name] = ast.unparse(node.bases[0])
     assert len(errors) > 20, "the search finds nothing"

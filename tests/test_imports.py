@@ -6,12 +6,13 @@ The rule is in CONTRIBUTING.md under "Layout". Files are read, not run, except i
 from __future__ import annotations
 
 import ast
-import functools
 import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from sources import parsed
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for folder in ("lvdm", "main", "scripts") for path in (ROOT / folder).rglob("*.py"))
@@ -111,11 +112,6 @@ EXTERNAL = {
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-@functools.cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def counted(node: ast.AST, here: str) -> Iterator[ast.AST]:

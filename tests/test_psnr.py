@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sources import nodes_of
 
 from lvdm.psnr import MAX_PSNR, psnr, psnr_of_each
 
@@ -62,7 +63,7 @@ def test_there_is_no_other_psnr() -> None:
     found = {
         path.relative_to(ROOT).as_posix()
         for path in paths
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in nodes_of(path)
         if isinstance(node, ast.FunctionDef) and "psnr" in node.name and "log10" in ast.unparse(node)
     }
     assert found == {"lvdm/psnr.py"}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sources import nodes_of
 
 ROOT = Path(__file__).parent.parent
 WORDS = {
@@ -93,17 +94,17 @@ def singular(word: str) -> str:
     return next((form for form in (word, word.removesuffix("s")) if form in WORDS), word)
 
 
-def names_of(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
-    """Line, name, and whether it lives long, of all that a file defines."""
-    module = tree.body if isinstance(tree, ast.Module) else []
-    fields = [node for cls in ast.walk(tree) if isinstance(cls, ast.ClassDef) for node in cls.body]
+def names_of(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str, bool]]:
+    """Line, name, and whether it lives long, of all that a file defines. nodes: those of its tree."""
+    module = [statement for node in nodes if isinstance(node, ast.Module) for statement in node.body]
+    fields = [node for cls in nodes if isinstance(cls, ast.ClassDef) for node in cls.body]
     lasting = {
         id(name)
         for node in [*module, *fields]
         if isinstance(node, ast.Assign | ast.AnnAssign)
         for name in ast.walk(node.targets[0] if isinstance(node, ast.Assign) else node.target)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.lineno, node.name, True
         elif isinstance(node, ast.arg):
@@ -114,30 +115,29 @@ def names_of(tree: ast.AST) -> Iterator[tuple[int, str, bool]]:
             yield node.lineno, node.attr, True
 
 
-def texts_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def texts_of(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
     """Line and text of every string that is a message or an option: it has a space or begins with dashes."""
     documentation = {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        id(node.value) for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
             text = node.value
             if " " in text.strip() or text.startswith("--"):
                 yield node.lineno, text
 
 
-def hits(path: str, source: str) -> list[Hit]:
-    """Every private word of a file: (path, line, word, where it stands)."""
-    tree = ast.parse(source)
+def hits(path: str, nodes: Sequence[ast.AST]) -> list[Hit]:
+    """Every private word of a file with these nodes: (path, line, word, where it stands)."""
     found: list[Hit] = []
-    for line, name, lasting in [(0, Path(path).stem, True), *names_of(tree)]:
+    for line, name, lasting in [(0, Path(path).stem, True), *names_of(nodes)]:
         parts = parts_of(name)
         words = [singular(part) for part in parts if singular(part) in WORDS]
         words += [phrase for phrase in PHRASES if f"_{phrase.replace(' ', '_')}_" in f"_{'_'.join(parts)}_"]
         if lasting and name.strip("_").lower() in PARTICIPLES:
             words.append(name.strip("_").lower())
         found += [(path, line, word, name) for word in words]
-    for line, text in texts_of(tree):
+    for line, text in texts_of(nodes):
         lower = text.lower()
         words = [singular(word) for word in re.findall(r"[a-z]+", lower)]
         private = [word for word in words if word in WORDS and word not in PLAIN]
@@ -149,7 +149,7 @@ def hits(path: str, source: str) -> list[Hit]:
 def all_hits() -> list[Hit]:
     """Those of the whole library."""
     paths = sorted((ROOT / "lvdm").rglob("*.py"))
-    return [hit for path in paths for hit in hits(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))]
+    return [hit for path in paths for hit in hits(path.relative_to(ROOT).as_posix(), nodes_of(path))]
 
 
 def test_private_words_do_not_come_back() -> None:
@@ -185,13 +185,13 @@ def test_private_words_do_not_come_back() -> None:
     ],
 )
 def test_the_check_sees_names_options_and_messages(source: str, words: list[str]) -> None:
-    assert [word for _, _, word, _ in hits("x.py", source)] == words
+    assert [word for _, _, word, _ in hits("x.py", tuple(ast.walk(ast.parse(source))))] == words
 
 
 def test_a_class_has_its_name_alone() -> None:
     places: dict[str, list[str]] = {}
     for path in sorted((ROOT / "lvdm").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
     shared = {name: paths for name, paths in places.items() if len(paths) > 1 and name not in NAMED_ALIKE}
