@@ -22,7 +22,8 @@ from lvdm.conditioning import interpolation, repeat_frame
 from lvdm.diffusion.noise import sample_generator
 from lvdm.models.training_draws import TrainingDraws, dropped_conditions
 from lvdm.models.training_inputs import is_cached, pick_frames
-from lvdm.modules.carrier import PROGRESS, Carried, FrameCarrier, places, points
+from lvdm.modules.carrier import PROGRESS, Carried, FrameCarrier
+from lvdm.modules.carrying import places, points
 
 FLOW_WEIGHT = 5.0
 """Against the error of the pixels, in [-1, 1], of an error of the flow in sides per unit of progress."""

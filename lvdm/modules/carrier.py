@@ -7,9 +7,8 @@ and then encoded: latents themselves can be shifted, but one that is turned says
 pixels runs. It is not part of DynamiCrafter; a predicted motion that guides the generation is the idea of Motion-I2V
 (arXiv:2401.15977) and LFDM (arXiv:2303.13744).
 
-Coordinates are in sides, the shorter side of the frame, from its centre, x right and y down. A map (2, 3) takes a point
-of a frame to the place in frame 0 that shows there. Maps are matrix exponentials of `generators` times the progress of
-the clip, so that frame 0 is exactly itself, a constant generator is a constant motion, and clips may be of any length.
+Maps (`lvdm.modules.carrying`) are matrix exponentials of `generators` times the progress of the clip, so that frame 0
+is exactly itself, a constant generator is a constant motion, and clips may be of any length.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lvdm.declaration.ranges import Channels, Depth, Multiplier, Share, Tokens, with_ranges
+from lvdm.modules.carrying import affine_maps, around, carry, centroid, compose
 from lvdm.modules.layers import GroupNorm32, zero_module
 
 PROGRESS = 1 / 20
@@ -239,107 +239,3 @@ class TextBlock(nn.Module):
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="nearest")
-
-
-# ---------------------------------------------------------------------- maps
-
-
-def affine_maps(generators: Tensor, progress: Tensor) -> Tensor:
-    """exp(progress x generator): generators (..., k, 2, 3) and progress (b, k) -> maps of their shape, in float32."""
-    square = F.pad(generators.float() * progress.float()[..., None, None], (0, 0, 0, 1))  # b k 3 3
-    return torch.linalg.matrix_exp(square)[..., :2, :]
-
-
-def compose(after: Tensor, before: Tensor) -> Tensor:
-    """The map that applies `before`, then `after`, (..., 2, 3) each."""
-    turn = after[..., :2] @ before[..., :2]
-    shift = after[..., :2] @ before[..., 2:] + after[..., 2:]
-    return torch.cat([turn, shift], dim=-1)
-
-
-def around(maps: Tensor, centre: Tensor) -> Tensor:
-    """`maps` (b, k, 2, 3) about the points `centre` (b, 2) instead of the middle of the frame."""
-    point = centre[:, None, :, None].to(maps.dtype)  # b 1 2 1
-    return torch.cat([maps[..., :2], maps[..., 2:] + point - maps[..., :2] @ point], dim=-1)
-
-
-def centroid(mask: Tensor) -> Tensor:
-    """(b, 2): the centre of mass of masks (b, 1, h, w), no gradient; the middle of the frame where there is no mass."""
-    mask = mask.detach().float()
-    weights = mask / mask.sum((2, 3), keepdim=True).clamp(min=1e-3)  # b 1 h w
-    return (weights * points(mask.shape[2], mask.shape[3], mask.device)).sum((2, 3))
-
-
-def points(height: int, width: int, device: torch.device) -> Tensor:
-    """(2, h, w): x and y of the pixel centres, in sides from the middle."""
-    side = min(height, width)
-    y = (torch.arange(height, device=device) + 0.5 - height / 2) / side
-    x = (torch.arange(width, device=device) + 0.5 - width / 2) / side
-    return torch.stack(torch.broadcast_tensors(x, y[:, None]))
-
-
-def places(maps: Tensor, height: int, width: int) -> Tensor:
-    """Where `maps` (b, k, 2, 3) take the pixels of a frame: (b, k, 2, h, w), in sides."""
-    turned = torch.einsum("bkij,jhw->bkihw", maps[..., :2], points(height, width, maps.device))
-    return turned + maps[..., 2, None, None]
-
-
-# ---------------------------------------------------------------------- carrying
-
-
-def carry(image: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[Tensor, Tensor]:
-    """Frames (b, c, k, h, w) and visibility (b, 1, k, h, w) from frame 0 (b, c, h, w).
-
-    mask (b, 1, h, w) in [0, 1], camera and thing (b, k, 2, 3). The place that the thing has left, a pixel further than
-    its mask because edges are soft, is filled from around it; beyond the frame its border is repeated. Where both maps
-    agree nothing is filled, however soft the mask.
-    """
-    channels, (height, width) = image.shape[1], image.shape[2:]
-    wide = F.max_pool2d(mask, 3, stride=1, padding=1)
-    filled = fill_holes(image, wide)
-    stack = torch.cat([image, filled, mask, wide, torch.ones_like(mask)], dim=1).float()
-    far, near = places(camera, height, width), places(thing, height, width)  # b k 2 h w each
-    behind, fill, _, left, inside = sample(stack, far).split([channels, channels, 1, 1, 1], dim=1)
-    carried, _, cover, wide_cover, shown = sample(stack, near).split([channels, channels, 1, 1, 1], dim=1)
-    inside, shown = inside * _inside(far, height, width), shown * _inside(near, height, width)
-    cover, wide_cover = cover * shown, wide_cover * shown
-    hole = torch.minimum((left * inside - wide_cover).clamp(min=0), 1 - cover)
-    kept = 1 - cover - hole
-    frames = cover * carried + hole * fill + kept * behind
-    return frames.to(image.dtype), (cover + (inside - cover - hole).clamp(min=0)).to(image.dtype)
-
-
-def sample(image: Tensor, where: Tensor) -> Tensor:
-    """image (b, c, h, w) at `where` (b, k, 2, h, w), in sides: (b, c, k, h, w); outside, the nearest border."""
-    height, width = image.shape[2:]
-    size = torch.tensor([width, height], dtype=where.dtype, device=where.device)
-    grid = where.movedim(2, -1) * (2 * min(height, width) / size)  # b k h w 2
-    out = F.grid_sample(
-        image, rearrange(grid, "b k h w xy -> b (k h) w xy"), padding_mode="border", align_corners=False
-    )
-    return rearrange(out, "b c (k h) w -> b c k h w", h=height)
-
-
-def _inside(where: Tensor, height: int, width: int) -> Tensor:
-    """(b, 1, k, h, w): 1 inside frame 0, falling to 0 within a pixel beyond its outermost pixel centres."""
-    side = min(height, width)
-    half = torch.tensor([width, height], dtype=where.dtype, device=where.device)[:, None, None] / 2
-    return (half + 0.5 - where.abs() * side).clamp(0, 1).amin(dim=2)[:, None]
-
-
-def fill_holes(image: Tensor, hole: Tensor) -> Tensor:
-    """image (b, c, h, w) as smooth as need be where `hole` (b, 1, h, w) in [0, 1]: from what lies around, near first.
-
-    Everywhere is filled: what `image` itself shows there counts by 1 - hole.
-    """
-    levels = [(image * (1 - hole), 1 - hole)]
-    while max(levels[-1][1].shape[2:]) > 1:
-        size = [math.ceil(length / 2) for length in levels[-1][1].shape[2:]]
-        levels.append(tuple(F.adaptive_avg_pool2d(part, size) for part in levels[-1]))  # type: ignore[arg-type]
-    value, weight = levels.pop()
-    filled = value / weight.clamp(min=1e-4)
-    for value, weight in reversed(levels):
-        above = F.interpolate(filled, size=value.shape[2:], mode="bilinear", align_corners=False)
-        trust = (2 * weight).clamp(max=1)  # half of a cell is enough to believe it
-        filled = above + trust * (value / weight.clamp(min=1e-4) - above)
-    return filled

@@ -29,7 +29,7 @@ from lvdm.data.procedural import (
 from lvdm.data.procedural_images import PHOTOGRAPH_LEVELS, image_atlas
 from lvdm.data.procedural_render import true_generators
 from lvdm.data.procedural_scene import CAMERA_MOTIONS, MOTIONS, NUM_IMAGES, PHOTOGRAPH
-from lvdm.modules.carrier import affine_maps, around, compose, places, points
+from lvdm.modules.carrying import affine_maps, around, compose, places, points
 from lvdm.modules.encoders.condition import tokenizer
 
 CONFIG = ProceduralConfig(num_frames=4, backgrounds=(PHOTOGRAPH,), glyph_probability=0.5)

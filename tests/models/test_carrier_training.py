@@ -18,7 +18,8 @@ from lvdm.fit.tuning import TuningConfig, apply_tuning
 from lvdm.models.carrier_training import FLOW_WEIGHT, NEAR, carrier_losses, choose_frames, motion_targets, pick
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.models.training_draws import TrainingDraws, draw_training_numbers
-from lvdm.modules.carrier import Carried, carry, places, points
+from lvdm.modules.carrier import Carried
+from lvdm.modules.carrying import carry, places, points
 
 LATENT = (2, 4, FRAMES, SIDE // 4, SIDE // 4)
 
