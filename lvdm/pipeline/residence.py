@@ -72,7 +72,7 @@ class Residence:
 
 def lies_on(module: nn.Module, device: torch.device) -> bool:
     """Whether all of `module` is on the device; one without a number is any of its type."""
-    places, parts = set(), [module]
+    places, parts = set[torch.device](), [module]
     for part in parts:  # which grow meanwhile; `module.parameters()` takes five times as long, several times a video
         parts.extend(child for child in part._modules.values() if child is not None)
         held = (*part._parameters.values(), *part._buffers.values())
