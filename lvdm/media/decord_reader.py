@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import io
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -67,7 +69,8 @@ class DecordReader(ForeignReader):
 def load_decord() -> ModuleType:
     """The module. Raises `BackendError` where it is not installed or its library cannot be loaded."""
     try:
-        module = importlib.import_module("decord")
+        with _no_cuda_libraries():
+            module = importlib.import_module("decord")
         module._ffi.base.DECORDLimitReachedError  # noqa: B018 - old ones do not refuse damaged frames
     except ModuleNotFoundError as error:
         raise BackendError(f"decord is not installed: pip install decord2, {INSTEAD}") from error
@@ -77,6 +80,22 @@ def load_decord() -> ModuleType:
             f"decord is installed but does not run here ({reason}): install decord2, {INSTEAD}"
         ) from error
     return module
+
+
+@contextmanager
+def _no_cuda_libraries() -> Iterator[None]:
+    """Hide NVIDIA's packages from the import in the block, which decodes on the CPU.
+
+    decord2 3.4 loads every library in them for all of the process, NVBLAS among them: it takes the place of torch's
+    matrix products, and the process crashes at the next one where it is not configured.
+    """
+    before = {name: sys.modules[name] for name in ("nvidia",) if name in sys.modules}
+    sys.modules["nvidia"] = None  # type: ignore[assignment] - as if there were none
+    try:
+        yield
+    finally:
+        del sys.modules["nvidia"]
+        sys.modules.update(before)
 
 
 def _reason(error: Exception) -> str:

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from lvdm.data.video_folder import VideoFolderConfig
-from lvdm.media.decord_reader import DecordReader
+from lvdm.media.decord_reader import DecordReader, load_decord
 from lvdm.media.torchcodec_reader import BackendError, TorchCodecReader
 from lvdm.media.video_backends import READERS, Backend, open_video, why_not
 from lvdm.media.video_reader import VideoError
@@ -150,6 +150,16 @@ try:
 except ValueError as error:
     print(type(error).__name__, error)
 """
+
+
+@pytest.mark.skipif(
+    "decord" not in BACKENDS or not Path("/proc/self/maps").exists(),
+    reason="decord is not there, or what a process has loaded is not told",
+)
+def test_decord_does_not_put_another_library_in_the_place_of_torch_s() -> None:
+    """It loads all of NVIDIA's that pip installed; with NVBLAS the next matrix product ended the process."""
+    load_decord()
+    assert "nvblas" not in Path("/proc/self/maps").read_text(), "decord was imported with NVIDIA's libraries"
 
 
 @pytest.mark.parametrize(("backend", "package"), [("torchcodec", "torchcodec"), ("decord", "decord2")])
