@@ -149,6 +149,8 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
         if checkpoint is None:
             return find_preset(str(source))
         config, weights = _preset_config(PRESETS[str(source)], Path(checkpoint).parent), None
+    elif path.name == DIFFUSERS_INDEX and path.is_file():
+        config, weights = path, path.parent
     elif (path / DIFFUSERS_INDEX).is_file():
         config, weights = path / DIFFUSERS_INDEX, path
     elif path.is_dir():

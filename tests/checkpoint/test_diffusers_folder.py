@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 from lvdm.checkpoint import CheckpointError, convert, read_shapes
 from lvdm.checkpoint.converting import convert_to_diffusers
 from lvdm.cli.app import app
+from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.run_parameters import MachineParameters
+from lvdm.jobs.model import choose_model
 from lvdm.pipeline import DynamiCrafterPipeline
 
 
@@ -60,11 +63,11 @@ def test_the_command_and_our_own_pipeline(tmp_path: Path) -> None:
     refused = CliRunner().invoke(app, command)
     assert refused.exit_code == 2
     assert "exists; choose another name" in refused.stderr, "an existing folder is overwritten"
-    videos = [
-        DynamiCrafterPipeline.from_pretrained(place, device="cpu")(picture(), "a red ball", num_inference_steps=1).video
-        for place in (model, tmp_path / "folder")
-    ]
-    assert torch.equal(*videos), "the folder is another model"
+    pipelines = [DynamiCrafterPipeline.from_pretrained(place, device="cpu") for place in (model, tmp_path / "folder")]
+    pipelines.append(choose_model(ModelParameters(checkpoint=tmp_path / "folder"), MachineParameters(device="cpu")).load())
+    videos = [pipe(picture(), "a red ball", num_inference_steps=1).video for pipe in pipelines]
+    assert torch.equal(videos[0], videos[1]), "the folder is another model"
+    assert torch.equal(videos[0], videos[2]), "commands take another model for the folder"
 
 
 def test_what_is_no_model_of_ours_is_refused(tmp_path: Path) -> None:
