@@ -64,7 +64,8 @@ def test_the_command_and_our_own_pipeline(tmp_path: Path) -> None:
     assert refused.exit_code == 2
     assert "exists; choose another name" in refused.stderr, "an existing folder is overwritten"
     pipelines = [DynamiCrafterPipeline.from_pretrained(place, device="cpu") for place in (model, tmp_path / "folder")]
-    pipelines.append(choose_model(ModelParameters(checkpoint=tmp_path / "folder"), MachineParameters(device="cpu")).load())
+    named = ModelParameters(checkpoint=tmp_path / "folder")
+    pipelines.append(choose_model(named, MachineParameters(device="cpu")).load())
     videos = [pipe(picture(), "a red ball", num_inference_steps=1).video for pipe in pipelines]
     assert torch.equal(videos[0], videos[1]), "the folder is another model"
     assert torch.equal(videos[0], videos[2]), "commands take another model for the folder"
