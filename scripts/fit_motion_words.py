@@ -25,7 +25,7 @@ from lvdm.checkpoint import read_checkpoint
 from lvdm.checkpoint.warm_start import warm_start
 from lvdm.checkpoint.writing import write_safetensors
 from lvdm.data.procedural import ProceduralConfig, Scene, caption, sample_scene
-from lvdm.data.procedural_render import true_generators
+from lvdm.data.procedural_motion import true_generators
 from lvdm.fit.training_setup import load_training_setup
 from lvdm.modules.carrier import PROGRESS, TURNS
 

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from golden_vectors import int_image
+from golden_vectors import int_image, rand
 from PIL import Image
-from small_model import FRAMES, SIDE, small_videocrafter_yaml, small_yaml
+from small_model import FRAMES, SIDE, small_structure_yaml, small_videocrafter_yaml, small_yaml
 
 LONG = FRAMES + 3
 PROMPT = "a red ball moves to the right"
@@ -48,6 +48,7 @@ MODELS: Mapping[str, tuple[dict[str, Any], dict[str, Any]]] = MappingProxyType(
         "eps": (_eps_yaml(), {}),
         "t2v": (small_videocrafter_yaml(), {}),
         "vc-i2v": (small_videocrafter_yaml(images=True), {}),
+        "depth": (small_structure_yaml(estimator=False), {}),
     }
 )
 """The tree of each model's YAML, and how it is loaded besides on the CPU in fp32."""
@@ -88,6 +89,10 @@ def _text(**more: Any) -> Case:
     return Case({"prompt": PROMPT, **more}, "t2v")
 
 
+def _structure(**more: Any) -> Case:
+    return Case({"prompt": PROMPT, "depth": rand("frozen depth", (FRAMES, SIDE, SIDE)), **more}, "depth")
+
+
 MODES = {
     "animate": _animate(),
     "interpolate": _to_last(),
@@ -99,6 +104,7 @@ MODES = {
     "animate low memory": _animate("low memory"),
     "text-to-video": _text(),
     "videocrafter i2v": _animate("vc-i2v"),
+    "structure": _structure(),
 }
 SETTINGS = {
     "sampler dpm++": _animate(sampler="dpm++", num_inference_steps=3),
@@ -130,6 +136,7 @@ SETTINGS = {
     "six frames, plain": _animate(num_frames=FRAMES + 2, long_video="plain"),
     "image tokens nearest": _animate(num_frames=FRAMES - 1, image_token_policy="nearest"),
     "image tokens broadcast": _animate(num_frames=FRAMES - 1, image_token_policy="broadcast"),
+    "depth range of each frame": _structure(depth_range="frame"),
     "fit pad": Case({"image": image("wide", 24, 40), "prompt": PROMPT, "fit": "pad", "height": SIDE, "width": SIDE}),
     "fit stretch": Case(
         {"image": image("wide", 24, 40), "prompt": PROMPT, "fit": "stretch", "height": SIDE, "width": SIDE}

@@ -10,21 +10,7 @@ from rich.console import Console
 
 from lvdm.cli.evaluate_checks import convert_i3d_command, selftest_command, vbench_export_command
 from lvdm.cli.evaluate_extract import extract_command, extract_missing, show_report
-from lvdm.cli.evaluate_inputs import (
-    DEFAULT_CACHE,
-    DEFAULT_PROTOCOL,
-    CacheFolder,
-    Device,
-    FakeClips,
-    FileRate,
-    Inputs,
-    ModelFile,
-    Overrides,
-    ProtocolName,
-    Reader,
-    RealClips,
-    Weights,
-)
+from lvdm.cli.evaluate_inputs import DEFAULT_PROTOCOL, FakeClips, FileRate, Inputs, Overrides, ProtocolName, with_inputs
 from lvdm.cli.evaluate_report import print_table, report_command
 from lvdm.cli.overwriting import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
@@ -35,7 +21,7 @@ if TYPE_CHECKING:
     from lvdm.evaluation.results import ProtocolNote
 
 Extract = Annotated[bool, typer.Option("--extract", help="Extract first what is missing.")]
-Workers = Annotated[int, typer.Option("--workers", min=0, help="With --extract: processes that read clips.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=0, help="With --extract: processes that read clips.")]
 
 
 def manifest_command(
@@ -43,7 +29,9 @@ def manifest_command(
     videos: Annotated[Path | None, typer.Option(help="A folder of videos, or a .csv or .jsonl list of them.")] = None,
     procedural: Annotated[bool, typer.Option("--procedural", help="Draw held-out procedural clips instead.")] = False,
     count: Annotated[int | None, typer.Option(min=1, help="How many procedural clips, if not the protocol's.")] = None,
-    role: Annotated[str, typer.Option(help="real or fake: their stride and choice of frames differ.")] = "real",
+    role: Annotated[
+        str | None, typer.Option(help="real (the default) or fake: their stride and choice of frames differ.")
+    ] = None,
     like: Annotated[Path | None, typer.Option(help="Take prompts, images and rates from this manifest, by id.")] = None,
     fps: FileRate = None,
     protocol: ProtocolName = DEFAULT_PROTOCOL,
@@ -58,9 +46,12 @@ def manifest_command(
 
     if (videos is None) != procedural:
         raise UserError("give --videos or --procedural, and not both")
-    if procedural and fps is not None:
-        raise UserError("--fps is the rate of files that have none; leave it out with --procedural")
-    if role not in ("real", "fake"):
+    of_files = {"--fps": fps, "--role": role, "--like": like}
+    for flag, value in (of_files if procedural else {"--count": count}).items():
+        if value is not None:
+            kind = "procedural clips, which are drawn" if procedural else "videos, which are there"
+            raise UserError(f"{flag} is not for {kind}; leave it out")
+    if role not in (None, "real", "fake"):
         raise UserError(f"--role {role}: should be real or fake")
     check_replaceable(output, overwrite)
     chosen = load_protocol(protocol, parse_overrides(overrides or []))
@@ -69,7 +60,7 @@ def manifest_command(
             made = make_procedural(output, chosen, count or chosen.clips, show, overwrite)
         else:
             other = None if like is None else read_manifest(like)
-            side = "real" if role == "real" else "fake"
+            side = role or "real"
             made = make_manifest(videos, output, chosen, side, fps=fps, like=other, on_progress=show)  # type: ignore[arg-type]
         write_manifest(made, output)
     left_out = [entry for entry in made.entries if entry.skip]
@@ -82,21 +73,15 @@ def manifest_command(
     console.print(f"{output}: {counts}")
 
 
+@with_inputs
 def score_command(
     fake: FakeClips,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for results.json and per_video.csv.")],
-    real: RealClips = None,
-    cache: CacheFolder = DEFAULT_CACHE,
     extract: Extract = False,
-    workers: Workers = 0,
-    protocol: ProtocolName = DEFAULT_PROTOCOL,
-    overrides: Overrides = None,
-    weights: Weights = None,
-    model: ModelFile = None,
-    device: Device = "auto",
-    fps: FileRate = None,
-    reader: Reader = "pyav",
+    workers: Workers = None,
     overwrite: Overwrite = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Score extracted clips: every metric with interval and floor, beside real clips and images that stand still."""
     from lvdm.evaluation.cache import FeatureCache
@@ -105,34 +90,28 @@ def score_command(
     from lvdm.evaluation.scoring import score
 
     check_results_place(output, overwrite)
-    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps, reader)
+    reading = _workers(extract, workers)
     with library_messages():
-        evaluation = inputs.evaluation()
+        evaluation = inputs.evaluation(fake)
         extractors = inputs.extractors(evaluation.protocol)
-        store = FeatureCache(cache)
+        store = FeatureCache(inputs.cache)
         if extract:
-            show_report(extract_missing(store, [evaluation], extractors, workers))
+            show_report(extract_missing(store, [evaluation], extractors, reading))
         results = score(store, evaluation, extractors.common, extractors.pairs)
     write_results(results, output)
     _show_findings(Findings(results, None), results.protocol, output)
 
 
+@with_inputs
 def compare_command(
     a: Annotated[Path, typer.Argument(help="Generated clips of A: a manifest, a list or a folder of videos.")],
     b: Annotated[Path, typer.Argument(help="Generated clips of B, with the same ids.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for comparison.json.")],
-    real: RealClips = None,
-    cache: CacheFolder = DEFAULT_CACHE,
     extract: Extract = False,
-    workers: Workers = 0,
-    protocol: ProtocolName = DEFAULT_PROTOCOL,
-    overrides: Overrides = None,
-    weights: Weights = None,
-    model: ModelFile = None,
-    device: Device = "auto",
-    fps: FileRate = None,
-    reader: Reader = "pyav",
+    workers: Workers = None,
     overwrite: Overwrite = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Compare two sets of videos of the same inputs; there is a ranking only where the paired interval leaves out 0."""
     from lvdm.evaluation.cache import FeatureCache
@@ -141,18 +120,25 @@ def compare_command(
     from lvdm.evaluation.results import check_comparison_place, write_comparison
 
     check_comparison_place(output, overwrite)
-    inputs = Inputs(protocol, overrides, a, real, cache, weights, model, device, fps, reader)
+    reading = _workers(extract, workers)
     with library_messages():
-        first = inputs.evaluation()
+        first = inputs.evaluation(a)
         second = inputs.clips(b, first.protocol, "fake", like=first.real if first.protocol.paired else None)
         pair = EvaluationPair.of(first.protocol, first.fake, second, first.real)
         extractors = inputs.extractors(first.protocol)
-        store = FeatureCache(cache)
+        store = FeatureCache(inputs.cache)
         if extract:
-            show_report(extract_missing(store, [pair.a, pair.b], extractors, workers))
+            show_report(extract_missing(store, [pair.a, pair.b], extractors, reading))
         comparison = compare(store, pair, extractors.common, extractors.pairs)
     write_comparison(comparison, output)
     _show_findings(Findings(None, comparison), comparison.protocol, output)
+
+
+def _workers(extract: bool, workers: int | None) -> int:
+    """Processes that read clips. Raises `UserError` where none are read."""
+    if workers is not None and not extract:
+        raise UserError("--workers is for the extraction; leave it out, or add --extract")
+    return workers or 0
 
 
 def _show_findings(findings: Findings, protocol: ProtocolNote, output: Path) -> None:

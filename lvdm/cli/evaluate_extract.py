@@ -10,22 +10,7 @@ import typer
 from rich.console import Console
 
 from lvdm.cli.errors import FINISHED_WITH_FAILURES
-from lvdm.cli.evaluate_inputs import (
-    DEFAULT_CACHE,
-    DEFAULT_PROTOCOL,
-    CacheFolder,
-    Device,
-    FakeClips,
-    FileRate,
-    Inputs,
-    ModelFile,
-    Overrides,
-    ProtocolName,
-    Reader,
-    RealClips,
-    Weights,
-    parse_shard,
-)
+from lvdm.cli.evaluate_inputs import FakeClips, Inputs, parse_shard, with_inputs
 from lvdm.cli.overwriting import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
 
@@ -39,23 +24,17 @@ _MAX_LISTED = 20
 """Failures that are listed; the file of failures names all."""
 
 
+@with_inputs
 def extract_command(
     fake: FakeClips,
-    real: RealClips = None,
-    cache: CacheFolder = DEFAULT_CACHE,
     shard: Annotated[str, typer.Option(help="Part i of n, as i/n from 0 on: for several machines.")] = "0/1",
     workers: Annotated[int, typer.Option(min=0, help="Processes that read clips; 0: the one that computes.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips at once; halved when memory is not enough.")] = 8,
     devices: Annotated[int, typer.Option(min=1, help="Processes that compute, each on a device of its own.")] = 1,
     failures: Annotated[Path | None, typer.Option(help="JSON file for the clips that could not be read.")] = None,
-    protocol: ProtocolName = DEFAULT_PROTOCOL,
-    overrides: Overrides = None,
-    weights: Weights = None,
-    model: ModelFile = None,
-    device: Device = "auto",
-    fps: FileRate = None,
-    reader: Reader = "pyav",
     overwrite: Overwrite = False,
+    *,
+    inputs: Inputs,
 ) -> None:
     """Extract features and measures of all clips, and of the input images repeated, into the cache.
 
@@ -66,11 +45,10 @@ def extract_command(
 
     if failures is not None:
         check_replaceable(failures, overwrite)
-    inputs = Inputs(protocol, overrides, fake, real, cache, weights, model, device, fps, reader)
     with library_messages():
-        evaluation = inputs.evaluation()
+        evaluation = inputs.evaluation(fake)
         extractors = inputs.extractors(evaluation.protocol, devices)
-        store = FeatureCache(cache)
+        store = FeatureCache(inputs.cache)
         part = parse_shard(shard)
         report = extract_missing(store, [evaluation], extractors, workers, batch_size, part, devices)
     if report is None:

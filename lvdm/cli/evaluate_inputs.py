@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,18 +62,17 @@ Reader = Annotated[str, typer.Option("--reader", help="What decodes videos: pyav
 
 @dataclass(frozen=True)
 class Inputs:
-    """The options as they were given."""
+    """The options that all commands which measure clips have, as they were given; see `with_inputs`."""
 
-    protocol: str
-    overrides: list[str] | None
-    fake: Path
-    real: Path | None
-    cache: Path
-    weights: list[str] | None
-    model: Path | None
-    device: str
-    fps: float | None
-    reader: str = "pyav"
+    real: RealClips = None
+    cache: CacheFolder = DEFAULT_CACHE
+    protocol: ProtocolName = DEFAULT_PROTOCOL
+    overrides: Overrides = None
+    weights: Weights = None
+    model: ModelFile = None
+    device: Device = "auto"
+    fps: FileRate = None
+    reader: Reader = "pyav"
 
     def load_protocol(self) -> Protocol:
         """The protocol with its changes."""
@@ -77,13 +80,13 @@ class Inputs:
 
         return load_protocol(self.protocol, parse_overrides(self.overrides or []))
 
-    def evaluation(self) -> Evaluation:
-        """The clips, checked against each other and the protocol."""
+    def evaluation(self, source: Path) -> Evaluation:
+        """The generated clips at `source` and the real ones, checked against each other and the protocol."""
         from lvdm.evaluation.clip_sets import Evaluation
 
         protocol = self.load_protocol()
         real = None if self.real is None else self.clips(self.real, protocol, "real")
-        fake = self.clips(self.fake, protocol, "fake", like=real if protocol.paired else None)
+        fake = self.clips(source, protocol, "fake", like=real if protocol.paired else None)
         return Evaluation(protocol, fake, real)
 
     def clips(self, source: Path, protocol: Protocol, role: Role, like: Manifest | None = None) -> Manifest:
@@ -105,6 +108,29 @@ class Inputs:
 
             device = local_device(device, devices)
         return build_extractors(protocol, parse_weights(self.weights or []), self.model, device)
+
+
+def with_inputs(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, which has a parameter `inputs: Inputs`, the fields of that as options."""
+    hints, fields = (typing.get_type_hints(source, include_extras=True) for source in (command, Inputs))
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "inputs"
+    ]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(Inputs, name), annotation=kind)
+        for name, kind in fields.items()
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> None:
+        inputs = Inputs(**{name: values.pop(name) for name in fields})
+        command(**values, inputs=inputs)
+
+    wrapped.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+    return wrapped
 
 
 def open_clips(

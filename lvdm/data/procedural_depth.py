@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lvdm.data.procedural_images import look_up_leaf_depth
-from lvdm.data.procedural_render import in_chunks, render_mask, world_of
+from lvdm.data.procedural_motion import world_of
+from lvdm.data.procedural_render import in_chunks, render_mask
 from lvdm.data.procedural_scene import ProceduralConfig, Scene
 
 NEAREST_LEAF = 0.7

@@ -8,9 +8,7 @@ the world coordinates. Coordinates are in sides, from the centre of the frame, y
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -19,22 +17,16 @@ from torch.nn import functional as F
 
 from lvdm.data.picture_files import glyph_names, read_glyphs
 from lvdm.data.procedural_images import coarser_levels, look_up_images
+from lvdm.data.procedural_motion import Pose, World, pixel_grid, sprite_pose, world_of
 from lvdm.data.procedural_scene import (
     BACKGROUNDS,
     CAMERA_MOTIONS,
     COLORS,
-    DIRECTIONS,
-    GROWTH,
     IMAGES,
     NO_SPRITE,
-    PANS,
     PHOTOGRAPH,
-    PROGRESS_PER_FRAME,
     SHAPES,
-    SPEEDS,
     TEXTURES,
-    TRAVEL,
-    TURN,
     ProceduralConfig,
     Scene,
 )
@@ -44,37 +36,6 @@ GLYPH_LEVELS = 3
 """Copies of an emoji for views of up to 1, 2 and 4 texels per pixel."""
 CHUNK = 4
 """Clips rendered at once on the CPU, so that intermediate results stay in its cache."""
-
-
-@dataclass(frozen=True)
-class World:
-    """What the camera sees of the world: coordinates x (n, f, 1, W) and y (n, f, H, 1), sides per side (n, f, 1, 1)."""
-
-    x: Tensor
-    y: Tensor
-    extent: Tensor
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """Per-clip rates, each (b, 1): what one unit of progress changes."""
-
-    progress: Tensor  # (b, t), 0 at frame 0
-    travel: tuple[Tensor, Tensor]  # sprite, in sides
-    turn: Tensor  # radians clockwise
-    growth: Tensor  # log radius
-    pan: tuple[Tensor, Tensor]  # camera, in sides
-    zoom: Tensor  # log magnification
-
-
-@dataclass(frozen=True)
-class _Pose:
-    """Where the sprite is in every frame, (b, t) each: centre in sides from that of the frame, radius, angle."""
-
-    x: Tensor
-    y: Tensor
-    radius: Tensor
-    angle: Tensor
 
 
 def render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
@@ -93,24 +54,6 @@ def render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
     It is that of the sprite where the sprite covers half of the pixel or more, and may point beyond frame 0.
     """
     return in_chunks(scenes, config, torch.device(device), _render_flow)
-
-
-def true_generators(scenes: Sequence[Scene], config: ProceduralConfig) -> tuple[Tensor, Tensor]:
-    """What one unit of progress does to where a pixel looks in frame 0, and the progress of all frames (b, t).
-
-    Generators (2, b, 2, 3) are those of the camera about the middle of the frame and of the sprite about its own:
-    the matrix exponential of generator times progress is the map to frame 0.
-    """
-    motion = _motion(scenes, config, torch.device("cpu"))
-    generators = torch.zeros(2, len(scenes), 2, 3)
-    for i, zoom, shift, turn in (
-        (0, motion.zoom, motion.pan, torch.zeros_like(motion.turn)),
-        (1, motion.growth, tuple(-part for part in motion.travel), motion.turn),
-    ):
-        generators[i, :, 0, 0] = generators[i, :, 1, 1] = -zoom[:, 0]
-        generators[i, :, 0, 1], generators[i, :, 1, 0] = turn[:, 0], -turn[:, 0]
-        generators[i, :, 0, 2], generators[i, :, 1, 2] = shift[0][:, 0], shift[1][:, 0]
-    return generators, motion.progress
 
 
 def moving_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device | str = "cpu") -> Tensor:
@@ -161,11 +104,11 @@ def _render_mask(scenes: Sequence[Scene], config: ProceduralConfig, device: torc
 
 def _render_flow(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> Tensor:
     world = world_of(scenes, config, device, config.num_frames)
-    x, y = _pixel_grid(config, device)
+    x, y = pixel_grid(config, device)
     shape = (len(scenes), config.num_frames, config.height, config.width)
     own = torch.stack(torch.broadcast_tensors(x, y[:, None]))[:, None]  # (2, 1, H, W)
     flow = torch.stack((world.x.expand(shape), world.y.expand(shape)), dim=1) - own  # (b, 2, t, H, W)
-    pose = _sprite_pose(scenes, config, device)
+    pose = sprite_pose(scenes, config, device)
     turn = (pose.angle[:, :1] - pose.angle)[..., None, None]  # back to frame 0
     scale = (pose.radius[:, :1] / pose.radius)[..., None, None]
     dx, dy = x - pose.x[..., None, None], y[:, None] - pose.y[..., None, None]  # (b, t, 1, W) and (b, t, H, 1)
@@ -182,58 +125,9 @@ def _coverage(scenes: Sequence[Scene], distance: Tensor, radius_px: Tensor) -> T
     return (0.5 - distance * radius_px).clamp_(0.0, 1.0).mul_(shown[:, None, None, None])
 
 
-def _motion(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> _Motion:
-    still = (0.0, 0.0)
-    rows = [
-        (
-            PROGRESS_PER_FRAME * SPEEDS[scene.speed] * scene.frame_stride,
-            *(TRAVEL * component for component in DIRECTIONS.get(scene.motion, still)),
-            TURN * _sign(scene.motion, "clockwise", "counterclockwise"),
-            GROWTH * _sign(scene.motion, "grow", "shrink"),
-            *(TRAVEL * component for component in PANS.get(scene.motion, still)),
-            GROWTH * _sign(scene.motion, "zoom in", "zoom out"),
-        )
-        for scene in scenes
-    ]
-    rate, dx, dy, turn, growth, pan_x, pan_y, zoom = torch.tensor(rows, device=device).T.unsqueeze(-1)
-    returns = torch.tensor([[scene.returns] for scene in scenes], device=device)
-    frame = torch.arange(config.num_frames, device=device)
-    last = max(config.num_frames - 1, 1)
-    back_and_forth = last / 2 * (0.5 - 0.5 * torch.cos(2 * math.pi * frame / last))
-    progress = rate * torch.where(returns, back_and_forth, frame)  # (b, t)
-    return _Motion(progress, (dx, dy), turn, growth, (pan_x, pan_y), zoom)
-
-
-def _sign(motion: str, positive: str, negative: str) -> float:
-    return float(motion == positive) - float(motion == negative)
-
-
-def _pixel_grid(config: ProceduralConfig, device: torch.device) -> tuple[Tensor, Tensor]:
-    """x (W,) and y (H,) of the pixel centres, in sides from the centre of the image."""
-    x = (torch.arange(config.width, device=device) + 0.5 - config.width / 2) / config.side
-    y = (torch.arange(config.height, device=device) + 0.5 - config.height / 2) / config.side
-    return x, y
-
-
-def _sprite_pose(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device) -> _Pose:
-    motion = _motion(scenes, config, device)
-    start = [
-        ((s.x - 0.5) * config.width / config.side, (s.y - 0.5) * config.height / config.side, s.radius, s.angle)
-        for s in scenes
-    ]
-    x0, y0, radius, angle = torch.tensor(start, device=device).T.unsqueeze(-1)
-    magnification = torch.exp(motion.zoom * motion.progress)  # (b, t)
-    return _Pose(
-        x=(x0 + (motion.travel[0] - motion.pan[0]) * motion.progress) * magnification,
-        y=(y0 + (motion.travel[1] - motion.pan[1]) * motion.progress) * magnification,
-        radius=radius * torch.exp(motion.growth * motion.progress) * magnification,
-        angle=angle + motion.turn * motion.progress,
-    )
-
-
-def _sprite_axes(pose: _Pose, config: ProceduralConfig) -> tuple[Tensor, Tensor, Tensor]:
+def _sprite_axes(pose: Pose, config: ProceduralConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels in radii from the sprite's centre, u (b, t, 1, W) and v (b, t, H, 1); in its own axes, (b, t, H, W, 2)."""
-    x, y = _pixel_grid(config, pose.x.device)
+    x, y = pixel_grid(config, pose.x.device)
     u = ((x - pose.x[..., None]) / pose.radius[..., None])[:, :, None, :]
     v = ((y - pose.y[..., None]) / pose.radius[..., None])[:, :, :, None]
     cos, sin = (f(pose.angle)[..., None, None] for f in (torch.cos, torch.sin))
@@ -246,7 +140,7 @@ def _glyphs(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
     if not rows:
         return [], torch.empty(0, device=device)
     shown = [scenes[row] for row in rows]
-    pose = _sprite_pose(shown, config, device)
+    pose = sprite_pose(shown, config, device)
     _, _, grid = _sprite_axes(pose, config)
     atlas = glyph_atlas(device)[[glyph_names().index(scene.glyph) for scene in shown]].float().div_(255.0)
     levels, size = atlas.shape[2:4]
@@ -265,7 +159,7 @@ def _sprite_lookup(
     scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Distance to the outline in radii (b, t, H, W), radius in pixels (b, t, 1, 1), tone and light (b, t, H, W)."""
-    pose = _sprite_pose(scenes, config, device)
+    pose = sprite_pose(scenes, config, device)
     u, v, grid = _sprite_axes(pose, config)
     grid = grid / ATLAS_EXTENT
     atlas = torch.stack(
@@ -300,16 +194,6 @@ def _background(scenes: Sequence[Scene], config: ProceduralConfig, device: torch
         first, second = colors[rows, :, :, None, None, None].unbind(1)  # (n, 3, 1, 1, 1) each
         background[rows] = first + (second - first) * mix
     return background
-
-
-def world_of(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.device, frames: int) -> World:
-    motion = _motion(scenes, config, device)
-    progress = motion.progress[:, :frames]
-    extent = torch.exp(-motion.zoom * progress)[..., None]
-    x, y = _pixel_grid(config, device)
-    x = (x * extent + (motion.pan[0] * progress)[..., None])[:, :, None, :]  # (n, frames, 1, W)
-    y = (y * extent + (motion.pan[1] * progress)[..., None])[:, :, :, None]  # (n, frames, H, 1)
-    return World(x, y, extent[..., None])
 
 
 def _pattern(kind: str, scenes: Sequence[Scene], config: ProceduralConfig, world: World) -> Tensor:

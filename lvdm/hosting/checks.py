@@ -11,12 +11,12 @@ from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.plan import Plan
 from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
-from lvdm.request.layers import shown_name
+from lvdm.request.layers import file_inputs, shown_name
 
-IMAGES = ("image", "end_image", "keep_mask")
-"""Parameters whose value is one image; key frames are several."""
 VIDEOS = ("video", "depth", "driving_video")
 """Parameters whose value is a video."""
+IMAGES = tuple(name for name in file_inputs() if name not in (*VIDEOS, "depth_model"))
+"""Parameters whose value is one image; key frames are several, and weights are not sent."""
 
 
 def check_plan(plan: Plan | ExtensionPlan, limits: Limits) -> None:

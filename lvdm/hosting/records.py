@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PATHS = (
-    *("video", "image", "end_image", "keep_mask", "start_statistics", "depth", "driving_video", "depth_model"),
-    *("config", "checkpoint", "encoders", "second_stage_unet", "file"),
-)
+from lvdm.plugins.registry import method_files
+from lvdm.request.layers import file_inputs
+
+PATHS = (*file_inputs(), *method_files(), "video", "config", "checkpoint", "encoders", "file")
 """Keys of a record whose values are names of files."""
 
 

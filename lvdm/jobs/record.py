@@ -31,7 +31,8 @@ from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.depth import write_depth
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, depth_path, record_path
-from lvdm.media.video_writer import WrittenVideo, write_video
+from lvdm.media.video_formats import WrittenVideo
+from lvdm.media.video_writer import write_video
 from lvdm.model_files import ModelIdentity
 from lvdm.plugins.registry import method_files
 from lvdm.request.digest import FileSpec, InputFile, digest_of, file_facts, setting_facts

@@ -29,7 +29,8 @@ from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.masks import fit_masks
 from lvdm.media.ownership import record_path, sheet_path
-from lvdm.media.video_writer import WrittenVideo, to_uint8, write_video
+from lvdm.media.video_formats import WrittenVideo
+from lvdm.media.video_writer import to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.plugins.perturbed_guidance import check_blocks

@@ -25,7 +25,7 @@ import lvdm.jobs.memory
 import lvdm.pipeline
 from lvdm.cli.app import app
 from lvdm.jobs.plan import plan_videos
-from lvdm.media import video_writer
+from lvdm.media import video_formats
 from lvdm.media.video_reader import VideoReader
 
 PROMPT = "a red ball moves to the right"
@@ -432,7 +432,7 @@ def test_interrupting_while_writing_leaves_no_half_file(here, monkeypatch, momen
         replace(source, destination)
 
     if moment == "encoded":
-        monkeypatch.setattr(video_writer, "VideoReader", lambda *args: signal.raise_signal(signal.SIGINT))
+        monkeypatch.setattr(video_formats, "VideoReader", lambda *args: signal.raise_signal(signal.SIGINT))
     else:
         monkeypatch.setattr("os.replace", interrupt)
     assert "interrupted" in fail("animate", "cat.png", "-p", PROMPT, "-o", "made/a.mp4", code=130)

@@ -196,6 +196,11 @@ def test_wrong_requests_are_one_line(videos: Path, tmp_path: Path, monkeypatch: 
     assert "should be EXTRACTOR=FILE" in error_of("extract", *fake, *SMALL, "--weights", "i3d")
     assert "should be a part and the number of parts" in error_of("extract", *fake, *SMALL, "--shard", "1")
     assert "--videos or --procedural" in error_of("manifest", tmp_path / "m.jsonl")
+    drawn, listed = (("manifest", tmp_path / "m.jsonl", *kind) for kind in (("--procedural",), ("--videos", videos)))
+    for flag, value in (("--role", "fake"), ("--like", real), ("--fps", 8)):
+        assert f"{flag} is not for procedural clips" in error_of(*drawn, flag, value)
+    assert "--count is not for videos" in error_of(*listed, "--count", 3)
+    assert "add --extract" in error_of("score", *fake, *SMALL, "-o", tmp_path, "--workers", 2)
 
 
 @pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0"])
@@ -212,7 +217,3 @@ def test_a_video_that_cannot_be_read_is_counted_as_such(tmp_path: Path) -> None:
     said = run("manifest", tmp_path / "m.jsonl", "--videos", tmp_path, "--fps", 8).stdout
     assert "2 clips by" in said
     assert "0 of them skipped; 1 of the videos cannot be read, which counts as failed" in said
-
-
-def test_a_rate_without_effect_is_refused(tmp_path: Path) -> None:
-    assert "leave it out with --procedural" in error_of("manifest", tmp_path / "m.jsonl", "--procedural", "--fps", 8)

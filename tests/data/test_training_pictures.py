@@ -27,7 +27,7 @@ from lvdm.data.procedural import (
     sample_scene,
 )
 from lvdm.data.procedural_images import PHOTOGRAPH_LEVELS, image_atlas
-from lvdm.data.procedural_render import true_generators
+from lvdm.data.procedural_motion import true_generators
 from lvdm.data.procedural_scene import CAMERA_MOTIONS, MOTIONS, NUM_IMAGES, PHOTOGRAPH
 from lvdm.modules.carrying import affine_maps, around, compose, places, points
 from lvdm.modules.encoders.condition import tokenizer

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lvdm.media import atomic, video_writer
+from lvdm.media import atomic, video_formats
 from lvdm.media.atomic import OutputError, check_writable, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.video_reader import VideoReader
@@ -227,7 +227,7 @@ def test_interruption_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(video_writer, "check_frames", fail)  # after the temporary file is complete
+    monkeypatch.setattr(video_formats, "check_frames", fail)  # after the temporary file is complete
     expected, message = (OutputError, "disk is full") if isinstance(error, OSError) else (KeyboardInterrupt, None)
     with pytest.raises(expected, match=message):
         write_video(smooth_video(3), tmp_path / name, 8)
@@ -235,8 +235,8 @@ def test_interruption_leaves_nothing(
 
 
 def test_a_file_that_shows_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    convert = video_writer._to_yuv420
-    monkeypatch.setattr(video_writer, "_to_yuv420", lambda picture: convert(255 - picture))
+    convert = video_formats._to_yuv420
+    monkeypatch.setattr(video_formats, "_to_yuv420", lambda picture: convert(255 - picture))
     with pytest.raises(OutputError, match="not those that were written"):
         write_video(smooth_video(3), tmp_path / "a.mp4", 8)
     assert os.listdir(tmp_path) == []
