@@ -24,6 +24,7 @@ from lvdm.models.training_inputs import LeftOut
 from lvdm.modules.attention_backends import BACKENDS
 from lvdm.modules.attention_processors import attend_by
 from lvdm.modules.hooks import LayerHooks
+from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.residence import Residence
@@ -229,11 +230,13 @@ class Runtime(Residence):
         settings: GenerationSettings,
         on_progress: ProgressCallback | None,
         ends: Tensor | None = None,
+        carried: CarriedFrames | None = None,
     ) -> Iterator[Tensor]:
         """Videos of latents in parts (b, c, k, h, w), `num_frames` in all, as they come.
 
         In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1]. A decoder of whole clips takes
-        all frames together, and the images of the first and the last one, `ends` (b, 3, 2, H, W) or None.
+        all frames together, and the images of the first and the last one, `ends` (b, 3, 2, H, W) or None. Frames get
+        the details of those that were `carried`.
         """
         if isinstance(self.model.first_stage_model, DualReferenceAutoencoder):
             yield from decode_whole_clips(self, latents, num_frames, ends, on_progress)
@@ -241,9 +244,15 @@ class Runtime(Residence):
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         done = 0
         with self.resident(self.model.first_stage_model):
+
+            def decode(part: Tensor) -> Tensor:
+                return self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+
             for part in in_chunks(latents, chunk):
                 report_progress(on_progress, "decode", done, num_frames)
-                frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+                frames = decode(part)
+                if carried is not None:
+                    frames = carried.detailed(frames, done, decode)
                 done += part.shape[2]
                 yield frames.to("cpu", torch.float32)  # b 3 n H W
                 report_progress(on_progress, "decode", done, num_frames)
@@ -352,16 +361,43 @@ class Runtime(Residence):
         fs: int,
     ) -> Tensor:
         """Images (b, 3, H, W) carried along, to and fro in loops, and all given frames as they are."""
-        carrier, count = self.model.frame_carrier, settings.num_frames
+        carrier = self.model.frame_carrier
         assert carrier is not None, "only a model with a carrier has anything carried"
-        period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
-        text = self._embed_texts([request.prompt for request in requests])
-        strides = torch.full((len(requests),), fs, device=self.device)
+        text, strides, count, period = self._carried_by(requests, settings, fs)
         with self.resident(carrier, self.model.first_stage_model):
             concat = carrier.concat(images.to(self.device), text, strides, count, self._means, period)
         for frame in sorted(latents):
             concat[:, :, frame] = carrier.all_visible(latents[frame])
         return concat
+
+    def _carried_by(
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, fs: int
+    ) -> tuple[Tensor, Tensor, int, int | None]:
+        """Text tokens, strides (b,), the number of frames, and the period of a clip that goes to and fro."""
+        count = settings.num_frames
+        period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
+        text = self._embed_texts([request.prompt for request in requests])
+        return text, torch.full((len(requests),), fs, device=self.device), count, period
+
+    def carried_frames(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        images_by_frame: Mapping[int, Tensor],
+        fs: int,
+        concat: Tensor,
+    ) -> CarriedFrames | None:
+        """The pixels of `concat` (b, c, t, h, w), what the network is shown; None for a model without their details."""
+        carrier = self.model.frame_carrier
+        if carrier is None or not carrier.config.details:
+            return None
+        with self.resident(carrier):
+            carried = carrier.clip(images_by_frame[0].to(self.device), *self._carried_by(requests, settings, fs))
+        pixels, visible = carried.pixels.float(), carried.visible.float()
+        for frame, images in images_by_frame.items():
+            if frame < pixels.shape[2]:  # a ring ends before its first frame comes again
+                pixels[:, :, frame], visible[:, :, frame] = images.to(pixels), 1.0
+        return CarriedFrames(pixels, visible, concat[:, : self.model.config.channels])
 
     def _means(self, video: Tensor) -> Tensor:
         """Latents (b, 4, t, h, w) of a video (b, 3, t, H, W), frame by frame to save memory: the posterior mode."""
