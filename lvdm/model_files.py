@@ -32,12 +32,14 @@ INSTALLED = Path(__file__).resolve().parent / "embedded"
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 WEIGHT_NAMES = ("model.safetensors", "model.ckpt")
 EMBEDDED = "tiny"
-"""The preset that comes with the repository."""
+"""The preset that comes with the repository; `small` is the same weights at twice the size."""
+USUAL = "small"
+"""The preset of commands that name no model."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A released model: its folder under the checkpoints and its YAML under configs/ (None: `config.yaml` inside)."""
+    """A model: its folder under the checkpoints, and its YAML inside or under configs/ (None: `config.yaml`)."""
 
     folder: str
     config: str | None
@@ -45,6 +47,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     EMBEDDED: Preset("tiny", None),
+    "small": Preset("tiny", "small.yaml"),
     "256": Preset("dynamicrafter_256_v1", "inference_256_v1.0.yaml"),
     "512": Preset("dynamicrafter_512_v1", "inference_512_v1.0.yaml"),
     "1024": Preset("dynamicrafter_1024_v1", "inference_1024_v1.0.yaml"),
@@ -128,7 +131,7 @@ def find_preset(name: str) -> ModelFiles:
     for folder in folders:
         weights = _weights_in(folder)
         if weights is not None:
-            return ModelFiles(_config_for(folder), weights)
+            return ModelFiles(_preset_config(PRESETS[name], folder), weights)
     raise ConfigError(
         f"the checkpoint of preset {name!r} is not here; put it at {folders[0] / WEIGHT_NAMES[-1]}, or name the folder "
         f"that holds {PRESETS[name].folder}/ in the environment variable {CHECKPOINTS_VARIABLE}"
@@ -195,12 +198,12 @@ def _config_for(folder: Path) -> Path:
 
 
 def _preset_config(preset: Preset, folder: Path) -> Path:
-    beside = folder / "config.yaml"
-    if preset.config is None or beside.is_file():
-        return beside
-    folders = [Path("configs"), REPOSITORY / "configs", INSTALLED / "configs"]
-    places = [folder / preset.config for folder in folders]
-    return next((place for place in places if place.is_file()), places[1])
+    if preset.config is None:
+        return folder / "config.yaml"
+    folders = [base / preset.folder for base in checkpoint_folders()]
+    folders += [Path("configs"), REPOSITORY / "configs", INSTALLED / "configs"]
+    places = [folder / preset.config, folder / "config.yaml", *(other / preset.config for other in folders)]
+    return next((place for place in places if place.is_file()), REPOSITORY / "configs" / preset.config)
 
 
 def _existing(path: Path, what: str) -> Path:

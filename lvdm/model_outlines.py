@@ -14,7 +14,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
     {
         **dict.fromkeys(
             (
-                "dc9c518997e0a19c8eae68bb2517f5d5c1f2d570c79e6b4f28f8892e71a27a51",  # config
+                "5ed70ef9289b7776ea8145c576ab18eb060c63556403c1e8bae115e6167605b1",  # config
             ),
             ModelOutline(
                 16,

@@ -1,4 +1,4 @@
-"""Turn a finished training run into the embedded model: config.yaml, model.safetensors, training.csv.
+"""Turn a finished training run into the embedded model: config.yaml, small.yaml, model.safetensors, training.csv.
 
 python -m scripts.publish_embedded logs/tiny-video/config.yaml logs/tiny-video/weights.safetensors [--metrics CSV ...]
 """
@@ -31,7 +31,7 @@ CARD: dict[str, Any] = {
     "guidance_scale": 1.0,
     "guidance_rescale": 0.7,
     "eta": 0.0,
-    "num_inference_steps": 10,
+    "num_inference_steps": 8,
     "timestep_spacing": "uniform_trailing",
     "fix_final_step": True,
     "image_token_policy": "linear",
@@ -41,6 +41,8 @@ CARD: dict[str, Any] = {
     "CC BY 4.0 and CC0 (attribution: lvdm/data/picture_files/NOTICE); Apache-2.0 like the code; no watermark. Carries "
     "the image along (frame carrier), which the paper does not.",
 }
+SMALL: dict[str, Any] = CARD | {"name": "small", "height": 128, "width": 128}
+"""The same weights at twice the size: networks of convolutions and a carrier of pixels have none of their own."""
 TRAINING_ONLY = (
     "interpolation_probability",
     "high_noise_probability",
@@ -51,16 +53,28 @@ TRAINING_ONLY = (
 )
 
 
-def inference_tree(training: dict[str, Any]) -> dict[str, Any]:
+def inference_tree(training: dict[str, Any], card: dict[str, Any] = CARD) -> dict[str, Any]:
     """The YAML tree that users load: the training's model without what only training reads, and the card."""
     params = {key: value for key, value in training["model"]["params"].items() if key not in TRAINING_ONLY}
     text_tower = params["cond_stage_config"]["params"]
     params["cond_stage_config"] = params["cond_stage_config"] | {"params": text_tower | {"freeze": True}}
-    return {"model": {"target": training["model"]["target"], "params": params}, "sampling": CARD}
+    return {"model": {"target": training["model"]["target"], "params": params}, "sampling": card}
+
+
+def write_configurations(training: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Write the two configurations into `folder`; returns the tree of the first."""
+    for name, card in (("small.yaml", SMALL), ("config.yaml", CARD)):
+        tree = inference_tree(training, card)
+        with atomic_path(folder / name) as path:
+            path.write_text(
+                f"# The embedded model ({card['name']}), written by scripts/publish_embedded.py.\n"
+                + yaml.safe_dump(tree, sort_keys=False)
+            )
+    return tree
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="the config.yaml that the run left")
     parser.add_argument("weights", type=Path, help="its exported weights or a checkpoint")
@@ -70,11 +84,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("checkpoints/tiny"))
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    tree = inference_tree(load_yaml(args.config))
-    with atomic_path(args.output / "config.yaml") as path:
-        path.write_text(
-            "# The embedded model, written by scripts/publish_embedded.py.\n" + yaml.safe_dump(tree, sort_keys=False)
-        )
+    training = load_yaml(args.config)
+    tree = write_configurations(training, args.output)
     card = ModelCard.from_tree(tree, str(args.output / "config.yaml"))
     convert(args.weights, args.output / "model.safetensors", torch.float16, card=card, overwrite=True)
     lines = []

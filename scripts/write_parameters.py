@@ -118,7 +118,11 @@ def _field(declared: Declared) -> Iterator[str]:
     if len(line) <= WIDTH:
         yield line
     else:
-        yield from (f"    {declared.name}: (", f"        {kind} | None", "    )")
+        parts = [f"{kind} | None"]
+        if len(parts[0]) + 8 > WIDTH:  # as ruff breaks them
+            outer, inner = kind.removesuffix("]").split("[", 1)
+            parts = [kind, "| None"] if len(kind) + 8 <= WIDTH else [f"{outer}[", f"    {inner}", "]", "| None"]
+        yield from (f"    {declared.name}: (", *(f"        {part}" for part in parts), "    )")
     help_text = declared.parameter.help
     values = _values(declared) if declared.kind in (int, float) else ""
     text = f"{help_text} [{values}]" if values else help_text

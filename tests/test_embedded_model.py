@@ -14,10 +14,13 @@ from motion_classes import HELD_OUT, held_out_scenes
 from motion_measures import direction_error
 
 from lvdm.checkpoint import describe
+from lvdm.config import load_yaml
 from lvdm.data.procedural import caption, render
 from lvdm.data.procedural_scene import DIRECTIONS
+from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.psnr import psnr
+from scripts.publish_embedded import write_configurations
 
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "tiny"
 
@@ -31,6 +34,16 @@ def test_it_comes_with_its_configuration_its_card_and_its_training_log() -> None
     sizes = {path.name: path.stat().st_size for path in FOLDER.iterdir()}
     assert {"config.yaml", "model.safetensors", "README.md", "training.csv"} <= set(sizes)
     assert sum(sizes.values()) <= 40e6, f"{sum(sizes.values()) / 1e6:.0f} MB"
+
+
+def test_small_is_the_same_weights_at_twice_the_size(tmp_path: Path) -> None:
+    tiny, small = find_preset("tiny"), find_preset("small")
+    assert tiny.checkpoint == small.checkpoint
+    trees = [load_yaml(files.config) for files in (tiny, small)]
+    assert trees[0]["model"] == trees[1]["model"]
+    assert trees[1]["sampling"] == trees[0]["sampling"] | {"name": "small", "height": 128, "width": 128}
+    write_configurations(trees[0], tmp_path)
+    assert [load_yaml(tmp_path / files.config.name) for files in (tiny, small)] == trees, "publish the files again"
 
 
 def test_info_knows_it() -> None:

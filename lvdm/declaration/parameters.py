@@ -125,7 +125,14 @@ class StructureParameters:
 class ModelParameters:
     """Which model: its files and what is added to them."""
 
-    preset: Annotated[Preset | None, Parameter("A released model, or tiny, the embedded one.", MODEL, row=False)] = None
+    preset: Annotated[
+        Preset | None,
+        Parameter(
+            "A released model, or the embedded one: tiny, or small for 128 pixels, as when no model is named.",
+            MODEL,
+            row=False,
+        ),
+    ] = None
     checkpoint: Annotated[
         File | None,
         Parameter("A weight file, or a folder with config.yaml and weights.", MODEL, row=False, original="--ckpt_path"),

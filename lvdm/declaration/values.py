@@ -46,7 +46,9 @@ Attention = Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"]
 WeightOffload = Literal["none", "model", "group", "sequential"]
 Storage = Literal["full", "fp8"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
-Preset = Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"]
+Preset = Literal[
+    "tiny", "small", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
+]
 
 
 def one_of(choices: Any) -> str:

@@ -16,7 +16,7 @@ from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.declaration.values import Attention
 from lvdm.model_card import ModelCard
 from lvdm.model_files import (
-    EMBEDDED,
+    USUAL,
     ModelFiles,
     ModelIdentity,
     card_for,
@@ -146,7 +146,7 @@ class ChosenModel:
 def choose_model(
     added: ModelParameters, machine: MachineParameters, second_stage_unet: str | None = None
 ) -> ChosenModel:
-    """The model that the parameters name; the embedded one when they name none.
+    """The model that the parameters name; that of `USUAL` when they name none.
 
     Headers of weight files are read, not the weights. second_stage_unet: another checkpoint for the late steps, which
     is to have the same network. Raises `ValueError` for what does not fit together.
@@ -156,7 +156,7 @@ def choose_model(
     if added.preset and not added.checkpoint:
         files = find_preset(added.preset)
     else:
-        source = added.config or added.preset or added.checkpoint or EMBEDDED
+        source = added.config or added.preset or added.checkpoint or USUAL
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
     tree = load_yaml(files.config)
     model = ChosenModel(files, card_for(files, tree), tree, added, machine)

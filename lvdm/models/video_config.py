@@ -21,6 +21,7 @@ from lvdm.declaration.ranges import (
     with_ranges,
 )
 from lvdm.diffusion.schedule import FinalScale, Parameterization, ScheduleConfig
+from lvdm.models.autoencoder import DualReferenceAutoencoder
 from lvdm.models.condition_noise import TimeNoiseConfig
 from lvdm.models.videocrafter import from_videocrafter
 
@@ -151,6 +152,10 @@ class LatentVisualDiffusionConfig:
         if factor % carrier.patch:
             raise ValueError(
                 f"patch {carrier.patch} of the frame carrier must divide the {factor} pixels of a latent's side"
+            )
+        if carrier.details and issubclass(self.first_stage_config.resolve(), DualReferenceAutoencoder):
+            raise ValueError(
+                "an autoencoder of whole clips has references for details; leave out details of the frame carrier"
             )
 
     @staticmethod

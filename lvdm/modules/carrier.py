@@ -49,7 +49,9 @@ class FrameCarrierConfig:
     hidden      width of the network that makes the maps
     queries     words that it reads from a prompt, each a mean of the tokens with weights of its own
     visibility  give the UNet a channel that is 1 where frame 0 shows what stands there, 0 where it does not
+    details     what the autoencoder loses of carried pixels is added to decoded frames, `lvdm.pipeline.carried_details`
     start       sampling begins at this share of the time steps, from the carried latents under its noise; 1: from noise
+    between     the same of videos with given later frames, to which the network has to find; left out, as `start`
     """
 
     patch: Multiplier = 4
@@ -59,7 +61,9 @@ class FrameCarrierConfig:
     hidden: Channels = 256
     queries: Tokens = 4
     visibility: bool = False
+    details: bool = False
     start: Share = 1.0
+    between: Share | None = None
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for sizes that cannot be built."""
@@ -120,6 +124,12 @@ class FrameCarrier(nn.Module):
         pixels = torch.where(first, image[:, :, None], pixels)  # to the bit, which sampling a grid is not
         return Carried(pixels, torch.where(first, 1.0, visible), mask, camera, thing)
 
+    def clip(self, image: Tensor, text: Tensor, fs: Tensor, num_frames: int, period: int | None = None) -> Carried:
+        """All frames; with `period` half of the way and back, so that frame `period` would be frame 0 again."""
+        time = torch.arange(num_frames, device=image.device)
+        frames = time if period is None else torch.minimum(time, period - time)
+        return self(image, text, fs, num_frames, frames.expand(len(image), -1))
+
     def concat(
         self,
         image: Tensor,
@@ -131,12 +141,9 @@ class FrameCarrier(nn.Module):
     ) -> Tensor:
         """What stands beside the noisy latents, (b, c or c + 1, t, h, w).
 
-        `encode` makes latents (b, c, t, h, w) of a video (b, 3, t, H, W). With `period` the clip goes half of the way
-        and back, so that frame `period` would be frame 0 again.
+        `encode` makes latents (b, c, t, h, w) of a video (b, 3, t, H, W).
         """
-        time = torch.arange(num_frames, device=image.device)
-        frames = time if period is None else torch.minimum(time, period - time)
-        carried = self(image, text, fs, num_frames, frames.expand(len(image), -1))
+        carried = self.clip(image, text, fs, num_frames, period)
         latents = encode(carried.pixels)
         if not self.config.visibility:
             return latents

@@ -25,13 +25,18 @@ def carried_step(model: VideoModel, settings: GenerationSettings) -> int | None:
     steps than there are time steps below.
     """
     carrier = model.frame_carrier
-    if carrier is None or carrier.config.start == 1:
+    if carrier is None:
+        return None
+    start, between = carrier.config.start, carrier.config.between
+    if between is not None and settings.mode in ("interpolate", "keyframes"):
+        start = between
+    if start == 1:
         return None
     holds = [hold for method in active_methods(settings) for hold in method.holds]
     held = [h.what if isinstance(h, When) else h for h in holds if not isinstance(h, When) or h.test(settings)]
     if Hold.START in held or Hold.SAMPLER in held:
         return None
-    first = start_step(carrier.config.start, model.schedule)
+    first = start_step(start, model.schedule)
     return first if settings.num_inference_steps <= first + 1 else None
 
 

@@ -13,6 +13,7 @@ from lvdm import conditioning as build
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.models.training_inputs import LeftOut
+from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.residence import Residence
 from lvdm.pipeline.results import GenerationRequest, stacked_depth
 from lvdm.request.settings import GenerationSettings
@@ -156,16 +157,43 @@ class Encoding(Residence):
         fs: int,
     ) -> Tensor:
         """Images (b, 3, H, W) carried along, to and fro in loops, and all given frames as they are."""
-        carrier, count = self.model.frame_carrier, settings.num_frames
+        carrier = self.model.frame_carrier
         assert carrier is not None, "only a model with a carrier has anything carried"
-        period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
-        text = self._embed_texts([request.prompt for request in requests])
-        strides = torch.full((len(requests),), fs, device=self.device)
+        text, strides, count, period = self._carried_by(requests, settings, fs)
         with self.resident(carrier, self.model.first_stage_model):
             concat = carrier.concat(images.to(self.device), text, strides, count, self._means, period)
         for frame in sorted(latents):
             concat[:, :, frame] = carrier.all_visible(latents[frame])
         return concat
+
+    def _carried_by(
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, fs: int
+    ) -> tuple[Tensor, Tensor, int, int | None]:
+        """Text tokens, strides (b,), the number of frames, and the period of a clip that goes to and fro."""
+        count = settings.num_frames
+        period = count if settings.long_video == "cyclic" else count - 1 if settings.mode == "loop" else None
+        text = self._embed_texts([request.prompt for request in requests])
+        return text, torch.full((len(requests),), fs, device=self.device), count, period
+
+    def carried_frames(
+        self,
+        requests: Sequence[GenerationRequest],
+        settings: GenerationSettings,
+        images_by_frame: Mapping[int, Tensor],
+        fs: int,
+        concat: Tensor,
+    ) -> CarriedFrames | None:
+        """The pixels of `concat` (b, c, t, h, w), what the network is shown; None for a model without their details."""
+        carrier = self.model.frame_carrier
+        if carrier is None or not carrier.config.details:
+            return None
+        with self.resident(carrier):
+            carried = carrier.clip(images_by_frame[0].to(self.device), *self._carried_by(requests, settings, fs))
+        pixels, visible = carried.pixels.float(), carried.visible.float()
+        for frame, images in images_by_frame.items():
+            if frame < pixels.shape[2]:  # a ring ends before its first frame comes again
+                pixels[:, :, frame], visible[:, :, frame] = images.to(pixels), 1.0
+        return CarriedFrames(pixels, visible, concat[:, : self.model.config.channels])
 
     def _means(self, video: Tensor) -> Tensor:
         """Latents (b, 4, t, h, w) of a video (b, 3, t, H, W), frame by frame to save memory: the posterior mode."""

@@ -22,6 +22,7 @@ from lvdm.models.autoencoder import DualReferenceAutoencoder
 from lvdm.modules.attention_backends import BACKENDS
 from lvdm.modules.attention_processors import attend_by
 from lvdm.modules.hooks import LayerHooks
+from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.encoding import Encoding
@@ -198,11 +199,13 @@ class Runtime(Encoding):
         settings: GenerationSettings,
         on_progress: ProgressCallback | None,
         ends: Tensor | None = None,
+        carried: CarriedFrames | None = None,
     ) -> Iterator[Tensor]:
         """Videos of latents in parts (b, c, k, h, w), `num_frames` in all, as they come.
 
         In parts of a few frames, (b, 3, n, H, W) in float32 on the CPU, about [-1, 1]. A decoder of whole clips takes
-        all frames together, and the images of the first and the last one, `ends` (b, 3, 2, H, W) or None.
+        all frames together, and the images of the first and the last one, `ends` (b, 3, 2, H, W) or None. Frames get
+        the details of those that were `carried`.
         """
         if isinstance(self.model.first_stage_model, DualReferenceAutoencoder):
             yield from decode_whole_clips(self, latents, num_frames, ends, on_progress)
@@ -210,9 +213,15 @@ class Runtime(Encoding):
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         done = 0
         with self.resident(self.model.first_stage_model):
+
+            def decode(part: Tensor) -> Tensor:
+                return self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+
             for part in in_chunks(latents, chunk):
                 report_progress(on_progress, "decode", done, num_frames)
-                frames = self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
+                frames = decode(part)
+                if carried is not None:
+                    frames = carried.detailed(frames, done, decode)
                 done += part.shape[2]
                 yield frames.to("cpu", torch.float32)  # b 3 n H W
                 report_progress(on_progress, "decode", done, num_frames)

@@ -22,6 +22,7 @@ from lvdm.documents import short_text
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
+from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.clip_decoding import check_decoding
 from lvdm.pipeline.inputs import (
     check_finite,
@@ -107,6 +108,7 @@ class EncodedBatch:
     padded      the same at the size of the network
     conditions  those that guidance needs, the full one first
     requests    as they were, with the depth that the network reads
+    carried     the image's pixels, carried along; None unless their details are added to decoded frames
     kept        (b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None for nowhere
     readings    how much of each prompt the text encoder reads
     """
@@ -116,6 +118,7 @@ class EncodedBatch:
     conditions: tuple[Conditioning, ...]
     requests: tuple[GenerationRequest, ...]
     kept: Tensor | None
+    carried: CarriedFrames | None
     readings: Mapping[str, PromptReading]
 
 
@@ -186,9 +189,12 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     with batch.watch.stage("encode"):
         requests = with_depth_maps(runtime, requests, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
+        carried = None
+        if not batch.streamed:
+            carried = runtime.carried_frames(requests, batch.clip, padded, batch.fs, conditions[0].concat)
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
-    return EncodedBatch(images_by_frame, padded, conditions, requests, kept, readings)
+    return EncodedBatch(images_by_frame, padded, conditions, requests, kept, carried, readings)
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
@@ -245,7 +251,9 @@ def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sample
         finite = check_finite(sampled.parts, runtime.precision)
         later = encoded.padded.get(settings.num_frames - 1)
         ends = None if later is None else torch.stack([encoded.padded[0], later], dim=2)
-        frames = runtime.decode(finite, settings.num_frames, settings, batch.callbacks.on_progress, ends)
+        frames = runtime.decode(
+            finite, settings.num_frames, settings, batch.callbacks.on_progress, ends, encoded.carried
+        )
         kept = None if encoded.kept is None else size.crop(encoded.kept)
         finished = finish_parts(settings, map(size.crop, frames), encoded.images_by_frame, kept)
         first = next(finished)

@@ -126,9 +126,12 @@ class SharedParameters(TypedDict, total=False):
     dry_run: bool | None
     """Say what would be made, with which memory, and stop."""
     preset: (
-        Literal["tiny", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"] | None
+        Literal[
+            "tiny", "small", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
+        ]
+        | None
     )
-    """A released model, or tiny, the embedded one."""
+    """A released model, or the embedded one: tiny, or small for 128 pixels, as when no model is named."""
     checkpoint: str | Path | None
     """A weight file, or a folder with config.yaml and weights."""
     config: str | Path | None

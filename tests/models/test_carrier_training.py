@@ -91,6 +91,14 @@ def test_the_unet_must_have_the_channels_that_the_carrier_fills(visibility: bool
         parse_component(wrong, "model")
 
 
+def test_details_and_an_autoencoder_of_whole_clips_are_refused() -> None:
+    wrong = tree()
+    wrong["params"]["frame_carrier_config"]["params"]["details"] = True
+    wrong["params"]["first_stage_config"]["target"] = "lvdm.models.autoencoder.DualReferenceAutoencoder"
+    with pytest.raises(ConfigError, match="has references for details"):
+        parse_component(wrong, "model")
+
+
 # ---------------------------------------------------------------------- what the UNet is shown
 
 

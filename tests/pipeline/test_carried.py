@@ -14,7 +14,9 @@ from torch import Tensor
 
 from lvdm.conditioning import Conditioning
 from lvdm.modules.carrier import FrameCarrierConfig
-from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline import DynamiCrafterPipeline, carried_details
+from lvdm.pipeline.carried_details import CarriedFrames
+from lvdm.pipeline.carried_start import carried_step
 from lvdm.pipeline.runtime import Runtime
 
 PROMPT = "a red ball moves to the right"
@@ -154,6 +156,51 @@ def test_little_noise_leaves_the_carried_latents(pipe: DynamiCrafterPipeline, mo
     assert [t for t, _ in seen] == [0]
     carried = shown(pipe, monkeypatch, num_inference_steps=2).concat[:, :4]  # with noise: there are too many steps
     assert (seen[0][1] - carried).abs().mean() < 0.2 * carried.std(), "at time step 0 there is hardly any noise"
+
+
+@pytest.mark.parametrize("options", [{}, {"loop": True, "num_frames": 7}, {"end_image": picture(seed=2)}], ids=str)
+def test_given_frames_have_all_their_details(
+    pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """At a time step with hardly any noise the network changes next to nothing, so that all details belong."""
+    carrier = pipe.runtime.model.frame_carrier
+    monkeypatch.setattr(carrier, "config", replace(beginning(pipe, 0.001), details=True))
+    monkeypatch.setattr(carried_details, "CHANGED", 1e6)  # the autoencoder is untrained, and exaggerates
+    monkeypatch.setattr(
+        pipe.runtime, "sample", lambda requests, clip, conditions, *_, **__: conditions[0].concat[:, :4]
+    )
+    made = pipe(picture(), PROMPT, num_inference_steps=1, **options).video
+    pieces = pipe(picture(), PROMPT, num_inference_steps=1, decode_chunk_size=1, **options).video
+    torch.testing.assert_close(pieces, made, atol=1e-4, rtol=0)
+    given = {0: picture()} | ({made.shape[2] - 1: options.get("end_image", picture())} if options else {})
+    for frame, image in given.items():
+        seen = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 127.5 - 1
+        torch.testing.assert_close(made[0, :, frame], seen, atol=1e-3, rtol=0)
+
+
+def test_videos_with_later_images_begin_where_they_are_told(
+    pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = pipe.runtime.model
+    monkeypatch.setattr(model.frame_carrier, "config", replace(beginning(pipe, 0.1), between=0.5))
+    steps = {mode: carried_step(model, pipe.settings(mode=mode)) for mode in ("animate", "loop", "interpolate")}
+    assert steps["animate"] == steps["loop"] == 99
+    assert steps["interpolate"] == 499
+
+
+def test_details_belong_where_frame_0_shows_what_stands_there_and_the_network_left_it() -> None:
+    pixels, visible = torch.rand(1, 3, 4, 12, 12), torch.ones(1, 1, 4, 12, 12)
+    visible[..., :6] = 0
+    carried = CarriedFrames(pixels, visible, torch.zeros(1, 4, 4, 3, 3))
+
+    def decode(latents: Tensor) -> Tensor:
+        return torch.full((1, 3, latents.shape[2], 12, 12), 0.5)
+
+    left = carried.detailed(decode(torch.zeros(1, 4, 2, 3, 3)), 3, decode)  # frames 3 and, once around, 0
+    torch.testing.assert_close(left[..., 6:], pixels[:, :, [3, 0], :, 6:])
+    torch.testing.assert_close(left[..., :6], torch.full_like(left[..., :6], 0.5))
+    changed = torch.full((1, 3, 1, 12, 12), -0.5)
+    torch.testing.assert_close(carried.detailed(changed, 0, decode), changed, atol=1e-6, rtol=0)
 
 
 def beginning(pipe: DynamiCrafterPipeline, start: float) -> FrameCarrierConfig:
