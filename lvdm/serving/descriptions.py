@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 from lvdm.serving.service import DryRun, Service
 from lvdm.serving.store import Job, Status
 
+OPENAI = "OpenAI/"
+"""In the User-Agent of OpenAI's own clients, which take any status but queued and in_progress for the end."""
+
 
 class Failure(BaseModel):
     """Why a job failed."""
@@ -22,7 +25,7 @@ class VideoJob(BaseModel):
 
     id: str
     object: Literal["video"] = "video"
-    status: Status
+    status: Status | Literal["in_progress"] = Field(description="in_progress is running, to clients made by OpenAI.")
     progress: int = Field(description="Percent of the whole.")
     stage: str | None = Field(None, description="load, encode, sample or decode, while it is running.")
     step: int | None = Field(None, description="Of the stage: how much is done.")
@@ -114,13 +117,13 @@ class ErrorAnswer(BaseModel):
     error: Problem
 
 
-def describe_job(job: Job, service: Service) -> VideoJob:
-    """The job as clients see it."""
+def describe_job(job: Job, service: Service, agent: str = "") -> VideoJob:
+    """The job as clients see it. agent: what the client calls itself."""
     summary, live = job.about, service.live(job)
     fps, width = summary.get("playback_fps"), summary.get("width")
     return VideoJob(
         id=job.id,
-        status=job.status,
+        status="in_progress" if job.status == "running" and OPENAI in agent else job.status,
         progress=100 if job.status == "completed" else 0 if live is None else live.percent,
         stage=None if live is None else live.stage,
         step=None if live is None else live.done,

@@ -98,10 +98,11 @@ def _add_videos(router: APIRouter, service: Service) -> None:
         service.check_room()  # before the body is read
         fields = await _read_fields(request, service.settings.limits.upload_bytes)
         taken = await to_thread.run_sync(service.add, fields, limiter=limiter)
-        return describe_dry_run(taken) if isinstance(taken, DryRun) else describe_job(taken, service)
+        return describe_dry_run(taken) if isinstance(taken, DryRun) else describe_job(taken, service, _agent(request))
 
     @router.get("/v1/videos", summary="The jobs, in pages", responses={400: _ERRORS[400], 422: _ERRORS[422]})
     async def listing(
+        request: Request,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
         order: Literal["asc", "desc"] = "desc",
@@ -112,13 +113,13 @@ def _add_videos(router: APIRouter, service: Service) -> None:
             raise HTTPException(400, "after names no job that is there; begin with the first page")
         number = None if last is None else last.number
         found = service.store.page(limit + 1, number, order == "asc", status)
-        data = [describe_job(job, service) for job in found[:limit]]
+        data = [describe_job(job, service, _agent(request)) for job in found[:limit]]
         ends = (data[0].id, data[-1].id) if data else (None, None)
         return VideoList(data=data, first_id=ends[0], last_id=ends[1], has_more=len(found) > limit)
 
     @router.get("/v1/videos/{id}", summary="How far a job is", responses=_MISSING)
-    async def get(id: str) -> VideoJob:
-        return describe_job(_job(service, id), service)
+    async def get(id: str, request: Request) -> VideoJob:
+        return describe_job(_job(service, id), service, _agent(request))
 
     @router.delete(
         "/v1/videos/{id}",
@@ -202,6 +203,10 @@ async def _read_fields(request: Request, most: int) -> Fields:
         for name, value in form.multi_items():
             items.append((name, await value.read() if isinstance(value, UploadFile) else value))
     return await run_in_threadpool(fields_of_form, items)
+
+
+def _agent(request: Request) -> str:
+    return request.headers.get("user-agent", "")
 
 
 def _job(service: Service, id: str) -> Job:

@@ -62,6 +62,8 @@ def test_a_running_job_is_cancelled_within_one_step(server: Server, monkeypatch:
     pause(monkeypatch)
     job, next_one = server.ask(**LONG), server.ask(seed=1)
     now = server.until(job, is_sampling, "running")
+    theirs = server.client.get(f"/v1/videos/{job['id']}", headers={"User-Agent": "AsyncOpenAI/Python 3.57.0"})
+    assert theirs.json()["status"] == "in_progress", "OpenAI's clients would not wait for it"
     assert 5 <= now["progress"] < 60
     answer = server.client.delete(f"/v1/videos/{job['id']}")
     at_that_time = steps_of(server)
