@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.freeze()
         command_line()
         made = cases(valid, chosen.cases, chosen.seed, chosen.every)
-        found = [case for case in made if chosen.only in case.name]
+        found = [case for case in made if any(word in case.name for word in chosen.only.split("|"))]
         return _report(_run(found, _made(Path(folder) / "cases"), chosen.jobs), chosen)
 
 
