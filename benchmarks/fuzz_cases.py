@@ -237,6 +237,8 @@ _READ_BY: Mapping[str, Sequence[str]] = {
     "safetensors": ("info FILE", f"animate CAT --lora FILE {QUICK}"),
     "ckpt": ("info FILE", "convert FILE out.safetensors"),
     "tar": (f"{CHECK} txt",),
+    "npy": (f"{MANIFEST} --videos . --fps 8",),
+    "npz": (f"{MANIFEST} --videos . --fps 8", "read depth FILE"),
 }
 """Commands for files of a kind, by suffix."""
 
@@ -269,6 +271,13 @@ def _hostile_files() -> dict[str, bytes]:
     files["target.yaml"] = b"model: {target: canary.Model, params: {}}\ndata: {target: os.mkdir, params: {}}\n"
     files["environment.yaml"] = b"model: {target: '${oc.env:HOME}'}\ndata: {target: '${oc.env:HOME}'}\n"
     files["names.yaml"] = ("model: {target: lvdm." + "a." * 2000 + "b}\n").encode()
+    files["keys.yaml"] = b"".join(b"k%d: 1\n" % i for i in range(90_000))
+    files["twice.json"] = files["twice.jsonl"] = b'{"prompt": "a", "image": "cat.png", "prompt": "b"}'
+    for name, shape in {"negative": b"(-4, 8, 8, 3)", "brackets": b"(" * 90, "far": b"(%d, 9, 9, 3)" % 10**9}.items():
+        header = (b"{'descr': '|u1', 'fortran_order': False, 'shape': " + shape + b", }").ljust(200) + b"\n"
+        files[f"{name}.npy"] = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(999)
+        files[f"{name}.npz"] = _archive({"depth.npy": files[f"{name}.npy"]})
+    files["none.npz"] = _archive({"depth.npy": b"no array"})
     files["pickle.ckpt"] = b"cos\nmkdir\n(S'../canary'\ntR."
     files["bomb.ckpt"] = _bomb()
     files["header.safetensors"] = (2**40).to_bytes(8, "little") + b"{}"
@@ -276,6 +285,14 @@ def _hostile_files() -> dict[str, bytes]:
     files["bomb.png"] = _png(60_000, 60_000)
     files["tall.png"] = _png(1, 90_000_000)
     return files
+
+
+def _archive(parts: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
 
 
 def _bomb() -> bytes:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from small_model import FRAMES, SIDE, picture, small_yaml
 from torch.distributed.tensor import DTensor
 
 from lvdm.config import ConfigError
+from lvdm.fit.callbacks.weights import WeightExport, WeightExportConfig
 from lvdm.fit.sharding import is_sharded, load_whole_state, shard, units, whole_state
 from lvdm.fit.strategies import (
     OURS,
@@ -36,6 +38,7 @@ from lvdm.fit.trainer_options import TrainerOptions
 from lvdm.fit.training_setup import parse_training_setup
 from lvdm.launched import Launch, launch
 from lvdm.models.ddpm3d import LatentVisualDiffusion
+from lvdm.models.lora import LoraConfig, adapted_layers, inject_lora
 
 ROOT = Path(__file__).parents[2]
 TWO_CPUS = Machines("cpu", 2)
@@ -211,6 +214,28 @@ def test_a_model_in_parts_computes_and_is_saved_as_a_whole(tmp_path: Path, one_p
     assert all(torch.equal(value, before[key] + 1) for key, value in whole_state(model).items())
     with pytest.raises(ConfigError, match=r"cannot split Linear, such as weight; use ddp"):
         shard(torch.nn.Linear(2, 2), one_process)
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_weights_of_a_model_in_parts_are_exported_as_those_of_a_whole_one(
+    adapters: bool, tmp_path: Path, one_process: Any
+) -> None:
+    model, files = small_model(tmp_path), [tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"]
+    if adapters:
+        inject_lora(model.unet, LoraConfig(rank=2))
+        for number, (_, layer) in enumerate(adapted_layers(model.unet)):
+            torch.nn.init.constant_(layer.lora_B["default"].weight, 0.1 * number)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    for file in files:
+        WeightExport(WeightExportConfig(str(file))).on_train_end(SimpleNamespace(is_global_zero=True), model)  # type: ignore[arg-type]
+        if not is_sharded(model):
+            shard(model, one_process)
+    assert is_sharded(model)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    after = whole_state(model)  # as a checkpoint has it
+    assert after.keys() == state.keys()
+    assert all(torch.equal(after[key], value) for key, value in state.items())
+    load_whole_state(model, after)
 
 
 # ---------------------------------------------------------------------- names of runs
