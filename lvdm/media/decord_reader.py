@@ -90,7 +90,7 @@ def _no_cuda_libraries() -> Iterator[None]:
     matrix products, and the process crashes at the next one where it is not configured.
     """
     before = {name: sys.modules[name] for name in ("nvidia",) if name in sys.modules}
-    sys.modules["nvidia"] = None  # type: ignore[assignment] - as if there were none
+    sys.modules["nvidia"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
