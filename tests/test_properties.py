@@ -25,7 +25,7 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.documents import parse_json, parse_yaml
 from lvdm.media.file_names import natural_order
 from lvdm.media.geometry import contained_size, covering_size, fit_box, padded_size
-from lvdm.media.video_formats import VideoOutput
+from lvdm.media.video_formats import EncoderInput
 from lvdm.request.digest import digest_of
 from lvdm.request.layers import DERIVED, SAME_THING, Values, all_parameters
 from lvdm.sizes import choose_size
@@ -136,7 +136,7 @@ def test_steps_descend_within_any_training(spacing: Any, num_train: int, data: s
 @law(st.floats(0.01, 1000), st.integers(1, 3000), st.sampled_from([100, 1000]))
 def test_times_of_frames_do_not_drift(fps: float, count: int, per_second: int) -> None:
     rate = Fraction(fps).limit_denominator(1001)
-    edges = VideoOutput(iter(()), rate, None, {}).edges(count, per_second)
+    edges = EncoderInput(iter(()), rate, None, {}).edges(count, per_second)
     assert len(edges) == count + 1
     assert edges[0] == 0
     assert all(before <= after for before, after in itertools.pairwise(edges))

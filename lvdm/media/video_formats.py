@@ -52,7 +52,7 @@ class WrittenVideo:
 
 
 @dataclass(frozen=True)
-class VideoOutput:
+class EncoderInput:
     """One video on its way to a file; `frames` gives its frames, uint8 (H, W, 3), one by one and once."""
 
     frames: Iterator[np.ndarray]
@@ -65,7 +65,7 @@ class VideoOutput:
         return [round(i * per_second / self.fps) for i in range(count + 1)]
 
 
-Encoder = Callable[[VideoOutput, Path, Path], WrittenVideo]
+Encoder = Callable[[EncoderInput, Path, Path], WrittenVideo]
 """Writes a video to a temporary file; the last argument is the place that it will have."""
 
 
@@ -83,19 +83,24 @@ def encoder_of(path: Path) -> Encoder:
     return _ENCODERS[suffix]
 
 
-def _write_mp4(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_mp4(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     crf = str(16 if output.crf is None else output.crf)
     options = {"crf": crf, "preset": "medium", "x264-params": _X264_REPRODUCIBLE}
     return _write_stream(output, temporary, path, "libx264", options, {"movflags": "+faststart"})
 
 
-def _write_webm(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_webm(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     options = {"crf": str(24 if output.crf is None else output.crf), "b": "0", "deadline": "good", "cpu-used": "2"}
     return _write_stream(output, temporary, path, "libvpx-vp9", options, {})
 
 
 def _write_stream(
-    output: VideoOutput, temporary: Path, path: Path, codec: str, options: dict[str, str], muxer_options: dict[str, str]
+    output: EncoderInput,
+    temporary: Path,
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    muxer_options: dict[str, str],
 ) -> WrittenVideo:
     original = next(output.frames)
     first = last = _pad_to_even(original)
@@ -152,7 +157,7 @@ def _pad_to_even(image: np.ndarray) -> np.ndarray:
     return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _write_gif(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_gif(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     if output.fps > 50:
         logger.warning("%s: browsers slow gif down above 50 frames per second, use mp4 or webp", path)
     pixels = np.stack(list(output.frames))
@@ -176,21 +181,21 @@ def _shared_palette(pixels: np.ndarray) -> Image.Image:
     return mosaic.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1)
 
 
-def _write_webp(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_webp(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
     _write_animation(pixels, temporary, ".webp", duration=durations, quality=95, method=4)
     return _check_animation(pixels, temporary, path, durations)
 
 
-def _write_apng(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_apng(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
     _write_animation(pixels, temporary, ".apng", duration=durations, pnginfo=_png_text(output.metadata))
     return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
-def _milliseconds(output: VideoOutput, count: int) -> list[int]:
+def _milliseconds(output: EncoderInput, count: int) -> list[int]:
     edges = output.edges(count, per_second=1000)
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
 
@@ -200,7 +205,7 @@ def _write_animation(pixels: np.ndarray, temporary: Path, extension: str, **opti
     iio.imwrite(temporary, pixels, plugin="pillow", extension=extension, is_batch=True, loop=0, **options)
 
 
-def _write_sequence(output: VideoOutput, temporary: Path, path: Path) -> WrittenVideo:
+def _write_sequence(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     """All frames are written and checked in a temporary folder; `place_frames` moves them."""
     place = frames_at(path)
     assert place is not None

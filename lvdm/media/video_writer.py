@@ -19,7 +19,7 @@ from lvdm.declaration.values import MAX_FPS, MIN_FPS
 from lvdm.media.atomic import OutputError, Together, check_writable, output_error, together
 from lvdm.media.images import is_tensor
 from lvdm.media.ownership import SEQUENCE_PATTERN, place_frames, record_path
-from lvdm.media.video_formats import Encoder, VideoOutput, WrittenVideo, encoder_of
+from lvdm.media.video_formats import Encoder, EncoderInput, WrittenVideo, encoder_of
 from lvdm.media.video_reader import VideoError
 
 if TYPE_CHECKING:
@@ -55,14 +55,14 @@ def write_video(
     encode = encoder_of(path)
     check_fps(fps)
     parts = [video] if is_tensor(video) else video
-    output = VideoOutput(_arrays(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
+    output = EncoderInput(_arrays(parts, path), Fraction(fps).limit_denominator(1001), crf, metadata or {})
     if files is None:
         with together() as alone:
             return _write(encode, output, path, alone)
     return _write(encode, output, path, files)
 
 
-def _write(encode: Encoder, output: VideoOutput, path: Path, files: Together) -> WrittenVideo:
+def _write(encode: Encoder, output: EncoderInput, path: Path, files: Together) -> WrittenVideo:
     with files.path(path, functools.partial(place_frames, path=path)) as temporary:
         try:
             written = encode(output, temporary, path)
