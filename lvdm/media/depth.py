@@ -145,4 +145,4 @@ def _checked(path: Path, depth: np.ndarray) -> np.ndarray:
 
 
 def _every(stride: int) -> str:
-    return "" if stride == 1 else f", of which every {stride}th counts,"
+    return "" if stride == 1 else f", of which one in {stride} counts,"

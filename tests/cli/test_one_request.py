@@ -290,6 +290,15 @@ def test_what_has_no_effect_is_said_once_and_makes_the_plain_video(
         assert record("b.json")["digest"] == record("a.json")["digest"]
 
 
+def test_options_that_leave_a_method_without_effect_are_said_and_make_the_plain_video(made: Path) -> None:
+    plain = ("animate", "cat.png", "-p", PROMPT, "--guidance", 3, "--dry-run")
+    neutral = ("--free-init", "iterations=1", "--free-u", "b1=1,b2=1,s1=1,s2=1", "--guidance-steps", "interval=1")
+    result = run(*plain, *neutral)
+    for name in ("free_init (--free-init)", "free_u (--free-u)", "guidance_steps (--guidance-steps)"):
+        assert f"{name} has no effect" in " ".join(result.stderr.split())
+    assert result.stdout == succeed(*plain), "the digest is another"
+
+
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(made: Path, no_weights: None) -> None:
     said = succeed("animate", "cat.png", "-p", PROMPT, "-o", "b.mp4", "--seed", 3, "--dry-run")
     assert f"b.mp4: animate, {SIDE}x{SIDE}, {FRAMES} frames, 2 steps of ddim, fs 10, seed 3" in said

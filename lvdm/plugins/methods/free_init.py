@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_options
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
+from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place, When
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,4 +81,5 @@ METHOD = Method(
     needs=(Need.WHOLE_CLIP,),
     holds=(When(Hold.INITIAL_NOISE, _repeats, "free_init"), When(Hold.START, _repeats, "free_init")),
     repeat=_repeat,
+    idle=(Idle("free_init", None, lambda settings, _: not _repeats(settings), "one iteration is the plain sampling"),),
 )

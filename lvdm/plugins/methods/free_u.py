@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_options
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Place
+from lvdm.plugins.method import GROUP, Circumstances, Hold, Idle, Method, Place
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
     from lvdm.plugins.hooks import Plugin
+    from lvdm.plugins.settings import MethodSettings
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class FreeUParameters:
     ] = None
 
 
+def _is_neutral(settings: MethodSettings, around: Circumstances) -> bool:
+    return settings.free_u is not None and set(astuple(settings.free_u.options)) == {1.0}
+
+
 def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.free_u import FreeU
 
@@ -64,4 +69,5 @@ METHOD = Method(
     active=lambda settings: settings.free_u is not None,
     holds=(Hold.FEATURES,),
     make=_make,
+    idle=(Idle("free_u", None, _is_neutral, "all its factors are 1"),),
 )

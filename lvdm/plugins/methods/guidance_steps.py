@@ -60,6 +60,16 @@ def _idle(settings: MethodSettings, around: Circumstances) -> bool:
     return settings.num_branches == 1
 
 
+def _covers_all(settings: MethodSettings, around: Circumstances) -> bool:
+    options = None if settings.guidance_steps is None else settings.guidance_steps.options
+    return (
+        options is not None
+        and options.interval == 1
+        and settings.steps_before(options.after) == 0
+        and settings.steps_before(options.until) == settings.num_inference_steps
+    )
+
+
 def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.guidance_steps import GuidanceSteps
 
@@ -76,5 +86,8 @@ METHOD = Method(
     needs=(Need.WHOLE_CLIP,),
     holds=(Hold.BRANCHES,),
     make=_make,
-    idle=(Idle("guidance_steps", None, _idle, "there is no guidance at guidance_scale 1"),),
+    idle=(
+        Idle("guidance_steps", None, _idle, "there is no guidance at guidance_scale 1"),
+        Idle("guidance_steps", None, _covers_all, "guidance is evaluated in every step anyway"),
+    ),
 )
