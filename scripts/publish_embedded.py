@@ -1,18 +1,23 @@
 """Turn a finished training run into the embedded model: config.yaml, small.yaml, model.safetensors, training.csv.
 
-python -m scripts.publish_embedded logs/tiny-video/config.yaml logs/tiny-video/weights.safetensors [--metrics CSV ...]
+python -m scripts.publish_embedded logs/tiny/carried/config.yaml logs/tiny/carried/weights.safetensors \
+    --part frame_carrier.mask. logs/tiny/carrier-2/weights.safetensors \
+    --part frame_carrier.motion. logs/tiny/words/weights.safetensors [--metrics CSV ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from lvdm.checkpoint import convert
+from lvdm.checkpoint import convert, read_checkpoint
+from lvdm.checkpoint.writing import write_safetensors
 from lvdm.config import load_yaml
 from lvdm.media.atomic import atomic_path
 from lvdm.model_card import ModelCard
@@ -73,11 +78,37 @@ def write_configurations(training: dict[str, Any], folder: Path) -> dict[str, An
     return tree
 
 
+def write_merged(weights: Path, parts: Sequence[tuple[str, Path]], output: Path) -> None:
+    """Write `weights` with all tensors whose names begin with a prefix taken from another file.
+
+    parts: prefixes and the files that they are taken from. Raises `CheckpointError`, and `ValueError` for a file that
+    does not have just those tensors of the prefix that `weights` has, of the same shapes.
+    """
+    tensors = dict(read_checkpoint(weights))
+    for prefix, path in parts:
+        taken = {key: value for key, value in read_checkpoint(path).items() if key.startswith(prefix)}
+        replaced = {key: value for key, value in tensors.items() if key.startswith(prefix)}
+        if not taken or {k: v.shape for k, v in taken.items()} != {k: v.shape for k, v in replaced.items()}:
+            raise ValueError(
+                f"{path} and {weights} differ in the tensors of {prefix}; give a prefix that both have whole"
+            )
+        tensors |= taken
+    write_safetensors(output, {key: value.contiguous() for key, value in tensors.items()})
+
+
 def main() -> None:
     """Write the files."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="the config.yaml that the run left")
     parser.add_argument("weights", type=Path, help="its exported weights or a checkpoint")
+    parser.add_argument(
+        "--part",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PREFIX", "FILE"),
+        help="take the tensors whose names begin with PREFIX from FILE; may be given often",
+    )
     parser.add_argument(
         "--metrics", type=Path, nargs="*", default=[], help="metrics.csv files, in the order of the stages"
     )
@@ -87,7 +118,10 @@ def main() -> None:
     training = load_yaml(args.config)
     tree = write_configurations(training, args.output)
     card = ModelCard.from_tree(tree, str(args.output / "config.yaml"))
-    convert(args.weights, args.output / "model.safetensors", torch.float16, card=card, overwrite=True)
+    with tempfile.TemporaryDirectory() as folder:
+        merged = Path(folder) / "merged.safetensors"
+        write_merged(args.weights, [(prefix, Path(path)) for prefix, path in args.part], merged)
+        convert(merged, args.output / "model.safetensors", torch.float16, card=card, overwrite=True)
     lines = []
     for stage, metrics in enumerate(args.metrics, start=1):
         header, *rows = metrics.read_text().splitlines()

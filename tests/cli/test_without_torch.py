@@ -73,12 +73,12 @@ REFUSED = {
     "record of an extension": (["extend", "--replay", "no.json"], "no.json is not the record of an extended video"),
 }
 DRY = {
-    "animate": (["animate", "a.png", *PROMPT], "a_animate_123.mp4: animate, 64x64, 16 frames"),
+    "animate": (["animate", "a.png", *PROMPT], "a_animate_123.mp4: animate, 128x128, 16 frames"),
     "interpolate": (
         ["interpolate", "a.png", "a.png", *PROMPT],
         "GB of memory needed on cpu (process",
     ),
-    "loop": (["loop", "a.png", *PROMPT, "--num-frames", "32", "--low-memory"], "loop, 64x64, 32 frames"),
+    "loop": (["loop", "a.png", *PROMPT, "--num-frames", "32", "--low-memory"], "loop, 128x128, 32 frames"),
     "key frames": (["animate", "a.png", *PROMPT, "--keyframe", "8=a.png"], "a_keyframes_123.mp4"),
     "list": (["animate", "--prompts", "good.csv"], "2 of 2 videos to make"),
     "mask": (["animate", "a.png", *PROMPT, "--keep-mask", "mask.png", "--camera", "hold"], "digest"),
