@@ -66,6 +66,20 @@ def device_of_rank(rank: int) -> torch.device:
     return torch.device("cuda", rank)
 
 
+def device_of_local_rank(name: str, rank: int) -> torch.device:
+    """The device `name`, auto or cpu, of one of several processes of this machine, counted from 0.
+
+    Raises `ValueError` where there are more processes than GPUs.
+    """
+    device = choose_device(name)
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if rank >= count:
+        raise ValueError(f"process {rank + 1} of this machine has no device, there are {count}; start fewer processes")
+    return torch.device(device.type, rank)
+
+
 def fused_attention_kernels(device: torch.device) -> tuple[str, ...]:
     """The fused attention kernels that torch may choose among on a GPU; none on other devices."""
     if device.type != "cuda":
