@@ -22,6 +22,7 @@ BASES: Mapping[str, str] = {
     "info": "SMALL",
     "convert": "SMALL out.safetensors",
     "merge": "SMALL SMALL out.safetensors",
+    "benchmark": "--compare LIST LIST",
     "serve": "",
     "data check": ". --workers 1",
     "data cache": "",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,20 @@ def device_of_rank(rank: int) -> torch.device:
     return torch.device("cuda", rank)
 
 
+def device_of_local_rank(name: str, rank: int) -> torch.device:
+    """The device `name`, auto or cpu, of one of several processes of this machine, counted from 0.
+
+    Raises `ValueError` where there are more processes than GPUs.
+    """
+    device = choose_device(name)
+    if device.type == "cpu":
+        return device
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if rank >= count:
+        raise ValueError(f"process {rank + 1} of this machine has no device, there are {count}; start fewer processes")
+    return torch.device(device.type, rank)
+
+
 def fused_attention_kernels(device: torch.device) -> tuple[str, ...]:
     """The fused attention kernels that torch may choose among on a GPU; none on other devices."""
     if device.type != "cuda":
@@ -99,6 +114,13 @@ def multiplies_bf16(device: torch.device) -> bool:
     return False
 
 
+def rounds_float32(device: torch.device) -> bool:
+    """Whether convolutions in float32 are computed with rounded factors (TF32), which is torch's default."""
+    if device.type != "cuda" or not torch.backends.cudnn.allow_tf32:
+        return False
+    return torch.cuda.get_device_capability(device)[0] >= 8
+
+
 def trains_attention_in_float32(device: torch.device) -> bool:
     """Whether float32 is the faster precision for training through torch's fused attention.
 
@@ -122,6 +144,16 @@ def computing_threads(count: int | None) -> Iterator[None]:
 def device_name(device: torch.device) -> str:
     """What the device calls itself, e.g. `NVIDIA H200`."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def processor_name() -> str:
+    """What the CPU calls itself, as far as the system says."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def synchronize(device: torch.device) -> None:
@@ -153,6 +185,26 @@ def peak_memory(device: torch.device) -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def watch_peak_memory(device: torch.device) -> Callable[[], int | None]:
+    """Start a measurement; what is returned gives the most bytes held since, on Linux of the process where it is a CPU.
+
+    None where the system does not say.
+    """
+    if device.type != "cpu":
+        reset_peak_memory(device)
+        return lambda: peak_memory(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM begins anew
+    except OSError:
+        return lambda: None
+    return _resident_peak
+
+
+def _resident_peak() -> int | None:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def current_memory(device: torch.device) -> int | None:

@@ -33,9 +33,20 @@ def launch(environment: Mapping[str, str] = os.environ) -> Launch | None:
     return None
 
 
+def torchrun_processes(environment: Mapping[str, str] = os.environ) -> int:
+    """How many processes torchrun has started, this one among them; 1 where it started none."""
+    launched = launch(environment)
+    return launched.devices * launched.nodes if launched is not None and launched.launcher == "torchrun" else 1
+
+
 def process_number(environment: Mapping[str, str] = os.environ) -> int:
     """Which of the launched processes this is, from 0; 0 where nothing was launched."""
     launched = launch(environment)
     if launched is None:
         return 0
     return int(environment["RANK" if launched.launcher == "torchrun" else "SLURM_PROCID"])
+
+
+def local_process_number(environment: Mapping[str, str] = os.environ) -> int:
+    """Which of torchrun's processes on this machine this is, from 0; 0 where it started none."""
+    return int(environment.get("LOCAL_RANK", 0))

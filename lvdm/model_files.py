@@ -206,6 +206,14 @@ def _preset_config(preset: Preset, folder: Path) -> Path:
     return next((place for place in places if place.is_file()), REPOSITORY / "configs" / preset.config)
 
 
+def preset_config(name: str) -> Path:
+    """The YAML of a released model, which is there without its weights. Raises `ConfigError`."""
+    preset = PRESETS[name]
+    if preset.config is None:
+        return find_preset(name).config
+    return _existing(_preset_config(preset, REPOSITORY / "configs"), "configuration")
+
+
 def _existing(path: Path, what: str) -> Path:
     if not path.is_file() and not (path / DIFFUSERS_INDEX).is_file():
         hint = f"put the file there, or try the embedded model ({EMBEDDED})"

@@ -53,6 +53,7 @@ ROOMS = (
     "lvdm.training_memory",
     "lvdm.quality",
     "lvdm.jobs",
+    "lvdm.benchmark",
     "lvdm.hosting",
     "lvdm.batch",
     "lvdm.story",
@@ -69,6 +70,7 @@ ROOMS = (
 LAYERS = {name: number for number, name in enumerate(ROOMS)}
 LEAVES = {
     "lvdm.batch": ("lvdm.cli", "scripts"),
+    "lvdm.benchmark": ("lvdm.cli", "scripts"),
     "lvdm.evaluation": ("lvdm.cli", "scripts"),
     "lvdm.diffusers_pipeline": (),
     "lvdm.app": ("lvdm.cli",),

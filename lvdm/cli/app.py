@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lvdm.cli.batch import batch
+from lvdm.cli.benchmark import benchmark
 from lvdm.cli.convert import convert
 from lvdm.cli.data_cache import cache
 from lvdm.cli.data_check import check
@@ -31,7 +32,7 @@ from lvdm.versions import installed_version
 app = typer.Typer(cls=OneLineErrors, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (animate, interpolate, loop, text_to_video, structure, extend, batch):
     app.command(cls=GeneratingCommand)(command)
-for command in (info, convert, merge, doctor):
+for command in (info, convert, merge, doctor, benchmark):
     app.command()(command)
 app.command(cls=HostingCommand)(serve)
 app.command(context_settings=TRAIN_SETTINGS)(train)

@@ -24,7 +24,10 @@ def extend(video: Source = None, *, typed: Mapping[str, Any]) -> None:
     from lvdm.cli.dry_run import show_extension
     from lvdm.cli.progress import library_messages, print_lines, progress_bar
     from lvdm.jobs.extend import plan_extension, run_extension
+    from lvdm.launched import torchrun_processes
 
+    if torchrun_processes() > 1:
+        raise ValueError("extend makes its video by one process; leave out torchrun")
     with library_messages():
         plan = plan_extension(video, **typed)
         if typed.get("dry_run"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,15 +54,22 @@ def structure(text: Text = None, *, typed: Mapping[str, Any]) -> None:
 def _generate(mode: str, typed: Mapping[str, Any]) -> None:
     from lvdm.cli.progress import library_messages, print_lines, progress_bar
     from lvdm.jobs.plan import plan_videos
+    from lvdm.launched import process_number
 
-    with library_messages():
+    first = process_number() == 0
+    with library_messages(first):
         plan = plan_videos(mode, **typed)
         if typed.get("dry_run"):
             from lvdm.cli.dry_run import show_plan
 
             print_lines(show_plan(plan))
             return
-        from lvdm.jobs.run import run  # torch takes seconds to import: not for --help, a dry run or what is refused
+        # torch takes seconds to import: not for --help, a dry run or what is refused
+        from lvdm.jobs.run import run
+        from lvdm.pipeline.process_group import joined_processes
 
-        for event in run(plan, progress=progress_bar):
-            print_lines(event.lines())
+        with joined_processes(plan.model.machine.device) as (processes, device):
+            machine = replace(plan.model.machine, device=device)
+            plan = replace(plan, model=replace(plan.model, machine=machine))
+            for event in run(plan, progress=progress_bar if first else None, processes=processes):
+                print_lines(event.lines())

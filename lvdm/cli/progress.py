@@ -34,9 +34,9 @@ class _Notes(logging.Handler):
 
 
 @contextmanager
-def library_messages() -> Iterator[None]:
-    """Show what the library and the commands log, while the block runs."""
-    handler = _Notes()
+def library_messages(visible: bool = True) -> Iterator[None]:
+    """Show what the library and the commands log, while the block runs; or not, where another process does."""
+    handler = _Notes() if visible else logging.NullHandler()
     levels = {logger: logger.level for logger in map(logging.getLogger, ("lvdm",))}
     for logger in levels:
         logger.addHandler(handler)

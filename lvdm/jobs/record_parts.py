@@ -42,6 +42,7 @@ def describe_runtime(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
     from lvdm.device import device_name
 
     runtime = pipeline.runtime
+    together = {} if runtime.processes is None else {"processes": runtime.processes.size}
     return {
         "device": str(runtime.device),
         "device_name": device_name(runtime.device),
@@ -52,6 +53,7 @@ def describe_runtime(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
         "low_memory": runtime.low_memory,
         "schedule": pipeline.schedule,
         "threads": torch.get_num_threads(),
+        **together,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 
 from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
+from lvdm.errors import UserError
 from lvdm.jobs.best_of import Candidates
 from lvdm.jobs.finished import is_finished, say_skipped
 from lvdm.jobs.fitting import fit_plan
@@ -32,6 +34,7 @@ from lvdm.media.ownership import record_path, sheet_path
 from lvdm.media.video_formats import WrittenVideo
 from lvdm.media.video_writer import to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.process_group import ProcessGroup
 from lvdm.pipeline.results import GenerationRequest, GenerationResult
 from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.progress import ProgressCallback
@@ -100,11 +103,13 @@ def run(
     progress: ProgressOf | None = None,
     load: Load = ChosenModel.load,
     on_step: StepCallback | None = None,
+    processes: ProcessGroup | None = None,
 ) -> Iterator[Event]:
     """Load the model and make the videos, `batch_size` at a time; each is given when it lies at its place.
 
     load     makes the pipeline, where it is not to be loaded anew, see `lvdm.jobs.loaded`
     on_step  sees the latents after each step, see `StepCallback`; not those of a video that is made frame by frame
+    processes  that make each video together; all but the first write nothing and give no events
 
     In batches of one, each can be made again alone to the byte; in larger ones, up to rounding. While a replay
     computes, torch's number of threads is that of its record, for all that computes in the process. Raises
@@ -113,6 +118,11 @@ def run(
     todo = [video for video in plan.videos if not (plan.skip_finished and is_finished(video))]
     finished = set(plan.videos) - set(todo)
     say_skipped([video.place for video in finished], len(plan.videos), plan.output.contact_sheet)
+    if processes is not None:
+        if plan.model.machine.max_memory is not None:
+            raise UserError("--max-memory is for one process; leave it out, or torchrun")
+        processes.check_same(repr([(video.output.name, video.request.settings) for video in todo]), plan.model.device)
+        plan = plan if processes.writes else replace(plan, skip_finished=False)
     waiting = waiting_candidates(todo, plan)
     check_places([*todo, *(video for video in plan.videos if video.candidates in waiting)], plan.output)
     yield from select(waiting)
@@ -124,7 +134,10 @@ def run(
     fitted = fit_plan(replace(plan, videos=tuple(todo)), at_once)  # again: now the libraries are in memory
     plan, todo = replace(plan, model=fitted.model), list(fitted.videos)
     announce_memory(plan.model, todo[0].request, at_once)
-    work = PlanWork(plan, load(plan.model), waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
+    pipeline = load(plan.model)
+    if processes is not None:
+        pipeline.runtime = replace(pipeline.runtime, processes=processes)
+    work = PlanWork(plan, pipeline, waiting, len(todo), progress or (lambda title: nullcontext()), on_step)
     for batch in batches(todo, batch_size):
         yield from work.make(batch)
 
@@ -157,13 +170,25 @@ class PlanWork:
         requests = [video.request.load(self.plan.store) for video in videos]
         title = videos[0].output.name
         title = title if self.total == 1 else f"{self.done + 1}/{self.total} {title}"
+        processes = self.pipeline.runtime.processes
         with self.progress(title) as show, computing_threads(self.plan.threads):
             make = self._streamed if self._is_streamed(videos) else self._whole
+            if processes is not None and not processes.writes:
+                make = self._unwritten
             finished = make(videos, requests, show)
         self.done += len(videos)
-        for video, event in zip(videos, finished, strict=True):
+        for video, event in zip(videos, finished, strict=bool(finished)):
             yield event
             yield from select(self.waiting, video)
+
+    def _unwritten(
+        self, videos: Sequence[PlannedVideo], requests: Sequence[GenerationRequest], show: ProgressCallback | None
+    ) -> list[FinishedVideo]:
+        """Take part in videos that another process writes."""
+        settings = videos[0].request.settings
+        streamed = (lambda parts: deque(parts, maxlen=0)) if self._is_streamed(videos) else None
+        self.pipeline.generate(requests, settings, on_progress=show, frames_to=streamed)
+        return []
 
     def _heard(self, settings: GenerationSettings) -> StepCallback | None:
         """Who sees the latents; nobody where each frame is at a step of its own."""

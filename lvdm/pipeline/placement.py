@@ -78,3 +78,7 @@ class WeightPlacement:
             apply_group_offloading(unet, device, offload_type="leaf_level", use_stream=streams)
         elif self.offload == "sequential":
             cpu_offload(unet, device)
+
+
+PLAIN = WeightPlacement()
+"""All weights on the device, as they are."""

@@ -26,11 +26,12 @@ from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.encoding import Encoding
+from lvdm.pipeline.process_group import ProcessGroup
 from lvdm.pipeline.results import GenerationRequest, in_chunks
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.choosing import choose_offload
 from lvdm.plugins.context import MethodContext
-from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks
+from lvdm.plugins.hooks import BranchMaker, Plugin, Samples, attached, plain_hooks
 from lvdm.plugins.registry import GENERATION, SAMPLING, make_methods
 from lvdm.plugins.scaling import Plan
 from lvdm.progress import ProgressCallback, report_progress
@@ -47,10 +48,11 @@ class Runtime(Encoding):
     """The model at work, and what is computed once for all generations: the null conditions, and late weights.
 
     `low_memory` also runs guidance branches one after the other. Several threads may use it, see `Residence`.
-    `attention` computes that of the network.
+    `attention` computes that of the network; `processes` are those that make each video together.
     """
 
     attention: Attention = "sdpa"
+    processes: ProcessGroup | None = None
     _late: dict[str, Mapping[str, Tensor]] = field(default_factory=dict, init=False)
 
     def sample(
@@ -70,7 +72,9 @@ class Runtime(Encoding):
         """
         total = settings.num_inference_steps
         samples = Samples(tuple(r.seed for r in requests), tuple(r.index for r in requests))
-        branches = partial(self.model.branches, batched=not self.low_memory)
+        branches: BranchMaker = partial(self.model.branches, batched=not self.low_memory)
+        if self.processes is not None:
+            branches = self.processes.shared_branches(branches)
         hooks = plain_hooks(samples, branches, total, settings.sampler, partial(guide, settings=settings))
         hooks = replace(hooks, layers=self.layers)
         report_progress(on_progress, "sample", 0, total)
@@ -213,18 +217,33 @@ class Runtime(Encoding):
         chunk = 1 if self.low_memory else settings.decode_chunk_size or num_frames
         done = 0
         with self.resident(self.model.first_stage_model):
-
-            def decode(part: Tensor) -> Tensor:
-                return self.model.decode_first_stage(part.to(self.precision.vae), tile=settings.vae_tile)
-
-            for part in in_chunks(latents, chunk):
-                report_progress(on_progress, "decode", done, num_frames)
-                frames = decode(part)
-                if carried is not None:
-                    frames = carried.detailed(frames, done, decode)
-                done += part.shape[2]
+            report_progress(on_progress, "decode", done, num_frames)
+            for frames in self._decoded(in_chunks(latents, chunk), settings.vae_tile, carried):
+                done += frames.shape[2]
                 yield frames.to("cpu", torch.float32)  # b 3 n H W
                 report_progress(on_progress, "decode", done, num_frames)
+
+    def _decoded(self, parts: Iterable[Tensor], tile: int | None, carried: CarriedFrames | None) -> Iterator[Tensor]:
+        """Frames (b, 3, n, H, W) of each part of latents (b, c, n, h, w), by all processes if there are several."""
+
+        def decode(part: Tensor) -> Tensor:
+            return self.model.decode_first_stage(part.to(self.precision.vae), tile=tile)
+
+        def detailed(first: int, part: Tensor) -> Tensor:
+            return decode(part) if carried is None else carried.detailed(decode(part), first, decode)
+
+        numbered = _with_first_frames(parts)
+        if self.processes is None:
+            return (detailed(first, part) for first, part in numbered)
+        return self.processes.shared_parts(numbered, detailed, self.model.vae_factor)
+
+
+def _with_first_frames(parts: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """Each part (b, c, n, h, w) after the number of its first frame."""
+    first = 0
+    for part in parts:
+        yield first, part
+        first += part.shape[2]
 
 
 def guide(branches: Branches, settings: GenerationSettings) -> Denoiser:

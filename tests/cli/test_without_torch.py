@@ -46,7 +46,7 @@ PROMPT = ("-p", "a ball falls")
 HELP = [
     [],
     *(["animate"], ["interpolate"], ["loop"], ["text-to-video"], ["extend"], ["info"], ["convert"], ["merge"]),
-    *(["doctor"], ["train"], ["data", "check"], ["data", "cache"], ["evaluate"], ["stats", "motion"]),
+    *(["doctor"], ["benchmark"], ["train"], ["data", "check"], ["data", "cache"], ["evaluate"], ["stats", "motion"]),
     *(["story", "plan"], ["story", "make"], ["story", "export"], ["story", "write"]),
 ]
 REFUSED = {
