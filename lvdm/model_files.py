@@ -162,6 +162,8 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
         config, weights = path, _weights_in(path.parent)
     elif path.is_file():
         config, weights = _config_for(path.parent), path
+    elif path.exists():
+        raise ConfigError(f"{source} {absence_reason(path)}")
     else:
         raise ConfigError(f"{source} is neither a file, a folder nor a preset ({', '.join(PRESETS)})")
     chosen = checkpoint or weights

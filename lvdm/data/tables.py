@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,15 @@ def csv_rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """("line 3", row) for each row of the CSV `text` of `path`. Raises `error` for a row that is not one.
 
-    `what` is what a cell with commas holds, such as prompts. With `on_bad`, a row with too many cells goes there and
-    the next one follows; what is no CSV raises all the same, since nothing after it can be trusted.
+    It does so too for a column that stands there twice. `what` is what a cell with commas holds, such as prompts. With
+    `on_bad`, a row with too many cells goes there and the next one follows; what is no CSV raises all the same, since
+    nothing after it can be trusted.
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
+        columns = [name.strip() for name in reader.fieldnames or () if name.strip()]
+        if twice := [name for name, count in Counter(columns).items() if count > 1]:
+            raise error(f"{path}, line 1: the column {short_text(twice[0])} stands there twice; leave one out")
         for row in reader:
             place = f"line {reader.line_num}"
             if None in row:

@@ -156,6 +156,7 @@ def test_jsonl(tmp_path: Path) -> None:
 BAD_TABLES = {
     "image,promt\na.png,x\n": r"line 2: column 'promt' is not known; did you mean 'prompt'\?",
     "image,prompt\na.png,a boat, sailing\n": r"line 2: has more cells .* quotes",
+    "image,prompt, prompt\na.png,x,y\n": r"line 1: the column 'prompt' stands there twice",
     "image,prompt\n,x\n": r"line 2: the column 'image' is missing",
     "image,seed\na.png,1.5\n": r"line 2: seed '1.5' is not possible; use a whole number",
     "image,motion\na.png,fast\n": r"motion 'fast' is not possible; use a number",
