@@ -158,7 +158,11 @@ def test_little_noise_leaves_the_carried_latents(pipe: DynamiCrafterPipeline, mo
     assert (seen[0][1] - carried).abs().mean() < 0.2 * carried.std(), "at time step 0 there is hardly any noise"
 
 
-@pytest.mark.parametrize("options", [{}, {"loop": True, "num_frames": 7}, {"end_image": picture(seed=2)}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"loop": True, "num_frames": 7}, {"end_image": picture(seed=2)}],
+    ids=["animate", "loop", "interpolate"],
+)
 def test_given_frames_have_all_their_details(
     pipe: DynamiCrafterPipeline, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
