@@ -74,6 +74,7 @@ class LatentDepthDiffusion(LatentVisualDiffusion):
     """Autoencoder, text encoder, UNet and depth estimator; keys and registration order are the released ones."""
 
     Config = LatentDepthDiffusionConfig
+    config: LatentDepthDiffusionConfig
 
     def __init__(self, config: LatentDepthDiffusionConfig) -> None:
         super().__init__(config)
@@ -99,7 +100,8 @@ class LatentDepthDiffusion(LatentVisualDiffusion):
         with torch.no_grad():
             latents = self.encode_first_stage(batch["video"], draws.posterior)
             raw = batch["depth"] if "depth" in batch else self._estimated_depth(batch["video"])
-        depth = depth_condition(raw, latents.shape[-2:], over_clip=self.config.depth_range == "clip")
+        size = latents.shape[-2], latents.shape[-1]
+        depth = depth_condition(raw, size, over_clip=self.config.depth_range == "clip")
         if self.config.drop_depth:
             depth = depth.masked_fill(drop_depth[:, None, None, None, None], FLAT_DEPTH)
         text = self.embed_text(captions).to(latents.dtype)
