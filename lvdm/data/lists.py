@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lvdm.data.prompts import (
+    DEPTH_COLUMNS,
     Mode,
     PromptError,
     Request,
@@ -37,7 +38,7 @@ from lvdm.suggestions import suggest
 STDIN = Path("-")
 """The name of a list that comes from stdin."""
 LIST_MODES: Mapping[str, Mode] = MappingProxyType(
-    {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v"}
+    {"animate": "i2v", "interpolate": "interp", "loop": "loop", "text-to-video": "t2v", "structure": "structure"}
 )
 """The modes of rows, and how their columns are read."""
 OF_LISTS_ALONE = (*MODEL_FILES, "num_videos_per_prompt")
@@ -72,7 +73,7 @@ def list_columns() -> dict[str, Declared]:
 def read_list(source: Path, mode: ListMode | None = None, text: str | None = None) -> tuple[ListRow, ...]:
     """The rows of a list.
 
-    mode  of rows that have none of their own; None: by what they have: an end image, an image, or neither
+    mode  of rows that have none of their own; None: by what they have: depth, an end image, an image, or none of them
     text  of the table, when `source` is `STDIN`; its files are relative to the working folder
 
     Raises `PromptError` for what is no list at all, and for columns of a CSV that are not known.
@@ -80,6 +81,8 @@ def read_list(source: Path, mode: ListMode | None = None, text: str | None = Non
     if text is None and source.is_dir():
         if mode == "text-to-video":
             raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
+        if mode == "structure":
+            raise PromptError(f"{source}: is a folder; structure takes a .csv or .jsonl table with the column 'depth'")
         chosen = mode or "animate"
         requests = read_folder(source, LIST_MODES[chosen])
         rows = [_good(i, f"{source}, image {i}", chosen, request) for i, request in enumerate(requests, 1)]
@@ -177,6 +180,8 @@ class _Table:
         """The mode of a row, which is taken out of it. Raises `PromptError`."""
         mode = row.pop("mode", self._mode)
         if mode is None:
+            if any(name in row for name in DEPTH_COLUMNS):
+                return "structure"
             return "interpolate" if "end_image" in row else "animate" if "image" in row else "text-to-video"
         mode = mode.strip() if isinstance(mode, str) else mode
         if mode not in LIST_MODES:

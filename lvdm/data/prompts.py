@@ -27,8 +27,11 @@ from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
-Mode = Literal["i2v", "interp", "loop", "t2v"]
-MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v")
+Mode = Literal["i2v", "interp", "loop", "t2v", "structure"]
+MODES: tuple[Mode, ...] = ("i2v", "interp", "loop", "t2v", "structure")
+WITHOUT_IMAGE: Mapping[Mode, str] = MappingProxyType({"t2v": "text-to-video", "structure": "structure"})
+"""What a prompt is enough for, or a prompt and depth; and its name in messages."""
+DEPTH_COLUMNS = ("depth", "driving_video")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
@@ -100,7 +103,8 @@ def read_requests(
     line for the i-th image in the natural order of names (2.png before 10.png). In mode "interp" the i-th line is for
     the images 2i and 2i + 1 (first and last frame). An empty line between others is an empty prompt; empty lines at the
     end do not count.
-    In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table.
+    In mode "t2v" `source` is a .txt with one prompt per line, where empty lines do not count, or a table; in mode
+    "structure" it is a table with `depth` or `driving_video`.
     Raises `PromptError` if files are missing or the counts differ; the message then lists both.
     """
     source = Path(source)
@@ -115,6 +119,8 @@ def read_requests(
         ]
     elif mode == "t2v" and source.is_dir():
         raise PromptError(f"{source}: is a folder; text-to-video takes a .txt with one prompt per line, or a table")
+    elif mode == "structure" and (source.is_dir() or source.suffix.lower() == ".txt"):
+        raise PromptError(f"{source}: structure takes a .csv or .jsonl table with the columns 'prompt' and 'depth'")
     elif source.is_dir():
         requests = read_folder(source, mode, Path(prompt_file) if prompt_file else None)
     elif not source.exists():
@@ -266,9 +272,11 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
         raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
-    if mode == "t2v" and ("prompt" not in row or "image" in row or "end_image" in row):
-        raise PromptError(f"{where}text-to-video needs the column 'prompt', and takes no image")
-    if mode != "t2v" and "image" not in row:
+    if mode in WITHOUT_IMAGE and ("prompt" not in row or "image" in row or "end_image" in row):
+        raise PromptError(f"{where}{WITHOUT_IMAGE[mode]} needs the column 'prompt', and takes no image")
+    if mode == "structure" and sum(name in row for name in DEPTH_COLUMNS) != 1:
+        raise PromptError(f"{where}structure needs one of the columns 'depth' and 'driving_video'")
+    if mode not in WITHOUT_IMAGE and "image" not in row:
         raise PromptError(f"{where}the column 'image' is missing or empty")
     try:
         for key in row:
@@ -280,7 +288,7 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
         raise PromptError(f"{where}interpolation needs the column 'end_image'")
     if "keyframes" in cells:
         cells["keyframes"] = tuple((frame, table.parent / path) for frame, path in cells["keyframes"])
-    usual = cells["image"].stem if mode != "t2v" else name_of_prompt(cells["prompt"])
+    usual = name_of_prompt(cells["prompt"]) if mode in WITHOUT_IMAGE else cells["image"].stem
     return _request(name or usual, cells, where, known)
 
 
@@ -331,7 +339,9 @@ def check_request(request: Request, where: str | Path) -> None:
     """Raise `PromptError`, which begins with `where`, for a file that is not there."""
     for name in file_columns():
         path = request.values.get(name)
-        reason = None if path is None else absence_reason(path)
+        if path is None or (name == "depth" and Path(path).is_dir()):  # depth may be a folder of images
+            continue
+        reason = absence_reason(path)
         if reason is not None:
             what = "image" if name in ("image", "end_image") else f"file for {name}"
             raise PromptError(f"{where}: the {what} {path} of request {request.name!r} {reason}")

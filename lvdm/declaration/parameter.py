@@ -34,7 +34,7 @@ ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "st
 WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode not in ("text-to-video", "structure"))
 GENERATED = tuple(mode for mode in ALL_MODES if mode != "extend")
 FROM_IMAGE_OR_TEXT = tuple(mode for mode in GENERATED if mode != "structure")
-"""Modes that make videos in windows, and lists of videos."""
+"""Modes that make videos in windows."""
 STILL = tuple(mode for mode in WITH_IMAGE if mode != "extend")
 """Modes whose image is a file or in memory, not the end of a video."""
 

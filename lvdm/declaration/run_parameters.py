@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lvdm.declaration.parameter import FROM_IMAGE_OR_TEXT, GENERATED, Parameter, declared
+from lvdm.declaration.parameter import GENERATED, Parameter, declared
 from lvdm.declaration.values import (
     INPUT,
     MACHINE,
@@ -178,10 +178,10 @@ class RunParameters:
         File | None,
         Parameter(
             "Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a "
-            "table. Finished ones are skipped.",
+            "table, for structure a table. Finished ones are skipped.",
             INPUT,
             changes="nothing",
-            modes=FROM_IMAGE_OR_TEXT,
+            modes=GENERATED,
             row=False,
             original="--prompt_dir",
         ),
@@ -262,8 +262,8 @@ class BatchParameters:
     list_mode: Annotated[
         ListMode | None,
         Parameter(
-            "What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, "
-            "what their images say.",
+            "What is made of rows without a mode of their own: animate, interpolate, loop, text-to-video or structure; "
+            "left out, what their files say.",
             INPUT,
             changes="nothing",
             modes=BATCH,

@@ -190,9 +190,10 @@ class Planner:
         target = self.output.output
         if target and target.suffix:
             raise ValueError(f"--output {target} should be a folder when --prompts is given")
-        for name in ("image", "end_image"):
+        for name in ("image", "end_image", "depth", "driving_video"):
             if name in self.typed:
-                raise ValueError("give one of: an image, --prompts or --replay; an image and --prompts was given")
+                what = "an image" if "image" in name else shown_name(name)
+                raise ValueError(f"give one of: {what}, --prompts or --replay; {what} and --prompts was given")
         folder, suffix = target or Path("outputs") / source.stem, suffix_of(self.output)
         rows = read_requests(source, mode=LIST_MODES["animate" if self.mode == "keyframes" else self.mode])
         resolver, videos = Resolver(self.model, self.store), list[PlannedVideo]()

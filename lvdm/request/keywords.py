@@ -194,8 +194,8 @@ class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
     depth_model: str | Path | None
     """Weights of a depth estimator (MiDaS, DPT-Hybrid), for checkpoints without one."""
     prompts: str | Path | None
-    """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table.
-    Finished ones are skipped.
+    """Many videos: a folder of images with a prompt file, a CSV or a JSONL; for text-to-video a .txt or a table, for
+    structure a table. Finished ones are skipped.
     """
     keep: Literal["all", "best"] | None
     """Of several videos: all, or best, which removes the others."""
@@ -215,9 +215,9 @@ class ExtensionKeywords(SharedSettings, SharedParameters, total=False):
 class BatchKeywords(RequestKeywords, total=False):
     """Parameters of the videos of a list, and how they are shared among devices."""
 
-    list_mode: Literal["animate", "interpolate", "loop", "text-to-video"] | None
-    """What is made of rows without a mode of their own: animate, interpolate, loop or text-to-video; left out, what
-    their images say.
+    list_mode: Literal["animate", "interpolate", "loop", "text-to-video", "structure"] | None
+    """What is made of rows without a mode of their own: animate, interpolate, loop, text-to-video or structure; left
+    out, what their files say.
     """
     engine: Literal["lightning", "ray"] | None
     """lightning: the devices of this machine, or what torchrun and SLURM started. ray: a Ray cluster."""

@@ -11,6 +11,7 @@ from PIL import Image
 from small_model import FRAMES, small_structure_yaml, write_model, write_small_model
 from typer.testing import CliRunner
 
+from lvdm.batch.planning import plan_batch
 from lvdm.cli.app import app
 from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import write_video
@@ -155,9 +156,32 @@ def test_what_does_not_go_together_is_named(here):
         (("--depth", "depth.npz", "--long", "freenoise"), "structure does not read long_video"),
         (("--depth", "depth.npz", "--camera", "pan_left"), "structure does not read camera"),
         (("--depth", "depth.npz", "--depth-model", "x.pt"), "leave it out, or depth (--depth)"),
-        (("--prompts", "list.csv"), "structure does not read prompts"),
+        (("--depth", "depth.npz", "--prompts", "list.csv"), "give one of: depth (--depth), --prompts or --replay"),
     ):
         assert expected in fail(*options, "-p", PROMPT), options
+
+
+def test_lists_name_the_depth_of_each_video(here):
+    (here / "list/images").mkdir(parents=True)
+    np.savez(here / "list/near.npz", depth=moving_depth())
+    for number, frame in enumerate(moving_depth()[:, :, ::-1]):
+        Image.fromarray((frame * 10000).astype(np.uint16)).save(here / f"list/images/{number:03d}.png")
+    table = here / "list/list.csv"
+    rows = f"prompt,depth,driving_video,name\n{PROMPT},near.npz,,near\n{PROMPT},images,,folder\n"
+    table.write_text(rows)
+    common = ("--prompts", table, "--steps", 1, "--height", 32, "--width", 32)
+    succeed(*common, "-o", "out")
+    near, folder = (np.load(here / f"out/{name}_depth.npz")["depth"] for name in ("near", "folder"))
+    assert np.abs(near - folder[:, :, ::-1]).mean() < 0.1 < np.abs(near - folder).mean(), "each row has its own depth"
+    plans = plan_batch(table, output=here / "out", preset="myv").plans
+    assert [plan.videos[0].request.settings.mode for plan in plans] == ["structure"], "by the column"
+    table.write_text(f"prompt,depth,driving_video\n{PROMPT},,\n{PROMPT},near.npz,near.npz\n{PROMPT},missing,\n")
+    said = run(*common, "-o", "other").stderr
+    for line in (2, 3):
+        assert f"list.csv, line {line}: structure needs one of the columns 'depth' and 'driving_video'" in said
+    table.write_text(f"prompt,depth\n{PROMPT},missing\n")
+    assert "the file for depth" in fail(*common, "-o", "other")
+    assert "takes a .csv or .jsonl table" in fail("--prompts", here / "list")
 
 
 def test_other_models_and_modes_say_what_they_are_for(here):

@@ -98,7 +98,7 @@ def test_what_a_request_needs_is_among_its_parameters(mode: str) -> None:
     needed = [kind["required"] for kind in schema["anyOf"]]
     assert needed[0] == list(NEEDED[mode])
     assert ["replay"] in needed
-    assert (["prompts"] in needed) == (mode not in ("extend", "structure"))
+    assert (["prompts"] in needed) == (mode != "extend")
     assert all(name in schema["properties"] for names in needed for name in names)
 
 
