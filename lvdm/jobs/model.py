@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.checkpoint.keys import read_shapes
-from lvdm.checkpoint.parts import CLIP_ENCODERS, TEXT_ENCODER, UNET, Part, part_of
+from lvdm.checkpoint.parts import CLIP_ENCODERS, DEPTH_ESTIMATOR, TEXT_ENCODER, UNET, Part, part_of
 from lvdm.config import load_yaml, model_component
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
@@ -116,6 +116,15 @@ class ChosenModel:
     def check(self) -> None:
         """Raise `ValueError` for a configuration, a device, a precision or an attention that is not possible."""
         _ = self.placement, self.outline, self.precision(), self.attention
+
+    def check_depth_estimator(self) -> None:
+        """Raise `ValueError` where the weights have no depth estimator, or the configuration names none."""
+        named = self.tree["model"]["params"].get("depth_stage_config") is not None
+        if not named or all(part_of(key) != DEPTH_ESTIMATOR for key in read_shapes(self.files.checkpoint)):
+            raise ValueError(
+                f"{self.files.checkpoint} has no depth estimator; give depth (--depth), or the estimator's own weights "
+                "(--depth-model)"
+            )
 
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""

@@ -174,6 +174,8 @@ class Resolver:
         image = None if inputs.image is None else self.store.image(inputs.image)
         masks = () if inputs.keep_mask is None else (self.store.mask(inputs.keep_mask),)
         check_keep_mask(masks, image, settings, self.model.card)
+        if inputs.driving_video is not None and inputs.depth_model is None:
+            self.model.check_depth_estimator()
         check_prompts_at(inputs.prompts_at, settings)
         check_keyframes([frame for frame, _ in inputs.keyframes], settings)
 

@@ -25,6 +25,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_small_model(folder / "tiny")
     write_model(folder / "makeyourvideo_256_v1", small_structure_yaml())
+    write_model(folder / "no_estimator", small_structure_yaml(estimator=False))
     return folder
 
 
@@ -133,6 +134,23 @@ def test_depth_that_cannot_be_used_is_named(here, name, depth, expected):
     assert f"{name}.npz: " in said
     assert expected in said
     assert not list(here.glob("outputs/*")), "nothing was made"
+
+
+def test_a_driving_video_needs_an_estimator_before_weights_are_loaded(here, checkpoints, no_weights):
+    as_video(moving_depth(), here / "ball.mp4")
+    words = [
+        "structure",
+        "-p",
+        PROMPT,
+        "--checkpoint",
+        str(checkpoints / "no_estimator"),
+        "--driving-video",
+        "ball.mp4",
+    ]
+    for more in ([], ["--dry-run"]):
+        result = CliRunner().invoke(app, [*words, *more])
+        assert result.exit_code == 2, result.output
+        assert "model.safetensors has no depth estimator; give depth (--depth), or " in " ".join(result.stderr.split())
 
 
 def test_an_estimator_of_a_record_goes_with_its_driving_video():
