@@ -13,7 +13,7 @@ from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.media.file_names import check_name
 from lvdm.model_card import Capability, ModelCard
-from lvdm.model_files import EMBEDDED, PRESETS, WEIGHT_SUFFIXES, ModelFiles, card_for, checkpoint_folders, find_model
+from lvdm.model_files import PRESETS, USUAL, WEIGHT_SUFFIXES, ModelFiles, card_for, checkpoint_folders, find_model
 from lvdm.request.layers import all_parameters
 from lvdm.request.settings import check_capability
 
@@ -106,7 +106,7 @@ def read_library(entries: Sequence[str] = (), folder: Path | None = None) -> Lib
     twice, and for what is not here.
     """
     found: dict[str, ListedModel] = {}
-    for entry in entries or _released() or (EMBEDDED,):
+    for entry in entries or _released() or (USUAL,):
         name, equals, path = entry.partition("=")
         if not equals:
             known_name(name, PRESETS, "model", "--model NAME=PATH: ")
@@ -119,8 +119,9 @@ def read_library(entries: Sequence[str] = (), folder: Path | None = None) -> Lib
 
 
 def _released() -> list[str]:
-    """The released models whose files are here; `loop` is the model of `interp` by another name."""
-    return [name for name in PRESETS if name != "loop" and _is_here(name)]
+    """The models whose files are here, that of `USUAL` first; `loop` is the model of `interp` by another name."""
+    here = [name for name in PRESETS if name != "loop" and _is_here(name)]
+    return sorted(here, key=lambda name: name != USUAL)
 
 
 def _is_here(preset: str) -> bool:
