@@ -6,7 +6,8 @@ one is not made; its digest is known then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,7 +164,8 @@ class StoryPlanner:
         settings = self._settings(shot.mode, shot.settings)
         frames = self._frames(shot, settings)
         output = self.folder.shot(shot.name)
-        plan = self._plan(shot.mode, settings, values, frames + (shot.mode == "loop"), output)
+        with _naming_fields(values):
+            plan = self._plan(shot.mode, settings, values, frames + (shot.mode == "loop"), output)
         return VideoPlan(shot.name, frames, first, known, plan, output)
 
     def transition(self, number: int, overlap: int, shots: Sequence[VideoPlan]) -> VideoPlan:
@@ -246,6 +248,23 @@ class StoryPlanner:
         best = {"keep": "best"} if settings.values.get("num_videos_per_prompt", 1) > 1 else {}
         keywords: dict[str, Any] = {**settings.values, **values, **fixed, **best, "output": output}
         return plan_videos(mode, **keywords)
+
+
+FIELDS: Mapping[str, str] = {"end_image": "end: image"}
+"""Parameters of a video with a file, where the field of a shot that gives it has another name."""
+
+
+@contextmanager
+def _naming_fields(values: Mapping[str, Any]) -> Iterator[None]:
+    """A `ValueError` of the block that begins with a file becomes a `StoryError` that begins with its field."""
+    try:
+        yield
+    except ValueError as error:
+        files = {name: value for name, value in values.items() if isinstance(value, Path)}
+        name = next((name for name, file in files.items() if str(error).startswith(f"{file}: ")), None)
+        if name is None:
+            raise
+        raise StoryError(f"{FIELDS.get(name, name)}: {error}") from error
 
 
 def reads(mode: str, name: str) -> bool:

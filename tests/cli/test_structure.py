@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from small_model import FRAMES, small_structure_yaml, write_model, write_small_model
 from typer.testing import CliRunner
 
 from lvdm.batch.planning import plan_batch
 from lvdm.cli.app import app
+from lvdm.config import parse_dataclass
 from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import write_video
+from lvdm.modules.encoders.depth import DepthEstimatorConfig
+from lvdm.pipeline import structure
 from lvdm.request.layers import Values
 
 PROMPT = "a red ball rolls"
@@ -38,8 +43,6 @@ def moving_depth(count: int = FRAMES, height: int = 24, width: int = 40) -> np.n
 
 
 def as_video(depth: np.ndarray, path: Path) -> Path:
-    import torch
-
     grey = torch.from_numpy(depth / depth.max() * 2 - 1)
     write_video(grey[None].expand(3, -1, -1, -1), path, 8)
     return path
@@ -200,6 +203,34 @@ def test_lists_name_the_depth_of_each_video(here):
     table.write_text(f"prompt,depth\n{PROMPT},missing\n")
     assert "the file for depth" in fail(*common, "-o", "other")
     assert "takes a .csv or .jsonl table" in fail("--prompts", here / "list")
+
+
+def test_an_estimator_of_ones_own_for_a_checkpoint_without_one(here, checkpoints, monkeypatch):
+    """Its own file holds MiDaS's keys, and gives the depth that the same estimator in a checkpoint gives."""
+    as_video(moving_depth(), here / "drive.mp4")
+    whole = load_file(checkpoints / "makeyourvideo_256_v1/model.safetensors")
+    prefix = "depth_stage_model.model."
+    own = {key.removeprefix(prefix): value.clone() for key, value in whole.items() if key.startswith(prefix)}
+    torch.save(own, here / "dpt.pt")
+    write_model(here / "without", small_structure_yaml(estimator=False))
+    common = ("-p", PROMPT, "--steps", 1, "--height", 32, "--width", 32, "--driving-video", "drive.mp4")
+    succeed(*common, "-o", "inside.mp4")
+
+    def other(*args: object):
+        return CliRunner().invoke(app, ["structure", "--checkpoint", "without", *(str(arg) for arg in args)])
+
+    network = small_structure_yaml()["model"]["params"]["depth_stage_config"]["params"]["network"]
+    config = parse_dataclass(DepthEstimatorConfig, {"network": network}, "network")
+    monkeypatch.setattr(structure, "DepthEstimatorConfig", lambda: config)  # the real one has 123 million weights
+    result = other(*common, "--depth-model", "dpt.pt", "-o", "own.mp4")
+    assert result.exit_code == 0, result.output
+    inside, beside = (np.load(here / f"{name}_depth.npz")["depth"] for name in ("inside", "own"))
+    np.testing.assert_allclose(beside, inside, atol=1e-5)
+    record = json.loads((here / "own.json").read_text())
+    assert record["input"]["depth_model"].endswith("dpt.pt")
+    assert "has no depth estimator; give depth" in other(*common, "-o", "none.mp4").stderr
+    torch.save({"other": torch.zeros(1)}, here / "other.pt")
+    assert "holds no depth estimator" in other(*common, "--depth-model", "other.pt", "-o", "none.mp4").stderr
 
 
 def test_other_models_and_modes_say_what_they_are_for(here):

@@ -180,7 +180,7 @@ def test_shots_of_other_models_and_from_depth(here: Path, tmp_path_factory: pyte
         (ramp * 0, "shows no structure"),
     ):
         np.savez("depth.npz", depth=array)
-        assert refusal(script(shots=shots)).startswith("shot 'shot_02': depth.npz"), "the shot is not named"
+        assert refusal(script(shots=shots)).startswith("shot 'shot_02': depth: depth.npz"), "shot or field is not named"
         assert part in refusal(script(shots=shots))
 
 
@@ -216,7 +216,7 @@ def test_the_storyboard_shows_every_shot(here: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
-        ({"image": "gone.png", "from": None}, "shot 'two': gone.png: there is no such file"),
+        ({"image": "gone.png", "from": None}, "shot 'two': image: gone.png: there is no such file"),
         ({"seconds": 0.01}, "shot 'two': seconds 0.01 are 0 frames at 8 frames per second"),
         ({"transition": "crossfade", "transition_seconds": 5}, "shot 'two': transition_seconds: the shot has 4 frames"),
         ({"camera": "spin"}, "shot 'two': camera 'spin' is not known"),
