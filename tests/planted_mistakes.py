@@ -40,15 +40,15 @@ MISTAKES = (
     Mistake(
         "no dropout in temporal convolutions",
         "lvdm/modules/layers.py",
-        "drop = [nn.Dropout(dropout)] if with_dropout else []",
-        "drop = [nn.Dropout(0.0)] if with_dropout else []",
+        "drop = [] if dropout is None else [nn.Dropout(dropout)]",
+        "drop = [] if dropout is None else [nn.Dropout(0.0)]",
         ("tests/modules/test_dropout.py",),
     ),
     Mistake(
         "dropout in the first temporal convolution's place",
         "lvdm/modules/layers.py",
-        "convolution(with_dropout=False, spans_pixels=spans_pixels)",
-        "convolution(with_dropout=True, spans_pixels=spans_pixels)",
+        "stage(None, spans_pixels)",
+        "stage(dropout, spans_pixels)",
         ("tests/modules/test_dropout.py",),
     ),
     Mistake(
@@ -152,8 +152,8 @@ MISTAKES = (
     Mistake(
         "digests forget the contents of files",
         "lvdm/request/digest.py",
-        "[file.parameter, file.frame, file.sha256]",
-        "[file.parameter, file.frame]",
+        ".fact, file.frame, file.sha256]",
+        ".fact, file.frame]",
         ("tests/cli/test_one_request.py",),
     ),
     Mistake(

@@ -35,8 +35,6 @@ DEPTH_COLUMNS = ("depth", "driving_video")
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".apng", ".avif")
 """Files with these suffixes, in upper or lower case, are the images of a folder."""
-
-
 _PAIRS_SHOWN = 5
 
 
