@@ -86,7 +86,7 @@ def jobs(count: int) -> str:
     fields = {"prompt": "a ball rolls", "input_reference": data_url(CAT), "num_inference_steps": 1}
     while True:
         with killed_at_the_end(Path("jobs"), Path("checkpoints/tiny"), Path("log")) as client:
-            goal = min(count, made + moments.randint(1, 40))
+            goal = min(count, made + moments.randint(1, max(1, count // 12)))
             while made < goal:
                 seed = len(asked) % 5
                 if len(asked) < count:
