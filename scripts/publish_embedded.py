@@ -46,7 +46,12 @@ CARD: dict[str, Any] = {
     "CC BY 4.0 and CC0 (attribution: lvdm/data/picture_files/NOTICE); Apache-2.0 like the code; no watermark. Carries "
     "the image along (frame carrier), which the paper does not.",
 }
-SMALL: dict[str, Any] = CARD | {"name": "small", "height": 128, "width": 128}
+SMALL: dict[str, Any] = CARD | {
+    "name": "small",
+    "height": 128,
+    "width": 128,
+    "notes": f"{CARD['notes']} Trained at 64 x 64.",
+}
 """The same weights at twice the size: networks of convolutions and a carrier of pixels have none of their own."""
 TRAINING_ONLY = (
     "interpolation_probability",

@@ -41,12 +41,17 @@ def test_small_is_the_same_weights_at_twice_the_size(tmp_path: Path) -> None:
     assert tiny.checkpoint == small.checkpoint
     trees = [load_yaml(files.config) for files in (tiny, small)]
     assert trees[0]["model"] == trees[1]["model"]
-    assert trees[1]["sampling"] == trees[0]["sampling"] | {"name": "small", "height": 128, "width": 128}
+    cards = [tree["sampling"] for tree in trees]
+    assert {name for name in cards[0] if cards[0][name] != cards[1][name]} == {"name", "height", "width", "notes"}
+    assert cards[1]["height"] == cards[1]["width"] == 2 * cards[0]["height"]
     write_configurations(trees[0], tmp_path)
     assert [load_yaml(tmp_path / files.config.name) for files in (tiny, small)] == trees, "publish the files again"
 
 
 def test_info_knows_it() -> None:
+    small = describe(FOLDER / "model.safetensors", FOLDER / "small.yaml").card
+    assert small is not None
+    assert (small.name, small.height) == ("small", 128), "the card that the file holds goes before what is sampled by"
     info = describe(FOLDER / "model.safetensors", FOLDER / "config.yaml")
     assert info.card is not None
     assert (info.card.height, info.card.width, info.card.num_frames) == (64, 64, 16)

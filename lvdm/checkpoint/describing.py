@@ -32,7 +32,7 @@ from lvdm.checkpoint.parts import (
 )
 from lvdm.checkpoint.reading import read_checkpoint
 from lvdm.checkpoint.sources import CheckpointFile, Format
-from lvdm.config import ConfigError, load_model_config, parse_dataclass
+from lvdm.config import ConfigError, load_model_config, load_yaml, parse_dataclass
 from lvdm.documents import DocumentError, parse_json
 from lvdm.errors import CheckpointError
 from lvdm.model_card import CARDS, RELEASED, ModelCard, present_keys
@@ -159,8 +159,10 @@ def _candidates(checkpoint: CheckpointFile, family: Family) -> tuple[str, ...]:
 def _card(
     checkpoint: CheckpointFile, config: str | Path | None, candidates: tuple[str, ...], notes: list[str]
 ) -> tuple[ModelCard | None, str]:
-    """The card, and where it is from: the file's metadata, the configuration, the only candidate, then the name."""
-    if CARD_KEY in checkpoint.metadata:
+    """The card, and where it is from: a configuration that holds one, as generation reads it; the file's metadata, the
+    configuration, the only candidate, then the name.
+    """
+    if CARD_KEY in checkpoint.metadata and (config is None or "sampling" not in load_yaml(config)):
         return _stored_card(checkpoint), "stored in the file"
     if config is not None:
         card = ModelCard.from_yaml(config)
