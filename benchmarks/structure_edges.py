@@ -1,6 +1,6 @@
 """Does a video have its edges where the depth that it was given has them? On held-out procedural clips.
 
-    python benchmarks/structure_edges.py [--model tiny-structure] [--count 256] --output outputs/structure_edges
+    python benchmarks/structure_edges.py --model FOLDER [--count 256] --output outputs/structure_edges
 
 Every clip has a depth with edges: a sprite before its background, the leaves of a collage. Videos are made under its
 caption and its depth; under its caption and flat depth, which shows nothing; and under its caption and the depth of the
@@ -125,7 +125,7 @@ def table(values: dict[str, list[float]], seed: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="tiny-structure", help="preset, folder or YAML with a sampling block")
+    parser.add_argument("--model", required=True, help="preset, folder or YAML with a sampling block")
     parser.add_argument("--checkpoint", default=None, help="weight file, if not the model's own")
     parser.add_argument("--count", type=int, default=256, help="clips")
     parser.add_argument("--batch-size", type=int, default=8)

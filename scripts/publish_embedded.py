@@ -3,6 +3,8 @@
 python -m scripts.publish_embedded logs/tiny/carried/config.yaml logs/tiny/carried/weights.safetensors \
     --part frame_carrier.mask. logs/tiny/carrier-2/weights.safetensors \
     --part frame_carrier.motion. logs/tiny/words/weights.safetensors [--metrics CSV ...]
+python -m scripts.publish_embedded logs/tiny/structure/config.yaml logs/tiny/structure/weights.safetensors \
+    --output outputs/tiny-structure
 """
 
 from __future__ import annotations
@@ -53,6 +55,28 @@ SMALL: dict[str, Any] = CARD | {
     "notes": f"{CARD['notes']} Trained at 64 x 64.",
 }
 """The same weights at twice the size: networks of convolutions and a carrier of pixels have none of their own."""
+STRUCTURE: dict[str, Any] = {
+    "name": "tiny-structure",
+    "height": 64,
+    "width": 64,
+    "num_frames": 16,
+    "fs_meaning": "none",
+    "fs_min": 8,
+    "fs_max": 8,
+    "fs_default": 8,
+    "capabilities": ["structure"],
+    "keeps_image": False,
+    "towers_agree": False,
+    "guidance_scale": 2.0,
+    "guidance_rescale": 0.7,
+    "eta": 0.0,
+    "num_inference_steps": 12,
+    "timestep_spacing": "uniform_trailing",
+    "fix_final_step": True,
+    "playback_fps": 8,
+    "notes": "Trained on generated clips with the depth that their generator knows. Autoencoder and text encoder are "
+    "those of tiny; Apache-2.0 like the code; no watermark.",
+}
 TRAINING_ONLY = (
     "interpolation_probability",
     "high_noise_probability",
@@ -60,6 +84,8 @@ TRAINING_ONLY = (
     "moving_region_weight",
     "carried_frames",
     "cond_stage_trainable",
+    "depth_range",
+    "drop_depth",
 )
 
 
@@ -72,8 +98,10 @@ def inference_tree(training: dict[str, Any], card: dict[str, Any] = CARD) -> dic
 
 
 def write_configurations(training: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Write the two configurations into `folder`; returns the tree of the first."""
-    for name, card in (("small.yaml", SMALL), ("config.yaml", CARD)):
+    """Write the configurations into `folder`, two but for a model that follows depth; returns that of `config.yaml`."""
+    follows_depth = training["model"]["target"].endswith("LatentDepthDiffusion")
+    cards = {"config.yaml": STRUCTURE} if follows_depth else {"small.yaml": SMALL, "config.yaml": CARD}
+    for name, card in cards.items():
         tree = inference_tree(training, card)
         with atomic_path(folder / name) as path:
             path.write_text(

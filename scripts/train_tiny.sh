@@ -5,6 +5,7 @@
 #   bash scripts/train_tiny.sh --further        the further stages alone, from the embedded model as it was before them,
 #                                               which is taken from the history of this repository; an afternoon
 #   bash scripts/train_tiny.sh --carried        a frame carrier and the UNet on what it carries, from the embedded model
+#   bash scripts/train_tiny.sh --structure      a model that follows depth, which takes what fits of the embedded one
 #   bash scripts/train_tiny.sh [--further] key.sub=value ...   the same, with this laid over every stage
 #
 # Every stage can be stopped (Ctrl-C, SIGTERM, a power cut) and goes on from its last checkpoint when this is run again;
@@ -19,7 +20,7 @@ further_stages=9
 processes=2
 configs=configs/training_tiny
 part=all
-case "${1:-}" in --further | --carried)
+case "${1:-}" in --further | --carried | --structure)
     part=${1#--}
     shift
     ;;
@@ -96,12 +97,18 @@ train_carried() {
         "${alone[@]}"
 }
 
+train_structure() {
+    train 20261130 structure-1 "$configs/structure.yaml" "$configs/structure_first_stage.yaml" "${alone[@]}"
+    train 20261130 structure "$configs/structure.yaml" "${alone[@]}"
+}
+
 case $part in
 further)
     fetch_first
     train_further
     ;;
 carried) train_carried ;;
+structure) train_structure ;;
 *)
     train_first
     train_further

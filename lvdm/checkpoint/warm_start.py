@@ -25,7 +25,8 @@ POSITIONS = ".embeddings_table"
 MAX_LISTED = 4
 """Kinds of tensors named in one line of the report."""
 
-Adapter = Callable[[Tensor], Tensor]
+Adapter = Callable[[Tensor, Tensor], Tensor]
+"""From the file's tensor and the model's own, initial one."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def warm_start(model: nn.Module, checkpoint: CheckpointFile) -> WarmStartPlan:
         for key in plan.matched:
             targets[key].copy_(checkpoint[key])
         for key, adaptation in plan.adapted.items():
-            targets[key].copy_(adaptation.apply(checkpoint[key]))
+            targets[key].copy_(adaptation.apply(checkpoint[key], targets[key]))
     return plan
 
 
@@ -135,22 +136,22 @@ def _adaptation(key: str, file: Shape, model: Shape, tokens_per_frame: int, nois
     inputs_differ = key == FIRST_LAYER and len(file) == 4 and (file[0], *file[2:]) == (model[0], *model[2:])
     if inputs_differ and file[1] < model[1]:
         return Adaptation(
-            f"{file[1]} input channels widened to {model[1]} with zeros", lambda value: _widen(value, model)
+            f"{file[1]} input channels widened to {model[1]} with zeros", lambda value, _: _widen(value, model)
         )
     if inputs_differ and file[1] > model[1] > noise_channels > 0:
         return Adaptation(
-            f"the {noise_channels} input channels of the noise, the other {model[1] - noise_channels} zeros",
-            lambda value: _widen(value[:, :noise_channels], model),
+            f"the {noise_channels} input channels of the noise; the others keep their initial values",
+            lambda value, own: torch.cat([value[:, :noise_channels].to(own), own[:, noise_channels:]], dim=1),
         )
     if key == QUERIES and file[2:] == model[2:] and not file[1] % tokens_per_frame and not model[1] % tokens_per_frame:
         frames = file[1] // tokens_per_frame, model[1] // tokens_per_frame
         return Adaptation(
-            f"tokens of {frames[0]} frames spread over {frames[1]}", lambda value: _spread_frames(value, *frames)
+            f"tokens of {frames[0]} frames spread over {frames[1]}", lambda value, _: _spread_frames(value, *frames)
         )
     if key.endswith(POSITIONS) and file[1:] == model[1:] and file[0] % 2 and model[0] % 2:
         return Adaptation(
             f"distances up to {file[0] // 2} frames made {model[0] // 2}",
-            lambda value: _spread_distances(value, model[0]),
+            lambda value, _: _spread_distances(value, model[0]),
         )
     return None
 

@@ -100,28 +100,33 @@ def test_a_widened_unet_computes_what_the_narrow_one_did(tmp_path: Path) -> None
 
 
 def test_a_unet_for_depth_takes_the_channels_of_the_noise(tmp_path: Path) -> None:
-    """What the others read is no depth: with them at zero both networks compute the same."""
+    """What the others read is no depth: with them at zero both networks compute the same. Depth begins with random
+    weights: from zeros, 300 steps of the embedded model had taught it nothing of depth.
+    """
     config = replace(unet_config("512"), channel_mult=(1,), num_res_blocks=1, attention_resolutions=(1,))
     image = UNetModel(config)
     fill_module(image, "model.diffusion_model.")
     file = saved(tmp_path / "image.safetensors", Model(image).state_dict())
     depth = UNetModel(replace(config, in_channels=5))
+    own = depth.input_blocks[0][0].weight[:, 4:].clone()
     plan = warm_start(Model(depth), file)
-    assert plan.adapted[FIRST].description == "the 4 input channels of the noise, the other 1 zeros"
+    assert plan.adapted[FIRST].description == "the 4 input channels of the noise; the others keep their initial values"
+    assert torch.equal(depth.input_blocks[0][0].weight[:, 4:], own)
+    assert own.abs().min() > 0
     x, context = rand("x", (1, 4, 4, 8, 8)), rand("context", (1, 141, 64))
     inputs = (torch.tensor([500]), context, torch.tensor([10]))
     with torch.no_grad():
         expected = image(torch.cat([x, torch.zeros_like(x)], dim=1), *inputs)
-        actual = depth.eval()(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), *inputs)
+        actual = depth.eval()(torch.cat([x, torch.zeros_like(x[:, :1])], dim=1), *inputs)
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
 
 
 def test_query_tokens_are_spread_over_frames() -> None:
     tokens = torch.arange(2 * 3).float().reshape(1, 6, 1).expand(1, 6, 5)  # 2 frames of 3 tokens
     plan = plan_warm_start({QUERIES: (1, 12, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3)
-    assert plan.adapted[QUERIES].apply(tokens)[0, :, 0].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
+    assert plan.adapted[QUERIES].apply(tokens, tokens)[0, :, 0].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5, 3, 4, 5]
     back = plan_warm_start({QUERIES: (1, 3, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3)
-    assert back.adapted[QUERIES].apply(tokens)[0, :, 0].tolist() == [0, 1, 2]
+    assert back.adapted[QUERIES].apply(tokens, tokens)[0, :, 0].tolist() == [0, 1, 2]
     assert plan_warm_start({QUERIES: (1, 8, 5)}, {QUERIES: (1, 6, 5)}, tokens_per_frame=3).initial == (QUERIES,)
 
 
@@ -130,7 +135,7 @@ def test_relative_positions_of_another_length_keep_the_near_distances() -> None:
     short, long = RelativePosition(3, 4), RelativePosition(3, 6)
     plan = plan_warm_start({key: (13, 3)}, {key: (9, 3)})
     with torch.no_grad():
-        long.embeddings_table.copy_(plan.adapted[key].apply(short.embeddings_table))
+        long.embeddings_table.copy_(plan.adapted[key].apply(short.embeddings_table, short.embeddings_table))
         assert torch.equal(long(8), short(8)), "distances beyond the table are clipped: the two should agree"
 
 
