@@ -141,17 +141,17 @@ def find_preset(name: str) -> ModelFiles:
 def find_model(source: str | Path, checkpoint: str | Path | None = None) -> ModelFiles:
     """The files of a model named by a preset, a folder, a YAML or a weight file.
 
-    source: a name in `PRESETS`; a folder with `config.yaml` and `model.safetensors` or `model.ckpt`, or in the layout
-    of diffusers; a YAML; or a weight file with its `config.yaml` beside it. `checkpoint` goes before the weights of any
-    of these. Raises `ConfigError` when a file is missing.
+    source: a name in `PRESETS`, as `str`, since a `Path` of that name is a file; a folder with `config.yaml` and
+    `model.safetensors` or `model.ckpt`, or in the layout of diffusers; a YAML; or a weight file with its `config.yaml`
+    beside it. `checkpoint` goes before the weights of any of these. Raises `ConfigError` when a file is missing.
     """
     path = Path(source)
     config: Path
     weights: Path | None
-    if str(source) in PRESETS:
+    if isinstance(source, str) and source in PRESETS:
         if checkpoint is None:
-            return find_preset(str(source))
-        config, weights = _preset_config(PRESETS[str(source)], Path(checkpoint).parent), None
+            return find_preset(source)
+        config, weights = _preset_config(PRESETS[source], Path(checkpoint).parent), None
     elif path.name == DIFFUSERS_INDEX and path.is_file():
         config, weights = path, path.parent
     elif (path / DIFFUSERS_INDEX).is_file():

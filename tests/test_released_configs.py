@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_every_shipped_file_loads(name: str) -> None:
     if "target" in load_yaml(path).get("model", {}):
         load_model_config(path)
     else:  # a stage, which is laid over the file of the whole recipe
-        names = ("base.yaml", "video.yaml", path.name.replace("_second_stage", ""))
+        names = ("base.yaml", "video.yaml", re.sub("_[a-z]+_stage", "", path.name))
         bases = [path.with_name(name) for name in dict.fromkeys(names) if name != path.name]
         bases = [base for base in bases if base.is_file()]
         load_training_setup([*bases, path])

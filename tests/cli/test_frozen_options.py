@@ -14,16 +14,24 @@ from lvdm.request.layers import all_parameters
 FROZEN: dict[str, dict[str, list[dict[str, Any]]]] = json.loads(OPTIONS.read_text(encoding="utf-8"))
 GENERATING = ("animate", "interpolate", "loop", "text-to-video", "extend")
 IN_THE_DECLARATION = ("--schedule", "--seed", "--num-videos", "--keep", "--device", "--dtype")
-DEFAULTS_THAT_MAY_CHANGE = {
-    (command, flag): "left out, it has the default of its declaration, which is the same"
-    for command in GENERATING
-    for flag in IN_THE_DECLARATION
-} | {
-    (command, option["flags"][0]): "serve and app have the same limits, the larger of the two"
-    for command in ("serve", "app")
-    for option in FROZEN["commands"][command]
-    if option["flags"][0].startswith("--max-")
-}
+DEFAULTS_THAT_MAY_CHANGE = (
+    {
+        (command, flag): "left out, it has the default of its declaration, which is the same"
+        for command in GENERATING
+        for flag in IN_THE_DECLARATION
+    }
+    | {
+        (command, option["flags"][0]): "serve and app have the same limits, the larger of the two"
+        for command in ("serve", "app")
+        for option in FROZEN["commands"][command]
+        if option["flags"][0].startswith("--max-")
+    }
+    | {
+        ("evaluate manifest", "--role"): "left out, it is real, which a list of procedural clips does not read",
+        ("evaluate score", "--workers"): "left out, it is 0, which only --extract reads",
+        ("evaluate compare", "--workers"): "left out, it is 0, which only --extract reads",
+    }
+)
 """(command, flag) -> why. That the library now fills in the same value, and not the option, is a reason."""
 NOT_GIVEN = ("None", "False", "[]", "")
 """Defaults that all mean: not given."""
