@@ -141,7 +141,9 @@ def _adaptation(key: str, file: Shape, model: Shape, tokens_per_frame: int, nois
     if inputs_differ and file[1] > model[1] > noise_channels > 0:
         return Adaptation(
             f"the {noise_channels} input channels of the noise; the others keep their initial values",
-            lambda value, own: torch.cat([value[:, :noise_channels].to(own), own[:, noise_channels:]], dim=1),
+            lambda value, initial: torch.cat(
+                [value[:, :noise_channels].to(initial), initial[:, noise_channels:]], dim=1
+            ),
         )
     if key == QUERIES and file[2:] == model[2:] and not file[1] % tokens_per_frame and not model[1] % tokens_per_frame:
         frames = file[1] // tokens_per_frame, model[1] // tokens_per_frame
