@@ -51,7 +51,7 @@ class DeviceNumerics(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = kwargs or {}
         dtype = self.half if func in HALF_INPUTS else torch.float32 if func in FULL_INPUTS else None
         if self.half is not None and dtype is not None:
             args = tuple(self._cast(value, dtype) for value in args)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import tree_leaves
 
 
 class LiveMemory(TorchDispatchMode):
@@ -34,7 +34,7 @@ class LiveMemory(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         out = self._run(func, args, dict(kwargs or {}))
-        for leaf in tree_leaves(out):
+        for leaf in (out,) if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self.add(leaf)
         return out
@@ -46,19 +46,16 @@ class LiveMemory(TorchDispatchMode):
         """
         if func.is_view or func._schema.is_mutable:
             return func(*args, **kwargs)
-        leaves, structure = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if not tensors or any(tensor.device.type != "meta" for tensor in tensors):
-            return func(*args, **kwargs)
-        key = (func, structure, *(_layout(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves))
+        key = (func, _described(args), *kwargs, _described(kwargs.values()))
         if key in self._known:
-            outputs, shape = self._known[key]
-            return tree_unflatten([_empty_like(output) for output in outputs], shape)
+            return _made(self._known[key])
         out = func(*args, **kwargs)
-        outputs, shape = tree_flatten(out)
-        sources = {id(tensor.untyped_storage()) for tensor in tensors}
-        if not any(isinstance(leaf, Tensor) and id(leaf.untyped_storage()) in sources for leaf in outputs):
-            self._known[key] = [_layout(leaf) if isinstance(leaf, Tensor) else leaf for leaf in outputs], shape
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if tensors and all(tensor.is_meta for tensor in tensors):
+            sources = {id(tensor.untyped_storage()) for tensor in tensors}
+            results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+            if not any(id(result.untyped_storage()) in sources for result in results):
+                self._known[key] = _layouts(out)
         return out
 
     def add(self, tensor: Tensor) -> None:
@@ -118,21 +115,37 @@ def saved_for_backward(ignore: tuple[Tensor, ...] = ()) -> Iterator[SavedForBack
 
 @dataclass(frozen=True)
 class _Layout:
-    """What decides which tensor an operation makes of this one."""
+    """How a tensor on the meta device is made again."""
 
-    size: tuple[int, ...]
+    size: torch.Size
     stride: tuple[int, ...]
     dtype: torch.dtype
 
 
-def _layout(tensor: Tensor) -> _Layout:
-    return _Layout(tuple(tensor.shape), tensor.stride(), tensor.dtype)
+def _described(values: Iterable[Any]) -> tuple[Any, ...]:
+    """What decides which tensors an operation makes of these arguments, to be looked up by."""
+    return tuple(
+        (value.shape, value.stride(), value.dtype, value.is_meta)
+        if isinstance(value, Tensor)
+        else _described(value)
+        if isinstance(value, list | tuple)
+        else value
+        for value in values
+    )
 
 
-def _empty_like(output: Any) -> Any:
-    if not isinstance(output, _Layout):
-        return output
-    return torch.empty_strided(output.size, output.stride, dtype=output.dtype, device="meta")
+def _layouts(out: Any) -> Any:
+    """The result of an operation with layouts in the place of its tensors."""
+    if isinstance(out, Tensor):
+        return _Layout(out.shape, out.stride(), out.dtype)
+    return type(out)(_layouts(item) for item in out) if isinstance(out, list | tuple) else out
+
+
+def _made(layouts: Any) -> Any:
+    """The inverse of `_layouts`."""
+    if isinstance(layouts, _Layout):
+        return torch.empty_strided(layouts.size, layouts.stride, dtype=layouts.dtype, device="meta")
+    return type(layouts)(_made(item) for item in layouts) if isinstance(layouts, list | tuple) else layouts
 
 
 def tensor_bytes(*tensors: Tensor) -> int:

@@ -8,7 +8,8 @@ from distortions import DISTORTIONS
 
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
 from lvdm.evaluation.features.protocol import LoadedClip
-from lvdm.evaluation.metrics.registry import higher_is_better, measure
+from lvdm.evaluation.metrics.metric import MeasuredClip
+from lvdm.evaluation.metrics.registry import FRAME_METRICS, higher_is_better, measure_names
 from lvdm.evaluation.resampling import paired_difference
 from lvdm.quality.flow import ClassicalFlow
 
@@ -32,15 +33,18 @@ Numbers = dict[str, list[dict[str, float]]]
 
 @pytest.fixture(scope="module")
 def numbers() -> Numbers:
-    """By distortion, the numbers of the same clips; those of the clips themselves under ""."""
+    """By distortion, the numbers of the same clips that are claimed to see it; of the clips themselves under ""."""
     clips = ProceduralClips(ProceduralClipsConfig(length=CLIPS, seed=1)).__getitems__(list(range(CLIPS)))
     flow, found = ClassicalFlow(), {}
+    measures = dict(zip(measure_names(flow), FRAME_METRICS, strict=True))
     for name in ("", *SPOILT):
         found[name] = []
+        asked = [measured for measured, names in CLAIMS.items() if not name or name in names]
         for seed, clip in enumerate(clips):
             frames = ((clip["video"].permute(1, 2, 3, 0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
             shown = DISTORTIONS[name](frames, seed=seed) if name else frames
-            found[name].append(measure(LoadedClip(shown, fps=8.0, image=frames[0]), flow))
+            measured = MeasuredClip(LoadedClip(shown, fps=8.0, image=frames[0]), flow)
+            found[name].append({title: measures[title].measure(measured) for title in asked})
     return found
 
 

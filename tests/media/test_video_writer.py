@@ -167,7 +167,7 @@ def test_saturated_colours_survive_bt709(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fps", [8, 29.97, 7.3])
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.apng"])
 def test_animations_last_as_long_as_they_should(name: str, fps: float, tmp_path: Path) -> None:
-    write_video(smooth_video(), tmp_path / name, fps)
+    write_video(smooth_video(16, 12, 16), tmp_path / name, fps)
     with Image.open(tmp_path / name) as animation:
         total = 0.0
         for index in range(animation.n_frames):

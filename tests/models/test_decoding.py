@@ -56,13 +56,23 @@ def test_an_enlarged_map_is_read_as_if_it_were_there() -> None:
         torch.testing.assert_close(enlarged.read(box), box.crop(whole), rtol=0, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def latents() -> Tensor:
+    return torch.randn(1, 4, 2, 12, 24, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def plain(latents: Tensor) -> Tensor:
+    """The picture of the whole."""
+    with torch.no_grad():
+        return shared_reference_model("512").decode_first_stage(latents)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("tile", [8, 11, 16])
-def test_tiles_give_the_picture_of_the_whole_without_seams(tile: int) -> None:
+def test_tiles_give_the_picture_of_the_whole_without_seams(tile: int, latents: Tensor, plain: Tensor) -> None:
     """Measured where seams would be as well: rows and columns at the borders of tiles are as near as the others."""
     model = shared_reference_model("512")
-    latents = torch.randn(1, 4, 2, 12, 24, generator=torch.Generator().manual_seed(2))
-    plain = model.decode_first_stage(latents)
     difference = (model.decode_first_stage(latents, tile=tile) - plain).abs()
     assert difference.max() < TOLERANCE, f"tiles of {tile} differ by {difference.max():.3g}"
     seam = difference[..., 8 * tile - 1 : 8 * tile + 1].mean()

@@ -110,12 +110,13 @@ def test_two_decodings_as_in_the_script() -> None:
 @torch.no_grad()
 def test_clips_of_a_batch_and_of_any_length_do_not_mix() -> None:
     model = small()
-    images = torch.cat([pictures(case("toon/first_stage_T4")), pictures(case("toon/first_stage_T4")).flip(2)])
+    images = pictures(case("toon/first_stage_T4"))[..., :16, :24]
+    images = torch.cat([images, images.flip(2)])
     references = model.references(images)
     for count in (2, 5, 6, 17):
-        latents = rand(f"any length {count}", (2, 4, count, 4, 6))
+        latents = rand(f"any length {count}", (2, 4, count, 2, 3))
         together = model.decode_clips(latents, references)
-        assert together.shape == (2, 3, count, 32, 48)
+        assert together.shape == (2, 3, count, 16, 24)
         alone = model.decode_clips(latents[1:], references.of_clip(1))
         assert torch.allclose(together[1:], alone, atol=1e-5), f"{count} frames: a clip depends on its neighbour"
     once, twice = (model.decode_clips(latents, references, twice=two) for two in (False, True))
