@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -95,6 +96,15 @@ def _drawn(key: str, shape: tuple[int, ...], salt: str) -> Tensor:
 
 
 _drawn_once = cache(_drawn)
+
+
+class WithoutRandomValues(TorchFunctionMode):
+    """Building a network that is filled afterwards: drawing its random weights takes longer than a pass."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ import functools
 import json
 from typing import Any
 
-from golden_vectors import GOLDEN, fill_module
+from golden_vectors import GOLDEN, WithoutRandomValues, fill_module
 
 from lvdm.config import parse_component
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -41,7 +41,8 @@ def unet_config(style: str, num_frames: int = 4, default_fs: int = 24) -> UNetCo
 
 def reference_unet(style: str, num_frames: int = 4, default_fs: int = 24) -> UNetModel:
     """`unet_config` built and filled by the reference's rule, in eval mode."""
-    unet = UNetModel(unet_config(style, num_frames, default_fs))
+    with WithoutRandomValues():
+        unet = UNetModel(unet_config(style, num_frames, default_fs))
     fill_module(unet, "model.diffusion_model.")
     return unet
 
@@ -93,6 +94,7 @@ def shared_reference_model(style: str) -> LatentVisualDiffusion:
 
 def reference_model(style: str, **params: Any) -> LatentVisualDiffusion:
     """The small model of `style` with the reference weights, in eval mode."""
-    model = parse_component(small_tree(style, **params), style).build()
+    with WithoutRandomValues():
+        model = parse_component(small_tree(style, **params), style).build()
     fill_module(model, "")
     return model

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from golden_vectors import fill_module
+from golden_vectors import WithoutRandomValues, fill_module
 from tiny_models import CLIP
 
 from lvdm.config import load_yaml, parse_component
@@ -52,13 +52,15 @@ def small_videocrafter_tree(config: str, temporal_length: int = 4, **unet: Any) 
 def reference_videocrafter_unet(config: str, temporal_length: int = 4, **unet: Any) -> UNetModel:
     """The small UNet of `config` alone, in eval mode."""
     component = parse_component(small_videocrafter_tree(config, temporal_length, **unet), config)
-    network: UNetModel = component.params.unet_config.build()
+    with WithoutRandomValues():
+        network: UNetModel = component.params.unet_config.build()
     fill_module(network, "model.diffusion_model.", SALT)
     return network
 
 
 def reference_videocrafter(config: str) -> LatentVisualDiffusion:
     """The small model of `config`, in eval mode."""
-    model: LatentVisualDiffusion = parse_component(small_videocrafter_tree(config), config).build()
+    with WithoutRandomValues():
+        model: LatentVisualDiffusion = parse_component(small_videocrafter_tree(config), config).build()
     fill_module(model, "", SALT)
     return model

@@ -97,7 +97,8 @@ def test_rotation_is_clockwise_as_seen() -> None:
 @pytest.mark.parametrize("background", ["checkered", *IMAGES])
 def test_frame_0_does_not_tell_the_motion(seed: int, background: str) -> None:
     scene = dataclasses.replace(sample_scene(CONFIG, seed), background=background)
-    first_frames = render([dataclasses.replace(scene, motion=motion) for motion in MOTIONS], CONFIG)[:, :, 0]
+    short = dataclasses.replace(CONFIG, num_frames=2)
+    first_frames = render([dataclasses.replace(scene, motion=motion) for motion in MOTIONS], short)[:, :, 0]
     assert torch.equal(first_frames, first_frames[:1].expand_as(first_frames))
 
 
