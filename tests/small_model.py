@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from golden_vectors import fill_module
+from golden_vectors import WithoutRandomValues, fill_module
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -159,7 +159,8 @@ def write_model(folder: Path, tree: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    model = load_model_config(config).build()
+    with WithoutRandomValues():
+        model = load_model_config(config).build()
     fill_module(model, "")
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
     return folder

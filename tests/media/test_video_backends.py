@@ -39,7 +39,7 @@ FILES: dict[str, tuple[str, dict[str, str], list[int] | None, tuple[int, int]]] 
     "hidden_packets.webm": ("libvpx", {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200k"}, None, (48, 64)),
     "odd_width.mp4": ("libx264", {**X264, "bf": "2"}, None, (50, 70)),
     "turned.mp4": ("libx264", {**X264, "bf": "0"}, None, (48, 64)),
-    "untagged_hd.mp4": ("libx264", {**X264, "preset": "ultrafast"}, None, (720, 1280)),
+    "untagged_hd.mp4": ("libx264", {**X264, "preset": "ultrafast"}, None, (720, 128)),
 }
 """Codec, its options, times of the frames in 1/30 s, height and width."""
 
