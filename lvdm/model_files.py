@@ -162,6 +162,8 @@ def find_model(source: str | Path, checkpoint: str | Path | None = None) -> Mode
         config, weights = path, _weights_in(path.parent)
     elif path.is_file():
         config, weights = _config_for(path.parent), path
+        if path.suffix not in WEIGHT_SUFFIXES and not config.is_file():
+            raise ConfigError(f"{source} is no model: neither weights ({', '.join(WEIGHT_SUFFIXES)}) nor a YAML")
     elif path.exists():
         raise ConfigError(f"{source} {absence_reason(path)}")
     else:

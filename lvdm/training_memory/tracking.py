@@ -48,7 +48,7 @@ class LiveMemory(TorchDispatchMode):
             return func(*args, **kwargs)
         key = (func, _described(args), *kwargs, _described(kwargs.values()))
         if key in self._known:
-            return _made(self._known[key])
+            return _tensors(self._known[key])
         out = func(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         if tensors and all(tensor.is_meta for tensor in tensors):
@@ -141,11 +141,11 @@ def _layouts(out: Any) -> Any:
     return type(out)(_layouts(item) for item in out) if isinstance(out, list | tuple) else out
 
 
-def _made(layouts: Any) -> Any:
+def _tensors(layouts: Any) -> Any:
     """The inverse of `_layouts`."""
     if isinstance(layouts, _Layout):
         return torch.empty_strided(layouts.size, layouts.stride, dtype=layouts.dtype, device="meta")
-    return type(layouts)(_made(item) for item in layouts) if isinstance(layouts, list | tuple) else layouts
+    return type(layouts)(_tensors(item) for item in layouts) if isinstance(layouts, list | tuple) else layouts
 
 
 def tensor_bytes(*tensors: Tensor) -> int:

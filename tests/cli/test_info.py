@@ -81,6 +81,14 @@ def test_another_model_is_unknown_and_the_way_out_is_told(tmp_path: Path) -> Non
     assert "name its configuration" in found["note"]
 
 
+def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
+    """And not the configuration that is not beside it."""
+    (tmp_path / "cat.png").write_bytes(b"image")
+    result = CliRunner().invoke(app, ["info", str(tmp_path / "cat.png")])
+    assert result.exit_code == 2
+    assert "cat.png is no model: neither weights (.safetensors, " in " ".join(result.stderr.split())
+
+
 def test_a_configuration_beside_the_weights_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     path = write_released(tmp_path / "downloads" / "good.safetensors", "1024")
     for content, reason in (("", "has no top-level `model:` key"), ("model: hello\n", "should be a mapping with")):
