@@ -309,7 +309,7 @@ def test_images_of_every_kind_are_animated(here, mode):
         (("--output", ""), "is a folder, give the name of a file"),
         (("--output", "cat.png"), "would replace the image"),
         (("--output", f"{'n' * 300}.mp4"), "the name is too long"),
-        (("--checkpoint", "cat.png"), "config.yaml does not exist; name the YAML that belongs to"),
+        (("--checkpoint", "cat.png"), "cat.png is no model: neither weights (.safetensors, "),
     ],
 )
 def test_wrong_options_are_refused_before_weights_are_loaded(here, no_weights, args, message):
