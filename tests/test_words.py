@@ -153,7 +153,7 @@ def all_hits() -> list[Hit]:
 
 
 def test_private_words_do_not_come_back() -> None:
-    found = list(all_hits())
+    found = all_hits()
     bad = [hit for hit in found if (hit[0], hit[2]) not in ALLOWED]
     advice = {**WORDS, **PHRASES}
     lines = [

@@ -89,13 +89,14 @@ def _no_cuda_libraries() -> Iterator[None]:
     decord2 3.4 loads every library in them for all of the process, NVBLAS among them: it takes the place of torch's
     matrix products, and the process crashes at the next one where it is not configured.
     """
-    before = {name: sys.modules[name] for name in ("nvidia",) if name in sys.modules}
+    before = sys.modules.pop("nvidia", None)
     sys.modules["nvidia"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules["nvidia"]
-        sys.modules.update(before)
+        if before is not None:
+            sys.modules["nvidia"] = before
 
 
 def _reason(error: Exception) -> str:
