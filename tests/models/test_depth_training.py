@@ -49,9 +49,8 @@ def test_the_network_reads_depth_as_in_sampling(depth_range: str) -> None:
     assert torch.equal(conditioning.concat, expected), "drop_depth is off: depth always stays"
     assert conditioning.image.shape[1] == 0
     empty, full = model.embed_text(["", "a ball moves"])
-    shown = [bool(torch.equal(text, full)) for text in conditioning.text]
-    assert shown == [False, False, True, True]
-    assert torch.equal(conditioning.text[0], empty)
+    expected = torch.stack([empty, empty, full, full])  # of another batch size, which some processors round otherwise
+    torch.testing.assert_close(conditioning.text, expected, atol=1e-4, rtol=0, msg=lambda m: f"texts dropped: {m}")
 
 
 def test_depth_is_dropped_as_images_are() -> None:
