@@ -34,7 +34,8 @@ WEIGHT_NAMES = ("model.safetensors", "model.ckpt")
 EMBEDDED = "tiny"
 """The preset that comes with the repository; `small` is the same weights at twice the size."""
 USUAL = "small"
-"""The preset of commands that name no model."""
+"""The preset of commands that name no model, but for those that follow depth."""
+USUAL_FOR_STRUCTURE = "tiny-structure"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     EMBEDDED: Preset("tiny", None),
     "small": Preset("tiny", "small.yaml"),
+    USUAL_FOR_STRUCTURE: Preset("tiny-structure", None),
     "256": Preset("dynamicrafter_256_v1", "inference_256_v1.0.yaml"),
     "512": Preset("dynamicrafter_512_v1", "inference_512_v1.0.yaml"),
     "1024": Preset("dynamicrafter_1024_v1", "inference_1024_v1.0.yaml"),
@@ -90,6 +92,11 @@ class ModelIdentity:
         """Configuration, checkpoint and encoders, as a record has them."""
         hashes = {"config": self.config, "checkpoint": self.checkpoint, "encoders": self.encoders}
         return tuple(InputFile(name, sha256) for name, sha256 in hashes.items() if sha256 is not None)
+
+
+def usual_preset(mode: str) -> str:
+    """The preset of a `mode` where no model is named."""
+    return USUAL_FOR_STRUCTURE if mode == "structure" else USUAL
 
 
 def config_hash(tree: Mapping[str, Any]) -> str:

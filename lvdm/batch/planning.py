@@ -21,6 +21,7 @@ from lvdm.jobs.plan import Plan, PlannedVideo, Planner, say_overridden, with_key
 from lvdm.jobs.resolved import Resolver
 from lvdm.media.ownership import check_replaceable
 from lvdm.model_card import ModelCard
+from lvdm.model_files import usual_preset
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import BatchKeywords
 from lvdm.request.layers import MODEL_FILES, Values, all_parameters, checked, shown_name
@@ -78,7 +79,7 @@ class _Rows:
     def __init__(self, folder: Path, typed: Mapping[str, Any], run: RunParameters) -> None:
         self._folder, self._typed, self._run = folder, typed, run
         self._store = ImageStore()
-        self._models: dict[ModelParameters, ChosenModel] = {}
+        self._models: dict[tuple[ModelParameters, str], ChosenModel] = {}
         self._groups: dict[tuple[str, ModelParameters, bool], _Group] = {}
         self._taken: dict[str, int] = {}
         self._index = 0
@@ -139,16 +140,17 @@ class _Rows:
         declared = all_parameters()
         return {name: value for name, value in self._typed.items() if modes & set(declared[name].parameter.modes)}
 
-    def _model(self, values: Values) -> ChosenModel:
+    def _model(self, values: Values, mode: str = "animate") -> ChosenModel:
         named: ModelParameters = values.make(ModelParameters)
-        if named not in self._models:
+        key = named, usual_preset(mode)
+        if key not in self._models:
             machine: MachineParameters = values.make(MachineParameters)
-            self._models[named] = choose_model(named, machine, values.values.get("second_stage_unet"))
-        return self._models[named]
+            self._models[key] = choose_model(named, machine, values.values.get("second_stage_unet"), mode)
+        return self._models[key]
 
     def _group(self, row: ListRow, values: Mapping[str, Any]) -> _Group:
         named = {name: value for name, value in values.items() if name in MODEL_FILES}
-        model = self._model(Values().under(named, "row").under(self._typed, "typed"))
+        model = self._model(Values().under(named, "row").under(self._typed, "typed"), row.mode)
         key = row.mode, model.added, "num_videos_per_prompt" in values
         if key not in self._groups:
             mode, typed = row.mode, self._read_in(row.mode)

@@ -47,7 +47,7 @@ WeightOffload = Literal["none", "model", "group", "sequential"]
 Storage = Literal["full", "fp8"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal[
-    "tiny", "small", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
+    "tiny", "small", "tiny-structure", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
 ]
 
 

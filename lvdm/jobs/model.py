@@ -16,7 +16,6 @@ from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.declaration.values import Attention
 from lvdm.model_card import ModelCard
 from lvdm.model_files import (
-    USUAL,
     ModelFiles,
     ModelIdentity,
     card_for,
@@ -24,6 +23,7 @@ from lvdm.model_files import (
     find_model,
     find_preset,
     identify,
+    usual_preset,
 )
 from lvdm.model_outline import ModelOutline
 from lvdm.model_outlines import OUTLINES
@@ -153,9 +153,9 @@ class ChosenModel:
 
 
 def choose_model(
-    added: ModelParameters, machine: MachineParameters, second_stage_unet: str | None = None
+    added: ModelParameters, machine: MachineParameters, second_stage_unet: str | None = None, mode: str = "animate"
 ) -> ChosenModel:
-    """The model that the parameters name; that of `USUAL` when they name none.
+    """The model that the parameters name; the usual one of the `mode` when they name none.
 
     Headers of weight files are read, not the weights. second_stage_unet: another checkpoint for the late steps, which
     is to have the same network. Raises `ValueError` for what does not fit together.
@@ -165,7 +165,7 @@ def choose_model(
     if added.preset and not added.checkpoint:
         files = find_preset(added.preset)
     else:
-        source = added.config or added.preset or added.checkpoint or USUAL
+        source = added.config or added.preset or added.checkpoint or usual_preset(mode)
         files = find_model(source, added.checkpoint if added.config or added.preset else None)
     tree = load_yaml(files.config)
     model = ChosenModel(files, card_for(files, tree), tree, added, machine)

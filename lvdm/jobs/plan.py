@@ -103,7 +103,7 @@ def plan_videos(
         base = base.under(record.values().values, "record", record.values().derived)
     common = base.under(typed, "typed")
     model = choose_model(
-        common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet")
+        common.make(ModelParameters), common.make(MachineParameters), common.values.get("second_stage_unet"), mode
     )
     if record is not None:
         check_files(record.path, record.files, common, model)

@@ -154,7 +154,8 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     wish = "show key frames" if mode == "keyframes" else mode
     if needed == "structure":
         raise ValueError(
-            f"checkpoint {card.name} reads no depth and cannot follow structure; use one that does, such as preset myv"
+            f"checkpoint {card.name} reads no depth and cannot follow structure; use one that does, such as preset "
+            "tiny-structure or myv"
         )
     if card.usual_mode == "structure":
         raise ValueError(

@@ -231,7 +231,7 @@ class StoryPlanner:
     def _frames(self, shot: Shot, settings: Values) -> int:
         """Frames of the shot's file."""
         if shot.seconds is None:
-            model = choose_model(settings.make(ModelParameters), settings.make(MachineParameters))
+            model = choose_model(settings.make(ModelParameters), settings.make(MachineParameters), mode=shot.mode)
             return model.card.num_frames - (shot.mode == "loop")
         frames = round(shot.seconds * self.fps)
         shortest = 2 if shot.mode == "interpolate" else 1

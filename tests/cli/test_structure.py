@@ -18,6 +18,7 @@ from lvdm.cli.app import app
 from lvdm.config import parse_dataclass
 from lvdm.media.video_reader import VideoReader
 from lvdm.media.video_writer import write_video
+from lvdm.model_files import find_preset
 from lvdm.modules.encoders.depth import DepthEstimatorConfig
 from lvdm.pipeline import structure
 from lvdm.request.layers import Values
@@ -30,7 +31,7 @@ def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     write_small_model(folder / "tiny")
     write_model(folder / "makeyourvideo_256_v1", small_structure_yaml())
-    write_model(folder / "no_estimator", small_structure_yaml(estimator=False))
+    write_model(folder / "tiny-structure", small_structure_yaml(estimator=False))
     return folder
 
 
@@ -139,21 +140,18 @@ def test_depth_that_cannot_be_used_is_named(here, name, depth, expected):
     assert not list(here.glob("outputs/*")), "nothing was made"
 
 
-def test_a_driving_video_needs_an_estimator_before_weights_are_loaded(here, checkpoints, no_weights):
+def test_the_usual_model_follows_depth_and_estimates_none(here, no_weights):
+    """Said before weights are loaded, and in a list by its rows."""
     as_video(moving_depth(), here / "ball.mp4")
-    words = [
-        "structure",
-        "-p",
-        PROMPT,
-        "--checkpoint",
-        str(checkpoints / "no_estimator"),
-        "--driving-video",
-        "ball.mp4",
-    ]
+    np.savez(here / "depth.npz", depth=moving_depth())
     for more in ([], ["--dry-run"]):
-        result = CliRunner().invoke(app, [*words, *more])
+        result = CliRunner().invoke(app, ["structure", "-p", PROMPT, "--driving-video", "ball.mp4", *more])
         assert result.exit_code == 2, result.output
-        assert "model.safetensors has no depth estimator; give depth (--depth), or " in " ".join(result.stderr.split())
+        said = " ".join(result.stderr.split())
+        assert "tiny-structure/model.safetensors has no depth estimator; give depth (--depth), or " in said
+    (here / "list.csv").write_text(f"prompt,depth\n{PROMPT},depth.npz\n")
+    (plan,) = plan_batch(here / "list.csv", output=here / "out").plans
+    assert plan.model.files == find_preset("tiny-structure"), "the row has depth, so its model reads depth"
 
 
 def test_an_estimator_of_a_record_goes_with_its_driving_video():

@@ -222,7 +222,10 @@ def test_the_storyboard_shows_every_shot(here: Path) -> None:
         ({"camera": "spin"}, "shot 'two': camera 'spin' is not known"),
         ({"settings": {"num_inference_steps": 0}}, "shot 'two': num_inference_steps 0 is not possible"),
         ({"mode": "text-to-video", "from": None}, "shot 'two': checkpoint small needs an image"),
-        ({"mode": "structure", "from": None, "depth": "d.npz"}, "shot 'two': checkpoint small reads no depth"),
+        (
+            {"mode": "structure", "from": None, "depth": "d.npz", "settings": {"preset": "small"}},
+            "shot 'two': checkpoint small reads no depth",
+        ),
         ({"audio": "cat.png"}, "shot 'two': audio: cat.png: not a sound that can be read"),
         ({"audio": "gone.wav"}, "shot 'two': audio: gone.wav: there is no such file"),
         ({"caption": "🦊"}, "shot 'two': caption: the built-in font has no glyph for 🦊 (U+1F98A)"),
