@@ -31,7 +31,7 @@ SHAPES: dict[str, tuple[int, int, int, int, int]] = {
 """Batch, heads, queries, keys, channels of a head. `self` of a 512x320 video; heads of 32 are the embedded model's."""
 
 
-def least_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
+def shortest_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     """The time of one call."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     synchronize(device)
@@ -55,10 +55,12 @@ def measure(
     seconds = dict.fromkeys(backends, float("inf"))
     with torch.inference_mode():
         expected = backends["sdpa"].kernel(q, k, v)
-        off = {name: (own.kernel(q, k, v) - expected).abs().max().item() for name, own in backends.items()}
+        off = {name: (backend.kernel(q, k, v) - expected).abs().max().item() for name, backend in backends.items()}
         for _ in range(rounds):
-            for name, own in backends.items():
-                seconds[name] = min(seconds[name], least_seconds(lambda own=own: own.kernel(q, k, v), device))  # type: ignore[misc]
+            for name, backend in backends.items():
+                seconds[name] = min(
+                    seconds[name], shortest_seconds(lambda backend=backend: backend.kernel(q, k, v), device)
+                )  # type: ignore[misc]
     return {name: (seconds[name], off[name]) for name in backends}
 
 

@@ -58,7 +58,7 @@ class Record:
     files    what was read, with hashes; the model's files among them
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
-    best_of  of how many videos this one was kept as the best; 1 if it had no rival
+    best_of  of how many videos this one was kept as the best; 1 if there was no other candidate
     measures  of its quality, as they are stored
     """
 

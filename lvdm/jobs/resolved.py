@@ -1,4 +1,4 @@
-"""One request, resolved: every value settled, every file hashed. What comes after it reads this and nothing else."""
+"""One request, resolved: every value decided, every file hashed. What comes after it reads this and nothing else."""
 
 from __future__ import annotations
 

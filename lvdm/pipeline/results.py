@@ -154,7 +154,7 @@ class Stopwatch:
 class GenerationResult:
     """The videos of one call, in the order of `requests`.
 
-    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]; no frames where they were handed on one by one
+    video             (n, 3, t, H, W) float32 on the CPU, in [-1, 1]; no frames where they were streamed
     latents           (n, 4, t, h, w) float32 on the CPU, before decoding
     frames            `video` in the output type that was asked for, see `convert_frames`
     seconds           wall clock per stage

@@ -45,7 +45,7 @@ NOTICEABLE_CONTRAST = 0.95
 
 @dataclass
 class Runtime(Encoding):
-    """The model at work, and what is computed once for all generations: the null conditions, and late weights.
+    """The model at work, and what is computed once for all generations: the null conditions, and the second-stage UNet.
 
     `low_memory` also runs guidance branches one after the other. Several threads may use it, see `Residence`.
     `attention` computes that of the network; `processes` are those that make each video together.

@@ -40,7 +40,7 @@ class StreamAssessment:
         self._kept: list[Tensor] = []
 
     def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The parts (3, k, H, W) of the video, each looked at before it is handed on."""
+        """The parts (3, k, H, W) of the video, each looked at before it is streamed."""
         number, judged = 0, _judged(self._pipeline, self._request)
         for part in self._assessment.watch(parts):
             for frame in part.unbind(1):
