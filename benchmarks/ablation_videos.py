@@ -17,7 +17,7 @@ from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
 from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.request.settings import GenerationSettings
 

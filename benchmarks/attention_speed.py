@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,9 +59,7 @@ def measure(
         off = {name: (backend.kernel(q, k, v) - expected).abs().max().item() for name, backend in backends.items()}
         for _ in range(rounds):
             for name, backend in backends.items():
-                seconds[name] = min(
-                    seconds[name], shortest_seconds(lambda backend=backend: backend.kernel(q, k, v), device)
-                )  # type: ignore[misc]
+                seconds[name] = min(seconds[name], shortest_seconds(partial(backend.kernel, q, k, v), device))
     return {name: (seconds[name], off[name]) for name in backends}
 
 

@@ -42,7 +42,8 @@ from lvdm.versions import versions
 
 if TYPE_CHECKING:
     from lvdm.pipeline import DynamiCrafterPipeline
-    from lvdm.pipeline.results import GenerationRequest, GenerationResult
+    from lvdm.pipeline.requests import GenerationRequest
+    from lvdm.pipeline.results import GenerationResult
     from lvdm.quality.report import QualityReport
 
 OF_STRUCTURE = ("depth", "driving_video", "depth_model")

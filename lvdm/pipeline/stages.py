@@ -24,18 +24,10 @@ from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
 from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.clip_decoding import check_decoding
-from lvdm.pipeline.inputs import (
-    check_finite,
-    check_requests,
-    common_size,
-    cyclic_clip,
-    fitted_images,
-    kept_regions,
-    later_images,
-)
+from lvdm.pipeline.inputs import check_finite, common_size, cyclic_clip, fitted_images, later_images
+from lvdm.pipeline.requests import GenerationRequest, check_requests, kept_regions
 from lvdm.pipeline.results import (
     FrameConsumer,
-    GenerationRequest,
     GenerationResult,
     Stopwatch,
     convert_frames,

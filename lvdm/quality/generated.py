@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest, GenerationResult
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import GenerationResult
 from lvdm.quality.report import Assessment, QualityReport, assess
 
 JUDGED_FRAMES = 16
