@@ -16,7 +16,7 @@ from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.outputs import suffix_of
+from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
@@ -141,8 +141,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     output = written.output or _usual_output(source, seed, record, written)
     if real_path(output) == real_path(source):
         raise ValueError(f"--output {output} would replace the video; choose another name")
-    if written.output and written.format and not output.name.endswith(suffix_of(written)):
-        raise ValueError(f"--output {output} is not a {written.format} file; leave out --format")
+    check_suffix(written)
     reason = unreadable_reason(source)
     if reason is not None:
         raise ValueError(f"{source}: {reason}")

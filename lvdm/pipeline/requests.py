@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lvdm.content_hash import content_hash, hash_bytes
+from lvdm.declaration.values import check_prompt
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
@@ -23,9 +24,6 @@ from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-MAX_PROMPT = 2000
-"""Characters of the longest prompt; the text encoder reads 77 tokens, so that more is taken for a mistake."""
 
 
 @dataclass(frozen=True)
@@ -164,21 +162,6 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
         raise ValueError(f"depth should be finite numbers (frames, height, width), it is {tuple(depth.shape)}")
     if bool(depth.min() == depth.max()):
         raise ValueError("the depth is the same everywhere, which shows no structure; give another")
-
-
-def check_prompt(prompt: str, name: str = "prompt") -> None:
-    """Raise `ValueError` for a prompt that is no text, or longer than any the model can read."""
-    try:
-        prompt.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"the {name} is no UTF-8 text, at its character {error.start + 1}; write that character again"
-        ) from error
-    if len(prompt) > MAX_PROMPT:
-        raise ValueError(
-            f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
-            "characters or fewer"
-        )
 
 
 def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: GenerationSettings) -> None:
