@@ -84,14 +84,14 @@ def _differences(name: str, comparisons: Mapping[str, Comparison]) -> list[str]:
 
 
 def _find(name: str, comparison: Comparison) -> MetricDifference | None:
-    return next((own for own in comparison.differences if own.name == name), None)
+    return next((difference for difference in comparison.differences if difference.name == name), None)
 
 
-def _difference(own: MetricDifference | None) -> str:
-    if own is None or own.low is None or own.high is None:
+def _difference(difference: MetricDifference | None) -> str:
+    if difference is None or difference.low is None or difference.high is None:
         return "-"
-    verdict = {"A is better": "worse", "B is better": "better"}.get(own.verdict, own.verdict)
-    return f"{own.difference:+.3g} ({_number(own.low)} .. {_number(own.high)}), {verdict}"
+    verdict = {"A is better": "worse", "B is better": "better"}.get(difference.verdict, difference.verdict)
+    return f"{difference.difference:+.3g} ({_number(difference.low)} .. {_number(difference.high)}), {verdict}"
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
 from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.request.settings import GenerationSettings
 
@@ -60,11 +60,11 @@ class AblatedRuntime(Runtime):
         self,
         requests: Sequence[GenerationRequest],
         settings: GenerationSettings,
-        pictures: Mapping[int, Tensor],
+        images: Mapping[int, Tensor],
         fs: int,
     ) -> tuple[Conditioning, ...]:
         """Those of the full model, with the tokens of a grey image or with empty latents."""
-        full, *others = super().conditions(requests, settings, pictures, fs)
+        full, *others = super().conditions(requests, settings, images, fs)
         if not others:
             raise ValueError("an ablation takes the tokens of the grey image from the guidance; use a guidance above 1")
         grey = others[0].image

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ SHAPES: dict[str, tuple[int, int, int, int, int]] = {
 """Batch, heads, queries, keys, channels of a head. `self` of a 512x320 video; heads of 32 are the embedded model's."""
 
 
-def least_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
+def shortest_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
     """The time of one call."""
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     synchronize(device)
@@ -55,10 +56,10 @@ def measure(
     seconds = dict.fromkeys(backends, float("inf"))
     with torch.inference_mode():
         expected = backends["sdpa"].kernel(q, k, v)
-        off = {name: (own.kernel(q, k, v) - expected).abs().max().item() for name, own in backends.items()}
+        off = {name: (backend.kernel(q, k, v) - expected).abs().max().item() for name, backend in backends.items()}
         for _ in range(rounds):
-            for name, own in backends.items():
-                seconds[name] = min(seconds[name], least_seconds(lambda own=own: own.kernel(q, k, v), device))  # type: ignore[misc]
+            for name, backend in backends.items():
+                seconds[name] = min(seconds[name], shortest_seconds(partial(backend.kernel, q, k, v), device))
     return {name: (seconds[name], off[name]) for name in backends}
 
 

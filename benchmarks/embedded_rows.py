@@ -149,7 +149,7 @@ def interpolation(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _seam_ratios(videos: Sequence[Tensor]) -> list[float]:
+def _loop_ratios(videos: Sequence[Tensor]) -> list[float]:
     """A clip of which most frames are equal has no step to compare with, and counts as wide open."""
     return [100.0 if math.isnan(ratio := seam_ratio(video)) else ratio for video in videos]
 
@@ -160,7 +160,7 @@ def loops(bench: Bench) -> dict[str, Any]:
     strides, prompts = [s.frame_stride for s in scenes], [caption(s) for s in scenes]
     closed = generate(bench.pipe, [v[:, 0] for v in truth], strides, prompts, bench.settings, loop=True)
     videos = [video[:, :-1] for video in closed]  # the file leaves out the repeated frame, too
-    ratios = _seam_ratios(videos)
+    ratios = _loop_ratios(videos)
     reach = [_reach(video) / _reach(own) for video, own in zip(videos, truth, strict=True)]
     write_rows(bench.sheets / "loops.png", [(caption(s), v) for s, v in zip(scenes[:16], videos[:16], strict=True)])
     return {
@@ -168,7 +168,7 @@ def loops(bench: Bench) -> dict[str, Any]:
         "seam_ratio_median": median(ratios),
         "seam_ratio_mean": fmean(ratios),
         "within_1_3": fmean(ratio <= 1.3 for ratio in ratios),
-        "open_clip_seam_ratio_median": median(_seam_ratios(truth)),
+        "open_clip_seam_ratio_median": median(_loop_ratios(truth)),
         "reach_over_open_clip": fmean(reach),
         "first_frame_psnr": fmean(psnr(v[:, 0], own[:, 0]) for v, own in zip(videos, truth, strict=True)),
     }
@@ -271,17 +271,17 @@ def direction_row(
 
 
 def _class_row(
-    videos: Sequence[Tensor], found: Sequence[str], scenes: Sequence[Scene], space: ProceduralConfig
+    videos: Sequence[Tensor], motions: Sequence[str], scenes: Sequence[Scene], space: ProceduralConfig
 ) -> dict[str, Any]:
     """Shares, confusion and speed; the speed is that of videos of the right class."""
     if not videos:
         return {"n": 0}
     shown = scenes[: len(videos)]
-    counted = Counter(zip((scene.motion for scene in shown), found, strict=True))
+    counted = Counter(zip((scene.motion for scene in shown), motions, strict=True))
     confusion: dict[str, dict[str, int]] = {motion: {} for motion in MOTIONS}
     for (motion, other), count in sorted(counted.items()):
         confusion[motion][other] = count
-    hits = [(scene.motion, motion == scene.motion) for scene, motion in zip(shown, found, strict=True)]
+    hits = [(scene.motion, motion == scene.motion) for scene, motion in zip(shown, motions, strict=True)]
     speeds: dict[str, list[float]] = {family: [] for family in FAMILIES}
     for video, scene, (_, hit) in zip(videos, shown, hits, strict=True):
         if hit and scene.motion != "still":

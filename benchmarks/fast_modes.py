@@ -80,7 +80,9 @@ def scenes_of(pipe: DynamiCrafterPipeline, count: int, seed: int) -> tuple[Proce
     return space, held_out_scenes(tuple(DIRECTIONS), count, seed, space)
 
 
-def made(pipe: DynamiCrafterPipeline, truth: Tensor, scene: Scene, seed: int, values: Mapping[str, Any]) -> Tensor:
+def make_video(
+    pipe: DynamiCrafterPipeline, truth: Tensor, scene: Scene, seed: int, values: Mapping[str, Any]
+) -> Tensor:
     """The video (3, t, H, W) of a scene."""
     video: Tensor = pipe(truth[:, 0], caption(scene), seed=seed, frame_stride=scene.frame_stride, **dict(values)).video[
         0
@@ -105,7 +107,7 @@ def measure(
         plain = truth
         for name in [PLAIN, *(name for name in missing if name != PLAIN)]:
             began = time.process_time()
-            video = made(pipe, truth, scene, args.seed + number, {**common, **modes[name]})
+            video = make_video(pipe, truth, scene, args.seed + number, {**common, **modes[name]})
             seconds = time.process_time() - began
             if name == PLAIN:
                 plain = video
@@ -129,7 +131,7 @@ def operations(
     truth, found = render([scene], space)[0], {}
     for name, values in modes.items():
         with FlopCounterMode(display=False) as counter:
-            made(pipe, truth, scene, seed, {**common, **values})
+            make_video(pipe, truth, scene, seed, {**common, **values})
         found[name] = counter.get_total_flops()
     return found
 

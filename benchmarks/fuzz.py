@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=2500, help="how many; those made by hand come first")
-    parser.add_argument("--every", type=int, default=1, help="run each so manieth of them")
+    parser.add_argument("--every", type=int, default=1, help="run one case in so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     parser.add_argument("--only", default="", help="cases with this in their names, or one of a|b")
@@ -56,23 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in SHARED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
-        valid = make_valid_files(_made(Path(folder) / "valid"))
+        valid = make_valid_files(_new_folder(Path(folder) / "valid"))
         gc.collect()
         gc.freeze()
         command_line()
         made = cases(valid, chosen.cases, chosen.seed, chosen.every)
         found = [case for case in made if any(word in case.name for word in chosen.only.split("|"))]
-        return _report(_run(found, _made(Path(folder) / "cases"), chosen.jobs), chosen)
+        return _report(_run(found, _new_folder(Path(folder) / "cases"), chosen.jobs), chosen)
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder
 
 
-def _run(found: Sequence[Case], place: Path, jobs: int) -> Iterator[tuple[Case, Outcome]]:
+def _run(cases: Sequence[Case], place: Path, jobs: int) -> Iterator[tuple[Case, Outcome]]:
     """The outcomes, in the order in which cases end."""
-    waiting, running = list(reversed(found)), list[tuple[Case, Iterator[Outcome | None]]]()
+    waiting, running = list(reversed(cases)), list[tuple[Case, Iterator[Outcome | None]]]()
     while waiting or running:
         while waiting and len(running) < jobs:
             case = waiting.pop()

@@ -50,12 +50,14 @@ class Bench:
         """Scenes that move at the normal stride."""
         return [dataclasses.replace(s, frame_stride=2) for s in held_out_scenes(tuple(DIRECTIONS), count, SEED, SPACE)]
 
-    def videos(self, scenes: list[Scene], name: str, **given: Any) -> list[Tensor]:
+    def videos(self, scenes: list[Scene], name: str, **values: Any) -> list[Tensor]:
         """One video (3, t, H, W) for each scene, and their sheet."""
         made = []
         for number, scene in enumerate(scenes):
             image = render([scene], SPACE)[0][:, 0]
-            made.append(self.pipe(image, caption(scene), seed=number, num_inference_steps=self.steps, **given).video[0])
+            made.append(
+                self.pipe(image, caption(scene), seed=number, num_inference_steps=self.steps, **values).video[0]
+            )
         self.sheet(name, scenes, made)
         return made
 

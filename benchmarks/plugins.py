@@ -82,22 +82,22 @@ COLUMNS: Mapping[str, str] = {
 
 
 def measure(
-    pipe: DynamiCrafterPipeline, given: Mapping[str, Any], count: int, steps: int, sheet: Path
+    pipe: DynamiCrafterPipeline, settings: Mapping[str, Any], count: int, steps: int, sheet: Path
 ) -> dict[str, Any]:
     """The figures of one row, over `count` held-out scenes of a sprite that moves in one of eight directions."""
-    side = given.get("height", pipe.card.height)
+    side = settings.get("height", pipe.card.height)
     space = dataclasses.replace(HELD_OUT, sprite_probability=1.0, height=side, width=side)
     scenes = [dataclasses.replace(s, frame_stride=2) for s in held_out_scenes(tuple(DIRECTIONS), count, 3, space)]
     truth = list(render(scenes, space))
     images, prompts = [video[:, 0] for video in truth], [caption(scene) for scene in scenes]
     begin = time.process_time()
-    result = pipe(images, prompts, seed=list(range(count)), num_inference_steps=steps, **given)
+    result = pipe(images, prompts, seed=list(range(count)), num_inference_steps=steps, **settings)
     seconds = time.process_time() - begin
     videos = list(result.video)
     write_rows(sheet, list(zip(prompts, videos, strict=True)))
     with atomic_path(sheet.with_suffix(".pt")) as temporary:
         torch.save(videos[0].half(), temporary)
-    one = partial(pipe, images[0], prompts[0], num_inference_steps=2, **given)
+    one = partial(pipe, images[0], prompts[0], num_inference_steps=2, **settings)
     errors = [direction_error(video, scene, space) for video, scene in zip(videos, scenes, strict=True)]
     return {
         "videos": count,

@@ -21,7 +21,7 @@ import torch
 from lvdm.benchmark.networks import NETWORKS, build_runtime, in_precision
 from lvdm.device import choose_precision, synchronize
 from lvdm.pipeline.process_group import joined_processes
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.request.settings import GenerationSettings
 
 STEPS = 2

@@ -4,7 +4,7 @@
     python benchmarks/serving_load.py --clients 10 --requests 40
 
 A server of its own is started on a free port of 127.0.0.1 and ends with the test. Every client asks, asks again where
-the queue is full, looks how far its job is until that is made, and fetches the video. Told are: requests that were lost
+the queue is full, looks at its job until that is made, and fetches the video. It reports requests that were lost
 (none may be), latencies of what makes no video (50th and 95th percentile), and the memory of the server at a fifth of
 the requests and at the end.
 """
@@ -141,7 +141,7 @@ def server(queue: int) -> Iterator[tuple[int, int]]:
             process.wait()
 
 
-def picture() -> str:
+def disc_image() -> str:
     """A disc on a plain ground, as a data URL."""
     buffer = io.BytesIO()
     image = Image.new("RGB", (64, 64), (70, 110, 150))
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--frames", type=int, default=4)
     options = parser.parse_args()
-    fields = {"prompt": "the disc moves to the right", "input_reference": picture()}
+    fields = {"prompt": "the disc moves to the right", "input_reference": disc_image()}
     fields |= {"num_inference_steps": options.steps, "num_frames": options.frames}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else "")
     with server(options.queue) as (port, process):

@@ -36,7 +36,7 @@ from lvdm.data.procedural_scene import BACKGROUNDS
 from lvdm.evaluation.resampling import bootstrap_mean, paired_difference
 from lvdm.media.atomic import write_json
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 
 HELD_OUT = ProceduralConfig(split="test", backgrounds=BACKGROUNDS)
 STEP = 0.1

@@ -24,7 +24,7 @@ SIZES = ((256, 1), (64, 2), (16, 4))
 """Pixels and heads: the three resolutions of the embedded model."""
 
 
-def least(functions: dict[str, Callable[[], Tensor | None]]) -> dict[str, float]:
+def shortest_times(functions: dict[str, Callable[[], Tensor | None]]) -> dict[str, float]:
     """Milliseconds of each function, the least of `REPEATS` rounds."""
     found: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(REPEATS):
@@ -50,7 +50,7 @@ def row(pixels: int, heads: int, num_frames: int, relative: bool) -> str:
     def at_once() -> Tensor | None:
         return attend_in_bands(q, k, v, order, windows)
 
-    taken = least(
+    taken = shortest_times(
         {"plain": lambda: attend(short[0], short[1], short[2], whole), "windows": one_by_one, "bands": at_once}
     )
     bands = at_once()

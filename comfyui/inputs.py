@@ -80,36 +80,38 @@ def inputs_of(mode: str, files: Sequence[str]) -> dict[str, Inputs]:
 
 
 def widget(declared: Declared, files: Sequence[str] = ()) -> tuple[Any, ...]:
-    """The type of an input in ComfyUI, and what its widget is told."""
-    name, kind, told = declared.name, declared.kind, {"tooltip": _tooltip(declared)}
+    """The type of an input in ComfyUI, and the options of its widget."""
+    name, kind, extra = declared.name, declared.kind, {"tooltip": _tooltip(declared)}
     if name in SOCKETS:
-        return SOCKETS[name], told
+        return SOCKETS[name], extra
     if name in FILES:
-        return [NO_FILE, *files], told
+        return [NO_FILE, *files], extra
     if declared.choices:
         own = _own_default(declared)
-        return list(declared.choices) if own else [DEFAULT, *declared.choices], told | ({"default": own} if own else {})
+        return list(declared.choices) if own else [DEFAULT, *declared.choices], extra | (
+            {"default": own} if own else {}
+        )
     if kind is bool:
         if _own_default(declared) is None:
-            return [DEFAULT, "yes", "no"], told
-        return "BOOLEAN", told | {"default": declared.default}
+            return [DEFAULT, "yes", "no"], extra
+        return "BOOLEAN", extra | {"default": declared.default}
     if kind in (int, float):
-        return _number(declared, told)
+        return _number(declared, extra)
     several = typing.get_origin(kind) is tuple
     text = "" if several else as_text(_own_default(declared) or "")
-    return "STRING", told | {"default": text, "multiline": several or name in ("prompt", "negative_prompt")}
+    return "STRING", extra | {"default": text, "multiline": several or name in ("prompt", "negative_prompt")}
 
 
-def _number(declared: Declared, told: dict[str, Any]) -> tuple[Any, ...]:
+def _number(declared: Declared, extra: dict[str, Any]) -> tuple[Any, ...]:
     low, high = declared.bounds
     own = _own_default(declared)
     kind = declared.kind
-    told |= {"default": kind(LEFT_OUT if own is None else own), "min": kind(LEFT_OUT if own is None else low)}
+    extra |= {"default": kind(LEFT_OUT if own is None else own), "min": kind(LEFT_OUT if own is None else low)}
     if high < math.inf:
-        told["max"] = kind(high)
+        extra["max"] = kind(high)
     if declared.name == "seed":
-        told["control_after_generate"] = True
-    return ("INT", told) if kind is int else ("FLOAT", told | {"step": 0.01, "round": False})
+        extra["control_after_generate"] = True
+    return ("INT", extra) if kind is int else ("FLOAT", extra | {"step": 0.01, "round": False})
 
 
 def _own_default(declared: Declared) -> Any:

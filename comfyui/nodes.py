@@ -22,7 +22,7 @@ from lvdm.jobs.preview import fit_colors
 from lvdm.media.ownership import frame_name, names_frames
 from lvdm.pipeline import DynamiCrafterPipeline
 
-from . import host, inputs, pictures
+from . import host, inputs, stored_images
 
 CATEGORY = "DynamiCrafter"
 MODEL, VIDEO = "DYNAMICRAFTER_MODEL", "DYNAMICRAFTER_VIDEO"
@@ -142,25 +142,25 @@ def _as_files(values: Mapping[str, Any]) -> dict[str, Any]:
     found, folder = dict(values), host.input_folder()
     numbers, fps = str(found.pop(inputs.KEYFRAME_NUMBERS, "")).replace(",", " ").split(), found.pop(inputs.VIDEO_FPS, 0)
     for name in found.keys() & {"image", "end_image"}:
-        found[name] = pictures.store_image(found[name], folder, name)
+        found[name] = stored_images.store_image(found[name], folder, name)
     if "keep_mask" in found:
-        found["keep_mask"] = pictures.store_mask(found["keep_mask"], folder, "keep_mask")
+        found["keep_mask"] = stored_images.store_mask(found["keep_mask"], folder, "keep_mask")
     if "depth" in found:
-        found["depth"] = pictures.store_depth(found["depth"], folder)
+        found["depth"] = stored_images.store_depth(found["depth"], folder)
     if "driving_video" in found:
-        found["driving_video"] = pictures.store_video(found["driving_video"], DRIVING_FPS, folder, "driving_video")
+        found["driving_video"] = stored_images.store_video(found["driving_video"], DRIVING_FPS, folder, "driving_video")
     if "video" in found:
-        found["video"] = pictures.store_video(found["video"], float(fps), folder, "video")
+        found["video"] = stored_images.store_video(found["video"], float(fps), folder, "video")
     if "keyframes" in found:
-        files = pictures.store_images(found["keyframes"], folder)
+        files = stored_images.store_images(found["keyframes"], folder)
         if len(numbers) != len(files) or not all(number.isdecimal() for number in numbers):
             raise ValueError(f"{inputs.KEYFRAME_NUMBERS} should be {len(files)} numbers, one for each key image")
         found["keyframes"] = [(int(number), file) for number, file in zip(numbers, files, strict=True)]
     return found
 
 
-def _generated(mode: str, given: dict[str, Any], loaded: LoadedModel, bar: host.Bar) -> HeldVideo:
-    plan = plan_videos(mode, output=host.temporary_folder() / "dynamicrafter.mp4", **given)
+def _generated(mode: str, parameters: dict[str, Any], loaded: LoadedModel, bar: host.Bar) -> HeldVideo:
+    plan = plan_videos(mode, output=host.temporary_folder() / "dynamicrafter.mp4", **parameters)
 
     def load(model: ChosenModel) -> DynamiCrafterPipeline:
         host.make_room(plan_for(model, plan.videos[0].request).total, model.device)
@@ -173,9 +173,9 @@ def _generated(mode: str, given: dict[str, Any], loaded: LoadedModel, bar: host.
     return hold_video(plan, bar.progress, load, bar.on_step)
 
 
-def _extended(mode: str, given: dict[str, Any], loaded: LoadedModel, bar: host.Bar) -> HeldVideo:
-    video = given.pop("video")
-    plan = plan_extension(video, output=host.temporary_folder() / "dynamicrafter.mp4", **given)
+def _extended(mode: str, parameters: dict[str, Any], loaded: LoadedModel, bar: host.Bar) -> HeldVideo:
+    video = parameters.pop("video")
+    plan = plan_extension(video, output=host.temporary_folder() / "dynamicrafter.mp4", **parameters)
     host.make_room(torch.inf, plan.model.device)
     return hold_extension(plan, bar.progress, loaded.load)
 

@@ -59,9 +59,10 @@ PRESETS: Mapping[str, Preset] = {
     "vc2": Preset("base_512_v2", "inference_t2v_512_v2.0.yaml"),
     "vc1024": Preset("base_1024_v1", "inference_t2v_1024_v1.0.yaml"),
     "vc-i2v": Preset("i2v_512_v1", "inference_i2v_512_v1.0.yaml"),
-    "toon": Preset("tooncrafter_512_interp_v1", "inference_tooncrafter_512_v1.0.yaml"),
     "myv": Preset("makeyourvideo_256_v1", "inference_makeyourvideo_256_v1.0.yaml"),
+    "toon": Preset("tooncrafter_512_interp_v1", "inference_tooncrafter_512_v1.0.yaml"),
 }
+"""By name; `python -m scripts.write_parameters` makes the names choices of the option `preset`."""
 
 
 @dataclass(frozen=True)

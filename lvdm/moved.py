@@ -35,8 +35,8 @@ PLACES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "lvdm.plugins.shelves": ("lvdm.plugins.activation_offload",),
         "lvdm.plugins.weak_guidance": ("lvdm.plugins.perturbed_guidance",),
         "lvdm.provenance": ("lvdm.jobs.record", "lvdm.versions"),
-        "lvdm.request_checks": ("lvdm.pipeline.checks",),
-        "lvdm.results": ("lvdm.pipeline.results",),
+        "lvdm.request_checks": ("lvdm.pipeline.requests",),
+        "lvdm.results": ("lvdm.pipeline.results", "lvdm.pipeline.requests"),
         "lvdm.runtime": ("lvdm.pipeline.runtime",),
         **{f"lvdm.data.{name}": (f"lvdm.media.{name}",) for name in MEDIA},
     }

@@ -1,4 +1,4 @@
-"""Precisions by their names, and whether a request runs on the CPU: what can be told without importing torch."""
+"""Precisions by their names, and whether a request runs on the CPU: what is known without importing torch."""
 
 from __future__ import annotations
 

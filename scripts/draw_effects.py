@@ -1,6 +1,6 @@
 """Show what parameters do to the frames: `python -m scripts.draw_effects [NAME ...]`.
 
-Makes videos with the embedded model and lays their frames in rows, one for each value, as pictures of
+Makes videos with the embedded model and lays their frames in rows, one for each value, as images of
 `docs/effects.md`, which is written with them. Run it again when the model's weights change. With names it
 draws these alone.
 """
@@ -23,10 +23,10 @@ from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.request.layers import all_parameters
 
 ROOT = Path(__file__).parent.parent
-PAGE, PICTURES = ROOT / "docs" / "effects.md", ROOT / "docs" / "pictures" / "effects"
+PAGE, IMAGES = ROOT / "docs" / "effects.md", ROOT / "docs" / "pictures" / "effects"
 STAR, SHAPES = "08_red_star.png", ROOT / "prompts" / "tiny"
 USUAL: Mapping[str, Any] = {"prompt": "the red star moves to the right", "seed": 7, "num_inference_steps": 12}
-SHOWN, SIDE, MARGIN, LABEL = 6, 96, 4, 118
+FRAMES_SHOWN, SIDE, MARGIN, LABEL = 6, 96, 4, 118
 """Frames of a row, their height, the space between them, and the width of a row's name (pixels)."""
 
 
@@ -46,7 +46,7 @@ class Effect:
 
     @property
     def file(self) -> str:
-        """The name of its picture."""
+        """The name of its image."""
         return f"{self.name}.png"
 
 
@@ -125,7 +125,7 @@ EFFECTS = (
 
 
 def draw(effect: Effect, pipeline: DynamiCrafterPipeline) -> Image.Image:
-    """The picture of one effect: a row of frames for each value."""
+    """The image of one effect: a row of frames for each value."""
     rows = [_row(str(value), _video(effect, value, pipeline)) for value in effect.values]
     width, height = max(row.width for row in rows), sum(row.height + MARGIN for row in rows) - MARGIN
     sheet, top = Image.new("RGB", (width, height), "white"), 0
@@ -152,9 +152,9 @@ def _wide() -> Image.Image:
 
 
 def _row(name: str, frames: Tensor) -> Image.Image:
-    picked = torch.linspace(0, len(frames) - 1, SHOWN).round().long()
+    picked = torch.linspace(0, len(frames) - 1, FRAMES_SHOWN).round().long()
     width = SIDE * frames.shape[2] // frames.shape[1]
-    row = Image.new("RGB", (LABEL + SHOWN * (width + MARGIN) - MARGIN, SIDE), "white")
+    row = Image.new("RGB", (LABEL + FRAMES_SHOWN * (width + MARGIN) - MARGIN, SIDE), "white")
     pen = ImageDraw.Draw(row)
     words, line = name.split(), ""
     lines = []
@@ -178,7 +178,7 @@ def page() -> Iterator[str]:
         "Each row is one video of the embedded model: six frames of it, from the first to the last. All else is as in\n"
         f'the other rows: the image of a red star, "{USUAL["prompt"]}", seed {USUAL["seed"]},\n'
         f"{USUAL['num_inference_steps']} steps. Some effects are small on so plain a scene.\n"
-        "`python -m scripts.draw_effects` makes this page and its pictures; [parameters.md](parameters.md) has every\n"
+        "`python -m scripts.draw_effects` makes this page and its images; [parameters.md](parameters.md) has every\n"
         "parameter with its range, [plugins.md](plugins.md) the methods on top of the sampler."
     )
     for effect in EFFECTS:
@@ -200,12 +200,12 @@ def main() -> None:
     for name in wanted:
         if name not in names:
             parser.error(f"{name} is not drawn; use {', '.join(names)}")
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     pipeline = DynamiCrafterPipeline.from_pretrained("tiny", device="cpu")
     for effect in EFFECTS:
         if effect.name in wanted:
-            draw(effect, pipeline).save(PICTURES / effect.file, optimize=True)
-            print(PICTURES / effect.file)
+            draw(effect, pipeline).save(IMAGES / effect.file, optimize=True)
+            print(IMAGES / effect.file)
     PAGE.write_text("\n".join(page()) + "\n", encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
 """Draw the example images of `prompts/`, and write their prompts: `python -m scripts.draw_examples`.
 
-All pictures are made here from polygons and from the clip generator, so they are free of anybody's rights.
+All images are made here from polygons and from the clip generator, so they are free of anybody's rights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PROMPTS = {
 
 
 class Canvas:
-    """A picture to draw on in units of its height: x from 0 to `right`, y from 0 (top) to 1."""
+    """An image to draw on in units of its height: x from 0 to `right`, y from 0 (top) to 1."""
 
     def __init__(self, height: int, width: int, top: Color, bottom: Color) -> None:
         self.size = (width, height)
@@ -67,7 +67,7 @@ class Canvas:
         self.polygon([*curve, (self.right, 1), (0, 1)], color)
 
     def finish(self) -> Image.Image:
-        """The picture at its final size."""
+        """The image at its final size."""
         return self._image.resize(self.size, Image.Resampling.BOX)
 
 
@@ -77,7 +77,7 @@ def _mix(first: Color, second: Color, part: float) -> Color:
 
 
 def boat(height: int, width: int, place: float = 0.4) -> Image.Image:
-    """A sailing boat at sunset; `place` is its position across the picture."""
+    """A sailing boat at sunset; `place` is its position across the image."""
     canvas = Canvas(height, width, (58, 76, 148), (255, 186, 120))
     canvas.disc(canvas.right * 0.72, 0.5, 0.13, (255, 236, 170))
     colors = [(38, 92, 140), (30, 78, 124), (22, 62, 106), (16, 48, 88)]
@@ -250,10 +250,10 @@ def draw_all(folder: Path) -> None:
     _save_tiny(folder / "tiny")
 
 
-def _save(folder: Path, height: int, width: int, pictures: dict[str, Callable[[int, int], Image.Image]]) -> None:
+def _save(folder: Path, height: int, width: int, images: dict[str, Callable[[int, int], Image.Image]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     prompts: dict[str, None] = {}  # ordered, each once: the two images of a pair share theirs
-    for name, draw in pictures.items():
+    for name, draw in images.items():
         draw(height, width).save(folder / f"{name}.png", optimize=True)
         prompts[PROMPTS[name.split("_")[1]]] = None
     _write_prompts(folder, list(prompts))

@@ -1,4 +1,4 @@
-"""Fit what a frame carrier understands of sentences: its motion network, from captions and the motion law alone.
+"""Fit what a frame carrier understands of captions: its motion network, from captions and the motion law alone.
 
 python -m scripts.fit_motion_words configs/training_tiny/video.yaml configs/training_tiny/carrier.yaml \
     --weights checkpoints/tiny/model.safetensors --output logs/tiny/words/weights.safetensors

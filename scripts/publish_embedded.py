@@ -92,8 +92,8 @@ TRAINING_ONLY = (
 def inference_tree(training: dict[str, Any], card: dict[str, Any] = CARD) -> dict[str, Any]:
     """The YAML tree that users load: the training's model without what only training reads, and the card."""
     params = {key: value for key, value in training["model"]["params"].items() if key not in TRAINING_ONLY}
-    text_tower = params["cond_stage_config"]["params"]
-    params["cond_stage_config"] = params["cond_stage_config"] | {"params": text_tower | {"freeze": True}}
+    text_encoder = params["cond_stage_config"]["params"]
+    params["cond_stage_config"] = params["cond_stage_config"] | {"params": text_encoder | {"freeze": True}}
     return {"model": {"target": training["model"]["target"], "params": params}, "sampling": card}
 
 

@@ -41,11 +41,11 @@ def rewritten(markdown: str, document: str, pages: set[str]) -> str:
     """The text of a document with links as the site has them. pages: what there is on it, by its place there."""
     folder, here = posixpath.dirname(document), posixpath.dirname(place_on_site(document))
 
-    def link(found: re.Match[str]) -> str:
-        mark, text, target = found.groups()
+    def link(match: re.Match[str]) -> str:
+        mark, text, target = match.groups()
         name, hash_, anchor = target.partition("#")
         if not name or "://" in name or name.startswith("mailto:"):
-            return found.group()
+            return match.group()
         there = place_on_site(posixpath.normpath(posixpath.join(folder, name)))
         if there not in pages:
             return text

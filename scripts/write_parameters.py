@@ -2,13 +2,17 @@
 
     python -m scripts.write_parameters
 
-writes `lvdm/request/keywords.py`, `docs/parameters.md` and `lvdm/model_outlines.py` anew; tests say when that is due.
+writes `lvdm/request/keywords.py`, `docs/parameters.md` and `lvdm/model_outlines.py` anew, and the names of presets in
+`lvdm/declaration/values.py`; tests say when that is due.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import subprocess
+import sys
 import textwrap
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,7 +32,7 @@ from lvdm.request.layers import CLASSES, all_parameters
 
 ROOT = Path(__file__).parent.parent
 KEYWORDS, PAGE = ROOT / "lvdm/request/keywords.py", ROOT / "docs/parameters.md"
-OUTLINES = ROOT / "lvdm/model_outlines.py"
+OUTLINES, VALUES = ROOT / "lvdm/model_outlines.py", ROOT / "lvdm/declaration/values.py"
 WIDTH = 120
 NOT_SETTINGS = (
     *(InputParameters, RunParameters, ModelParameters, ExtendParameters),
@@ -121,7 +125,9 @@ def _field(declared: Declared) -> Iterator[str]:
         parts = [f"{kind} | None"]
         if len(parts[0]) + 8 > WIDTH:  # as ruff breaks them
             outer, inner = kind.removesuffix("]").split("[", 1)
-            parts = [kind, "| None"] if len(kind) + 8 <= WIDTH else [f"{outer}[", f"    {inner}", "]", "| None"]
+            parts = [kind, "| None"]
+            if len(kind) + 8 > WIDTH:
+                parts = [f"{outer}[", *(f"    {line}" for line in _broken(inner, WIDTH - 12)), "]", "| None"]
         yield from (f"    {declared.name}: (", *(f"        {part}" for part in parts), "    )")
     help_text = declared.parameter.help
     values = _values(declared) if declared.kind in (int, float) else ""
@@ -133,6 +139,11 @@ def _field(declared: Declared) -> Iterator[str]:
         yield f'    """{lines[0]}'
         yield from (f"    {line}" for line in lines[1:])
         yield '    """'
+
+
+def _broken(items: str, width: int) -> list[str]:
+    """Items between commas in one line, or in one each where they are longer than `width`, as ruff breaks them."""
+    return [items] if len(items) <= width else [f"{item}," for item in items.split(", ")]
 
 
 def python_type(declared: Declared) -> str:
@@ -265,8 +276,23 @@ def _call(part: Any) -> str:
     return f"{type(part).__name__}({', '.join(repr(value) for value in dataclasses.astuple(part))})"
 
 
+def values_source() -> str:
+    """The text of `lvdm/declaration/values.py` with the names of `lvdm.model_files.PRESETS`, which stands above it."""
+    from lvdm.model_files import PRESETS
+
+    lines = _broken(", ".join(f'"{name}"' for name in PRESETS), WIDTH - 4)
+    text = "".join(f"    {line}\n" for line in lines)
+    preset = f"Preset = Literal[\n{text}]"
+    return re.sub(r"^Preset = Literal\[.*?\]$", preset, VALUES.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
 def main() -> None:
-    """Write the files."""
+    """Write the files; with other names of presets by a new process, which reads them."""
+    values = values_source()
+    if values != VALUES.read_text(encoding="utf-8"):
+        VALUES.write_text(values, encoding="utf-8", newline="\n")
+        subprocess.run([sys.executable, "-m", "scripts.write_parameters"], check=True, cwd=ROOT)
+        return
     for path, text in ((KEYWORDS, keywords_source()), (PAGE, reference_page()), (OUTLINES, outlines_source())):
         path.write_text(text, encoding="utf-8", newline="\n")
 

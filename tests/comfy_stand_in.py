@@ -56,7 +56,7 @@ class Comfy:
         module = importlib.util.module_from_spec(spec)
         patch.setitem(sys.modules, name, module)
         spec.loader.exec_module(module)
-        for part in ("nodes", "host", "inputs", "pictures"):
+        for part in ("nodes", "host", "inputs", "stored_images"):
             patch.setitem(sys.modules, f"{name}.{part}", sys.modules[f"{name}.{part}"])  # taken away with the test
         assert module.NODE_CLASS_MAPPINGS.keys() == module.NODE_DISPLAY_NAME_MAPPINGS.keys()
         self.nodes = {**module.NODE_CLASS_MAPPINGS, "LoadImage": _load_image(self.folder), "SaveImage": _SaveImage}

@@ -21,7 +21,7 @@ from lvdm.evaluation.results import (
     SetNote,
 )
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.draw_effects import EFFECTS, PAGE, PICTURES, page
+from scripts.draw_effects import EFFECTS, IMAGES, PAGE, page
 from scripts.site_pages import LINK, OUTSIDE, images_of, place_in_repository, rewritten
 
 ROOT = Path(__file__).parents[1]
@@ -64,5 +64,5 @@ def test_links_of_a_document_as_the_site_has_them() -> None:
 
 def test_the_page_of_effects_is_made_by_its_script() -> None:
     assert PAGE.read_text(encoding="utf-8") == "\n".join(page()) + "\n", "run python -m scripts.draw_effects"
-    assert {path.name for path in PICTURES.glob("*")} == {effect.file for effect in EFFECTS}
+    assert {path.name for path in IMAGES.glob("*")} == {effect.file for effect in EFFECTS}
     assert sum(path.stat().st_size for path in (DOCS / "pictures").rglob("*.*")) < SIZE_LIMIT

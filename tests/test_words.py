@@ -1,4 +1,7 @@
-"""The private words that were replaced by those of the field do not come back: in names, options and messages."""
+"""The private words that were replaced by those of the field do not come back.
+
+In names, options, messages and docstrings of the library, the nodes of ComfyUI, scripts and benchmarks; in documents.
+"""
 
 from __future__ import annotations
 
@@ -59,6 +62,7 @@ PARTICIPLES = {"asked", "given", "wanted", "made", "found", "own", "told", "show
 ALLOWED = {
     ("lvdm/caching/latent_caching.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/pipeline/extension_request.py", "seam"): "where new frames meet the old ones, in records that people have",
+    ("lvdm/data/picture_files/__init__.py", "picture"): "released configurations name this folder for its attribution",
     ("lvdm/evaluation/extraction.py", "made"): "a count of the report, beside `kept`",
     ("lvdm/evaluation/extraction.py", "wanted"): "the old name of `records`, which warns for one version",
     (
@@ -70,8 +74,10 @@ ALLOWED = {
     ("lvdm/evaluation/report/markdown.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/meaning.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/page.py", "sentence"): "the sentences of a report",
+    ("lvdm/evaluation/report/plot.py", "sentence"): "the sentences of a report",
     ("lvdm/evaluation/report/writing.py", "sentence"): "the sentences of a report",
     ("lvdm/pipeline/pipeline.py", "tower"): "the former name of `encoders`, which warns for one version",
+    ("scripts/make_small_vocabulary.py", "picture"): "a word that captions may have",
 }
 """(file, word) -> why it is no private word there."""
 
@@ -80,6 +86,14 @@ NAMED_ALIKE = {"Config", "Downsample", "Upsample"}
 
 PLAIN = {"least", "tell", "leg", "seam", "stock", "rings"}
 """Words that are private in names only: in a message they are English."""
+
+ROOMS = ("lvdm", "comfyui", "main", "scripts", "benchmarks")
+DOCUMENTS = ("*.md", "docs/*.md", "configs/**/*.md", "checkpoints/**/*.md", "benchmarks/*.md")
+OF_EARLIER_VERSIONS = ("CHANGELOG.md", "upgrading.md")
+"""Documents that name what things were called."""
+
+PRIVATE = re.compile(rf"(?<![a-z])({'|'.join(sorted(WORDS.keys() - PLAIN))})s?(?![a-z])|({'|'.join(PHRASES)})")
+CODE_OR_LINK = re.compile(r"`[^`]*`|\]\([^)]*\)|src=\S+|\S+/\S+")
 
 Hit = tuple[str, int, str, str]
 
@@ -116,12 +130,9 @@ def names_of(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str, bool]]:
 
 
 def texts_of(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
-    """Line and text of every string that is a message or an option: it has a space or begins with dashes."""
-    documentation = {
-        id(node.value) for node in nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-    }
+    """Line and text of every message, docstring and option: it has a space or begins with dashes."""
     for node in nodes:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
             text = node.value
             if " " in text.strip() or text.startswith("--"):
                 yield node.lineno, text
@@ -130,26 +141,32 @@ def texts_of(nodes: Sequence[ast.AST]) -> Iterator[tuple[int, str]]:
 def hits(path: str, nodes: Sequence[ast.AST]) -> list[Hit]:
     """Every private word of a file with these nodes: (path, line, word, where it stands)."""
     found: list[Hit] = []
-    for line, name, lasting in [(0, Path(path).stem, True), *names_of(nodes)]:
+    for line, name, lasting in [*((0, part, True) for part in Path(path).with_suffix("").parts), *names_of(nodes)]:
         parts = parts_of(name)
         words = [singular(part) for part in parts if singular(part) in WORDS]
         words += [phrase for phrase in PHRASES if f"_{phrase.replace(' ', '_')}_" in f"_{'_'.join(parts)}_"]
         if lasting and name.strip("_").lower() in PARTICIPLES:
             words.append(name.strip("_").lower())
         found += [(path, line, word, name) for word in words]
-    for line, text in texts_of(nodes):
-        lower = text.lower()
-        words = [singular(word) for word in re.findall(r"[a-z]+", lower)]
-        private = [word for word in words if word in WORDS and word not in PLAIN]
-        private += [phrase for phrase in PHRASES if phrase in lower]
-        found += [(path, line, word, text) for word in private]
-    return found
+    return found + [(path, line, word, text) for line, text in texts_of(nodes) for word in private_words(text)]
+
+
+def private_words(text: str) -> list[str]:
+    """Those of a text, without what it quotes as code and without addresses of links."""
+    return [match[1] or match[2] for match in PRIVATE.finditer(CODE_OR_LINK.sub(" ", text.lower()))]
 
 
 def all_hits() -> list[Hit]:
-    """Those of the whole library."""
-    paths = sorted((ROOT / "lvdm").rglob("*.py"))
-    return [hit for path in paths for hit in hits(path.relative_to(ROOT).as_posix(), nodes_of(path))]
+    """Those of all code and all documents."""
+    paths = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    found = [hit for path in paths for hit in hits(path.relative_to(ROOT).as_posix(), nodes_of(path))]
+    documents = {path for pattern in DOCUMENTS for path in ROOT.glob(pattern) if path.name not in OF_EARLIER_VERSIONS}
+    for path in sorted(documents):
+        name, text = path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+        found += [
+            (name, line, word, part) for line, part in enumerate(text.split("\n"), 1) for word in private_words(part)
+        ]
+    return found
 
 
 def test_private_words_do_not_come_back() -> None:
@@ -181,7 +198,8 @@ def test_private_words_do_not_come_back() -> None:
         ("f(help='The way out.')", ["way out"]),
         ("raise ValueError('at least 2')", []),
         ("record['picture'] = 1", []),
-        ("def f():\n    'A picture.'", []),
+        ("def f():\n    'A picture.'", ["picture"]),
+        ("def f():\n    '`towers` is a former name.'", []),
     ],
 )
 def test_the_check_sees_names_options_and_messages(source: str, words: list[str]) -> None:

@@ -16,7 +16,7 @@ done
 
 stage="${1:-}"
 case "$stage" in
-    1) pretrained=("model.pretrained_checkpoint=[$stable_diffusion,checkpoints/image_tower.safetensors]") ;;
+    1) pretrained=("model.pretrained_checkpoint=[$stable_diffusion,checkpoints/image_encoder.safetensors]") ;;
     2) pretrained=("model.pretrained_checkpoint=[logs/paper_256/stage1.safetensors,$video_crafter]") ;;
     3) pretrained=() ;;
     *) echo "Error: name the stage: bash configs/training_paper_256/run.sh 1, 2 or 3" >&2; exit 2 ;;

@@ -70,7 +70,7 @@ class Desk:
     def values(self, names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
         """Parameters from the controls, with those of the model that is chosen and of the device. Raises `ValueError`.
 
-        What is no parameter (`EXTRA`) is handed on as it is.
+        What is no parameter (`EXTRA`) is passed as it is.
         """
         all_values = dict(zip(names, values, strict=True))
         chosen = self.model(str(all_values.pop("model")))
@@ -201,7 +201,7 @@ def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Ite
         except (ValueError, OSError) as error:
             yield (showing.failed(one_line(str(error))), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise refusal(error) from error
-        except Exception:  # a bug of ours: what it was is told where the server runs
+        except Exception:  # a bug of ours: it is logged where the server runs
             yield (showing.failed(BROKEN), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise
 

@@ -81,14 +81,14 @@ def _called(file: InputFile) -> str:
 def _chosen(values: Mapping[str, Any], names: Sequence[str], model: ListedModel) -> list[str]:
     """Those of `names` whose values have to be given so that they are those; of others they are derived, or usual."""
     known, mode = parameters_of(GenerationSettings), values.get("mode", "extend")
-    given = [name for name in names if name not in DERIVED and values.get(name) not in (None, _usual(name, model))]
+    derivable = [name for name in names if name in DERIVED and name in known]
+    given = [name for name in names if name not in derivable and values.get(name) not in (None, _usual(name, model))]
     if mode == "extend":  # whose own defaults are others
         given += [name for name in OF_EXTENSIONS if name not in given]
     made = {name: values[name] for name in given if name in known and (mode != "extend" or name not in OF_EXTENSIONS)}
     made["mode"] = "animate" if mode == "extend" else mode
     derived = GenerationSettings.from_card(model.card, **made)
-    names_of_derived = [name for name in names if name in DERIVED and name in values]
-    return given + [name for name in names_of_derived if getattr(derived, name) != values[name]]
+    return given + [name for name in derivable if name in values and getattr(derived, name) != values[name]]
 
 
 def _usual(name: str, model: ListedModel) -> Any:

@@ -18,7 +18,7 @@ from lvdm.device import empty_cache, synchronize, watch_peak_memory
 from lvdm.pipeline.memory import MemoryPlan, Workload, plan_memory
 from lvdm.pipeline.placement import PLAIN, WeightPlacement
 from lvdm.pipeline.process_memory import plan_process
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.plugins.choosing import choose_offload
 from lvdm.request.effort import FAST, values_for

@@ -62,7 +62,7 @@ class CheckpointInfo:
     card_source           where the card is from, in words
     parameterization      what the network predicts, and zero_terminal_snr, base_scale: from the stored schedule
     missing               components of a whole checkpoint that are not in the file
-    notes                 what the user should know, in sentences
+    notes                 what the user should know
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Released keys and those of files: prefixes, old names, layers that lie elsewhere; and shapes told from headers."""
+"""Released keys and those of files: prefixes, old names, layers that lie elsewhere; and shapes read from headers."""
 
 from __future__ import annotations
 

@@ -151,6 +151,6 @@ def damaged(path: Path, error: BaseException) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first sentence, or the first line if that is shorter."""
+    """The text up to the first full stop, or the first line if that is shorter."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (said.strip() or type(error).__name__).splitlines()[0].split(". ")[0][:200]

@@ -1,4 +1,4 @@
-"""The work of `dynamicrafter data check`: sources found, every file examined, the report written and told."""
+"""The work of `dynamicrafter data check`: sources found, every file examined, the report written and printed."""
 
 from __future__ import annotations
 

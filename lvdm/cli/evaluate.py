@@ -83,7 +83,7 @@ def score_command(
     *,
     inputs: Inputs,
 ) -> None:
-    """Score extracted clips: every metric with interval and floor, beside real clips and images that stand still."""
+    """Score extracted clips: every metric with interval and floor, beside real clips and static ones."""
     from lvdm.evaluation.cache import FeatureCache
     from lvdm.evaluation.report.writing import Findings
     from lvdm.evaluation.results import check_results_place, write_results

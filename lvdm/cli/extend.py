@@ -15,7 +15,7 @@ from lvdm.cli.options import with_parameters
 if TYPE_CHECKING:
     from lvdm.pipeline.extension_request import Drift
 
-Source = Annotated[Path | None, typer.Argument(help="The video; none with --replay.", show_default=False)]
+Source = Annotated[Path | None, typer.Argument(help="The video; that of the record with --replay.", show_default=False)]
 
 
 @with_parameters("extend")

@@ -3,7 +3,7 @@
     python -m lvdm.cli.inference --config ... --ckpt_path ... --prompt_dir prompts/512 --savedir results ...
 
 Videos are written to SAVEDIR/samples_separate/NAME_sampleI.mp4, each with its record beside it. Several devices share
-them by `--devices`, torchrun or srun (`lvdm.batch`). Without these, a process can be told that it is one of several
+them by `--devices`, torchrun or srun (`lvdm.batch`). Without these, a process can be one of several
 (`--rank`, `--world_size`, or RANK and WORLD_SIZE in the environment), and takes each WORLD_SIZE-th video.
 """
 
@@ -86,7 +86,7 @@ HELP: Mapping[str, str] = MappingProxyType(
 
 
 def get_parser() -> argparse.ArgumentParser:
-    """The flags of `DEFAULTS`; what they do is told by the declaration of parameters."""
+    """The flags of `DEFAULTS`; their help is that of the parameters."""
     parser = argparse.ArgumentParser(description="Animate a folder, CSV or JSONL of images and prompts.")
     parameters = {declared.parameter.original: declared for declared in all_parameters().values()}
     for flag, default in DEFAULTS.items():

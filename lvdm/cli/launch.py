@@ -1,4 +1,4 @@
-"""The installed command `dynamicrafter`: settles what must be settled before torch is loaded, then runs it."""
+"""The installed command `dynamicrafter`: sets what must be set before torch is loaded, then runs it."""
 
 from __future__ import annotations
 

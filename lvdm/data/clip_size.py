@@ -1,4 +1,4 @@
-"""How large a clip is; told without torch."""
+"""How large a clip is; imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of many colours that backgrounds are cut from: what a photograph looks like to a small model, roughly.
+"""Images of many colours that backgrounds are cut from: what a photograph looks like to a small model, roughly.
 
 A "collage" is a dead-leaves image: overlapping leaves whose radii r are distributed as r^-3, which gives the edges and
 the scale invariance of natural images (Lee, Mumford & Huang 2001, "Occlusion Models for Natural Images"). A "cloudy"
@@ -109,7 +109,7 @@ def _generator(kind: str) -> torch.Generator:
 
 
 def coarser_levels(sharp: Tensor, count: int, mode: str) -> Tensor:
-    """Pictures (n, c, s, s) in [0, 1] as (n, c, count, s, s) uint8, each level blurred twice as far as the last."""
+    """Images (n, c, s, s) in [0, 1] as (n, c, count, s, s) uint8, each level blurred twice as far as the last."""
     levels = [sharp]
     for level in range(1, count):
         coarse = F.avg_pool2d(F.pad(sharp, (2**level,) * 4, mode=mode), 2**level)

@@ -58,7 +58,7 @@ BACKGROUNDS = (*PATTERNS, *IMAGES)
 PHOTOGRAPH = "photograph"
 """A background cut from the photographs of `lvdm.data.picture_files`: drawn only where a configuration names it."""
 NUM_IMAGES = 20
-"""Pictures of each kind; the last `NUM_HELD_OUT_IMAGES` are shown by the test split only."""
+"""Images of each kind; the last `NUM_HELD_OUT_IMAGES` are shown by the test split only."""
 NUM_HELD_OUT_IMAGES = 4
 
 _DIAGONAL = math.sqrt(0.5)

@@ -66,21 +66,25 @@ def _path(value: Any) -> Any:
     return value
 
 
-def _prompt(value: Any) -> Any:
-    """A prompt without white space around it. Raises `ValueError` for one longer than any model reads."""
-    if not isinstance(value, str):
-        return value
-    if len(value) > MAX_PROMPT:
+def check_prompt(prompt: str, name: str = "prompt") -> None:
+    """Raise `ValueError` for a prompt that is no text, or longer than any model reads; `name` is what it is called."""
+    if len(prompt) > MAX_PROMPT:
         raise ValueError(
-            f"the prompt has {len(value)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
+            f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
             "characters or fewer"
         )
     try:
-        value.encode("utf-8")
+        prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"the prompt is no UTF-8 text, at its character {error.start + 1}; write that character again"
+            f"the {name} is no UTF-8 text, at its character {error.start + 1}; write that character again"
         ) from None
+
+
+def _prompt(value: Any) -> Any:
+    """A prompt, checked; anything else as it is."""
+    if isinstance(value, str):
+        check_prompt(value)
     return value
 
 

@@ -20,7 +20,7 @@ from lvdm.diffusers_pipeline.components import Network
 from lvdm.diffusers_pipeline.scheduling import TheirScheduler
 from lvdm.errors import UserError
 from lvdm.pipeline.carried_start import carried_step
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.plugins.hooks import Plugin
 from lvdm.request.settings import GenerationSettings

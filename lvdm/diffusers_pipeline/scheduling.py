@@ -59,7 +59,7 @@ def check_scheduler(scheduler: Any, schedule: NoiseSchedule) -> None:
 
 
 def takes_eta(scheduler: Any) -> bool:
-    """Whether `scheduler` adds as much noise as it is told, and takes that noise."""
+    """Whether `scheduler` adds as much noise as `eta` says, and takes that noise."""
     return {"eta", "variance_noise"} <= set(inspect.signature(scheduler.step).parameters)
 
 

@@ -240,5 +240,5 @@ def _listing(clip: SeenClip) -> dict[str, Any]:
 
 
 def _draws(draws: SeenDraws) -> dict[str, Any]:
-    """`sentence_dropped` is the old name of `caption_dropped`; it goes with the next version."""
+    """With `caption_dropped` under its old name too, which goes with the next version."""
     return {**asdict(draws), "sentence_dropped": draws.caption_dropped}

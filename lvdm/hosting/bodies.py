@@ -1,4 +1,4 @@
-"""How large the body of a request may be, told before it is read where the client says it, and while it is."""
+"""How large the body of a request may be, checked before it is read where the client says it, and while it is."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Body:
         return message
 
     async def drain(self) -> None:
-        """Read what is left, up to as much again; not of a client that waits to be told to send it."""
+        """Read what is left, up to as much again; not of a client that waits for an answer before it sends it."""
         if self._asks_first and self._total == 0:
             return
         while not self._whole and self._total <= 2 * self._most:

@@ -1,4 +1,4 @@
-"""A full queue: what whoever finds it is told, over HTTP and by the page, and when to ask again."""
+"""A full queue: the answer over HTTP and by the page, and when to ask again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lvdm.hosting.bodies import Application, Message, Receive, Scope, Send
 
 LONGEST_WAIT = 600
-"""Seconds after which a client is told to ask again, at most."""
+"""Seconds that a client should wait before it asks again, at most."""
 USUAL_WAIT = 10.0
 """Seconds, where nothing was made yet."""
 

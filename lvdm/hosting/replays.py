@@ -64,8 +64,8 @@ def read_sent_record(path: Path, name: str) -> SentRecord:
     tree = read_json(path)
     if isinstance(tree, dict) and tree.get("format") == EXTENSION_FORMAT:
         longer = read_extension_record(path)
-        source = InputFile("video", longer.source_hash, longer.source)
-        return SentRecord("extend", longer.video, longer.values.values, 0, (source,), tuple(longer.files))
+        source = tuple(file for file in longer.files if file.parameter == "video")
+        return SentRecord("extend", longer.video, longer.values.values, 0, source, tuple(longer.files))
     record = read_record(path)
     hashes = {(file.parameter, file.frame): file.sha256 for file in record.files}
     places = {(name, None): record.parameters.get(name) for name in file_inputs()}

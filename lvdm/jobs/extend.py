@@ -16,7 +16,7 @@ from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.outputs import suffix_of
+from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
@@ -97,36 +97,31 @@ class ExtensionRecord:
 
     path: Path
     video: str
-    source: Path
     values: Values
     threads: int
-    source_hash: str
     files: Sequence[InputFile]
 
-    def check_files(self, source: Path, values: Values, model: ChosenModel) -> None:
-        """Compare files with their hashes. Raises `ValueError` for another video; other weights are a warning."""
-        if not source.is_file() or content_hash(source) != self.source_hash:
-            raise ValueError(f"{source} is no longer the video that {self.path} was made from; put the old one back")
-        check_files(self.path, self.files, values, model)
+    def located_values(self) -> Values:
+        """`values` with the video where it lies now: it may have been moved with the record."""
+        there = {"video": located(self.path, self.values.values["video"])}
+        return replace(self.values, values={**self.values.values, **there})
 
 
 def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywords]) -> ExtensionPlan:
-    """The plan of `video` with new frames after its own, or of one made again (`replay`).
+    """The plan of `video` with new frames after its own, or of one made again (`replay`), or so with another `video`.
 
     given: parameters of `lvdm.request` that `extend` reads, by name. Raises `ValueError`.
     """
-    typed = checked(keywords)
+    typed = checked({"video": video, **keywords})
     check_mode(typed, "extend")
     run = RunParameters(**{name: typed.pop(name) for name in parameters_of(RunParameters) if name in typed})
-    replay = run.replay
     check_bundles(run)
-    if (video is None) == (replay is None):
-        raise ValueError("give a video to go on with, or --replay and the record of one; not both")
-    record = None if replay is None else read_extension_record(replay)
-    base = Values() if record is None else record.values
+    record = None if run.replay is None else read_extension_record(run.replay)
+    if video is None and record is None:
+        raise ValueError("give a video to go on with, or --replay and the record of one")
+    base = Values() if record is None else record.located_values()
     values = base.under(typed, "typed")
-    source = video if record is None else located(record.path, record.source)
-    assert source is not None
+    source: Path = values.values["video"]
     inputs: InputParameters = values.make(InputParameters)
     if not inputs.prompt.strip():
         raise ValueError('the prompt is empty; say how the video goes on, e.g. --prompt "the ball rolls on"')
@@ -137,7 +132,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     reader = values.make(ExtendParameters).reader
     check_reader(reader)
     if record is not None:
-        record.check_files(source, values, model)
+        check_files(record.path, record.files, values, model)
     settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
     model.check()
     extension = _extension(values, settings)
@@ -146,8 +141,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     output = written.output or _usual_output(source, seed, record, written)
     if real_path(output) == real_path(source):
         raise ValueError(f"--output {output} would replace the video; choose another name")
-    if written.output and written.format and not output.name.endswith(suffix_of(written)):
-        raise ValueError(f"--output {output} is not a {written.format} file; leave out --format")
+    check_suffix(written)
     reason = unreadable_reason(source)
     if reason is not None:
         raise ValueError(f"{source}: {reason}")
@@ -157,8 +151,12 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     if record is None:
         return plan
     resolved = settings.as_dict() | asdict(extension)
-    same = same_files(record.files, (*model.identity().files(), *files_of_methods(settings)))
-    changes = changed_values(record.path, record.values, values, resolved, same)
+    if written.playback_fps is None:
+        with open_video(source, backend=reader) as opened:
+            resolved["playback_fps"] = opened.fps
+    shown = InputFile("video", content_hash(source), source)
+    same = same_files(record.files, (shown, *model.identity().files(), *files_of_methods(settings)))
+    changes = changed_values(record.path, base, values, resolved, same)
     return replace(plan, threads=record.threads, changes=changes)
 
 
@@ -231,14 +229,15 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     values |= values_of_parts(model, runtime)
     values["playback_fps"] = float(record["playback_fps"])
     values["reader"] = runtime.get("reader")  # older ones were made with the default
+    values["video"] = Path(origin["video"])
     require(values, "prompt", "seed", "config", "checkpoint")
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    source, sha256 = Path(origin["video"]), of_type(origin["sha256"], str, "sha256")
     hashes = record.get("files", {})  # older ones have none
-    places = {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
+    places = {"video": (origin["video"], of_type(origin["sha256"], str, "sha256"))}
+    places |= {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
     files = [*files_of_model(model), *hashed_files(places)]
-    return ExtensionRecord(path, str(record["video"]), source, layer, threads_of(runtime), sha256, files)
+    return ExtensionRecord(path, str(record["video"]), layer, threads_of(runtime), files)
 
 
 def run_extension(

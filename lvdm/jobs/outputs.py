@@ -38,6 +38,12 @@ def suffix_of(output: OutputParameters) -> str:
     return SUFFIXES.get(output.format, f".{output.format}")
 
 
+def check_suffix(output: OutputParameters) -> None:
+    """Raise `ValueError` for a file whose name is not that of the format that is asked for."""
+    if output.output and output.format and not output.output.name.endswith(suffix_of(output)):
+        raise ValueError(f"--output {output.output} is not a {output.format} file; leave out --format")
+
+
 def numbered_path(output: Path, number: int) -> Path:
     """The name of one of several videos, counted from 0: clip_01.mp4 for clip.mp4."""
     return output.with_name(f"{output.stem}_{number + 1:02d}{output.suffix}")

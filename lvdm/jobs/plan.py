@@ -19,7 +19,15 @@ from lvdm.jobs.best_of import Candidates, entries_of
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel, choose_model
-from lvdm.jobs.outputs import ListLayout, UsualLayout, check_length, check_places, numbered_path, suffix_of
+from lvdm.jobs.outputs import (
+    ListLayout,
+    UsualLayout,
+    check_length,
+    check_places,
+    check_suffix,
+    numbered_path,
+    suffix_of,
+)
 from lvdm.jobs.record import Record, read_record
 from lvdm.jobs.replay import changed_values, check_files, same_files
 from lvdm.jobs.resolved import ResolvedRequest, Resolver
@@ -166,8 +174,7 @@ class Planner:
                     'the prompt is empty; say what should happen, e.g. --prompt "the red ball moves to the right"'
                 )
         path = output.output or self._usual_output(values)
-        if output.output and output.format and not path.name.endswith(suffix_of(output)):
-            raise ValueError(f"--output {path} is not a {output.format} file; leave out --format")
+        check_suffix(output)
         check_output(path)
         resolver = Resolver(self.model, self.store)
         first = 0 if record is None else record.index

@@ -48,7 +48,7 @@ def fit_colors(pipeline: DynamiCrafterPipeline) -> LatentColors:
 
 
 def soft_images(count: int, side: int) -> Tensor:
-    """Pictures (count, 3, side, side) in [-1, 1] of random colours that change slowly; always the same ones."""
+    """Images (count, 3, side, side) in [-1, 1] of random colours that change slowly; always the same ones."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 8, 8, generator=generator) * 2 - 1
     return F.interpolate(coarse, (side, side), mode="bicubic").clamp(-1, 1)

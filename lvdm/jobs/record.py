@@ -42,7 +42,8 @@ from lvdm.versions import versions
 
 if TYPE_CHECKING:
     from lvdm.pipeline import DynamiCrafterPipeline
-    from lvdm.pipeline.results import GenerationRequest, GenerationResult
+    from lvdm.pipeline.requests import GenerationRequest
+    from lvdm.pipeline.results import GenerationResult
     from lvdm.quality.report import QualityReport
 
 OF_STRUCTURE = ("depth", "driving_video", "depth_model")
@@ -58,7 +59,7 @@ class Record:
     files    what was read, with hashes; the model's files among them
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
-    best_of  of how many videos this one was kept as the best; 1 if it had no rival
+    best_of  of how many videos this one was kept as the best; 1 if there was no other candidate
     measures  of its quality, as they are stored
     """
 

@@ -1,4 +1,4 @@
-"""What the records of new and of extended videos share: model and machine as they are told, and as they are read."""
+"""What the records of new and of extended videos share: model and machine as they are written, and as they are read."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def check_files(record: Path, files: Sequence[InputFile], values: Values, model:
 
     Raises `ValueError` for an image, a mask or statistics that changed; other weights are a warning.
     """
-    inputs = (*file_inputs(), *LABELS)
+    inputs = ("video", *file_inputs(), *LABELS)
     for file in files:  # without them the video cannot be made again
         if values.layers.get(file.parameter) == "record":
             if file.parameter in inputs:

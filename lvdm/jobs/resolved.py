@@ -1,11 +1,11 @@
-"""One request, resolved: every value settled, every file hashed. What comes after it reads this and nothing else."""
+"""One request, resolved: every value decided, every file hashed. What comes after it reads this and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lvdm.content_hash import content_hash
 from lvdm.declaration.parameters import InputParameters, SeedParameters
@@ -14,16 +14,13 @@ from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_files import ModelIdentity
-from lvdm.pipeline.checks import check_keep_mask, check_keyframes, check_prompts_at, check_structure_sources
+from lvdm.pipeline.requests import GenerationRequest, check_request, check_structure_sources
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.layers import Values, file_inputs
 from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
-
-if TYPE_CHECKING:
-    from lvdm.pipeline.results import GenerationRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,29 +71,8 @@ class ResolvedRequest:
         )
 
     def load(self, store: ImageStore) -> GenerationRequest:
-        """What the pipeline takes: the images in memory."""
-        from lvdm.pipeline.results import GenerationRequest
-
-        inputs = self.inputs
-        return GenerationRequest(
-            None if inputs.image is None else store.image(inputs.image),
-            inputs.prompt,
-            inputs.negative_prompt,
-            None if inputs.end_image is None else store.image(inputs.end_image),
-            self.seed,
-            self.index,
-            inputs.image,
-            inputs.end_image,
-            () if inputs.keep_mask is None else (store.mask(inputs.keep_mask),),
-            inputs.keep_mask,
-            inputs.prompts_at,
-            tuple((frame, store.image(path)) for frame, path in inputs.keyframes),
-            inputs.keyframes,
-            **self._load_frames(store),
-            depth_path=inputs.depth,
-            driving_video_path=inputs.driving_video,
-            depth_model_path=inputs.depth_model,
-        )
+        """What the pipeline takes: images, depth and driving video in memory."""
+        return replace(loaded(self.inputs, store, self.seed, self.index), **self._load_frames(store))
 
     def _load_frames(self, store: ImageStore) -> dict[str, Any]:
         """`depth` or `driving_video` in memory, where one is given."""
@@ -171,13 +147,31 @@ class Resolver:
         return self._settings[key]
 
     def _check_inputs(self, inputs: InputParameters, settings: GenerationSettings) -> None:
-        image = None if inputs.image is None else self.store.image(inputs.image)
-        masks = () if inputs.keep_mask is None else (self.store.mask(inputs.keep_mask),)
-        check_keep_mask(masks, image, settings, self.model.card)
+        check_request(loaded(inputs, self.store), settings, self.model.card)
         if inputs.driving_video is not None and inputs.depth_model is None:
             self.model.check_depth_estimator()
-        check_prompts_at(inputs.prompts_at, settings)
-        check_keyframes([frame for frame, _ in inputs.keyframes], settings)
+
+
+def loaded(inputs: InputParameters, store: ImageStore, seed: int = 0, index: int = 0) -> GenerationRequest:
+    """The request with its images in memory, without what its structure is read from. Raises `ImageError`."""
+    return GenerationRequest(
+        None if inputs.image is None else store.image(inputs.image),
+        inputs.prompt,
+        inputs.negative_prompt,
+        None if inputs.end_image is None else store.image(inputs.end_image),
+        seed,
+        index,
+        inputs.image,
+        inputs.end_image,
+        () if inputs.keep_mask is None else (store.mask(inputs.keep_mask),),
+        inputs.keep_mask,
+        inputs.prompts_at,
+        tuple((frame, store.image(path)) for frame, path in inputs.keyframes),
+        inputs.keyframes,
+        depth_path=inputs.depth,
+        driving_video_path=inputs.driving_video,
+        depth_model_path=inputs.depth_model,
+    )
 
 
 def _check_images(inputs: InputParameters, mode: str) -> None:

@@ -35,7 +35,8 @@ from lvdm.media.video_formats import WrittenVideo
 from lvdm.media.video_writer import to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.process_group import ProcessGroup
-from lvdm.pipeline.results import GenerationRequest, GenerationResult
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import GenerationResult
 from lvdm.plugins.perturbed_guidance import check_blocks
 from lvdm.progress import ProgressCallback
 from lvdm.quality.generated import StreamAssessment, assess_videos

@@ -118,7 +118,7 @@ def trains_carrier(carrier: FrameCarrier | None) -> bool:
 
 
 def full_text(model: Any, batch: Mapping[str, Any]) -> Tensor:
-    """Tokens of all captions of a batch (b, n, d), of those too that the UNet is not told."""
+    """Tokens of all captions of a batch (b, n, d), of those too that the UNet does not get."""
     if is_cached(batch):
         return batch["text_emb"].float()
     with torch.no_grad():
@@ -168,7 +168,7 @@ def carrier_step(
 ) -> dict[str, Tensor]:
     """One step of a training of the carrier of a video `model`: what its `training_step` returns.
 
-    Sentences are dropped as often as in the training of the UNet: to the empty one the carrier answers with the mean.
+    Captions are dropped as often as in the training of the UNet: to the empty one the carrier answers with the mean.
     """
     carrier, config = model.frame_carrier, model.config
     num_frames = draws.posterior.shape[2]

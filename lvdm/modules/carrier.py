@@ -29,7 +29,7 @@ from lvdm.modules.layers import GroupNorm32, zero_module
 PROGRESS = 1 / 20
 """Progress of the motion in one frame at `fs` 1."""
 HARMONICS = 4
-"""Sinusoids of the relative time, by which a motion may change its speed, or go there and back."""
+"""Sinusoids of the relative time, by which a motion may change its speed, or return to where it began."""
 STRIDES = 8.0
 """`fs` is read by the network in this unit."""
 TURNS = 6.0

@@ -14,8 +14,9 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.models.training_inputs import LeftOut
 from lvdm.pipeline.carried_details import CarriedFrames
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.residence import Residence
-from lvdm.pipeline.results import GenerationRequest, stacked_depth
+from lvdm.pipeline.results import stacked_depth
 from lvdm.request.settings import GenerationSettings
 
 

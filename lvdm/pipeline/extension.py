@@ -24,7 +24,7 @@ from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.carried_start import carried_step
 from lvdm.pipeline.extension_request import Drift, Extension
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 from lvdm.progress import ProgressCallback
 from lvdm.request.settings import GenerationSettings

@@ -14,57 +14,10 @@ from torch import Tensor
 from lvdm.device import Precision
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
-from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
-from lvdm.pipeline.checks import (
-    check_keep_mask,
-    check_keyframes,
-    check_prompt,
-    check_prompts_at,
-    check_structure_sources,
-)
-from lvdm.pipeline.results import GenerationRequest
-from lvdm.request.settings import MAX_FRAMES, GenerationSettings
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size, explain_size
-
-
-def check_requests(
-    requests: Sequence[GenerationRequest],
-    settings: GenerationSettings,
-    card: ModelCard,
-    by_frame: bool,
-    streamed: bool,
-) -> None:
-    """Raise `ValueError` for what cannot be generated. by_frame: with FIFO; streamed: to `frames_to`."""
-    if streamed and len(requests) != 1:
-        raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
-    if by_frame and not streamed and settings.num_frames > MAX_FRAMES:
-        raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
-    for request in requests:
-        if (request.image is None) != (settings.mode in ("text-to-video", "structure")):
-            raise ValueError(f"mode {settings.mode} {'needs an' if request.image is None else 'takes no'} image")
-        check_structure(request, settings)
-        check_prompt(request.prompt)
-        check_prompt(request.negative_prompt, "negative prompt")
-        check_keep_mask(request.keep_mask, request.image, settings, card)
-        check_prompts_at(request.prompts_at, settings)
-        check_keyframes([frame for frame, _ in request.keyframes], settings)
-
-
-def check_structure(request: GenerationRequest, settings: GenerationSettings) -> None:
-    """Raise `ValueError` unless the depth of every frame is there, for structure only, and can be read."""
-    sources = {"depth": request.depth, "driving_video": request.driving_video}
-    check_structure_sources([name for name, tensor in sources.items() if tensor is not None], settings.mode)
-    for name, tensor in sources.items():
-        if tensor is not None and len(tensor) != settings.num_frames:
-            raise ValueError(f"{name} has {len(tensor)} frames and the video {settings.num_frames}; give as many")
-    depth = request.depth
-    if depth is None:
-        return
-    if depth.ndim != 3 or not bool(torch.isfinite(depth).all()):
-        raise ValueError(f"depth should be finite numbers (frames, height, width), it is {tuple(depth.shape)}")
-    if bool(depth.min() == depth.max()):
-        raise ValueError("the depth is the same everywhere, which shows no structure; give another")
 
 
 def common_size(
@@ -98,24 +51,6 @@ def later_images(
     if any(list(some) != list(given[0]) for some in given):
         raise ValueError("the videos of a batch have their key frames at the same places; make these one by one")
     return {frame: fitted_images([some[frame] for some in given], size, settings.fit) for frame in given[0]}
-
-
-def kept_regions(
-    requests: Sequence[GenerationRequest], size: PaddedSize, settings: GenerationSettings
-) -> Tensor | None:
-    """(b, 1 or t, H, W) in [0, 1] at the size of the network, 1 where the image stays; None if it may change all over.
-
-    1: for all frames.
-    """
-    if not any(request.keep_mask for request in requests):
-        return None
-    kept, fit = [], settings.fit
-    for request in requests:
-        assert request.image is not None, "masks without an image are refused beforehand"
-        masks = request.keep_mask or (Image.new("L", request.image.size),)
-        kept.append(size.pad(fit_masks(masks, size.inner.height, size.inner.width, fit)))  # type: ignore[arg-type]
-    count = max(len(masks) for masks in kept)
-    return torch.stack([masks.expand(count, -1, -1)[: settings.num_frames] for masks in kept])
 
 
 def cyclic_clip(settings: GenerationSettings) -> GenerationSettings:

@@ -43,7 +43,8 @@ from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_o
 from lvdm.pipeline.inputs import as_list, for_each
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
 from lvdm.pipeline.placement import WeightPlacement
-from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationRequest, GenerationResult
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationResult
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.stages import (
     Callbacks,

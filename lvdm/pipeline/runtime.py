@@ -27,7 +27,8 @@ from lvdm.pipeline.carried_start import begin_carried, carried_step
 from lvdm.pipeline.clip_decoding import decode_whole_clips
 from lvdm.pipeline.encoding import Encoding
 from lvdm.pipeline.process_group import ProcessGroup
-from lvdm.pipeline.results import GenerationRequest, in_chunks
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import in_chunks
 from lvdm.plugins.anchor import hold_first_frame
 from lvdm.plugins.choosing import choose_offload
 from lvdm.plugins.context import MethodContext
@@ -45,7 +46,7 @@ NOTICEABLE_CONTRAST = 0.95
 
 @dataclass
 class Runtime(Encoding):
-    """The model at work, and what is computed once for all generations: the null conditions, and late weights.
+    """The model at work, and what is computed once for all generations: the null conditions, and the second-stage UNet.
 
     `low_memory` also runs guidance branches one after the other. Several threads may use it, see `Residence`.
     `attention` computes that of the network; `processes` are those that make each video together.

@@ -24,18 +24,10 @@ from lvdm.model_card import ModelCard
 from lvdm.modules.encoders.condition import PromptReading
 from lvdm.pipeline.carried_details import CarriedFrames
 from lvdm.pipeline.clip_decoding import check_decoding
-from lvdm.pipeline.inputs import (
-    check_finite,
-    check_requests,
-    common_size,
-    cyclic_clip,
-    fitted_images,
-    kept_regions,
-    later_images,
-)
+from lvdm.pipeline.inputs import check_finite, common_size, cyclic_clip, fitted_images, later_images
+from lvdm.pipeline.requests import GenerationRequest, check_requests, kept_regions
 from lvdm.pipeline.results import (
     FrameConsumer,
-    GenerationRequest,
     GenerationResult,
     Stopwatch,
     convert_frames,
@@ -132,7 +124,7 @@ class SampledBatch:
 
 @dataclass(frozen=True, eq=False)
 class DecodedBatch:
-    """Stage 5: videos (b, 3, t, H, W), without frames if handed on, and their frames 0 (b, 3, H, W)."""
+    """Stage 5: videos (b, 3, t, H, W), without frames if streamed, and their frames 0 (b, 3, H, W)."""
 
     video: Tensor
     first: Tensor
@@ -145,7 +137,7 @@ def resolve(
     settings: GenerationSettings,
     callbacks: Callbacks,
 ) -> ResolvedBatch:
-    """Stage 1: everything that can be settled, and refused, before the first tensor. Raises `ValueError`."""
+    """Stage 1: everything that can be decided, and refused, before the first tensor. Raises `ValueError`."""
     model = runtime.model
     streamed = settings.long_video == "fifo" and settings.num_frames > model.trained_frames
     check_requests(requests, settings, card, streamed, callbacks.frames is not None)
@@ -244,7 +236,7 @@ def sample(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, method
 
 
 def decode(runtime: Runtime, batch: ResolvedBatch, encoded: EncodedBatch, sampled: SampledBatch) -> DecodedBatch:
-    """Stage 5: latents to finished frames, a few at a time, gathered or handed on."""
+    """Stage 5: latents to finished frames, a few at a time, gathered or streamed."""
     settings, size, consumer = batch.settings, batch.size, batch.callbacks.frames
     _give_back(runtime)
     with batch.watch.stage("decode"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from lvdm.conditioning import Conditioning
 from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.timesteps import make_timesteps
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime, guide
 from lvdm.plugins.fifo import FIFO
 from lvdm.plugins.hooks import Plugin, Samples, attached, plain_hooks

@@ -17,7 +17,7 @@ from lvdm.errors import CheckpointError
 from lvdm.media.geometry import PaddedSize, covering_size, fit_box
 from lvdm.models.training_inputs import LeftOut
 from lvdm.modules.encoders.depth import DepthEstimator, DepthEstimatorConfig
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.request.settings import GenerationSettings
 

@@ -11,14 +11,13 @@ like a jump (`benchmarks/plugins.md`), while the correction alone leaves the fir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 Anchor = Literal["free", "soft", "exact"]
-ANCHORS: tuple[Anchor, ...] = get_args(Anchor)
 """free: as the network makes it. soft: frame 0 has the image's latents. exact: it is the image, pixel for pixel."""
 
 DECAY = 0.9

@@ -114,7 +114,7 @@ def _chosen(passes: Sequence[Pass], stretch: Pass, view: str) -> Tensor:
 def make_passes(
     frames: Sequence[int], num_frames: int, conditions: Callable[[int, int, bool], Sequence[Conditioning]]
 ) -> list[Pass]:
-    """The stretches between the `frames` that have images, frame 0 among them: each there and back, the rest there.
+    """The stretches between the `frames` that have images, frame 0 among them: each both ways, the rest forward.
 
     conditions  (number of the image, length of the clip, whether time is reversed) -> those of the clip
     """

@@ -2,7 +2,7 @@
 
 Attention between frames runs in windows that go round, and so do the convolutions over frames; the statistics of group
 normalisation do not care for order. But for its image tokens the network then does not know where the cycle begins. The
-tokens go there and back, so that they meet at the seam as well. It needs no model that was trained between two images.
+tokens run forward, then backward, and so meet at the seam. It needs no model that was trained between two images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where methods plug in: the noise, what the network is told, and what its layers compute.
+"""Where methods plug in: the noise, the conditions of the network, and what its layers compute.
 
 A method is a `Plugin`: a frozen record whose `attach` makes hooks out of hooks. It wraps what it finds, so that methods
 combine, and changes nothing: a network is evaluated with the hooks of one sampling, and is the plain one to all others,

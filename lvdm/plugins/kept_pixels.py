@@ -1,4 +1,4 @@
-"""A kept region that is the image pixel by pixel, with an edge that blends into what moves.
+"""A masked region that is the image pixel by pixel, with an edge that blends into what moves.
 
 Holding latents keeps the region as the autoencoder shows it, in steps of a latent pixel. Here the image itself is laid
 over the decoded frames where the mask keeps it, fading over some pixels towards the painted region.

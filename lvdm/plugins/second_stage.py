@@ -2,7 +2,7 @@
 
 In the noisy steps the motion of a video is decided, in the later ones its details. EDG takes a model that moves more
 for the first (`dynamicrafter merge`) and one that keeps to its image for the second, both of one architecture, and
-goes from the one to the other at t = 500 of 1000. What both are told (image tokens, text, latents) comes from the
+goes from the one to the other at t = 500 of 1000. What both are given (image tokens, text, latents) comes from the
 first.
 """
 

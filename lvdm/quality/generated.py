@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest, GenerationResult
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import GenerationResult
 from lvdm.quality.report import Assessment, QualityReport, assess
 
 JUDGED_FRAMES = 16
@@ -40,7 +41,7 @@ class StreamAssessment:
         self._kept: list[Tensor] = []
 
     def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The parts (3, k, H, W) of the video, each looked at before it is handed on."""
+        """The parts (3, k, H, W) of the video, each looked at before it is streamed."""
         number, judged = 0, _judged(self._pipeline, self._request)
         for part in self._assessment.watch(parts):
             for frame in part.unbind(1):

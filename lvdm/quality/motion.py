@@ -74,7 +74,7 @@ def warping_error(video: Tensor, forward: Tensor, backward: Tensor) -> float:
     """Mean squared difference, of pixels in [0, 1], between each frame and the next one looked up along the flow.
 
     Only pixels that are seen in both count (Lai et al. 2018), and each pair counts alike: 0 where all change is
-    motion. forward, backward: the flows of following frames there and back. NaN where nothing is seen twice.
+    motion. forward, backward: the flows of following frames in both directions. NaN where nothing is seen twice.
     """
     errors = warping_errors(video, forward, backward)
     return errors.mean().item() if len(errors) else math.nan

@@ -95,7 +95,7 @@ class Assessment:
         self._motion, self._flicker, self._error = _Mean(), _Mean(), _Mean()
 
     def watch(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The parts (3, k, H, W) in [-1, 1] of the video, each looked at before it is handed on."""
+        """The parts (3, k, H, W) in [-1, 1] of the video, each looked at before it is streamed."""
         for part in parts:
             self.add(part)
             yield part

@@ -35,7 +35,7 @@ def visible(forward: Tensor, backward: Tensor) -> Tensor:
     """(n, 1, H, W): 1 where a pixel of the first frame is seen in the second, 0 where it is hidden or has left.
 
     forward, backward: flows (n, 2, H, W) from the first frame to the second and back. A pixel counts as hidden where
-    going there and back ends elsewhere, |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5, and at the edges of the flow,
+    the way forward and backward ends elsewhere, |f + b|^2 > 0.01 (|f|^2 + |b|^2) + 0.5, and at the edges of the flow,
     |grad f|^2 > 0.01 |f|^2 + 0.002 (Sundaram et al. 2010; Lai et al. 2018 mask so).
     """
     returned, inside = look_up(backward, forward)

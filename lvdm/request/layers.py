@@ -68,6 +68,7 @@ DERIVED = types.MappingProxyType(
         "long_video": ("num_frames", "between"),
         "chunk_frames": ("num_frames", "long_video"),
         "scale": ("height", "width", "image"),
+        "playback_fps": ("video",),
     }
 )
 """What a record has of a parameter may have been derived from these: where one of them changes, it is derived anew."""

@@ -35,8 +35,6 @@ def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan |
     video = given.pop("video", None)
     if video is None and not submission.record:
         raise ValueError("extend needs a video, and none was given")
-    if video is not None and submission.record:
-        raise ValueError("video is another than the one of the record; send that one, or leave out record")
     extension = plan_extension(video, **given)
     check_plan(extension, settings.limits)
     return extension

@@ -24,7 +24,7 @@ FINAL: tuple[Status, ...] = ("completed", "failed", "cancelled")
 MAX_STARTS = 3
 """A job that was running at the end of so many processes is taken for the reason of it."""
 RECENT = 20
-"""Jobs that the time of the next one is told from."""
+"""Jobs that the time of the next one is estimated from."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (

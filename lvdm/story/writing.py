@@ -59,7 +59,7 @@ def write_script(
 
 
 def instructions(cast: Mapping[str, Any], shots: int | None) -> str:
-    """What the model is told: the fields that it may use, and who and what there is."""
+    """The instructions of the model: the fields that it may use, and who and what there is."""
     count = "a few shots" if shots is None else f"exactly {shots} shots"
     lines = [
         "You write scripts of short films. The user gives an idea. Answer with one JSON object and nothing else.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -110,7 +112,23 @@ def test_a_video_goes_on(here):
     told = " ".join(succeed("extend", "--replay", "b.json", "--dry-run").stderr.split())
     assert "is another configuration than the one in b.json" in told, "a hash of the record is not looked at"
     Path("a.mp4").write_bytes(Path("b.mp4").read_bytes())
-    assert "a.mp4 is no longer the video that b.json was made from" in fail("extend", "--replay", "b.json")
+    assert "a.mp4 is no longer the video that b.json was made with" in fail("extend", "--replay", "b.json")
+
+
+def test_another_video_goes_before_that_of_the_record(here):
+    """As another image does in `animate IMAGE --replay`; the rate of the record is that of its own video."""
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.mp4")
+    words = ("-p", PROMPT, "--num-inference-steps", 3, "--frames", 1, "--overlap", 2)
+    succeed("extend", "a.mp4", *words, "-o", "b.mp4")
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "c.mp4", "--seed", 5, "--playback-fps", 5)
+    told = " ".join(succeed("extend", "c.mp4", "--replay", "b.json", "-o", "d.mp4").stderr.split())
+    assert re.search(r"changed against b.json: video \S+ to c.mp4; playback_fps 8.0 to 5.0", told), told
+    succeed("extend", "c.mp4", *words, "-o", "e.mp4")
+    assert Path("d.mp4").read_bytes() == Path("e.mp4").read_bytes(), "a replay is not what was typed over the record"
+    shutil.copy("a.mp4", "f.mp4")
+    told = succeed("extend", "f.mp4", "--replay", "b.json", "-o", "g.mp4").stderr
+    assert "changed against" not in told, "the same video lies elsewhere"
+    assert Path("g.mp4").read_bytes() == Path("b.mp4").read_bytes()
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -128,7 +146,6 @@ def test_a_video_goes_on(here):
             ("a.mp4", "-p", PROMPT, "--attention", "flash"),
             "attention flash cannot be used: it computes in fp16",
         ),
-        (("a.mp4", "--replay", "b.json"), "not both"),
         (("--replay", "none.json"), "none.json: there is no such file"),
         (("--replay", "cat.png"), "is not the record of an extended video"),
         (("a.mp4", "-p", PROMPT, "--num-videos", 2), "extend does not read num_videos_per_prompt"),

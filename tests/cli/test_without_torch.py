@@ -148,7 +148,7 @@ MODULES = (
         "lvdm.request.settings",
     ),
     *("lvdm.request.effects", "lvdm.model_card", "lvdm.model_files", "lvdm.sizes", "lvdm.media.images"),
-    *("lvdm.media.masks", "lvdm.media.video_writer", "lvdm.pipeline.checks", "lvdm.jobs.plan", "lvdm.data.prompts"),
+    *("lvdm.media.masks", "lvdm.media.video_writer", "lvdm.pipeline.requests", "lvdm.jobs.plan", "lvdm.data.prompts"),
 )
 ADD = (
     BLOCKED

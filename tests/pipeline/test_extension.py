@@ -20,7 +20,7 @@ from lvdm.pipeline.extension import (
     segment_settings,
     show_known_frames,
 )
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.plugins.methods.color_lock import ColorStatistics, lock_colors
 from lvdm.request.settings import GenerationSettings
 

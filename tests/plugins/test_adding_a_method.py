@@ -14,7 +14,7 @@ from small_model import picture, write_small_model
 
 from lvdm.declaration.parameter import declared, parameters_of
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.pipeline.results import GenerationRequest
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.plugins import methods as package
 from lvdm.plugins import registry
 from lvdm.request.settings import GenerationSettings

@@ -23,16 +23,18 @@ from scripts.write_parameters import (
     KEYWORDS,
     OUTLINES,
     PAGE,
+    VALUES,
     keywords_source,
     outlines_source,
     reference_page,
     settings_of_a_generation,
+    values_source,
 )
 
 REMEDY = "run `python -m scripts.write_parameters` and commit what it wrote"
 
 
-FILES = [(KEYWORDS, keywords_source), (PAGE, reference_page), (OUTLINES, outlines_source)]
+FILES = [(KEYWORDS, keywords_source), (PAGE, reference_page), (OUTLINES, outlines_source), (VALUES, values_source)]
 
 
 @pytest.mark.parametrize(("path", "made"), FILES, ids=lambda x: x)

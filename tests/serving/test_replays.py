@@ -75,8 +75,8 @@ def test_key_frames_and_extensions(server: Server) -> None:
     assert (same["mode"], same["changes"]) == ("extend", [])
     assert content(server, same) == content(server, longer)
     other = data_url(content(server, longer), "video/mp4")
-    message = server.refusal(record=server.record(longer), prompt=None, input_reference=other)
-    assert message == "video is another than the one of the record; send that one, or leave out record"
+    on = again(server, server.record(longer), input_reference=other, dry_run=True)
+    assert on["about"]["changes"] == ["video to another"]
 
 
 def test_records_that_are_refused(server: Server, made: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ class Metric:
     """A metric as it is named, ranked and explained.
 
     better   which direction is better; `neither` as of motion, which is good or bad only beside other numbers
-    meaning  a sentence for readers of a report
+    meaning  what it means, for readers of a report
     unit     what it is counted in, as its title has it; "" for plain numbers
     """
 

@@ -20,7 +20,8 @@ from lvdm.fit.callbacks.weights import AveragedWeights
 from lvdm.media.atomic import OutputError
 from lvdm.media.video_writer import to_uint8
 from lvdm.models.ddpm3d import LatentVisualDiffusion
-from lvdm.pipeline.results import GenerationRequest, gather_frames
+from lvdm.pipeline.requests import GenerationRequest
+from lvdm.pipeline.results import gather_frames
 from lvdm.pipeline.runtime import Runtime
 from lvdm.plugins.settings import Mode
 from lvdm.request.settings import GenerationSettings

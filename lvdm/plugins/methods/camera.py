@@ -66,7 +66,7 @@ class CameraPath(Layout):
         self.way_points()
 
     def way_points(self) -> tuple[tuple[float, float, float], ...]:
-        """The points with the beginning. Raises `ValueError` for what is no point and for a way out of the image."""
+        """The points with the beginning. Raises `ValueError` for what is no point and for one outside the image."""
         found = [(0.0, 0.0, 1.0)]
         for text in filter(None, (part.strip() for part in self.points.split(";"))):
             try:

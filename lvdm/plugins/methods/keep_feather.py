@@ -1,4 +1,4 @@
-"""A kept region that is the image pixel by pixel, with a soft edge: see `lvdm.plugins.kept_pixels`."""
+"""A masked region that is the image pixel by pixel, with a soft edge: see `lvdm.plugins.kept_pixels`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_FEATHER = 256
 
 @declared
 class KeepFeatherParameters:
-    """How soft the edge of a kept region is."""
+    """How soft the edge of a masked region is."""
 
     keep_feather: Annotated[
         int,

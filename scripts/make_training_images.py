@@ -1,7 +1,7 @@
-"""Make the pictures that the embedded model is trained on beside its own: photographs, and a sheet of emoji.
+"""Make the images that the embedded model is trained on beside its own: photographs, and a sheet of emoji.
 
     apt-get install lomiri-wallpapers-16.04 fonts-noto-color-emoji
-    python -m scripts.make_training_pictures [--wallpapers FOLDER] [--font FILE] [--output FOLDER]
+    python -m scripts.make_training_images [--wallpapers FOLDER] [--font FILE] [--output FOLDER]
 
 Only wallpapers under CC BY 4.0 and CC0 are taken, by the copyright file of their package;
 lvdm/data/picture_files/NOTICE names their authors, and says what was changed.
@@ -94,12 +94,12 @@ def squares(image: Image.Image) -> tuple[Image.Image, Image.Image]:
 
 
 def draw_glyph(character: str, font: ImageFont.FreeTypeFont) -> Image.Image:
-    """A square RGBA picture that an emoji fills, with a rim of a pixel."""
+    """A square RGBA image that an emoji fills, with a rim of a pixel."""
     canvas = Image.new("RGBA", (2 * FONT_SIZE, 2 * FONT_SIZE))
     ImageDraw.Draw(canvas).text((20, 20), character, font=font, embedded_color=True)
     box = canvas.getbbox()
     if box is None:
-        raise ValueError(f"the font has no picture of {character!r}; use Noto Color Emoji")
+        raise ValueError(f"the font has no image of {character!r}; use Noto Color Emoji")
     glyph = canvas.crop(box)
     glyph.thumbnail((GLYPH_SIDE - 2, GLYPH_SIDE - 2), Image.Resampling.LANCZOS)
     result = Image.new("RGBA", (GLYPH_SIDE, GLYPH_SIDE))
