@@ -7,6 +7,7 @@ same name, what sets the same thing, such as `motion` in the place of `fps`, and
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -156,3 +157,18 @@ def shown_name(name: str) -> str:
     """A parameter as messages call it: its name and, where it has one, its flag."""
     flag = all_parameters()[name].flag
     return f"{name} ({flag})" if flag else name
+
+
+_FLAG = re.compile(r"--[a-z][a-z-]*")
+_TWICE = re.compile(r"\b([a-z_]+(?: \w+)?)(?: \(\1\)|, \1(?=\)))")
+
+
+@functools.cache
+def _names_of_flags() -> Mapping[str, str]:
+    return {flag: name for name, declared in all_parameters().items() for flag in declared.flags}
+
+
+def in_field_names(message: str) -> str:
+    """A message of the command line for those who give fields: the name in the place of each flag, or of both."""
+    names = _names_of_flags()
+    return _TWICE.sub(r"\1", _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), message))
