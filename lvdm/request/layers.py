@@ -160,7 +160,7 @@ def shown_name(name: str) -> str:
 
 
 _FLAG = re.compile(r"--[a-z][a-z-]*")
-_TWICE = re.compile(r"\b([a-z_]+(?: \w+)?)(?: \(\1\)|, \1(?=\)))")
+_WITH_FLAG = re.compile(r"\b([a-z_]+)((?: [\w.]+)?)(?: \((--[a-z-]+)\2\)|, (--[a-z-]+)(?=\)))")
 
 
 @functools.cache
@@ -171,4 +171,8 @@ def _names_of_flags() -> Mapping[str, str]:
 def in_field_names(message: str) -> str:
     """A message of the command line for those who give fields: the name in the place of each flag, or of both."""
     names = _names_of_flags()
-    return _TWICE.sub(r"\1", _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), message))
+
+    def once(found: re.Match[str]) -> str:
+        return found[1] + found[2] if names.get(found[3] or found[4]) == found[1] else found[0]
+
+    return _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), _WITH_FLAG.sub(once, message))
