@@ -108,7 +108,7 @@ def read_requests(
     source = Path(source)
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
-    if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
+    if mode == "t2v" and source.suffix.lower() == ".txt" and source.exists() and not source.is_dir():
         lines = enumerate(read_lines(source), start=1)
         requests = [
             _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
