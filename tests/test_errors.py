@@ -9,7 +9,7 @@ import pytest
 from sources import nodes_of
 
 from lvdm.cli.errors import FAILED, INTERRUPTED, TRACEBACK_VARIABLE, WRONG_INPUT, report_error
-from lvdm.errors import CheckpointError, OutOfMemoryError, UserError
+from lvdm.errors import CheckpointError, OutOfMemoryError, UserError, counted
 from lvdm.media.atomic import OutputError
 
 ROOT = Path(__file__).parent.parent
@@ -61,3 +61,7 @@ def test_exit_codes(error: BaseException, code: int | None, capsys: pytest.Captu
 def test_the_traceback_variable_lets_errors_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
     assert report_error(UserError("x")) is None
+
+
+def test_one_thing_is_not_several() -> None:
+    assert [counted(count, "row") for count in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.device import Precision
+from lvdm.errors import counted
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
 from lvdm.media.masks import fit_masks
@@ -57,7 +58,9 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
     check_structure_sources([name for name, tensor in sources.items() if tensor is not None], settings.mode)
     for name, tensor in sources.items():
         if tensor is not None and len(tensor) != settings.num_frames:
-            raise ValueError(f"{name} has {len(tensor)} frames and the video {settings.num_frames}; give as many")
+            raise ValueError(
+                f"{name} has {counted(len(tensor), 'frame')} and the video {settings.num_frames}; give as many"
+            )
     depth = request.depth
     if depth is None:
         return
@@ -148,5 +151,5 @@ def for_each(value: Any, count: int, name: str) -> list[Any]:
     if len(values) == 1:
         return values * count
     if len(values) != count:
-        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
+        raise ValueError(f"{counted(count, 'image')} and {len(values)} of {name}; give one, or one for each image")
     return values
