@@ -154,14 +154,14 @@ MISTAKES = (
         "lvdm/request/digest.py",
         ".fact, file.frame, file.sha256]",
         ".fact, file.frame]",
-        ("tests/cli/test_one_request.py",),
+        ("tests/request/test_digest_facts.py",),
     ),
     Mistake(
         "what was typed keeps what it replaces",
         "lvdm/request/layers.py",
         "replaced |= set(group)",
         "pass",
-        ("tests/cli/test_one_request.py", "tests/cli/test_frozen_records.py"),
+        ("tests/test_properties.py",),
     ),
     Mistake(
         "PSNR of floats has the span of a half",

@@ -16,8 +16,8 @@ _ADVICE = re.compile(rf", such as preset ({'|'.join(ADVISED.values())})\b")
 def in_words_of_guests(message: str, models: Mapping[str, ListedModel]) -> str:
     """A message as one line that names parameters as fields, and of models only those of `models`."""
 
-    def advice(found: re.Match[str]) -> str:
-        needed = next(capability for capability, name in ADVISED.items() if name == found[1])
+    def advice(match: re.Match[str]) -> str:
+        needed = next(capability for capability, name in ADVISED.items() if name == match[1])
         able = next((name for name, model in models.items() if model.card.can(needed)), None)
         return ", of which none is listed here" if able is None else f", such as model {able}"
 

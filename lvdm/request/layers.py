@@ -172,7 +172,7 @@ def in_field_names(message: str) -> str:
     """A message of the command line for those who give fields: the name in the place of each flag, or of both."""
     names = _names_of_flags()
 
-    def once(found: re.Match[str]) -> str:
-        return found[1] + found[2] if names.get(found[3] or found[4]) == found[1] else found[0]
+    def once(match: re.Match[str]) -> str:
+        return match[1] + match[2] if names.get(match[3] or match[4]) == match[1] else match[0]
 
     return _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), _WITH_FLAG.sub(once, message))

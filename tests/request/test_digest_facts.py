@@ -38,6 +38,7 @@ def test_files_of_methods_are_told_by_their_content(tmp_path: Path) -> None:
     assert files_of_methods(GenerationSettings()) == []
     pair = [InputFile("keyframes", "b", frame=2), InputFile("image", "a")]
     assert file_facts(pair) == file_facts(pair[::-1]), "their order means nothing"
+    assert file_facts(pair[1:]) != file_facts([InputFile("image", "c")]), "another image is another video"
 
 
 def test_digests_stay_what_they_were() -> None:
