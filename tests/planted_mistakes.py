@@ -161,7 +161,7 @@ MISTAKES = (
         "lvdm/request/layers.py",
         "replaced |= set(group)",
         "pass",
-        ("tests/test_properties.py",),
+        ("tests/request/test_digest_facts.py",),
     ),
     Mistake(
         "PSNR of floats has the span of a half",

@@ -71,6 +71,8 @@ def test_values_are_made_of_their_layers() -> None:
         "num_videos_per_prompt": 2,
         "sampler": "unipc",
     }, "eta was derived from another sampler"
+    faster = Values().under({"fps": 8.0, "seed": 3}, "record").under({"motion": 0.5}, "typed")
+    assert faster.values == {"seed": 3, "motion": 0.5}, "fps and motion set the same thing"
     both = Values().under({"depth_model": Path("a"), "depth": Path("b")}, "record").under({"depth": Path("c")}, "typed")
     assert both.values == {"depth": Path("c")}, "an estimator of depth that is given has nothing to do"
 
