@@ -21,6 +21,11 @@ class OutOfMemoryError(UserError, RuntimeError):
     """The device's memory does not hold the generation; the message says what makes it smaller."""
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things in words, such as "1 frame" or "16 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 MAX_PROBLEMS = 10
 """Problems that one message lists."""
 

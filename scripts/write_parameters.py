@@ -255,7 +255,9 @@ def outlines_source() -> str:
     from lvdm.model_outline import ModelOutline
 
     hashes: dict[ModelOutline, list[str]] = {}
-    for path in sorted([*(ROOT / "configs").glob("inference_*.yaml"), *(ROOT / "checkpoints").glob("tiny*/config.yaml")]):
+    for path in sorted(
+        [*(ROOT / "configs").glob("inference_*.yaml"), *(ROOT / "checkpoints").glob("tiny*/config.yaml")]
+    ):
         tree = load_yaml(path)
         outline = ModelOutline.of(model_component(tree, str(path)).params)
         hashes.setdefault(outline, []).append(f'"{config_hash(tree)}",  # {path.stem.removeprefix("inference_")}')

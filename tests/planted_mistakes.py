@@ -1,6 +1,6 @@
 """Plants mistakes in a copy of the project, one at a time, and says whether the tests catch them.
 
-    python tests/planted_mistakes.py             # all of them: a minute or two
+    python tests/planted_mistakes.py             # all of them: some minutes
     python tests/planted_mistakes.py dropout     # those with the word in their name
 
 Each is one edit of one file and the test files that have to fail. It is no part of the suite. Exits with 1 if a mistake
@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ("pytest", "numpy", "yaml", "safetensors.torch", "PIL.Image", "einops", "torch", "torchvision", "kornia")
 """Imported once, before the processes of the mistakes are forked. Nothing of the project is."""
-SHARED += ("open_clip", "pytorch_lightning", "typer.testing", "pydantic", "av")
+SHARED += ("open_clip", "pytorch_lightning", "typer.testing", "pydantic", "av", "hypothesis")
 
 
 @dataclass(frozen=True)
@@ -154,14 +154,14 @@ MISTAKES = (
         "lvdm/request/digest.py",
         ".fact, file.frame, file.sha256]",
         ".fact, file.frame]",
-        ("tests/cli/test_one_request.py",),
+        ("tests/request/test_digest_facts.py",),
     ),
     Mistake(
         "what was typed keeps what it replaces",
         "lvdm/request/layers.py",
         "replaced |= set(group)",
         "pass",
-        ("tests/cli/test_one_request.py", "tests/cli/test_frozen_records.py"),
+        ("tests/request/test_digest_facts.py",),
     ),
     Mistake(
         "PSNR of floats has the span of a half",
@@ -190,6 +190,62 @@ MISTAKES = (
         "entry is not None and entry[0] == before and not verify",
         "entry is not None and not verify",
         ("tests/test_content_hash.py",),
+    ),
+    Mistake(
+        "the nearest image tokens are those before",
+        "lvdm/conditioning.py",
+        "(position + 0.5).long()",
+        "position.long()",
+        ("tests/test_conditioning.py",),
+    ),
+    Mistake(
+        "parts of a record are taken as they are",
+        "lvdm/jobs/record_parts.py",
+        "return of_type(record[name], dict, name)",
+        "return record[name]",
+        ("tests/cli/test_frozen_records.py::test_a_value_of_another_kind_is_named_with_its_file",),
+    ),
+    Mistake(
+        "the record of a loop forgets that its last frame was left out",
+        "lvdm/jobs/record.py",
+        'drop_last_frame=of_type(output["drop_last_frame"], bool, "drop_last_frame")',
+        "drop_last_frame=False",
+        ("tests/cli/test_frozen_records.py::test_a_record_is_read_with_all_that_it_says",),
+    ),
+    Mistake(
+        "a flag is told to who gave a field",
+        "lvdm/request/layers.py",
+        "names.get(flag[0], flag[0])",
+        "flag[0]",
+        ("tests/request/test_digest_facts.py",),
+    ),
+    Mistake(
+        "a mask keeps what was not painted",
+        "lvdm/media/masks.py",
+        "np.where(levels == high, 255, 0)",
+        "np.where(levels == high, 0, 255)",
+        ("tests/media/test_masks.py",),
+    ),
+    Mistake(
+        "a record of something else is a permission to replace it",
+        "lvdm/media/ownership.py",
+        "if not overwrite and not _may_be_record_of(record, path):",
+        "if not overwrite and False:",
+        ("tests/media/test_ownership.py",),
+    ),
+    Mistake(
+        "every device is given the first share of a batch",
+        "lvdm/data/sampling.py",
+        "slice(rank * size, (rank + 1) * size)",
+        "slice(0, size)",
+        ("tests/data/test_sampling.py",),
+    ),
+    Mistake(
+        "a step counts as a spike when it is none",
+        "lvdm/fit/callbacks/guard.py",
+        "if value > limit * usual:",
+        "if value < limit * usual:",
+        ("tests/fit/test_callbacks_guard.py::test_a_spike_is_skipped_only_when_asked_for",),
     ),
 )
 

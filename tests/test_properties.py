@@ -54,6 +54,8 @@ def test_padding_and_cropping_is_there_and_back(height: int, width: int, multipl
     assert size.height % multiple == size.width % multiple == 0
     assert 0 <= size.height - height < multiple
     assert 0 <= size.width - width < multiple
+    for outer, begin, inner in ((size.height, size.inner.top, height), (size.width, size.inner.left, width)):
+        assert 0 <= outer - inner - 2 * begin <= 1, "the image does not lie in the middle"
     image = torch.rand(1, height, width, generator=torch.Generator().manual_seed(seed))
     padded = size.pad(image)
     assert padded.shape[1:] == (size.height, size.width)

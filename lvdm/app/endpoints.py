@@ -29,6 +29,7 @@ from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.documents import one_line
 from lvdm.hosting.library import Library, ListedModel
 from lvdm.hosting.limits import Limits
+from lvdm.hosting.words import in_words_of_guests
 from lvdm.jobs.preview import soft_images
 from lvdm.media.images import fit_image, load_image
 from lvdm.media.video_writer import to_uint8
@@ -158,6 +159,10 @@ class Desk:
             raise
         return result
 
+    def why_not(self, model: ListedModel, mode: str) -> str:
+        """Why the model cannot do `mode`; empty where it can."""
+        return in_words_of_guests(model.cannot(mode), self.library.models)
+
     def model_of(self, parameters: Mapping[str, Any]) -> ListedModel:
         """The listed model that `values` has chosen."""
         return next(
@@ -172,9 +177,9 @@ class Desk:
         return folder
 
 
-def refusal(error: Exception) -> gr.Error:
-    """The error as visitors and clients see it: the line of the command line."""
-    return gr.Error(one_line(str(error)).replace("<", "&lt;"), print_exception=False)
+def refusal(line: str) -> gr.Error:
+    """The error as visitors and clients see it."""
+    return gr.Error(line.replace("<", "&lt;"), print_exception=False)
 
 
 def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Iterator[tuple[Any, ...]]]:
@@ -199,9 +204,10 @@ def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Ite
             if not finished:
                 yield (showing.CANCELLED, *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
         except (ValueError, OSError) as error:
-            yield (showing.failed(one_line(str(error))), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
-            raise refusal(error) from error
-        except Exception:  # a bug of ours: it is logged where the server runs
+            line = in_words_of_guests(str(error), desk.library.models)
+            yield (showing.failed(line), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
+            raise refusal(line) from error
+        except Exception:  # a bug of ours: what it was is told where the server runs
             yield (showing.failed(BROKEN), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise
 

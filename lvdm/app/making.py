@@ -13,6 +13,7 @@ from typing import Any
 
 from lvdm.app.work import Work
 from lvdm.documents import read_json
+from lvdm.errors import counted
 from lvdm.hosting.checks import IMAGES, VIDEOS, UploadIntake, check_plan
 from lvdm.hosting.data_urls import decoded_file
 from lvdm.hosting.limits import Limits
@@ -150,7 +151,7 @@ class Maker:
         self._prepare(work, plan.model)
         made = run_extension(plan, work.progress, self._loaded.load)
         drifts = "; ".join(_drift(number, drift) for number, drift in enumerate(made.drifts, 1))
-        return made.output, f"{made.before} frames, now {made.after}; {drifts}"
+        return made.output, f"{counted(made.before, 'frame')}, now {made.after}; {drifts}"
 
     def _prepare(self, work: Work[Any], model: Any) -> None:
         """Load the model, and fit the map of previews where the autoencoder is another one than the last."""

@@ -97,7 +97,7 @@ def build_page(desk: Desk) -> Any:
         with gr.Row():
             with gr.Column(scale=5, min_width=300):
                 with gr.Tabs() as page.folder:
-                    page.tabs = [_tab(mode, first) for mode in TABS]
+                    page.tabs = [_tab(mode, first, desk.why_not(first, mode)) for mode in TABS]
                     compare = _compare_tab(page)
                     add_story_tab(desk, model)
                 pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
@@ -137,11 +137,10 @@ def _earlier_events(page: Page, model: Any, file: Any, words: Any) -> None:
     )
 
 
-def _tab(mode: str, model: ListedModel) -> Tab:
+def _tab(mode: str, model: ListedModel, reason: str) -> Tab:
     inputs: dict[str, Any] = {}
     upload: dict[str, Any] = {"sources": ["upload", "clipboard"], "height": 240, "min_width": 140}
     with gr.Tab(TABS[mode], id=mode) as tab:
-        reason = model.cannot(mode)
         why = gr.HTML(showing.why(reason), visible=bool(reason))
         if mode == "interpolate":
             with gr.Row():
@@ -287,7 +286,7 @@ def _other_events(page: Page, model: Any, output: Output, pace: Any, compare: Ma
 
     def chosen(name: str) -> list[Any]:
         listed = desk.model(name)
-        reasons = [listed.cannot(tab.mode) for tab in page.tabs]
+        reasons = [desk.why_not(listed, tab.mode) for tab in page.tabs]
         buttons = [gr.update(interactive=listed.able(tab.mode)) for tab in page.tabs]
         reason_updates = [gr.update(value=showing.why(reason), visible=bool(reason)) for reason in reasons]
         return [desk.pace.line(listed.card), *reason_updates, *buttons]

@@ -177,7 +177,7 @@ class _StoryActions:
             return
         except (ValueError, OSError) as error:
             yield (showing.failed(self._line(story, error)), skip, skip, story, skip)
-            raise refusal(ValueError(self._line(story, error))) from error
+            raise refusal(self._line(story, error)) from error
         except Exception:
             yield (showing.failed(BROKEN), skip, skip, story, skip)
             raise

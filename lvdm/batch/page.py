@@ -14,6 +14,7 @@ from lvdm.batch.states import FINISHED, State, failure_path, survey
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import parameters_of
 from lvdm.documents import read_json
+from lvdm.errors import counted
 from lvdm.jobs.record import read_record
 from lvdm.media.atomic import atomic_path
 from lvdm.media.html_page import document, escape, link
@@ -54,7 +55,7 @@ def render_page(plan: BatchPlan, states: Mapping[int, State], page: Path) -> str
     failed = counts["failed"] + counts["refused"]
     parts = [f"<b class=good>{counts['finished']} finished</b>"]
     parts += [f"<b class=bad>{failed} failed</b>"] if failed else []
-    parts += [f"<b class=bad>{len(plan.bad)} rows cannot be made</b>"] if plan.bad else []
+    parts += [f"<b class=bad>{counted(len(plan.bad), 'row')} cannot be made</b>"] if plan.bad else []
     parts += [f"<b>{counts['open']} not made yet</b>"] if counts["open"] else []
     title = real_path(plan.folder).name
     body = [f"<h1>{escape(title)}</h1><p>{', '.join(parts)}</p>"]
@@ -106,8 +107,8 @@ def _facts(item: BatchItem) -> Iterator[str]:
     settings, size = request.settings, request.size.inner
     yield settings.mode
     yield f"{size.width}x{size.height}"
-    yield f"{settings.num_frames} frames"
-    yield f"{settings.num_inference_steps} steps"
+    yield counted(settings.num_frames, "frame")
+    yield counted(settings.num_inference_steps, "step")
     yield f"seed {request.seed}, noise {request.index}"
     if len(item.videos) > 1:
         yield f"the best of {len(item.videos)}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lvdm.batch.page import write_page
 from lvdm.batch.plan import BatchItem, BatchPlan, Bundle
 from lvdm.batch.states import FINISHED, State, survey, to_make
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.finished import say_skipped
 from lvdm.jobs.memory import announce_memory
@@ -50,10 +50,10 @@ class BatchReport:
     def lines(self) -> list[str]:
         """What there is to say of it."""
         problems = [*self.bad, *(f"row {item.row} ({item.place}): {problem}" for item, problem in self.failed)]
-        counts = [f"{self.finished} videos finished"]
+        counts = [f"{counted(self.finished, 'video')} finished"]
         counts += [f"{self.skipped} of them before"] if self.skipped else []
         counts += [f"{len(self.failed)} failed"] if self.failed else []
-        counts += [f"{len(self.bad)} rows cannot be made"] if self.bad else []
+        counts += [f"{counted(len(self.bad), 'row')} cannot be made"] if self.bad else []
         counts += [f"{self.missing} not made"] if self.missing else []
         return [*listed(problems), ", ".join(counts)]
 

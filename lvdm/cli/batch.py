@@ -13,6 +13,7 @@ import typer
 from lvdm.cli.errors import FINISHED_WITH_FAILURES
 from lvdm.cli.options import with_parameters
 from lvdm.declaration.parameter import GENERATED
+from lvdm.errors import counted
 
 if TYPE_CHECKING:
     from lvdm.batch.plan import BatchPlan
@@ -90,14 +91,14 @@ def _show_plan(plan: BatchPlan) -> Iterator[str]:
     todo = to_make(plan, states)
     yield from listed([row.line for row in plan.bad])
     yield from listed([f"row {item.row}: {problem}" for item, problem in report(plan, states).failed])
-    yield f"{len(todo)} of {len(plan.items)} videos to make; {len(plan.bad)} rows cannot be made"
+    yield f"{len(todo)} of {len(plan.items)} videos to make; {counted(len(plan.bad), 'row')} cannot be made"
     kinds = Counter[tuple[int, str]]()
     largest = dict[tuple[int, str], int]()
     for number in todo:
         item = plan.items[number]
         request = item.videos[0].request
         size, settings = request.size.inner, request.settings
-        key = item.plan, f"{settings.mode}, {size.width}x{size.height}, {settings.num_frames} frames"
+        key = item.plan, f"{settings.mode}, {size.width}x{size.height}, {counted(settings.num_frames, 'frame')}"
         kinds[key] += len(item.videos)
         largest.setdefault(key, number)
     for (index, kind), count in kinds.items():

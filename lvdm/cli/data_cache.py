@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lvdm.cli.progress import counting_bar, library_messages
+from lvdm.errors import counted
 
 if TYPE_CHECKING:
     from lvdm.caching.latent_caching import CachingReport, SizeEstimate
@@ -149,7 +150,7 @@ def _parse_dtype(text: str) -> Any:
 
 def _size_line(count: int, folder: Path, estimate: SizeEstimate) -> str:
     total, present, free = map(_in_bytes, (estimate.total, estimate.present, estimate.free))
-    return f"{count} videos take about {total} in {folder}; {present} are there, {free} are free"
+    return f"{counted(count, 'video')} in about {total} in {folder}; {present} are there, {free} are free"
 
 
 def _in_bytes(count: int) -> str:
@@ -159,7 +160,9 @@ def _in_bytes(count: int) -> str:
 
 
 def _print_report(console: Console, report: CachingReport) -> None:
-    console.print(f"{report.made} videos encoded, {report.kept} were there, {len(report.broken)} cannot be used")
+    console.print(
+        f"{counted(report.made, 'video')} encoded, {report.kept} were there, {len(report.broken)} cannot be used"
+    )
     for line in report.broken[:_MAX_LISTED]:
         console.print(f"- {line}", style="yellow")
     if len(report.broken) > _MAX_LISTED:

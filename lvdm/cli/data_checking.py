@@ -16,6 +16,7 @@ from lvdm.data.check_report import DataCheckReport, render_page
 from lvdm.data.checking import Examination, judge
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES, SourceError, SourceFiles, check_folder, list_files
+from lvdm.errors import counted
 from lvdm.media.atomic import atomic_path, check_writable, write_json
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.images import load_image
@@ -149,5 +150,5 @@ def _print_report(report: DataCheckReport, place: Path) -> None:
     if len(broken) > _MAX_LISTED:
         console.print(f"... and {len(broken) - _MAX_LISTED} more, which the report names")
     counts = ", ".join(f"{count} {status}" for status, count in report.counts.items())
-    console.print(f"{len(report.verdicts)} files: {counts}")
+    console.print(f"{counted(len(report.verdicts), 'file')}: {counts}")
     console.print(str(place / "report.html"))

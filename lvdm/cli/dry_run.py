@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lvdm.errors import counted
 from lvdm.jobs.expected import expected_seconds
 from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.finished import is_finished
@@ -22,9 +23,10 @@ def show_plan(plan: Plan) -> Iterator[str]:
     yield f"{len(todo)} of {len(plan.videos)} videos to make with {plan.model.files.checkpoint}"
     for video in todo[:MAX_LISTED]:
         request, settings = video.request, video.request.settings
-        size = f"{request.size.inner.width}x{request.size.inner.height}, {settings.num_frames} frames"
+        size = f"{request.size.inner.width}x{request.size.inner.height}, {counted(settings.num_frames, 'frame')}"
+        steps = counted(settings.num_inference_steps, "step")
         yield (
-            f"{video.output}: {settings.mode}, {size}, {settings.num_inference_steps} steps of {settings.sampler}, "
+            f"{video.output}: {settings.mode}, {size}, {steps} of {settings.sampler}, "
             f"fs {request.fs}, seed {request.seed}, digest {video.digest[:12]}"
         )
     if len(todo) > MAX_LISTED:
@@ -45,7 +47,8 @@ def show_extension(plan: ExtensionPlan) -> Iterator[str]:
     """The lines for an extension."""
     new, overlap = plan.extension.num_frames, plan.extension.overlap
     segments = -(-new // (plan.settings.num_frames - overlap))
-    yield f"{plan.output}: {plan.source} and {new} new frames in {segments} segments, overlap {overlap}"
+    frames = f"{counted(new, 'new frame')} in {counted(segments, 'segment')}"
+    yield f"{plan.output}: {plan.source} and {frames}, overlap {overlap}"
     steps = plan.settings.num_inference_steps
-    yield f"with {plan.model.files.checkpoint} on {plan.model.device_name}, {steps} steps each"
+    yield f"with {plan.model.files.checkpoint} on {plan.model.device_name}, {counted(steps, 'step')} each"
     yield "dry run: nothing was made"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -12,8 +11,11 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from lvdm.cli.options import CommandWithFormerFlags, former_flags
 from lvdm.consoles import last_on_any_console
+from lvdm.declaration.parameter import Declared
 from lvdm.errors import UserError
+from lvdm.suggestions import suggest
 
 WRONG_INPUT, FAILED, INTERRUPTED = 2, 1, 130
 """Exit codes: the request cannot be carried out as it is; it could, but something failed; Ctrl-C."""
@@ -22,6 +24,9 @@ FINISHED_WITH_FAILURES = 3
 
 TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 """Set this environment variable to see where an error came from."""
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
+"""Values in words, by how their errors begin."""
 
 _UsageError: Any = typer.BadParameter.__base__
 """What the parser raises for words that are no command, no option, or no value of one."""
@@ -49,16 +54,40 @@ def report_error(error: BaseException) -> int | None:
     return code
 
 
-@contextlib.contextmanager
-def _short_usage_errors() -> Iterator[None]:
-    """Cut what errors of the parser repeat of the command line."""
-    try:
-        yield
-    except _UsageError as error:
-        from lvdm.documents import one_line
+def _report_usage(error: Any) -> None:
+    """Say in one line what the parser did not understand, and leave; that nothing was typed is answered by the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return
+    code = report_error(UserError(_of_usage(error)))
+    if code is not None:
+        raise typer.Exit(code) from None
 
-        error.message = one_line(error.message)
-        raise
+
+def _of_usage(error: Any) -> str:
+    """What was typed and is not possible, and what may have been meant, or where all is listed."""
+    words, context = str(error.format_message()).rstrip("."), error.ctx
+    place = f"see `{context.command_path} --help`" if context else ""
+    kind, _, name = words.partition(" '" if "'" in words else ": ")
+    known: list[str] = []
+    if hasattr(error, "option_name") and words.startswith("No such option"):
+        shown = [parameter for parameter in context.command.params if not getattr(parameter, "hidden", False)]
+        known = [flag for parameter in shown for flag in (*parameter.opts, *parameter.secondary_opts)]
+        kind, name = "option", error.option_name
+    elif words.startswith("No such command"):
+        known, kind, name = list(context.command.commands), "command", name.partition("'")[0]
+    elif hasattr(error.__cause__, "errors") and error.param is not None:
+        first, flag = error.__cause__.errors()[0], error.param.opts[0]
+        declared = _declared(context.command).get(error.param.name)
+        allowed = declared.allowed if declared else _KINDS.get(first["type"].partition("_")[0], "")
+        return f"{flag} {first['input']!r:.60} is not possible; {f'use {allowed}' if allowed else place}"
+    if not known:
+        return f"{words[:1].lower()}{words[1:]}; {place}".removesuffix("; ")
+    near = suggest(name, [*known, *former_flags(_declared(context.command))] if kind == "option" else known)
+    return f"{kind} {name[:60]!r} is not known; {near if near.startswith('did you mean') else place}"
+
+
+def _declared(command: Any) -> Mapping[str, Declared]:
+    return command.declared() if isinstance(command, CommandWithFormerFlags) else {}
 
 
 class OneLineErrors(TyperGroup):
@@ -71,14 +100,19 @@ class OneLineErrors(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before the command."""
-        with _short_usage_errors():
+        try:
             return super().parse_args(ctx, args)
+        except _UsageError as error:
+            _report_usage(error)
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn expected errors into an exit code."""
         try:
-            with _short_usage_errors():
-                return super().invoke(ctx)
+            return super().invoke(ctx)
+        except _UsageError as error:
+            _report_usage(error)
+            raise
         except (KeyboardInterrupt, *EXPECTED) as error:
             code = report_error(error)
             if code is None:

@@ -14,7 +14,7 @@ from lvdm.cli.evaluate_inputs import DEFAULT_PROTOCOL, FakeClips, FileRate, Inpu
 from lvdm.cli.evaluate_report import print_table, report_command
 from lvdm.cli.overwriting import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 
 if TYPE_CHECKING:
     from lvdm.evaluation.report.writing import Findings
@@ -67,7 +67,7 @@ def manifest_command(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for entry in left_out:
         console.print(f"{entry.id} is skipped: {entry.skip}")
-    counts = f"{len(made.entries)} clips by {chosen.name}, {len(left_out)} of them skipped"
+    counts = f"{counted(len(made.entries), 'clip')} by {chosen.name}, {len(left_out)} of them skipped"
     if made.unreadable:
         counts += f"; {len(made.unreadable)} of the videos cannot be read, which counts as failed"
     console.print(f"{output}: {counts}")

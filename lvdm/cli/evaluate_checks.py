@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from lvdm.cli.errors import FAILED
+from lvdm.errors import counted
 
 
 def selftest_command(
@@ -60,7 +61,7 @@ def vbench_export_command(
     console = Console(highlight=False, soft_wrap=True, markup=False)
     if export.incomplete:
         console.print(f"{len(export.incomplete)} prompts have fewer than the suite's 5 videos")
-    console.print(f"{folder}: {len(export.files)} videos")
+    console.print(f"{folder}: {counted(len(export.files), 'video')}")
 
 
 def convert_i3d_command(

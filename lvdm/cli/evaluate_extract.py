@@ -13,6 +13,7 @@ from lvdm.cli.errors import FINISHED_WITH_FAILURES
 from lvdm.cli.evaluate_inputs import FakeClips, Inputs, parse_shard, with_inputs
 from lvdm.cli.overwriting import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
+from lvdm.errors import counted
 
 if TYPE_CHECKING:
     from lvdm.evaluation.building import Extractors
@@ -99,7 +100,9 @@ def show_report(report: ExtractionReport | None) -> None:
     if len(clips) > _MAX_LISTED:
         console.print(f"... and {len(clips) - _MAX_LISTED} more")
     others = f", {report.missing} left to other parts" if report.missing else ""
-    console.print(f"{report.made} records made, {report.kept} were there, {len(clips)} clips failed{others}")
+    console.print(
+        f"{counted(report.made, 'record')} made, {report.kept} were there, {counted(len(clips), 'clip')} failed{others}"
+    )
 
 
 def write_failures(report: ExtractionReport, path: Path) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lvdm.cli.options import with_parameters
+from lvdm.errors import counted
 
 if TYPE_CHECKING:
     from lvdm.pipeline.extension_request import Drift
@@ -35,7 +36,7 @@ def extend(video: Source = None, *, typed: Mapping[str, Any]) -> None:
             return
         made = run_extension(plan, progress_bar)
         _print_drift(made.drifts)
-        print_lines([f"{made.output}  ({made.before} frames, now {made.after})"])
+        print_lines([f"{made.output}  ({counted(made.before, 'frame')}, now {made.after})"])
 
 
 def _print_drift(drifts: Sequence[Drift]) -> None:

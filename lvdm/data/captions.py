@@ -10,6 +10,7 @@ from typing import Literal
 from lvdm.data.source_files import SourceError, SourceProblem
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.documents import DocumentError, parse_json, read_text
+from lvdm.regular_files import unreadable_reason
 
 BESIDE = ("txt", "json")
 """Kinds of captions in a file of the same name as the video's, with this suffix."""
@@ -94,8 +95,8 @@ _HINT = "add them, set uncaptioned: skip to leave these out, captions: none for 
 def read_table(options: CaptionOptions) -> dict[str, str]:
     """Captions by file from the CSV or JSONL `options.captions`. Raises `SourceError` for one that cannot be used."""
     path = Path(options.captions)
-    if not path.is_file():
-        raise SourceError(f"captions: there is no file {path}")
+    if reason := unreadable_reason(path):
+        raise SourceError(f"captions: {path}: {reason}; give a .csv or .jsonl")
     captions: dict[str, str] = {}
     columns = f"{options.file_column}, {options.caption_column}"
     is_csv, text = path.suffix.lower() == ".csv", read_text(path, SourceError)

@@ -11,6 +11,7 @@ from typing import Any
 from lvdm.data.checking import Status, Verdict
 from lvdm.data.source_files import SourceProblem
 from lvdm.deprecation import renamed_names
+from lvdm.errors import counted
 from lvdm.media.html_page import data_uri, document, escape
 
 _BINS = 12
@@ -111,7 +112,7 @@ def name_bins(names: Iterable[str]) -> list[tuple[str, int]]:
 def _summary(report: DataCheckReport) -> str:
     counts = "".join(f"<b class={status}>{count} {status}</b> " for status, count in report.counts.items())
     verdict = "All of it can be trained on." if report.is_good else "Fix or remove what is broken before training."
-    return f"<p>{len(report.verdicts)} files: {counts}</p><p>{verdict}</p>"
+    return f"<p>{counted(len(report.verdicts), 'file')}: {counts}</p><p>{verdict}</p>"
 
 
 def _problem(problem: SourceProblem, status: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name, present_names
 from lvdm.documents import read_text
-from lvdm.errors import Problems, UserError
+from lvdm.errors import Problems, UserError, counted
 from lvdm.media.file_names import natural_order
 from lvdm.plugins.registry import method_files
 from lvdm.regular_files import absence_reason
@@ -108,7 +108,7 @@ def read_requests(
     source = Path(source)
     if mode not in MODES:
         raise ValueError(f"unknown mode {mode!r}; {suggest(mode, MODES)}")
-    if mode == "t2v" and source.suffix.lower() == ".txt" and source.is_file():
+    if mode == "t2v" and source.suffix.lower() == ".txt" and source.exists() and not source.is_dir():
         lines = enumerate(read_lines(source), start=1)
         requests = [
             _request(name_of_prompt(prompt), {"prompt": prompt}, f"{source}, line {number}: ")
@@ -225,7 +225,8 @@ def _find_prompt_file(folder: Path) -> Path:
 def _mismatch(prompt_file: Path, images: list[Path], prompts: list[str], mode: Mode) -> str:
     """Both lists side by side, so that the one that is missing can be seen."""
     rule = "two images per prompt (first and last frame)" if mode == "interp" else "one image per prompt"
-    head = f"{prompt_file}: {len(prompts)} prompts for {len(images)} images, need {rule}; in natural order they are:"
+    counts = f"{counted(len(prompts), 'prompt')} for {counted(len(images), 'image')}"
+    head = f"{prompt_file}: {counts}, need {rule}; in natural order they are:"
     return "\n  ".join([head, *_pairs(images, prompts, 2 if mode == "interp" else 1)])
 
 

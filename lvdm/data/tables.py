@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,7 @@ def csv_rows(
     """
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
-        columns = [name.strip() for name in reader.fieldnames or () if name.strip()]
-        if twice := [name for name, count in Counter(columns).items() if count > 1]:
-            raise error(f"{path}, line 1: the column {short_text(twice[0])} stands there twice; leave one out")
+        check_columns(path, reader.fieldnames or (), error)
         for row in reader:
             place = f"line {reader.line_num}"
             if None in row:
@@ -40,6 +38,13 @@ def csv_rows(
             yield place, row
     except csv.Error as broken:
         raise error(f"{path}, line {reader.line_num}: is not valid CSV ({broken})") from broken
+
+
+def check_columns(path: Path, names: Iterable[str], error: type[ValueError]) -> None:
+    """Raise `error` if a column of the table `path` has the name of another one."""
+    columns = Counter(name.strip() for name in names if name.strip())
+    if twice := [name for name, count in columns.items() if count > 1]:
+        raise error(f"{path}, line 1: the column {short_text(twice[0])} stands there twice; leave one out")
 
 
 def jsonl_rows(

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from lvdm.data.clip_frames import ClipOptions
 from lvdm.data.source_files import DiskFiles, Inventory, SourceError, check_folder
+from lvdm.data.tables import check_columns
 from lvdm.data.transforms import SpatialTransform
 from lvdm.data.video_source import VideoSource, usable_files
 from lvdm.declaration.ranges import Steps, with_ranges
-from lvdm.regular_files import open_regular
+from lvdm.regular_files import open_regular, unreadable_reason
 
 COLUMNS = ("videoid", "page_dir", "name")
 
@@ -73,8 +74,8 @@ class WebVid(VideoSource):
 
 def _read_meta(meta_path: Path) -> Sequence[tuple[str, str]]:
     """Relative paths and captions."""
-    if not meta_path.is_file():
-        raise SourceError(f"meta_path: there is no file {meta_path}; give a CSV with the columns {', '.join(COLUMNS)}")
+    if reason := unreadable_reason(meta_path):
+        raise SourceError(f"meta_path: {meta_path}: {reason}; give a CSV with the columns {', '.join(COLUMNS)}")
     try:
         with io.TextIOWrapper(open_regular(meta_path), encoding="utf-8-sig", newline="") as file:
             entries = list(_meta_rows(meta_path, csv.DictReader(file, strict=True)))
@@ -88,6 +89,7 @@ def _read_meta(meta_path: Path) -> Sequence[tuple[str, str]]:
 
 
 def _meta_rows(meta_path: Path, rows: csv.DictReader[str]) -> Iterator[tuple[str, str]]:
+    check_columns(meta_path, rows.fieldnames or (), SourceError)
     missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
     if missing:
         raise SourceError(f"{meta_path}: no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ())}")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BeforeValidator
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from lvdm.config import parse_dataclass
+from lvdm.declaration.values import as_path
 from lvdm.documents import parse_yaml, short_text
 from lvdm.regular_files import real_path
 from lvdm.suggestions import suggest
@@ -58,13 +59,13 @@ class FromText:
         if isinstance(value, Spec):
             return value
         if not isinstance(value, str):
-            raise ValueError(f"{short_text(value)} is not possible; use text such as {self.example}")
+            raise PydanticCustomError("no_text", "is no text")  # the parameter is named by who knows it
         return self.parse(value)
 
 
 def _absolute(value: object) -> object:
     """A path as text, from the root on: it is to mean the same in a record."""
-    return str(real_path(value)) if isinstance(value, str | Path) else value
+    return str(real_path(as_path(value))) if isinstance(value, str | Path) else value
 
 
 FileName = Annotated[str, BeforeValidator(_absolute)]

@@ -134,9 +134,12 @@ class Declared:
     @functools.cached_property
     def kind(self) -> Any:
         """The type without None and without what is annotated, such as int; of options that are typed as text, str."""
-        inner = _without_none(_bare(self.annotation))
-        typed = (*_metadata(self.annotation), *_metadata(inner))
-        return str if any(isinstance(item, FromText) for item in typed) else _bare(inner)
+        return str if self._from_text else _bare(_without_none(_bare(self.annotation)))
+
+    @property
+    def _from_text(self) -> FromText | None:
+        typed = (*_metadata(self.annotation), *_metadata(_without_none(_bare(self.annotation))))
+        return next((item for item in typed if isinstance(item, FromText)), None)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -149,8 +152,7 @@ class Declared:
         if self.choices:
             return ", ".join(self.choices)
         limits = f" from {self.range}" if self.bounds[1] < math.inf else ""
-        words = {int: "a whole number", float: "a number", bool: "yes or no", str: "text", Path: "the name of a file"}
-        text = words.get(self.kind, "a value of its kind") + limits
+        text = (f"text such as {self._from_text.example}" if self._from_text else _words_of(self.kind)) + limits
         return f"{text} {self.parameter.unit}".rstrip() if self.parameter.unit and limits else text
 
     @property
@@ -299,6 +301,15 @@ def refusal(declared: Declared, error: Any) -> str:
         return f"{declared.name} {_short(value)} is not known; {suggest(value, list(declared.choices))}"
     shown = _short(value) if isinstance(value, str) else str(value)[:40]
     return f"{declared.name} {shown} is not possible; use {declared.allowed}"
+
+
+def _words_of(kind: Any) -> str:
+    """The values of a type in words, such as "a list of pairs of a whole number and text"."""
+    words = {int: "a whole number", float: "a number", bool: "yes or no", str: "text", Path: "the name of a file"}
+    if typing.get_origin(kind) is not tuple:
+        return words.get(kind, "a value of its kind")
+    pair = typing.get_args(typing.get_args(kind)[0])
+    return f"a list of pairs of {' and '.join(_words_of(_bare(item)) for item in pair)}"
 
 
 def _plain(number: float) -> str:

@@ -47,7 +47,20 @@ WeightOffload = Literal["none", "model", "group", "sequential"]
 Storage = Literal["full", "fp8"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal[
-    "tiny", "small", "tiny-structure", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
+    "tiny",
+    "small",
+    "tiny-structure",
+    "256",
+    "512",
+    "1024",
+    "interp",
+    "loop",
+    "vc1",
+    "vc2",
+    "vc1024",
+    "vc-i2v",
+    "myv",
+    "toon",
 ]
 
 
@@ -57,7 +70,7 @@ def one_of(choices: Any) -> str:
     return f"{', '.join(names)} or {last}."
 
 
-def _path(value: Any) -> Any:
+def as_path(value: Any) -> Any:
     """Text as a path; anything else as it is."""
     if isinstance(value, str):
         if "\0" in value:
@@ -92,16 +105,15 @@ def frame_pairs(flag: str, example: str, what: str) -> Any:
     """From FRAME=VALUE texts, or a mapping, to pairs of a frame and a value, ascending, each frame once."""
 
     def read(items: Any) -> Any:
-        if isinstance(items, dict):
-            return tuple(sorted((frame, value) for frame, value in items.items()))
         found: dict[int, Any] = {}
-        for item in items if isinstance(items, list | tuple) else [items]:
+        pairs = tuple(items.items()) if isinstance(items, dict) else items
+        for item in pairs if isinstance(pairs, list | tuple) else [pairs]:
             if isinstance(item, str):
                 frame, equals, value = item.partition("=")
                 if not equals or not frame.strip().isdecimal() or not value.strip():
                     raise ValueError(f"{flag} {item!r} should be {example}")
                 pair: Any = int(frame), value
-            elif isinstance(item, list | tuple) and len(item) == 2:
+            elif isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], int):
                 pair = item
             else:
                 raise ValueError(f"{flag} {str(item)[:60]!r} should be {example}")
@@ -118,7 +130,7 @@ def lora_pairs(items: Any) -> Any:
     found = []
     for item in items if isinstance(items, list | tuple) else [items]:
         if not isinstance(item, str | os.PathLike):
-            found.append((_path(item[0]), item[1]) if isinstance(item, list | tuple) and len(item) == 2 else item)
+            found.append((as_path(item[0]), item[1]) if isinstance(item, list | tuple) and len(item) == 2 else item)
             continue
         text = os.fspath(item)
         file, colon, scale = text.rpartition(":")
@@ -155,7 +167,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-File = Annotated[Path, BeforeValidator(_path)]
+File = Annotated[Path, BeforeValidator(as_path)]
 ImageFile = Annotated[
     File,
     WithJsonSchema(

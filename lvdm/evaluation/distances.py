@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lvdm.errors import counted
 from lvdm.evaluation.feature_rows import count_unique_rows
 from lvdm.evaluation.features.registry import I3D_LOGITS
 from lvdm.evaluation.frechet import extrapolate, sample_floor
@@ -125,7 +126,7 @@ def set_problems(row: MetricRow, required: int | None, failed: int) -> list[str]
     if row.unique < row.n:
         reasons.append(f"only {row.unique} of {row.n} clips differ")
     if failed:
-        reasons.append(f"{failed} clips could not be read")
+        reasons.append(f"{counted(failed, 'clip')} could not be read")
     return reasons
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lvdm.errors import counted
+
 Rows = NDArray[np.float64]
 """(n, d): one feature vector of length d for each of n clips."""
 
@@ -18,7 +20,7 @@ def checked_rows(features: ArrayLike, name: str = "features", minimum: int = 2) 
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise ValueError(f"{name}: should be (rows, dimensions), it is {rows.shape}")
     if len(rows) < minimum:
-        raise ValueError(f"{name}: {len(rows)} rows, at least {minimum} are needed: measure more clips")
+        raise ValueError(f"{name}: {counted(len(rows), 'row')}, at least {minimum} are needed: measure more clips")
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)

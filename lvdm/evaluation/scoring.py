@@ -16,6 +16,7 @@ import numpy as np
 
 import lvdm
 from lvdm.content_hash import hash_bytes
+from lvdm.errors import counted
 from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
 from lvdm.evaluation.clip_files import FrameScaling
@@ -184,7 +185,7 @@ def _means(numbers: Sequence[ClipNumbers], name: str, records: Records, protocol
         )
         reasons = set_problems(row, protocol.clips, failed)
         if row.n < MIN_RANKED_CLIPS:
-            reasons.append(f"{row.n} clips are too few for an interval of 95 %, it takes {MIN_RANKED_CLIPS}")
+            reasons.append(f"{counted(row.n, 'clip')}: too few for an interval of 95 %, it takes {MIN_RANKED_CLIPS}")
         rows.append(dataclasses.replace(row, unreliable="; ".join(reasons)))
     return rows
 

@@ -117,7 +117,7 @@ def entries_of(output: Path, numbered: tuple[Path, ...], keep: str) -> tuple[Pat
         return numbered
     if len(numbered) < 2:
         raise ValueError(
-            "--keep best needs several videos to choose from; add --num-videos-per-prompt 4 (--num-videos 4), or more"
+            "--keep best needs several videos to choose from; add num_videos_per_prompt 4 (--num-videos 4), or more"
         )
     folder = _folder(output)
     return tuple(folder / f"{i + 1:02d}" / output.name for i in range(len(numbered)))

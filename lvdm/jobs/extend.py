@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from lvdm.config import parse_dataclass
 from lvdm.content_hash import content_hash
 from lvdm.data.clip_size import ClipSize
 from lvdm.data.video_header import probe_size
@@ -20,10 +21,12 @@ from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
+    file_of,
     files_of_model,
     hashed_files,
     located,
     of_type,
+    part,
     present_keys,
     read_as,
     require,
@@ -214,27 +217,27 @@ def _usual_output(source: Path, seed: int, record: ExtensionRecord | None, writt
 
 def read_extension_record(path: Path) -> ExtensionRecord:
     """Read the record of an extended video. Raises `ValueError` for a file that is not one."""
-    refusal = "{path} is not the record of an extended video ({reason}), or one from before they could be replayed"
+    refusal = "{path} is not the record of an extended video ({reason}); give the .json beside one, of no older version"
     return read_as(path, [EXTENSION_FORMAT], _parse, refusal)
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
-    origin, model, runtime = record["source"], present_keys(record["model"]), record["runtime"]
-    extension = Extension(**record["extension"])
-    settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
+    origin, model, runtime = part(record, "source"), present_keys(part(record, "model")), part(record, "runtime")
+    extension = parse_dataclass(Extension, part(record, "extension"), "extension")
+    settings = GenerationSettings(**current_names(GenerationSettings, part(record, "settings")))
     values = settings.as_dict() | asdict(extension)
     for name in ("mode", "num_videos_per_prompt"):
         del values[name]
     values |= {name: record[name] for name in ("prompt", "negative_prompt", "seed")}
     values |= values_of_parts(model, runtime)
-    values["playback_fps"] = float(record["playback_fps"])
+    values["playback_fps"] = record["playback_fps"]
     values["reader"] = runtime.get("reader")  # older ones were made with the default
-    values["video"] = Path(origin["video"])
+    values["video"] = file_of(origin["video"], "source.video")
     require(values, "prompt", "seed", "config", "checkpoint")
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    hashes = record.get("files", {})  # older ones have none
-    places = {"video": (origin["video"], of_type(origin["sha256"], str, "sha256"))}
+    hashes = part({"files": {}, **record}, "files")  # older ones have none
+    places: dict[str, tuple[Any, Any]] = {"video": (values["video"], of_type(origin["sha256"], str, "source.sha256"))}
     places |= {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
     files = [*files_of_model(model), *hashed_files(places)]
     return ExtensionRecord(path, str(record["video"]), layer, threads_of(runtime), files)

@@ -14,6 +14,7 @@ from torch import Tensor
 from lvdm.device import computing_threads
 from lvdm.diffusion.samplers import StepCallback
 from lvdm.documents import read_json
+from lvdm.errors import counted
 from lvdm.jobs.extend import ExtensionPlan, run_extension
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import announce_memory
@@ -163,7 +164,7 @@ def hold_extension(
         with VideoReader(made.output) as reader:
             pixels = reader.read(range(reader.num_frames))
         record = read_json(made.record)
-    return ExtendedFrames(pixels, record, f"{made.before} frames, now {made.after}")
+    return ExtendedFrames(pixels, record, f"{counted(made.before, 'frame')}, now {made.after}")
 
 
 def _check_place(path: Path) -> None:

@@ -309,7 +309,7 @@ def _check_source(mode: str, values: Values) -> None:
     """Raise `ValueError` where there is nothing to begin with."""
     image, end = values.values.get("image"), values.values.get("end_image")
     if mode == "keyframes" and image is None:
-        raise ValueError("the video begins with an image: give it, or --keyframe 0=FILE")
+        raise ValueError("the video begins with an image: give it, or the key frame 0 (--keyframe 0=FILE)")
     if mode == "interpolate" and (image is None) != (end is None):
         raise ValueError("give two images, the first and the last frame")
     of_text = mode in ("text-to-video", "structure")

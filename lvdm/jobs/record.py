@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.declaration.parameter import current_names
+from lvdm.declaration.values import MAX_STREAMED_FRAMES
 from lvdm.jobs.record_parts import (
     absolute,
     describe_model,
     describe_runtime,
+    file_of,
     files_of_model,
     hashed_files,
+    items,
     located,
     of_type,
+    part,
     present_keys,
     read_as,
     require,
@@ -248,19 +252,17 @@ def read_record(path: str | Path) -> Record:
 
 
 def _parse(path: Path, record: Mapping[str, Any]) -> Record:
-    given, model = (present_keys(record[name]) for name in ("input", "model"))
-    runtime, output = record["runtime"], record["output"]
-    settings = GenerationSettings(**current_names(GenerationSettings, record["settings"]))
+    given, model = (present_keys(part(record, name)) for name in ("input", "model"))
+    runtime, output = part(record, "runtime"), part(record, "output")
+    settings = GenerationSettings(**current_names(GenerationSettings, part(record, "settings")))
     if settings.mode == "keyframes" and not given.get("keyframes"):
         raise ValueError("its key frames came from memory, not from files")
     if settings.mode == "structure" and not (given.get("depth") or given.get("driving_video")):
         raise ValueError("its depth came from memory, not from a file")
     if given["image"] is None and settings.mode not in ("text-to-video", "structure"):
         raise ValueError("its image came from memory, not from a file")
-    keyframes = given.get("keyframes", ())
-    values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed")}
-    values |= {"prompts_at": [tuple(pair) for pair in given.get("prompts_at", ())]}
-    values |= {"keyframes": [(key["frame"], Path(key["image"])) for key in keyframes]}
+    values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed", "prompts_at")}
+    values["keyframes"] = [_keyframe(key) for key in items(given, "keyframes")]
     values |= values_of_parts(model, runtime) | {"playback_fps": output["playback_fps"]}
     require(values, "prompt", "seed", "config", "checkpoint", "dtype")
     digest = record.get("digest")
@@ -275,7 +277,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         drop_last_frame=of_type(output["drop_last_frame"], bool, "drop_last_frame"),
         threads=threads_of(runtime),
         digest=None if digest is None else of_type(digest, str, "digest"),
-        best_of=whole(record.get("chosen", {}).get("of", 1), "chosen.of", 1, MAX_INDEX),
+        best_of=whole(part({"chosen": {}, **record}, "chosen").get("of", 1), "chosen.of", 1, MAX_INDEX),
         measures=record.get("quality"),
     )
 
@@ -285,6 +287,11 @@ def _files(source: Mapping[str, Any], model: Mapping[str, Any], settings: Genera
     places = {name: (source.get(name), source.get(f"{name}_sha256")) for name in file_inputs()}
     places |= {name: (getattr(settings, name), source.get(f"{name}_sha256")) for name in method_files()}
     found = hashed_files(places)
-    for key in source.get("keyframes", ()):
-        found.append(InputFile("keyframes", of_type(key["sha256"], str, "sha256"), Path(key["image"]), key["frame"]))
+    for key in items(source, "keyframes"):
+        frame, image = _keyframe(key)
+        found.append(InputFile("keyframes", of_type(key["sha256"], str, "keyframes.sha256"), image, frame))
     return found + files_of_model(model)
+
+
+def _keyframe(key: Mapping[str, Any]) -> tuple[int, Path]:
+    return whole(key["frame"], "keyframes.frame", 0, MAX_STREAMED_FRAMES), file_of(key["image"], "keyframes.image")

@@ -10,13 +10,14 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.declaration.parameter import present_names
 from lvdm.documents import read_json, short_text
 from lvdm.request.digest import InputFile
-from lvdm.request.layers import all_parameters
+from lvdm.request.layers import all_parameters, in_field_names
 
 if TYPE_CHECKING:
     from lvdm.pipeline import DynamiCrafterPipeline
 
 T = TypeVar("T")
 MAX_THREADS = 4096
+_KINDS: Mapping[type, str] = {str: "text", bool: "yes or no", dict: "a mapping", list: "a list"}
 
 
 def describe_model(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def describe_runtime(pipeline: DynamiCrafterPipeline) -> dict[str, Any]:
 def values_of_parts(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that both parts stand for, by name. What older records do not name is None."""
     values = {name: model.get(name) for name in ("config", "checkpoint", "encoders")}
-    values["loras"] = [(Path(lora["file"]), float(lora["scale"])) for lora in model.get("loras", ())]
+    values["loras"] = [(file_of(lora["file"], "loras.file"), lora["scale"]) for lora in items(model, "loras")]
     values |= {name: runtime[name] for name in ("device", "dtype", "low_memory")}
     return values | {name: runtime.get(name) for name in ("schedule", "attention", "offload", "storage")}
 
@@ -68,7 +69,7 @@ def values_of_parts(model: Mapping[str, Any], runtime: Mapping[str, Any]) -> dic
 def hashed_files(places: Mapping[str, tuple[Any, Any]]) -> list[InputFile]:
     """Files by parameter with their hashes. What has no file or no hash is left out. Raises `ValueError`."""
     return [
-        InputFile(name, of_type(sha256, str, f"{name}_sha256"), Path(file))
+        InputFile(name, of_type(sha256, str, f"{name}_sha256"), file_of(file, name))
         for name, (file, sha256) in places.items()
         if file is not None and sha256 is not None
     ]
@@ -78,8 +79,10 @@ def files_of_model(model: Mapping[str, Any]) -> list[InputFile]:
     """The files that the part `model` of a record names with a hash."""
     names = ("config", "checkpoint", "encoders")
     found = hashed_files({name: (model.get(name), model.get(f"{name}_sha256")) for name in names})
-    for lora in model.get("loras", ()):
-        found.append(InputFile("loras", of_type(lora["sha256"], str, "sha256"), Path(lora["file"])))
+    for lora in items(model, "loras"):
+        found.append(
+            InputFile("loras", of_type(lora["sha256"], str, "loras.sha256"), file_of(lora["file"], "loras.file"))
+        )
     return found
 
 
@@ -113,8 +116,8 @@ def read_as(path: Path, formats: Collection[str], parse: Callable[[Path, Mapping
         return parse(path, record)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else error
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else in_field_names(str(error))
         raise ValueError(refusal.format(path=path, reason=reason)) from error
 
 
@@ -128,10 +131,25 @@ def present_keys(part: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a record by its name. Raises `ValueError`, and `KeyError` where there is none."""
+    return of_type(record[name], dict, name)
+
+
+def items(part: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """What a part lists under a name, of which older records have nothing. Raises `ValueError`."""
+    return [of_type(item, dict, name) for item in of_type(part.get(name, []), list, name)]
+
+
+def file_of(value: Any, name: str) -> Path:
+    """The path that a record has as text. Raises `ValueError`."""
+    return Path(of_type(value, str, name))
+
+
 def of_type(value: Any, kind: type[T], name: str) -> T:
     """`value`, which is a `kind`. Raises `ValueError`."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} {short_text(value)} is not possible")
+        raise ValueError(f"{name} {short_text(value)} is not possible; {_KINDS[kind]} is")
     return value
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lvdm.device import Precision
+from lvdm.errors import counted
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
 from lvdm.model_card import ModelCard
@@ -83,5 +84,5 @@ def for_each(value: Any, count: int, name: str) -> list[Any]:
     if len(values) == 1:
         return values * count
     if len(values) != count:
-        raise ValueError(f"there are {count} images and {len(values)} of {name}; give one, or one for each image")
+        raise ValueError(f"{counted(count, 'image')} and {len(values)} of {name}; give one, or one for each image")
     return values

@@ -14,6 +14,7 @@ from PIL import Image
 
 from lvdm.content_hash import content_hash, hash_bytes
 from lvdm.declaration.values import check_prompt
+from lvdm.errors import counted
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.masks import fit_masks
 from lvdm.model_card import ModelCard
@@ -154,7 +155,9 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
     check_structure_sources([name for name, tensor in sources.items() if tensor is not None], settings.mode)
     for name, tensor in sources.items():
         if tensor is not None and len(tensor) != settings.num_frames:
-            raise ValueError(f"{name} has {len(tensor)} frames and the video {settings.num_frames}; give as many")
+            raise ValueError(
+                f"{name} has {counted(len(tensor), 'frame')} and the video {settings.num_frames}; give as many"
+            )
     depth = request.depth
     if depth is None:
         return

@@ -127,7 +127,20 @@ class SharedParameters(TypedDict, total=False):
     """Say what would be made, with which memory, and stop."""
     preset: (
         Literal[
-            "tiny", "small", "tiny-structure", "256", "512", "1024", "interp", "loop", "vc1", "vc2", "vc1024", "vc-i2v", "myv", "toon"
+            "tiny",
+            "small",
+            "tiny-structure",
+            "256",
+            "512",
+            "1024",
+            "interp",
+            "loop",
+            "vc1",
+            "vc2",
+            "vc1024",
+            "vc-i2v",
+            "myv",
+            "toon",
         ]
         | None
     )

@@ -7,6 +7,7 @@ same name, what sets the same thing, such as `motion` in the place of `fps`, and
 from __future__ import annotations
 
 import functools
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -157,3 +158,22 @@ def shown_name(name: str) -> str:
     """A parameter as messages call it: its name and, where it has one, its flag."""
     flag = all_parameters()[name].flag
     return f"{name} ({flag})" if flag else name
+
+
+_FLAG = re.compile(r"--[a-z][a-z-]*")
+_WITH_FLAG = re.compile(r"\b([a-z_]+)((?: [\w.]+)?)(?: \((--[a-z-]+)\2\)|, (--[a-z-]+)(?=\)))")
+
+
+@functools.cache
+def _names_of_flags() -> Mapping[str, str]:
+    return {flag: name for name, declared in all_parameters().items() for flag in declared.flags}
+
+
+def in_field_names(message: str) -> str:
+    """A message of the command line for those who give fields: the name in the place of each flag, or of both."""
+    names = _names_of_flags()
+
+    def once(match: re.Match[str]) -> str:
+        return match[1] + match[2] if names.get(match[3] or match[4]) == match[1] else match[0]
+
+    return _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), _WITH_FLAG.sub(once, message))

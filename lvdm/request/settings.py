@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from lvdm.declaration.options import as_text
@@ -11,7 +12,7 @@ from lvdm.declaration.parameter import current_names, declared, known_name, para
 from lvdm.declaration.parameters import SizeParameters
 from lvdm.declaration.token_policy import check_image_token_policy
 from lvdm.declaration.values import MAX_FRAMES
-from lvdm.model_card import MODES, ModelCard
+from lvdm.model_card import MODES, Capability, ModelCard
 from lvdm.plugins.conflicts import check_alone, check_methods
 from lvdm.plugins.registry import active_methods
 from lvdm.plugins.settings import MethodSettings
@@ -140,6 +141,16 @@ def _beyond_fs(card: ModelCard, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {"truncated_start": level.truncated_start, "low_pass": level.low_pass}
 
 
+ADVISED: Mapping[Capability, str] = MappingProxyType(
+    {"i2v": "512", "interpolation": "interp", "t2v": "vc2", "structure": "tiny-structure"}
+)
+"""A model that can do it, for messages about one that cannot."""
+
+
+def _such_as(needed: Capability) -> str:
+    return f", such as preset {ADVISED[needed]}"
+
+
 def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     """Raise `ValueError` if the checkpoint was not trained for `mode`, or cannot do it with the setting `between`."""
     if between and not (card.can("i2v") and card.keeps_image):
@@ -154,8 +165,7 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     wish = "show key frames" if mode == "keyframes" else mode
     if needed == "structure":
         raise ValueError(
-            f"checkpoint {card.name} reads no depth and cannot follow structure; use one that does, such as preset "
-            "tiny-structure or myv"
+            f"checkpoint {card.name} reads no depth and cannot follow structure; use one that does{_such_as(needed)}"
         )
     if card.usual_mode == "structure":
         raise ValueError(
@@ -164,17 +174,17 @@ def check_capability(card: ModelCard, mode: str, between: bool = False) -> None:
     if needed == "t2v":
         raise ValueError(
             f"checkpoint {card.name} needs an image and cannot make a video from text alone; use {card.usual_mode}, or "
-            "a checkpoint for text-to-video, such as preset vc2"
+            f"a checkpoint for text-to-video{_such_as(needed)}"
         )
     if card.usual_mode == "text-to-video":
         raise ValueError(
             f"checkpoint {card.name} makes videos from text alone and cannot {wish}; use text-to-video, or another "
-            f"checkpoint, such as preset {'512' if needed == 'i2v' else 'interp'}"
+            f"checkpoint{_such_as(needed)}"
         )
     if needed == "interpolation":
         raise ValueError(
             f"checkpoint {card.name} animates one image and cannot {wish} (it would give grey flashes); use one "
-            "made for two images, such as preset interp, or "
+            f"made for two images{_such_as(needed)}, or "
             + ("--long-video cyclic" if mode == "loop" else "go both ways with between vibid (--between vibid)")
         )
     raise ValueError(

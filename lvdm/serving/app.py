@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from lvdm.hosting.bodies import BodyTooLargeError
+from lvdm.hosting.words import in_words_of_guests
 from lvdm.media.atomic import OutputError
 from lvdm.serving.gate import Gate, error_tree
 from lvdm.serving.routes import make_router
@@ -60,7 +61,7 @@ class _Gated(Gate):
 
 
 def _answer_errors(app: FastAPI, service: Service) -> None:
-    """Say what is wrong as one line in JSON, in the words of the command line."""
+    """Say what is wrong as one line in JSON."""
 
     def answer(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse(error_tree(status, message), status, headers)
@@ -91,7 +92,7 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(ValueError)
     async def refused(request: Request, error: ValueError) -> JSONResponse:
-        return answer(400, str(error))
+        return answer(400, in_words_of_guests(str(error), service.settings.models))
 
     @app.exception_handler(Exception)
     async def bug(request: Request, error: Exception) -> JSONResponse:

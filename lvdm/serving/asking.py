@@ -123,9 +123,10 @@ class Submission:
 
 def fields_of_json(text: bytes) -> Fields:
     """The fields of a JSON object. Raises `ValueError`."""
-    tree = parse_json(text, "the body")
+    tree = parse_json(text, "the body") if text.strip() else None
     if not isinstance(tree, dict):
-        raise DocumentError('the body is not a JSON object; give one, such as {"prompt": "the ball rolls"}')
+        what = "not a JSON object" if text.strip() else "empty"
+        raise DocumentError(f'the body is {what}; give a JSON object, such as {{"prompt": "the ball rolls"}}')
     values, uploads = dict(tree), list[Upload]()
     reference = values.get("input_reference")
     if isinstance(reference, dict) and set(reference) == {"image_url"}:
@@ -159,7 +160,7 @@ def fields_of_form(items: Sequence[tuple[str, str | bytes]]) -> Fields:
             content = decoded_file(name, content) if isinstance(content, str) else content
             uploads.append(Upload("keyframes" if keyframe else name, content, int(keyframe[1]) if keyframe else None))
             continue
-        known_name(name, (*SHARED, *declared), "parameter")
+        _check_known(name)
         if not isinstance(content, str):
             raise ValueError(f"{name} is not a file; give its value as text")
         if name in declared and typing.get_origin(declared[name].kind) is tuple:
@@ -179,6 +180,8 @@ def understand(
     replay: what its record says
     """
     values = {name: value for name, value in fields.values.items() if value is not None}
+    if not (values or fields.uploads or replay):
+        raise ValueError("nothing was given; send prompt, and with input_reference the image to begin with")
     values = present_names(all_parameters(), values)
     uploads = _own_names(fields.uploads, values.get("mode", None if replay is None else replay.record.mode))
     there = {upload.parameter for upload in uploads}
@@ -237,12 +240,19 @@ def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:
 def _refuse(values: Mapping[str, Any]) -> None:
     """Raise `ValueError` for what no request decides."""
     for name in values:
-        known_name(name, (*SHARED, *all_parameters()), "parameter")
+        _check_known(name)
         if name in SERVER_FILES:
             instead = "send what it holds as record" if name == "replay" else "leave it out"
             raise ValueError(f"{name} names a file of the server, which no request does; {instead}")
         if name in SERVER_CHOICES:
             raise ValueError(f"{name} is what the server decides; leave it out{SERVER_CHOICES[name]}")
+
+
+def _check_known(name: str) -> None:
+    """Raise `ValueError` for what is no parameter, with those that a request may have."""
+    refused = (*SERVER_FILES, *SERVER_CHOICES)
+    if name not in refused:
+        known_name(name, (*SHARED, *(known for known in all_parameters() if known not in refused)), "parameter")
 
 
 def _sized(values: Mapping[str, Any]) -> dict[str, Any]:

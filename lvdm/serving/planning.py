@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.declaration.parameter import known_name
-from lvdm.documents import one_line
 from lvdm.hosting.checks import check_plan
+from lvdm.hosting.words import in_words_of_guests
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
 from lvdm.serving.asking import Submission
 from lvdm.serving.settings import Settings
+
+_BEGUN = {"prompt": ("prompt",), "image": ("image", "end_image", "keyframes")}
+"""One of these is given, or nothing is there to begin with; what is missing beside it is said by the library."""
 
 
 def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan | ExtensionPlan:
@@ -28,6 +31,9 @@ def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan |
     given = machine | submission.parameters(folder)
     if not submission.model_of_record:
         given |= settings.models[submission.model].values
+    needed = "prompt" if submission.mode in ("text-to-video", "structure") else "image"
+    if submission.mode != "extend" and not submission.record and given.keys().isdisjoint(_BEGUN[needed]):
+        raise ValueError(f"{submission.mode} needs {needed}, and none was given")
     if submission.mode != "extend":
         plan = plan_videos(submission.mode, **given)  # type: ignore[arg-type]  # names are checked by the declaration
         check_plan(plan, settings.limits)
@@ -87,10 +93,10 @@ def heard_warnings() -> Iterator[list[str]]:
 
 
 def public(text: str, folder: Path, settings: Settings) -> str:
-    """A message without the places of this machine: one line, uploads and models by their names."""
+    """A message for the client, without the places of this machine: uploads and models by their names."""
     for model in settings.models.values():
         for path in (model.files.checkpoint, model.files.config):
             text = text.replace(str(path), f"the {path.suffix.lstrip('.')} file of model {model.name}")
     for place in (folder, settings.jobs):
         text = text.replace(f"{place}/", "").replace(f"{place}\\", "").replace(str(place), "the folder of the job")
-    return one_line(text)
+    return in_words_of_guests(text, settings.models)

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from lvdm.errors import counted
 from lvdm.media.atomic import atomic_path
 from lvdm.media.html_page import data_uri, document, escape
 from lvdm.story.composition import as_frame
@@ -30,7 +31,7 @@ def summary(plan: StoryPlan) -> Iterator[str]:
     overlap = sum(plan.layout.overlaps) / plan.fps
     without = f", {overlap:g} s less than the shots together" if overlap else ""
     yield (
-        f"{plan.story.title}: {len(plan.shots)} shots, {plan.seconds:.2f} s{without}, {width}x{height} at "
+        f"{plan.story.title}: {counted(len(plan.shots), 'shot')}, {plan.seconds:.2f} s{without}, {width}x{height} at "
         f"{plan.fps:g} frames per second"
     )
     for number, video in enumerate(plan.shots):
@@ -108,8 +109,8 @@ def _facts(plan: StoryPlan, number: int) -> Iterator[str]:
     shot, video = plan.story.shots[number], plan.shots[number]
     settings = video.video.request.settings
     yield shot.mode
-    yield f"{plan.seconds_of(number):g} s ({video.frames} frames)"
-    yield f"{settings.num_inference_steps} steps, seed {video.video.request.seed}"
+    yield f"{plan.seconds_of(number):g} s ({counted(video.frames, 'frame')})"
+    yield f"{counted(settings.num_inference_steps, 'step')}, seed {video.video.request.seed}"
     yield from (f"from {kind}" if kind != "from" else f"from {shot.from_shot}" for kind in shot.kinds)
     if shot.transition != "cut":
         yield f"{shot.transition} of {plan.layout.overlaps[number] / plan.fps:g} s to the next"

@@ -244,11 +244,11 @@ def test_a_video_is_extended_and_two_are_compared(client: PageClient, image: str
     ("given", "said"),
     [
         ({"prompt": ""}, "the prompt is empty; say what should happen"),
-        ({"num_frames": "13"}, "num_frames (--num-frames) 13 is more than is made here; use at most 12"),
+        ({"num_frames": "13"}, "num_frames 13 is more than is made here; use at most 12"),
         ({"num_frames": "0"}, "num_frames 0 is not possible; use a whole number from 1 to"),
         ({"num_frames": "many"}, "num_frames 'many' is not possible"),
         ({"num_inference_steps": "61"}, "61 is more than is made here; use at most 60"),
-        ({"num_videos_per_prompt": "4"}, "(--num-videos-per-prompt) 4 is more than is made here"),
+        ({"num_videos_per_prompt": "4"}, "num_videos_per_prompt 4 is more than is made here"),
         ({"height": "256", "width": "128"}, "the video is 128x256, 0.03 megapixels, more than is made here"),
         ({"sampler": "dpm"}, "sampler 'dpm' is not known"),
         ({"motion": "0.5", "fps": "8"}, "fps and motion set the same thing"),
@@ -259,7 +259,7 @@ def test_a_video_is_extended_and_two_are_compared(client: PageClient, image: str
         ({"prompts_at": "soon=it stops"}, "should be FRAME=PROMPT"),
     ],
 )
-def test_the_command_line_s_words_refuse(given: dict[str, Any], said: str, client: PageClient, image: str) -> None:
+def test_fields_that_are_refused_are_named(given: dict[str, Any], said: str, client: PageClient, image: str) -> None:
     found = refused(client, "animate", **{"image": Path(image), "prompt": PROMPT, **given})
     assert said in found
     assert "\n" not in found

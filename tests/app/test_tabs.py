@@ -63,6 +63,7 @@ def test_the_page_says_it_in_the_tab(tmp_path: Path) -> None:
     shown = [part["value"] for part in parts if 'class="why"' in str(part.get("value")) and part["visible"]]
     assert len(shown) == 3
     assert "go both ways with between vibid" in shown[0]
+    assert not any("preset" in line for line in shown), "the page offers a model that it does not list"
 
 
 def listed(name: str) -> ListedModel:

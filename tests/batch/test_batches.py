@@ -158,7 +158,7 @@ def test_a_foreign_file_stays_and_the_other_rows_are_made(here: Path) -> None:
         (("bad.csv", "--dry-run"), 3, "row 1 (bad.csv, line 2): seed -1 is not possible"),
         (("list.csv", "--replay", "a.json"), 2, "batch does not read replay (--replay)"),
         (("list.csv", "--prompts", "list.csv"), 2, "batch does not read prompts (--prompts)"),
-        (("list.csv", "--end-image", "b.png"), 2, "No such option"),
+        (("list.csv", "--end-image", "b.png"), 2, "option '--end-image' is not known"),
         (("list.csv", "--overlap", "2"), 2, "none of the rows reads overlap (--overlap)"),
         (("list.csv", "--devices", "0"), 2, "devices 0 is not possible; use a whole number from 1 to 4096"),
         (("list.csv", "--engine", "rai"), 2, "engine 'rai' is not known; did you mean 'ray'?"),

@@ -154,7 +154,7 @@ def test_what_the_size_and_time_of_a_file_hide_is_found_by_verify(config: Path, 
     path.write_bytes(content)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert "0 videos encoded" in run_cache(own, folder).output
-    assert "1 videos encoded" in run_cache(own, folder, "--verify").output
+    assert "1 video encoded" in run_cache(own, folder, "--verify").output
     store = RecordStore(folder)
     record = store.path(*next(record for record in store.records() if record[0] == "moments"))
     record.write_bytes(b"damaged")

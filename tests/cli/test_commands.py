@@ -322,7 +322,7 @@ def test_lists_that_do_not_fit_together(here, no_weights):
     assert "holds no images" in fail("animate", "--prompts", "none")
     picture().save(here / "none/a.png")
     (here / "none/test_prompts.txt").write_text("one\ntwo\n")
-    assert "2 prompts for 1 images" in fail("animate", "--prompts", "none")
+    assert "2 prompts for 1 image" in fail("animate", "--prompts", "none")
     assert "no such folder or file" in fail("animate", "--prompts", "gone.csv")
     assert "1. a.png | 'one'; 2. (no image) | 'two'" in fail("animate", "--prompts", "none"), "the lists run together"
 

@@ -139,7 +139,7 @@ def test_broken_videos_are_named_counted_and_kept_apart(videos: Path, tmp_path: 
     arguments = inputs(tmp_path, tmp_path / "cache")
     result = run("extract", *arguments, "--failures", tmp_path / "failures.json", code=3)
     assert "00002.mp4: the video stream holds no frames" in result.stdout
-    assert "51 records made, 0 were there, 1 clips failed" in result.stdout
+    assert "51 records made, 0 were there, 1 clip failed" in result.stdout
     failures = json.loads((tmp_path / "failures.json").read_text())["failures"]
     assert {failure["id"] for failure in failures} == {"00002"}
     run("score", *arguments, "--output", tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from typer.testing import CliRunner
 
 from lvdm.cli.app import app
 from lvdm.content_hash import content_hash
-from lvdm.jobs.extend import plan_extension
+from lvdm.jobs.extend import plan_extension, read_extension_record
 from lvdm.jobs.record import read_record
 
 GREY_LEVELS = 1
 """How far a pixel of a replayed video may be off: rounding on another processor tips one over now and then."""
 EXTENSION = "extend"
+PYTHON = re.compile(r"object|attribute|indices|iterable|argument|instances|Path[(]| --")
+"""What Python or the command line says, in a message about a file."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,43 @@ def test_the_record_of_an_extension_is_read(there: Path) -> None:
     assert (job.written.playback_fps, machine.dtype, machine.low_memory) == (record["playback_fps"], "fp32", False)
     assert added.loras == ()
     assert job.model.files.checkpoint == there.resolve() / SMALL / "model.safetensors"
+
+
+def places(tree: Any, *place: Any) -> Iterator[tuple[Any, ...]]:
+    """Where a tree has something inside."""
+    for key in tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ():
+        yield (*place, key)
+        yield from places(tree[key], *place, key)
+
+
+def changed(tree: Any, place: tuple[Any, ...], value: Any) -> Any:
+    """The tree with another value at that place."""
+    copy = json.loads(json.dumps(tree))
+    node = copy
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize("run", ["keyframes", EXTENSION])
+def test_a_value_of_another_kind_is_named_with_its_file(run: str, tmp_path: Path) -> None:
+    record, read = told(run), read_extension_record if run == EXTENSION else read_record
+    record["model"]["loras"] = told("lora")["model"]["loras"]
+    file, missed = tmp_path / "a.json", set[str]()
+    for place in places(record):
+        if place[0] in ("format", "versions", "measured", "quality", "drift") or place[:-1] == ("settings",):
+            continue  # of settings each one is tried where parameters are
+        names = {str(PRESENT.get(key, key)).removesuffix("_sha256") for key in place[1:] or place}
+        for value in (["x"], 1.5):
+            file.write_text(json.dumps(changed(record, place, value)))
+            try:
+                read(file)
+            except ValueError as error:
+                said = any(name in str(error) for name in names) and str(error).startswith(str(file))
+                if not said or PYTHON.search(str(error)):
+                    missed.add(f"{place} = {value}: {error}")
+    assert not missed, "\n".join(sorted(missed))
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -306,7 +306,7 @@ def test_a_dry_run_says_what_would_be_made_and_makes_nothing(made: Path, no_weig
     assert "of memory needed on cpu" in said
     assert "expected time: about" in said
     assert not Path("b.mp4").exists()
-    assert "2 new frames in 1 segments" in succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--dry-run")
+    assert "2 new frames in 1 segment," in succeed("extend", "a.mp4", "-p", PROMPT, "--frames", 2, "--dry-run")
 
 
 def test_a_prompt_that_is_not_read_to_its_end_is_said_and_recorded(here: Path) -> None:

@@ -92,7 +92,7 @@ def test_interpolation_takes_pairs_and_loops_take_one(tmp_path: Path) -> None:
 def test_count_mismatch_lists_both(images: list[str], tmp_path: Path) -> None:
     """The original ignores images that are too many, and fails with an IndexError where they are too few."""
     folder = make_folder(tmp_path, images, "first\nsecond\n")
-    with pytest.raises(PromptError, match=f"2 prompts for {len(images)} images") as caught:
+    with pytest.raises(PromptError, match=f"2 prompts for {len(images)} image") as caught:
         read_requests(folder)
     message = str(caught.value)
     for wanted in ("1. a.png | 'first'", "second", *images):

@@ -179,7 +179,10 @@ def test_subsample_is_always_the_same(tmp_path: Path) -> None:
 
 def test_bad_metadata_is_named(tmp_path: Path) -> None:
     config = WebVidConfig(meta_path=str(tmp_path / "meta.csv"), data_dir=str(tmp_path))
-    with pytest.raises(ValueError, match=r"there is no file .*meta\.csv"):
+    with pytest.raises(ValueError, match=r"meta\.csv: there is no such file; give a CSV"):
+        WebVid(config)
+    (tmp_path / "meta.csv").write_text("videoid,name,page_dir, name\n1,a,p,b\n")
+    with pytest.raises(ValueError, match=r"meta\.csv, line 1: the column 'name' stands there twice; leave one out"):
         WebVid(config)
     (tmp_path / "meta.csv").write_text("videoid,name\n1,a\n")
     with pytest.raises(ValueError, match="no column page_dir"):

@@ -43,7 +43,7 @@ def test_rows_become_float64_and_the_argument_stays() -> None:
         (np.zeros(4), "should be"),
         (np.zeros((3, 0)), "should be"),
         (np.zeros((2, 3, 4)), "should be"),
-        (np.zeros((1, 4)), "1 rows, at least 2"),
+        (np.zeros((1, 4)), "1 row, at least 2"),
         ([[1.0, 2.0], [3.0, np.nan]], r"row 1 \(1 of 2 rows\)"),
         ([[np.inf, 2.0], [3.0, 4.0]], "row 0"),
     ],

@@ -142,7 +142,7 @@ def test_bad_input_is_refused() -> None:
     x = random_rows(5, 3)
     with pytest.raises(ValueError, match="second set: row 2"):
         frechet_distance(x, np.where(np.arange(5)[:, None] == 2, np.nan, x))
-    with pytest.raises(ValueError, match="first set: 1 rows"):
+    with pytest.raises(ValueError, match="first set: 1 row,"):
         frechet_distance(x[:1], x)
     with pytest.raises(ValueError, match="one extractor"):
         frechet_distance(x, random_rows(5, 4))

@@ -94,7 +94,7 @@ def test_subsets() -> None:
 
 def test_bad_input_is_refused() -> None:
     x = normal(5, 3)
-    with pytest.raises(ValueError, match="first set: 1 rows"):
+    with pytest.raises(ValueError, match="first set: 1 row,"):
         kernel_distance(x[:1], x)
     with pytest.raises(ValueError, match="one extractor"):
         kernel_distance(x, normal(5, 4))

@@ -293,7 +293,7 @@ def test_one_clip_and_no_real_clips_give_means_without_distances(tmp_path: Path)
     row = results.metric("change[grey levels]")
     assert row is not None
     assert (row.n, row.low) == (1, None)
-    few = "1 clips are too few for an interval of 95 %, it takes 6"
+    few = "1 clip: too few for an interval of 95 %, it takes 6"
     assert row.unreliable == f"the protocol asks for 12 clips, there are 1; {few}"
 
 

@@ -1,4 +1,7 @@
-"""What cannot be made is refused by every surface, before weights are loaded, in the words of the command line."""
+"""What cannot be made is refused by every surface, before weights are loaded, in the same words.
+
+From afar a flag is the name of its field, and the models that may help are those of the list.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from lvdm.cli.app import app
 from lvdm.data.lists import LIST_MODES, STDIN
 from lvdm.hosting.library import Library, read_library
 from lvdm.hosting.limits import Limits
+from lvdm.hosting.words import in_words_of_guests
 from lvdm.jobs.model import ChosenModel
 from lvdm.request.layers import all_parameters
 from lvdm.serving.settings import Settings
@@ -187,6 +191,7 @@ def test_a_refusal_has_the_same_words_everywhere(
         said["page"] = page(case, folder, library, tmp_path / "job")
     if "batch" not in case.but:
         said["batch"] = row_of_a_list(case, folder, library)
-    words = {name: NAME.sub("FILE", line) for name, line in said.items()}
-    assert words["command line"].startswith(case.said), words
+    assert NAME.sub("FILE", said["command line"]).startswith(case.said), said
+    assert "--" not in said.get("http", ""), "HTTP has no options"
+    words = {name: NAME.sub("FILE", in_words_of_guests(line, library.models)) for name, line in said.items()}
     assert set(words.values()) == {words["command line"]}, words

@@ -12,7 +12,7 @@ import torch
 from golden_vectors import assert_close, case, int_image
 from PIL import Image
 
-from lvdm.media.geometry import SizeError, fit_box, padded_size
+from lvdm.media.geometry import MAX_SIDE, SizeError, check_size, fit_box, padded_size
 from lvdm.media.images import ImageError, fit_image, load_image, to_image
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -186,6 +186,10 @@ def test_pad_centres_the_picture_on_grey() -> None:
 def test_padded_size_round_trip() -> None:
     exact = padded_size(320, 512, 64)
     assert exact.is_exact
+    image = torch.randn(1, 320, 512)
+    assert exact.pad(image) is image, "nothing is to be padded"
+    with pytest.raises(SizeError, match=r"^expected 320x512 pixels, got \(512, 320\)$"):
+        exact.pad(image.mT)
     padded = padded_size(300, 517, 64)
     assert (padded.height, padded.width) == (320, 576)
     image = torch.randn(3, 300, 517)
@@ -193,6 +197,9 @@ def test_padded_size_round_trip() -> None:
     assert big.shape == (3, 320, 576)
     assert torch.equal(padded.crop(big), image)
     assert torch.equal(big[:, 0, 40], image[:, 0, 40 - padded.inner.left]), "the border is not repeated"
-    for height, width in ((0, 64), (-8, 64), (64, 100_000)):
+    check_size(1, 1)
+    check_size(MAX_SIDE, MAX_SIDE)
+    assert MAX_SIDE == 8192, "what is larger is taken for a mistake"
+    for height, width in ((0, 64), (-8, 64), (64, MAX_SIDE + 1)):
         with pytest.raises(SizeError, match="out of range"):
             padded_size(height, width, 64)

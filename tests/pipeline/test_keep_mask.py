@@ -122,7 +122,7 @@ def test_padding_around_the_picture_is_not_kept():
         ({"keep_mask": LEFT, "end_image": picture()}, "leave out keep_mask, or the other images"),
         ({"keep_feather": 4}, "give a mask too"),
         ({"keep_mask": LEFT, "keep_feather": 1000}, "keep_feather 1000 is not possible"),
-        ({"keep_mask": [LEFT, LEFT]}, "1 images and 2 of keep_mask"),
+        ({"keep_mask": [LEFT, LEFT]}, "1 image and 2 of keep_mask"),
         ({"keep_mask": np.ones((SIDE,))}, "a mask should be"),
         ({"keep_mask": LEFT * 3}, r"should lie in \[0, 1\]"),
         ({"keep_mask": "gone.png"}, "there is no such file"),

@@ -237,7 +237,7 @@ def test_one_checkpoint_for_one_image_refuses_two(folder, pipe):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"prompt": ["a", "b"]}, "1 images and 2 of prompt"),
+        ({"prompt": ["a", "b"]}, "1 image and 2 of prompt"),
         ({"loop": True, "end_image": picture()}, "a loop ends with its first image"),
         ({"output_type": "mp4"}, "output_type 'mp4' is not known"),
         ({"stepz": 3}, "setting 'stepz' is not known"),

@@ -105,7 +105,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "x" * 2001}, "the prompt has 2001 characters"),
     ({"prompt": "\ud800"}, "the prompt is no UTF-8 text"),
     ({"prompt": 3}, "prompt 3 is not possible"),
-    ({"overlap": 2}, "animate does not read overlap (--overlap); leave it out"),
+    ({"overlap": 2}, "animate does not read overlap; leave it out"),
     ({"device": "cpu"}, "device is what the server decides; leave it out"),
     ({"preset": "512"}, "preset is what the server decides; leave it out; give model"),
     ({"output": "/tmp/x.mp4"}, "output names a file of the server"),
@@ -114,7 +114,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"mode": "interpolate"}, "give two images, the first and the last frame"),
     ({"mode": "extend", "input_reference": None}, "extend needs a video, and none was given"),
     ({"mode": "text-to-video"}, "text-to-video does not read image"),
-    ({"input_reference": None}, "checkpoint small"),
+    ({"input_reference": None}, "checkpoint small needs an image and cannot make a video from text alone; use animate"),
+    ({"mode": "animate", "input_reference": None}, "animate needs image, and none was given"),
+    (
+        {"mode": "structure", "input_reference": None},
+        "checkpoint small reads no depth and cannot follow structure; use",
+    ),
+    ({"mode": "keyframes"}, "mode keyframes takes key frames: give one or more"),
+    ({"camera": ["x"]}, "camera ['x'] is not possible; use text such as zoom_in:amount=0.5"),
+    ({"prompts_at": [[1, "a"], ["x", "b"]]}, "prompts_at \"['x', 'b']\" should be FRAME=PROMPT"),
     ({"model": "../tiny"}, "model '../tiny' is not known"),
     ({"model": ["tiny"]}, "model ['tiny'] is not possible; use text"),
     ({"image": data_url(CAT)}, "image was given twice (as input_reference too)"),
@@ -129,20 +137,26 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"keyframes": [[9, data_url(CAT)]]}, "key frame 9 is not among frames 1 to 3"),
     ({"keyframes": [[2, "b.png"]]}, "keyframes[2] is not a file in base64"),
     ({"keyframes": [[2, data_url(CAT)], [2, data_url(CAT)]]}, "keyframe_2 was given twice"),
-    ({"prompts_at": ["x=it stops"]}, "--prompt-at 'x=it stops' should be FRAME=PROMPT"),
+    ({"prompts_at": ["x=it stops"]}, "prompts_at 'x=it stops' should be FRAME=PROMPT"),
     ({"camera": "\ud800"}, "camera"),
     ({"free_init": "iterations=1000"}, "free_init: iterations 1000 is not possible; use 1 to 10"),
-    ({"num_frames": 513}, "num_frames (--num-frames) 513 is more than is made here; use at most 512"),
-    ({"num_inference_steps": 251}, "num_inference_steps (--num-inference-steps) 251 is more than is made here"),
-    ({"num_videos_per_prompt": 9}, "num_videos_per_prompt (--num-videos-per-prompt) 9 is more than is made here"),
+    ({"num_frames": 513}, "num_frames 513 is more than is made here; use at most 512"),
+    ({"num_inference_steps": 251}, "num_inference_steps 251 is more than is made here"),
+    ({"num_videos_per_prompt": 9}, "num_videos_per_prompt 9 is more than is made here"),
     ({"width": 4096, "height": 2048}, "the video is 4096x2048, 8.39 megapixels, more than is made here"),
-    ({"keep": "best"}, "--keep best needs several videos to choose from"),
+    ({"keep": "best"}, "keep best needs several videos to choose from; add num_videos_per_prompt 4, or more"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "words"), WRONG)
 def test_values_that_are_not_possible(server: Server, fields: dict[str, Any], words: str) -> None:
     assert server.refusal(**fields).startswith(words)
+
+
+def test_no_refusal_speaks_of_options_or_of_models_that_are_not_here(server: Server) -> None:
+    for fields, _ in WRONG:
+        said = server.refusal(**fields)
+        assert not re.search("--|preset|replay", said.removeprefix("preset is what")), said
 
 
 def test_the_words_are_those_of_the_command_line(server: Server, tmp_path: Path) -> None:
@@ -160,7 +174,9 @@ def test_the_words_are_those_of_the_command_line(server: Server, tmp_path: Path)
 
 
 BODIES: list[tuple[bytes, str, int, str]] = [
-    (b"", "application/json", 400, "the body: is not valid JSON"),
+    (b"", "application/json", 400, "the body is empty; give a JSON object"),
+    (b"{}", "application/json", 400, "nothing was given; send prompt, and with input_reference the image"),
+    (b"{", "application/json", 400, "the body: is not valid JSON"),
     (b"[1]", "application/json", 400, "the body is not a JSON object"),
     (b"{" * 100_000, "application/json", 400, "the body: is"),
     (b'{"seed": NaN}', "application/json", 400, "the body: holds NaN"),

@@ -91,7 +91,7 @@ def test_records_that_are_refused(server: Server, made: dict[str, Any]) -> None:
         (tree, {"input_reference": None}, "record was made with image (image), which is not read from it; send it"),
         (tree, {"mode": "loop"}, "record is that of a video by animate, not by loop; leave out mode"),
         (tree, {"replay": "r.json"}, "replay names a file of the server, which no request does; send what it holds"),
-        (tree, {"effort": "draft"}, "a record has the values that effort (--effort) stands for"),
+        (tree, {"effort": "draft"}, "a record has the values that effort stands for; leave out effort, or record"),
         (tree, {"num_inference_steps": 9999}, "num_inference_steps 9999"),
         (tree | {"settings": part["settings"] | {"num_inference_steps": 999}}, {}, "is more than is made here"),
         (tree | {"model": part["model"] | {"checkpoint_sha256": "0" * 64}}, {}, "record was made with another model"),

@@ -50,7 +50,7 @@ RESULTS = Results(
     ),
     extractors=(ExtractorNote("stpyr-v1", "fp64", None), ExtractorNote("tiny-clip", "fp32", WEIGHTS)),
     metrics=(
-        MetricRow(FD, "fake", 41.23456, 35.1, 48.9, 6, 6, 30.5, 12.25, f"{FEW}; 1 clips could not be read", False),
+        MetricRow(FD, "fake", 41.23456, 35.1, 48.9, 6, 6, 30.5, 12.25, f"{FEW}; 1 clip could not be read", False),
         MetricRow(FD, "real", 29.87, 20.5, 36.0, 3, 3, 30.5, None, "", False),
         MetricRow(PIC, "fake", 0.925, 0.91, 0.94, 6, 6, higher_is_better=True),
         MetricRow(PIC, "real", 0.95, 0.94, 0.96, 6, 6, higher_is_better=True),

@@ -72,7 +72,7 @@ def test_comparisons_and_origins_are_told_in_full() -> None:
 
 def test_what_a_reader_must_know_is_said_in_sentences() -> None:
     said = " ".join(cautions(RESULTS))
-    assert f"1 of 9 values are unreliable, do not publish them: (1) {FEW}; (2) 1 clips could not be read." in said
+    assert f"1 of 9 values are unreliable, do not publish them: (1) {FEW}; (2) 1 clip could not be read." in said
     assert "Of 8 evaluated clips, 1 failed and 1 skipped" in said
     assert f"The input image repeated scores 1.000 in {PIC}, more than the evaluated clips (0.9250)" in said
     assert f"B is better: {FD}." in verdicts(COMPARISON)
