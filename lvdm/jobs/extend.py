@@ -237,7 +237,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
     found = checked(values)
     layer = Values().under(found, "record", [name for name in DERIVED if name in found])
     hashes = part({"files": {}, **record}, "files")  # older ones have none
-    places: dict[str, tuple[Any, Any]] = {"video": (values["video"], of_type(origin["sha256"], str, "source.sha256"))}
+    places: dict[str, tuple[Any, Any]] = {"video": (origin["video"], of_type(origin["sha256"], str, "source.sha256"))}
     places |= {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
     files = [*files_of_model(model), *hashed_files(places)]
     return ExtensionRecord(path, str(record["video"]), layer, threads_of(runtime), files)
