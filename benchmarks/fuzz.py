@@ -6,16 +6,16 @@
 
 Valid files of each kind (images, videos, weights, LoRAs, YAML, records, lists, captions, shards, bodies of requests)
 and valid commands get mistakes, by hand and by chance; the same seed makes the same cases. Each runs in a process of
-its own with limits of time and memory, while an audit hook watches what is opened for writing, started and called. A
-case fails that ends with a traceback, by a signal or a limit, without a word, repeats its input, has exit code 0 with
-an output that cannot be read, or touches something outside its folder. Exits with 1 if one does. Linux only.
+its own, or with others of `--together`, with limits of time and memory, while an audit hook watches what is opened for
+writing, started and called. A case fails that ends with a traceback, by a signal or a limit, without a word, repeats
+its input, has exit code 0 with an output that cannot be read, or touches something outside its folder. Exits with 1 if
+one does. Linux only.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import gc
 import importlib
 import json
@@ -25,12 +25,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fuzz_cases import Case, cases
 from fuzz_files import make_valid_files
 from fuzz_options import command_line
-from fuzz_process import Outcome, run_case
+from fuzz_process import Outcome, Task, run_cases
 
 SHARED = (
     *("lvdm.cli.app", "lvdm.jobs.run", "lvdm.jobs.extend", "lvdm.cli.data_checking", "lvdm.cli.dry_run"),
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="run one case in so many")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--together", type=int, default=1, help="cases in a process, one after the other")
     parser.add_argument("--only", default="", help="cases with this in their names, or one of a|b")
     parser.add_argument("--keep", type=Path, help="a folder for the cases that fail")
     chosen = parser.parse_args(arguments)
@@ -57,12 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         valid = make_valid_files(_new_folder(Path(folder) / "valid"))
+        command_line()
+        _server(Path(folder) / "jobs")  # what it computes once is shared, too
         gc.collect()
         gc.freeze()
-        command_line()
         made = cases(valid, chosen.cases, chosen.seed, chosen.every)
         found = [case for case in made if any(word in case.name for word in chosen.only.split("|"))]
-        return _report(_run(found, _new_folder(Path(folder) / "cases"), chosen.jobs), chosen)
+        return _report(_run(found, _new_folder(Path(folder) / "cases"), chosen.jobs, chosen.together), chosen)
 
 
 def _new_folder(folder: Path) -> Path:
@@ -70,19 +74,21 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-def _run(cases: Sequence[Case], place: Path, jobs: int) -> Iterator[tuple[Case, Outcome]]:
+def _run(found: Sequence[Case], place: Path, jobs: int, together: int) -> Iterator[tuple[Case, Outcome]]:
     """The outcomes, in the order in which cases end."""
-    waiting, running = list(reversed(cases)), list[tuple[Case, Iterator[Outcome | None]]]()
+    waiting = [list(found[start : start + together]) for start in range(0, len(found), together)][::-1]
+    running = list[tuple[list[Case], Iterator[Outcome | None]]]()
     while waiting or running:
         while waiting and len(running) < jobs:
-            case = waiting.pop()
-            prepare, work = functools.partial(_lay_out, case), functools.partial(_work, case)
-            running.append((case, run_case(case.name, prepare, work, place, _nonsense, case.words)))
-        for entry in tuple(running):
-            outcome = next(entry[1])
+            group = waiting.pop()
+            tasks = [Task(each.name, partial(_lay_out, each), partial(_work, each), each.words) for each in group]
+            running.append((group, run_cases(tasks, place, _nonsense)))
+        for group, outcomes in tuple(running):
+            outcome = next(outcomes)
             if outcome is not None:
-                running.remove(entry)
-                yield entry[0], outcome
+                yield group.pop(0), outcome
+                if not group:
+                    running.remove((group, outcomes))
         time.sleep(0.005)
 
 
@@ -139,15 +145,19 @@ def _make_special(path: Path, kind: str) -> None:
         os.chdir(here)
 
 
-def _ask(kind: str, body: bytes) -> None:
-    """Send a request to a server in this process; raises SystemExit unless it answers as it should."""
-    from starlette.testclient import TestClient
-
+def _server(jobs: Path) -> Any:
     from lvdm.hosting.library import read_library
     from lvdm.serving.app import create_app
     from lvdm.serving.settings import Settings
 
-    app = create_app(Settings(Path("jobs").resolve(), read_library(["tiny=tiny"]).models))
+    return create_app(Settings(jobs, read_library(["tiny=tiny"]).models))
+
+
+def _ask(kind: str, body: bytes) -> None:
+    """Send a request to a server in this process; raises SystemExit unless it answers as it should."""
+    from starlette.testclient import TestClient
+
+    app = _server(Path("jobs").resolve())
     client = TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
     answer = client.post("/v1/videos", content=body, headers={"content-type": kind})
     print(answer.status_code, answer.text)

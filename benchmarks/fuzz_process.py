@@ -1,4 +1,4 @@
-"""One case in a process of its own, forked from this one: what it may take and touch, and whether it went well.
+"""Cases in a process of their own, forked from this one: what they may take and touch, and whether they went well.
 
 Forking shares what is imported. The process that forks must have computed nothing with several threads.
 """
@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -45,52 +46,93 @@ _PLACES_OF_NO_ACCOUNT = ("/dev/null", "/dev/shm/", "/proc/self/")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended: its exit code or signal, what was wrong ("" for nothing), and what it took."""
+    """How a case ended: its exit code or signal, what was wrong ("" for nothing), and the time that it took."""
 
     name: str
     status: int
     failure: str
     seconds: float
-    megabytes: float
     log: str
 
 
-def run_case(
-    name: str,
-    lay_out: Callable[[], None],
-    work: Callable[[], None],
-    place: Path,
-    check: Callable[[Path], str],
-    words: Sequence[str] = (),
-) -> Iterator[Outcome | None]:
-    """Fork, run `lay_out` and then `work` in a new folder below `place`; yields None until the outcome is there.
+@dataclass(frozen=True)
+class Task:
+    """What a case does: `lay_out` and then `work` in a folder of its own.
 
     work   is watched
     words  what is typed: a place that is named there may be written to
+    """
+
+    name: str
+    lay_out: Callable[[], None]
+    work: Callable[[], object]
+    words: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class _Traces:
+    """Where a case works, and the files that tell of it: what it said, what was watched, and how it ended."""
+
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        return self.folder.with_suffix(".log")
+
+    @property
+    def events(self) -> Path:
+        return self.folder.with_suffix(".events")
+
+    @property
+    def end(self) -> Path:
+        return self.folder.with_suffix(".end")
+
+
+def run_cases(tasks: Sequence[Task], place: Path, check: Callable[[Path], str]) -> Iterator[Outcome | None]:
+    """Fork, and run the tasks one after the other, each in a new folder below `place`; yields None while they run.
+
+    Where one of them ends the process, or leaves a thread, the others go on in a new one.
     check  what is wrong with the folder of a case that ended with code 0, "" for nothing
     """
-    folder = Path(tempfile.mkdtemp(dir=place))
-    log, events = folder.with_suffix(".log"), folder.with_suffix(".events")
-    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = os.fork()
-    if child == 0:
-        _in_child(lay_out, work, folder, log, events, words)
-    while True:
-        done, status, used = os.wait4(child, os.WNOHANG)
-        if done:
-            break
-        if time.monotonic() - begun > WALL_SECONDS:
-            os.kill(child, signal.SIGKILL)
-        yield None
-    code = os.waitstatus_to_exitcode(status)
-    text = log.read_text(encoding="utf-8", errors="replace")
-    seen = events.read_text(encoding="utf-8", errors="replace").strip()
-    megabytes = max(used.ru_maxrss - before, 0) / 1000
-    failure = _failure(code, text, seen) or (check(folder) if code == 0 else "")
-    _remove(folder)
-    log.unlink()
-    events.unlink()
-    yield Outcome(name, code, failure, used.ru_utime + used.ru_stime, megabytes, text)
+    waiting = [(task, _Traces(Path(tempfile.mkdtemp(dir=place)))) for task in tasks]
+    while waiting:
+        child = os.fork()
+        if child == 0:
+            _in_child(waiting)
+        begun, ended, status, used = time.monotonic(), 0, 0, 0.0
+        while not ended:
+            ended, status, usage = os.wait4(child, os.WNOHANG)
+            used = usage.ru_utime + usage.ru_stime
+            while waiting and (found := _read_end(waiting[0][1])) is not None:
+                task, traces = waiting.pop(0)
+                yield _outcome(task, traces, *found, check)
+                begun = time.monotonic()
+            if not ended:
+                if time.monotonic() - begun > WALL_SECONDS:
+                    os.kill(child, signal.SIGKILL)
+                yield None
+        if waiting and waiting[0][1].events.exists():  # it had begun
+            task, traces = waiting.pop(0)
+            yield _outcome(task, traces, os.waitstatus_to_exitcode(status), used, check)
+
+
+def _read_end(traces: _Traces) -> tuple[int, float] | None:
+    """Exit code and seconds, once the case has ended."""
+    text = traces.end.read_text(encoding="ascii") if traces.end.exists() else ""
+    if not text.endswith("\n"):
+        return None
+    code, seconds = text.split()
+    return int(code), float(seconds)
+
+
+def _outcome(task: Task, traces: _Traces, code: int, seconds: float, check: Callable[[Path], str]) -> Outcome:
+    text = traces.log.read_text(encoding="utf-8", errors="replace")
+    seen = traces.events.read_text(encoding="utf-8", errors="replace").strip()
+    failure = _failure(code, text, seen) or (check(traces.folder) if code == 0 else "")
+    _remove(traces.folder)
+    for path in (traces.log, traces.events, traces.end):
+        path.unlink(missing_ok=True)
+    return Outcome(task.name, code, failure, seconds, text)
 
 
 def _failure(code: int, text: str, events: str) -> str:
@@ -118,27 +160,44 @@ def _failure(code: int, text: str, events: str) -> str:
     return ""
 
 
-def _in_child(
-    lay_out: Callable[[], None], work: Callable[[], None], folder: Path, log: Path, events: Path, words: Sequence[str]
-) -> None:
+def _in_child(tasks: Sequence[tuple[Task, _Traces]]) -> None:
     """The life of a child; it does not come back."""
-    code = 70
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever forks may have a handler
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        watched = os.open(events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        for number in (1, 2):
-            os.dup2(output, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.chdir(folder)
-        os.environ |= {"HOME": str(folder), "TMPDIR": str(folder), "COLUMNS": "100", "NO_COLOR": "1"}
+        watch = _Watch()
+        sys.addaudithook(watch)
+        threads = threading.active_count()
+        for task, traces in tasks:
+            before = time.process_time()
+            code = _one(task, traces, watch)
+            traces.end.write_text(f"{code} {time.process_time() - before}\n", encoding="ascii")
+            if threading.active_count() > threads:
+                break
+    finally:
+        os._exit(0)
+
+
+def _one(task: Task, traces: _Traces, watch: _Watch) -> int:
+    """Run a case in this process; its exit code."""
+    code = 70
+    output = os.open(traces.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number in (1, 2):
+        os.dup2(output, number)
+    os.close(output)
+    watched = os.open(traces.events, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        os.chdir(traces.folder)
+        folder = str(traces.folder)
+        os.environ |= {"HOME": folder, "TMPDIR": folder, "COLUMNS": "100", "NO_COLOR": "1"}
         tempfile.tempdir = None
-        lay_out()
+        task.lay_out()
         _limit()
-        named = {os.path.realpath(word.rpartition("=")[2]) for word in words if "\0" not in word}
-        sys.addaudithook(_Watch(str(folder), watched, named))
-        work()
+        watch.begin(
+            folder, watched, {os.path.realpath(word.rpartition("=")[2]) for word in task.words if "\0" not in word}
+        )
+        task.work()
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -153,7 +212,9 @@ def _in_child(
                 stream.flush()
             except (OSError, ValueError):
                 code = 71
-        os._exit(code)
+        watch.end()
+        os.close(watched)
+    return code
 
 
 def _limit() -> None:
@@ -162,7 +223,7 @@ def _limit() -> None:
     space = pages * resource.getpagesize() + MEMORY
     for what, most in (
         (resource.RLIMIT_AS, space),
-        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_CPU, int(time.process_time()) + CPU_SECONDS),
         (resource.RLIMIT_FSIZE, FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
@@ -170,10 +231,17 @@ def _limit() -> None:
 
 
 class _Watch:
-    """An audit hook that notes what no file and no option may bring about."""
+    """An audit hook that notes what no file and no option may bring about, between `begin` and `end` of a case."""
 
-    def __init__(self, folder: str, events: int, named: Set[str]) -> None:
-        self._folder, self._events, self._named, self._busy = os.path.realpath(folder), events, named, False
+    def __init__(self) -> None:
+        self._folder, self._events, self._named, self._busy = "", 0, frozenset[str](), True
+
+    def begin(self, folder: str, events: int, named: Set[str]) -> None:
+        self._folder, self._events, self._named = os.path.realpath(folder), events, frozenset(named)
+        self._busy = False
+
+    def end(self) -> None:
+        self._busy = True
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if self._busy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +16,36 @@ from small_model import picture
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+IMPORT_ALL_AND_RUN = """
+import contextlib, importlib, json, random, sys
+from pathlib import Path
+import av, kornia, numpy, open_clip, pytorch_lightning, torch  # theirs may touch the state
+for extra in ("diffusers", "gradio", "ray.data"):
+    with contextlib.suppress(ImportError):
+        importlib.import_module(extra)
+
+def state():
+    return {
+        "random": random.getstate(),
+        "numpy.random": numpy.random.get_state()[1].tolist(),
+        "torch random": torch.get_rng_state().tolist(),
+        "the default dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "sys.path": list(sys.path),
+    }
+
+before = state()
+for name in json.loads(Path("modules.json").read_text()):
+    importlib.import_module(name)
+changed = [key for key, value in state().items() if value != before[key]]
+assert not changed, f"importing lvdm changed {changed}"
+assert not torch.cuda.is_initialized(), "importing lvdm started CUDA"
+print("all of it is imported", flush=True)
+sys.modules["lvdm.cli.launch"].main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +80,22 @@ def test_everything_that_a_command_needs_is_in_the_wheel(wheel: Path) -> None:
     assert not missing, f"tracked, but not in the wheel: {missing[:5]}"
 
 
-def test_an_installed_copy_animates_in_any_folder(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_copy_is_imported_in_silence_and_animates_in_any_folder(wheel: Path, tmp_path: Path) -> None:
+    """Importing all of it prints nothing, starts no CUDA, draws no random number and changes no default."""
     picture().save(tmp_path / "cat.png")
-    words = ("animate", "cat.png", "-p", "a red disc moves to the left", "-o", "a.gif", "--num-inference-steps", "1")
+    files = sorted((wheel / "lvdm").rglob("*.py"))
+    names = [".".join(path.relative_to(wheel).with_suffix("").parts).removesuffix(".__init__") for path in files]
+    optional = {"diffusers": "lvdm.diffusers_pipeline", "gradio": "lvdm.app", "ray": "lvdm.batch.ray_pool"}
+    left_out = tuple(part for extra, part in optional.items() if importlib.util.find_spec(extra) is None)
+    modules = [name for name in names if not name.startswith(left_out)]
+    (tmp_path / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    words = ("animate", "cat.png", "-p", "a red disc moves", "-o", "a.mp4", "--num-inference-steps", "1")
+    command = [sys.executable, "-P", "-c", IMPORT_ALL_AND_RUN, *words, "--num-frames", "2"]
     environment = fresh_environment(PYTHONPATH=str(wheel))
-    command = [sys.executable, "-P", "-m", "lvdm.cli.app", *words]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+    said, _, _ = run.stdout.partition("all of it is imported")
+    assert said == "", f"importing lvdm printed: {said}"
     record = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert Path(record["model"]["checkpoint"]).is_relative_to(wheel), "it took the model of another copy"
 

@@ -70,15 +70,14 @@ def _atlas_grid() -> tuple[Tensor, Tensor]:
 
 def _polygon_distance(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance of the points (n, n) to a closed polygon (m, 2), negative inside."""
-    start, end = corners, corners.roll(-1, dims=0)
-    edge = end - start  # (m, 2)
-    dx, dy = x[..., None] - start[:, 0], y[..., None] - start[:, 1]  # (n, n, m)
-    along = ((dx * edge[:, 0] + dy * edge[:, 1]) / edge.square().sum(-1)).clamp(0.0, 1.0)
-    distance = torch.hypot(dx - along * edge[:, 0], dy - along * edge[:, 1]).amin(-1)
-    # Even-odd rule: a ray to the right crosses the outline an odd number of times when it starts inside.
-    straddles = (dy < 0) != (y[..., None] < end[:, 1])
-    crossing_x = start[:, 0] + dy * edge[:, 0] / torch.where(edge[:, 1] == 0, 1.0, edge[:, 1])
-    inside = (straddles & (x[..., None] < crossing_x)).sum(-1) % 2 == 1
+    distance, inside = torch.full_like(x, math.inf), torch.zeros_like(x, dtype=torch.bool)
+    for start, end in zip(corners, corners.roll(-1, dims=0), strict=True):  # (n, n) at a time stays in the cache
+        edge, dx, dy = end - start, x - start[0], y - start[1]
+        along = ((dx * edge[0] + dy * edge[1]) / edge.square().sum()).clamp_(0.0, 1.0)
+        distance = torch.minimum(distance, torch.hypot(dx - along * edge[0], dy - along * edge[1]))
+        # Even-odd rule: a ray to the right crosses the outline an odd number of times when it starts inside.
+        straddles = (dy < 0) != (y < end[1])
+        inside ^= straddles & (x < start[0] + dy * edge[0] / (edge[1] if edge[1] else 1.0))
     return torch.where(inside, -distance, distance)
 
 

@@ -7,6 +7,7 @@ checks the values: it understands annotated types, and JSON schema and OpenAPI d
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
@@ -185,7 +186,7 @@ class Declared:
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON schema of the values, None among them where it is the default."""
-        return _adapter(self.annotation).json_schema()
+        return copy.deepcopy(_json_schema(self.annotation))
 
     def read(self, text: str, where: str = "") -> Any:
         """The value that `text`, such as the cell of a table, stands for. Raises `ValueError`."""
@@ -324,6 +325,12 @@ def _short(value: Any, length: int = 60) -> str:
 @functools.cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+
+
+@functools.cache
+def _json_schema(annotation: Any) -> dict[str, Any]:
+    """Making it takes a millisecond, and each server asks for that of every parameter in every mode."""
+    return _adapter(annotation).json_schema()
 
 
 def _metadata(annotation: Any) -> tuple[Any, ...]:

@@ -63,9 +63,15 @@ def browser() -> Iterator[Any]:
     if not os.path.exists(CHROMIUM):
         pytest.skip(f"{CHROMIUM} is not there: apt-get install chromium-headless-shell")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def usual_context(browser: Any) -> Any:
+    """What pages share that ask for nothing else: the files of the page are loaded and compiled once."""
+    return browser.new_context(viewport={"width": 1280, "height": 900})
 
 
 @pytest.fixture(scope="session")

@@ -31,14 +31,16 @@ WAIT = 60_000
 
 
 @pytest.fixture
-def opened(browser: Any, address: str) -> Iterator[Any]:
+def opened(browser: Any, usual_context: Any, address: str) -> Iterator[Any]:
     """Opens pages: `opened(width=390)`; at the end they are closed, and have asked nobody but the server."""
-    contexts, outside = list[Any](), list[str]()
+    pages, outside = list[Any](), list[str]()
 
     def open_page(width: int = 1280, scheme: str = "light") -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
+        if (width, scheme) == (1280, "light"):
+            page = usual_context.new_page()
+        else:  # which closes with its context
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        pages.append(page)
         page.set_default_timeout(WAIT)
         own = (address, "data:", "blob:")
         page.on("request", lambda request: None if request.url.startswith(own) else outside.append(request.url))
@@ -47,8 +49,8 @@ def opened(browser: Any, address: str) -> Iterator[Any]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert outside == [], "the page asked others than its server"
 
 
@@ -122,12 +124,12 @@ def test_from_an_image_to_a_video_that_plays(opened: Any, image: str, tmp_path: 
     page = opened()
     give(page, image)
     assert "32 x 32 becomes 32 x 32 by crop" in page.inner_text("#seen")
-    set_text(page, "sampling", "num_inference_steps", "60")
+    set_text(page, "sampling", "num_inference_steps", "30")
     page.evaluate(LISTEN)
     page.click("#animate-generate")
     assert re.search("Done in .*frame 0 .* dB, motion", status(page, "Done"))
     told = page.evaluate("window.told")
-    assert any(re.search(r"sampling \d+ of 60", text) for text, _ in told), told
+    assert any(re.search(r"sampling \d+ of 30", text) for text, _ in told), told
     assert any(preview for _, preview in told), "there was no preview"
     frames = downloaded(page, tmp_path)
     assert len(frames) == FRAMES

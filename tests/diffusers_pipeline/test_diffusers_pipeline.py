@@ -58,6 +58,16 @@ def load(place: Path) -> Any:
     return pipe
 
 
+@pytest.fixture(scope="module")
+def rescaled(place: Path) -> Any:
+    return load(place)
+
+
+@pytest.fixture(scope="module")
+def plain(plain_place: Path) -> Any:
+    return load(plain_place)
+
+
 def assert_same(video: torch.Tensor, expected: torch.Tensor, what: str) -> None:
     assert (video - expected).abs().max() < ROUNDING, f"{what} makes another video"
 
@@ -126,8 +136,8 @@ def test_components_are_moved_and_cast(place: Path, ours: torch.Tensor, tmp_path
         cast.text_encoder.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
 
 
-def test_callbacks_are_those_of_diffusers(place: Path) -> None:
-    pipe, seen = load(place), []
+def test_callbacks_are_those_of_diffusers(rescaled: Any) -> None:
+    pipe, seen = rescaled, []
 
     def callback(pipeline: Any, step: int, timestep: torch.Tensor, tensors: dict[str, Any]) -> dict[str, Any]:
         seen.append((pipeline is pipe, step, sorted(tensors)))
@@ -150,23 +160,21 @@ def test_callbacks_are_those_of_diffusers(place: Path) -> None:
     ],
 )
 def test_schedulers_of_diffusers_take_the_place_of_ours(
-    plain_place: Path, theirs: str, given: dict[str, Any], tolerance: float
+    plain: Any, monkeypatch: pytest.MonkeyPatch, theirs: str, given: dict[str, Any], tolerance: float
 ) -> None:
     """DDIM is the same formula; the solvers treat both ends in ways of their own, and come near."""
-    pipe = load(plain_place)
     options = {"num_inference_steps": 10, "fix_final_step": False, "guidance_scale": 1.0}
-    expected = make(pipe, **options, **given).latents
-    pipe.scheduler = getattr(diffusers, theirs).from_config(pipe.scheduler.config)
+    expected = make(plain, **options, **given).latents
+    monkeypatch.setattr(plain, "scheduler", getattr(diffusers, theirs).from_config(plain.scheduler.config))
     given = {name: value for name, value in given.items() if name == "eta"}
-    distance = ((make(pipe, **options, **given).latents - expected).norm() / expected.norm()).item()
+    distance = ((make(plain, **options, **given).latents - expected).norm() / expected.norm()).item()
     assert distance < tolerance, f"{theirs} is {distance} away"
 
 
-def test_schedulers_that_do_not_fit_are_refused(place: Path, plain_place: Path) -> None:
+def test_schedulers_that_do_not_fit_are_refused(rescaled: Any, plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from lvdm.errors import UserError
 
-    rescaled, plain = load(place), load(plain_place)
-    rescaled.scheduler = diffusers.DDIMScheduler.from_config(rescaled.scheduler.config)
+    monkeypatch.setattr(rescaled, "scheduler", diffusers.DDIMScheduler.from_config(rescaled.scheduler.config))
     with pytest.raises(UserError, match="DDIMScheduler knows no dynamic rescale"):
         make(rescaled)
     config = plain.scheduler.config
@@ -175,10 +183,10 @@ def test_schedulers_that_do_not_fit_are_refused(place: Path, plain_place: Path) 
         (diffusers.DDIMScheduler(prediction_type="v_prediction"), "another noise schedule than the model"),
         (diffusers.EulerDiscreteScheduler.from_config(config), "scales its latents in another way"),
     ):
-        plain.scheduler = scheduler
+        monkeypatch.setattr(plain, "scheduler", scheduler)
         with pytest.raises(UserError, match=said):
             make(plain)
-    plain.scheduler = diffusers.UniPCMultistepScheduler.from_config(config)
+    monkeypatch.setattr(plain, "scheduler", diffusers.UniPCMultistepScheduler.from_config(config))
     with pytest.raises(UserError, match="takes no eta"):
         make(plain, eta=0.5)
     with pytest.raises(UserError, match="keeps no region as it is"):

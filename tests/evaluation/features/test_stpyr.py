@@ -152,23 +152,23 @@ def procedural(count: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def clips() -> Tensor:
-    return procedural(96)
+    return procedural(64)
 
 
 @pytest.fixture(scope="module")
 def references(clips: Tensor) -> np.ndarray:
-    return rows(clips[:48])
+    return rows(clips[:32])
 
 
 @pytest.fixture(scope="module")
 def floor(clips: Tensor, references: np.ndarray) -> float:
-    return frechet_distance(references, rows(clips[48:]))
+    return frechet_distance(references, rows(clips[32:]))
 
 
 @pytest.mark.parametrize("name", DISTORTIONS)
 def test_every_distortion_is_seen(name: str, clips: Tensor, references: np.ndarray, floor: float) -> None:
-    """48 clips on either side: the distance of spoilt clips against that of other good ones."""
-    spoilt = [DISTORTIONS[name](clip, seed=index) for index, clip in enumerate(clips[48:])]
+    """32 clips on either side: the distance of spoilt clips against that of other good ones."""
+    spoilt = [DISTORTIONS[name](clip, seed=index) for index, clip in enumerate(clips[32:])]
     distance = frechet_distance(references, rows(spoilt))
     least = 2 if name in ("blur", "temporal-blur", "slow") else 4
     assert distance > least * floor, f"FD[stpyr-v1] is {distance:.1f}, of clean clips {floor:.1f}"
