@@ -18,6 +18,9 @@ from lvdm.modules.encoders.condition import small_vocabulary_size
 
 FRAMES, SIDE, MULTIPLE = 4, 32, 8
 
+ONE_LEVEL = {"channel_mult": [1], "attention_resolutions": [1], "temporal_conv": False}
+"""Options of the UNet for what its depth does not matter to."""
+
 CLIP = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1},
