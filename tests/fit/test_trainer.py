@@ -43,7 +43,7 @@ def training_tree(folder: Path) -> dict[str, Any]:
                 "checkpoint": {"target": "pytorch_lightning.callbacks.ModelCheckpoint", "params": checkpoint},
                 "images": {
                     "target": "callbacks.ImageLogger",
-                    "params": {"batch_frequency": 1, "max_images": 1, "log_images_kwargs": {"ddim_steps": 2}},
+                    "params": {"batch_frequency": 2, "max_images": 1, "log_images_kwargs": {"ddim_steps": 2}},
                 },
                 "export": {
                     "target": "lvdm.fit.callbacks.WeightExport",
