@@ -52,7 +52,7 @@ def workload(**options: Any) -> TrainingWorkload:
     [
         {"train": "full"},
         {"train": "temporal", "gradient_checkpointing": True},
-        {"gradient_checkpointing": ("ResBlock",)},
+        {"train": "lora", "gradient_checkpointing": ("ResBlock",)},
     ],
     ids=str,
 )
