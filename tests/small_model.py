@@ -112,6 +112,13 @@ def small_yaml(capabilities: tuple[str, ...] = ("i2v", "interpolation")) -> dict
     return {"model": {"target": "lvdm.models.ddpm3d.LatentVisualDiffusion", "params": params}, "sampling": sampling}
 
 
+def shallow_model() -> dict[str, Any]:
+    """The `model:` node of `small_yaml` with a UNet of one level, for what its depth does not matter to."""
+    model: dict[str, Any] = small_yaml()["model"]
+    model["params"]["unet_config"]["params"] |= ONE_LEVEL
+    return model
+
+
 def small_videocrafter_yaml(images: bool = False) -> dict[str, Any]:
     """The same for a model in VideoCrafter's layout and words: text-to-video, or with `images` image-to-video."""
     tree = small_yaml(("i2v",) if images else ("t2v",))

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from small_model import FRAMES, SIDE, small_yaml, write_small_model
+from small_model import FRAMES, SIDE, shallow_model, small_yaml, write_small_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lvdm.config import ConfigError, parse_component
@@ -42,7 +42,7 @@ def fit(
 ) -> tuple[LatentVisualDiffusion, torch.Tensor]:
     """The small model after a few steps, and torch's random state then."""
     pl.seed_everything(3, verbose=False)
-    model = parse_component(small_yaml()["model"], "model").build()
+    model = parse_component(shallow_model(), "model").build()
     trainer = pl.Trainer(
         default_root_dir=str(folder),
         callbacks=callbacks,

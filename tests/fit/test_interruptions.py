@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 from processes import start_trainer
-from small_model import FRAMES, ONE_LEVEL, SIDE, small_yaml
+from small_model import FRAMES, SIDE, shallow_model
 
 from lvdm.fit.checkpoints import CheckpointStore
 
@@ -36,8 +36,8 @@ def tree() -> dict[str, Any]:
     In float64, where the order of sums leaves 1e-14; float32 rounding is enlarged by Adam to 1e-4. The UNet has one
     level: writing a checkpoint takes most of the time of these trainings.
     """
-    model = small_yaml()["model"]
-    model["params"]["unet_config"]["params"] |= {"dropout": 0.0, "temporal_conv_dropout": 0.0, **ONE_LEVEL}
+    model = shallow_model()
+    model["params"]["unet_config"]["params"] |= {"dropout": 0.0, "temporal_conv_dropout": 0.0}
     clips = {"height": SIDE, "width": SIDE, "num_frames": FRAMES, "length": 22}
     return {
         "model": {**model, "base_learning_rate": 1e-3},

@@ -13,7 +13,7 @@ import torch
 import yaml
 from golden_vectors import fill_module
 from safetensors.torch import load_file, save_file
-from small_model import FRAMES, SIDE, small_yaml
+from small_model import FRAMES, SIDE, shallow_model
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
@@ -29,7 +29,7 @@ def tree(folder: Path, **sections: Any) -> dict[str, Any]:
     clips = {"height": SIDE, "width": SIDE, "num_frames": FRAMES, "length": 8}
     data = {"batch_size": 2, "train": {"target": "lvdm.data.procedural.ProceduralClips", "params": clips}}
     return {
-        "model": {**small_yaml()["model"], "pretrained_checkpoint": str(folder / "base.safetensors")},
+        "model": {**shallow_model(), "pretrained_checkpoint": str(folder / "base.safetensors")},
         "data": {"target": "utils_data.DataModuleFromConfig", "params": data},
         "optimizer": {"learning_rate": 1e-2},
         "lightning": {
@@ -48,7 +48,7 @@ def tree(folder: Path, **sections: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base checkpoint."""
-    model = parse_component(small_yaml()["model"], "model").build()
+    model = parse_component(shallow_model(), "model").build()
     fill_module(model, "")
     path = tmp_path_factory.mktemp("base") / "base.safetensors"
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
