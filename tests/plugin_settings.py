@@ -1,4 +1,4 @@
-"""Settings of every method, for the model of `small_model.py`."""
+"""Settings of every method, for the model of `small_model.py` trained at half its size."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from small_model import FRAMES, SIDE, picture, write_small_model
+from small_model import FRAMES, picture, small_yaml, write_model
 
+SIDE = 16
 LONG = FRAMES + 3
 METHODS: dict[str, dict[str, Any]] = {
     "anchor": {"anchor": "exact"},
@@ -32,13 +33,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "freelong": {"num_frames": LONG, "long_video": "freelong"},
     "prompts_at": {"prompts_at": {2: "it stops"}},
     "keep_mask": {"keep_mask": torch.ones(SIDE, SIDE).tril(), "keep_feather": 2},
-    "keyframes": {"keyframes": {FRAMES - 1: picture(seed=1)}},
+    "keyframes": {"keyframes": {FRAMES - 1: picture(SIDE, SIDE, seed=1)}},
 }
 
 
 def write_two_models(folder: Path) -> Path:
     """Write the small model into `folder`, and weights for the late steps beside it; returns the model."""
-    model, late = write_small_model(folder / "small"), folder / "other.safetensors"
+    tree = small_yaml()
+    tree["model"]["params"]["unet_config"]["params"]["temporal_conv"] = False
+    tree["sampling"] |= {"height": SIDE, "width": SIDE}
+    model, late = write_model(folder / "small", tree), folder / "other.safetensors"
     weights = load_file(model / "model.safetensors")
     save_file({key: 0.8 * value for key, value in weights.items()}, late)
     METHODS["second_stage_unet"]["second_stage_unet"] = str(late)

@@ -18,6 +18,9 @@ from lvdm.modules.encoders.condition import small_vocabulary_size
 
 FRAMES, SIDE, MULTIPLE = 4, 32, 8
 
+ONE_LEVEL = {"channel_mult": [1], "attention_resolutions": [1], "temporal_conv": False}
+"""Options of the UNet for what its depth does not matter to."""
+
 CLIP = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 1},
@@ -107,6 +110,13 @@ def small_yaml(capabilities: tuple[str, ...] = ("i2v", "interpolation")) -> dict
         "timestep_spacing": "uniform_trailing",
     }
     return {"model": {"target": "lvdm.models.ddpm3d.LatentVisualDiffusion", "params": params}, "sampling": sampling}
+
+
+def shallow_model() -> dict[str, Any]:
+    """The `model:` node of `small_yaml` with a UNet of one level, for what its depth does not matter to."""
+    model: dict[str, Any] = small_yaml()["model"]
+    model["params"]["unet_config"]["params"] |= ONE_LEVEL
+    return model
 
 
 def small_videocrafter_yaml(images: bool = False) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,21 @@ def test_a_training_from_the_cache_is_the_live_one_without_encoders(config: Path
         convert(whole, tmp_path / "again.safetensors", encoders=pretrained)
     with pytest.raises(CheckpointError, match="does not hold the autoencoder"):
         convert(slim.path, tmp_path / "again.safetensors", encoders=slim.path)
+
+
+def test_a_dry_run_tells_of_a_training_from_the_cache_too(config: Path, tmp_path: Path) -> None:
+    """The same samples with the same draws, shown as latents, and without the memory of the encoders."""
+    told = {}
+    for name, path in (("live", config), ("cached", from_cache(config))):
+        assert main(["--base", str(path), "--dry-run", "--logdir", str(tmp_path), "--name", name]) == 0
+        told[name] = json.loads((tmp_path / name / "dry_run" / "dry_run.json").read_text(encoding="utf-8"))
+    for live, slim in zip(told["live"]["clips"], told["cached"]["clips"], strict=True):
+        assert slim["cached"] > live["cached"]
+        assert (live["caption"], live["draws"]) == (slim["caption"], slim["draws"])
+    live, slim = told["live"]["memory"], told["cached"]["memory"]
+    assert slim["encoding"] == 0 < live["encoding"]
+    assert slim["weights"] < live["weights"]
+    assert slim["saved"] == live["saved"], "the trained networks see clips of the same size"
 
 
 def newest(run: Path) -> Path:

@@ -13,7 +13,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
-from small_model import FRAMES, SIDE, small_yaml, write_small_model
+from small_model import FRAMES, SIDE, shallow_model, small_yaml, write_small_model
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lvdm.config import ConfigError, parse_component
@@ -37,15 +37,17 @@ def data(validation: bool = True) -> DataModuleFromConfig:
     return parse_component({"target": "utils_data.DataModuleFromConfig", "params": params}, "data").build()
 
 
-def fit(folder: Path, callbacks: list[pl.Callback], loggers: Any = False) -> tuple[LatentVisualDiffusion, torch.Tensor]:
+def fit(
+    folder: Path, callbacks: list[pl.Callback], loggers: Any = False, steps: int = STEPS
+) -> tuple[LatentVisualDiffusion, torch.Tensor]:
     """The small model after a few steps, and torch's random state then."""
     pl.seed_everything(3, verbose=False)
-    model = parse_component(small_yaml()["model"], "model").build()
+    model = parse_component(shallow_model(), "model").build()
     trainer = pl.Trainer(
         default_root_dir=str(folder),
         callbacks=callbacks,
         logger=loggers,
-        max_steps=STEPS,
+        max_steps=steps,
         accelerator="cpu",
         num_sanity_val_steps=0,
         limit_val_batches=0,
@@ -63,13 +65,47 @@ def samples(**options: Any) -> SampleLogger:
     return SampleLogger(SampleLoggerConfig(**{"every_n_steps": 2, "clips": 2, "num_inference_steps": 2} | options))
 
 
+def weights(model: torch.nn.Module) -> torch.Tensor:
+    """All of them, one after the other."""
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+class Look(pl.Callback):
+    """Looks at the weights while the average is drawn from and after it."""
+
+    def __init__(self) -> None:
+        self.differ: list[bool] = []
+        self.wrong: list[str] = []
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
+        average = next(callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights))
+        before = weights(pl_module)
+        expected = weights(average._average_model.module)
+        with undisturbed(trainer, pl_module, averaged=True):
+            inside = weights(pl_module)
+            if pl_module.model.training:
+                self.wrong.append("samples are drawn with dropout")
+        if not torch.equal(weights(pl_module), before):
+            self.wrong.append("the trained weights are not back, bit for bit")
+        if not torch.equal(inside, expected):
+            self.wrong.append("what is drawn from is not the average")
+        self.differ.append(not torch.equal(inside, before))
+
+
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, LatentVisualDiffusion, torch.Tensor]:
+def look() -> Look:
+    """What was seen in the run in which everything is drawn."""
+    return Look()
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory, look: Look) -> tuple[Path, LatentVisualDiffusion, torch.Tensor]:
     """A run with everything drawn: its folder, its weights and its random state."""
     folder = tmp_path_factory.mktemp("drawn")
     kwargs = LogImagesConfig(ddim_steps=2, unconditional_guidance_scale=2.0)
     callbacks: list[pl.Callback] = [
         AveragedWeights(AveragedWeightsConfig(decay=0.5)),
+        look,
         samples(),
         ImageLogger(ImageLoggerConfig(batch_frequency=3, max_images=1, log_images_kwargs=kwargs)),
         ImageLogger(ImageLoggerConfig(batch_frequency=4, max_images=1, to_local=True, log_images_kwargs=kwargs)),
@@ -88,6 +124,12 @@ def test_training_does_not_notice_that_it_is_drawn(
     assert torch.equal(state, state_alone), "drawing moved torch's random state"
     modes = [module.training for module in watched.modules()]
     assert modes == [module.training for module in alone.modules()], "a module was left in another mode"
+
+
+@pytest.mark.usefixtures("drawn")
+def test_the_average_is_drawn_and_given_back(look: Look) -> None:
+    assert not look.wrong, look.wrong
+    assert look.differ[1:] == [True] * (STEPS - 1), "the first step's average is the weights themselves"
 
 
 def test_samples_lie_beside_the_true_clips_with_their_measures(
@@ -170,30 +212,6 @@ def test_samples_are_those_of_the_pipeline(pipeline: DynamiCrafterPipeline, tmp_
     assert torch.allclose(ours, theirs, atol=1e-5), "one image, one sentence, one seed: one video, wherever it is drawn"
 
 
-def weights(model: torch.nn.Module) -> torch.Tensor:
-    """All of them, one after the other."""
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def test_the_average_is_drawn_and_given_back(tmp_path: Path) -> None:
-    seen: list[bool] = []
-
-    class Look(pl.Callback):
-        def on_train_batch_end(self, trainer: Any, pl_module: Any, *arguments: Any) -> None:
-            average = next(callback for callback in trainer.callbacks if isinstance(callback, AveragedWeights))
-            before = weights(pl_module)
-            expected = weights(average._average_model.module)
-            with undisturbed(trainer, pl_module, averaged=True):
-                inside = weights(pl_module)
-                assert not pl_module.model.training, "samples are drawn without dropout"
-            assert torch.equal(weights(pl_module), before), "the trained weights should be back, bit for bit"
-            assert torch.equal(inside, expected)
-            seen.append(not torch.equal(inside, before))
-
-    fit(tmp_path, [AveragedWeights(AveragedWeightsConfig(decay=0.9)), Look()])
-    assert seen[1:] == [True] * (STEPS - 1), "the first step's average is the weights themselves"
-
-
 def test_unknown_ways_to_log_images_are_refused() -> None:
     node = {"target": "callbacks.ImageLogger", "params": {"batch_frequency": 5, "log_images_kwargs": {"ddim_step": 2}}}
     with pytest.raises(ConfigError, match="ddim_steps"):
@@ -253,7 +271,7 @@ def test_pictures_that_cannot_be_written_do_not_end_a_training(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "samples").write_text("a file where the folder should be")
-    model, _ = fit(tmp_path, [samples(clips=1)])
-    assert model.trainer.global_step == STEPS
-    assert "samples of step 2" in caplog.text
+    model, _ = fit(tmp_path, [samples(clips=1, every_n_steps=1)], steps=2)
+    assert model.trainer.global_step == 2
+    assert "samples of step 1" in caplog.text
     assert "a file stands where its folder should be" in caplog.text

@@ -10,7 +10,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 import yaml
-from cached_clips import OPTIONS, change, run_cache, write_training
 from PIL import Image
 from small_model import FRAMES, SIDE, small_yaml
 
@@ -157,25 +156,3 @@ def test_data_that_cannot_be_read_stops_in_one_line(tmp_path: Path, capsys: pyte
     errors = capsys.readouterr().err.strip().splitlines()
     assert len(errors) == 1, errors
     assert "gone.csv" in errors[0]
-
-
-def test_a_training_from_the_cache_is_told_too(tmp_path: Path) -> None:
-    """The same samples with the same draws, shown as latents, and without the memory of the encoders."""
-    config = write_training(tmp_path)
-    assert run_cache(config, tmp_path / "cache", "--dtype", "fp32").exit_code == 0
-    component = {
-        "target": "lvdm.caching.latent_cache.CachedLatents",
-        "params": {"folder": str(tmp_path / "cache"), "resolution": [32, 32], **OPTIONS},
-    }
-    cached = change(config, tmp_path / "cached.yaml", data__params__train=component)
-    told = {}
-    for name, path in (("live", config), ("cached", cached)):
-        assert main(["--base", str(path), "--dry-run", "--logdir", str(tmp_path), "--name", name]) == 0
-        told[name] = json.loads((tmp_path / name / "dry_run" / "dry_run.json").read_text(encoding="utf-8"))
-    for live, slim in zip(told["live"]["clips"], told["cached"]["clips"], strict=True):
-        assert slim["cached"] > live["cached"]
-        assert (live["caption"], live["draws"]) == (slim["caption"], slim["draws"])
-    live, slim = told["live"]["memory"], told["cached"]["memory"]
-    assert slim["encoding"] == 0 < live["encoding"]
-    assert slim["weights"] < live["weights"]
-    assert slim["saved"] == live["saved"], "the trained networks see clips of the same size"

@@ -6,9 +6,14 @@ import pytest
 import torch
 from train_growth import slope
 from train_steps import Variant, cached_batch, compile_blocks, measure_steps
-from training_sizes import build_model, clips
+from training_sizes import SHAPES, build_model, clips
 
 from lvdm.fit.tuning import TuningConfig
+
+
+@pytest.fixture(autouse=True)
+def _small_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHAPES, "tiny", (8, 64, 64))
 
 
 def test_the_precomputed_step_is_the_live_one() -> None:

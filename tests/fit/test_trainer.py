@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
-from small_model import FRAMES, SIDE, small_yaml
+from small_model import FRAMES, SIDE, shallow_model
 from tiny_videos import write_video
 
 from lvdm.checkpoint import read_checkpoint
@@ -25,7 +25,7 @@ def training_tree(folder: Path) -> dict[str, Any]:
     node = {"target": "lvdm.data.procedural.ProceduralClips", "params": clips}
     checkpoint = {"every_n_train_steps": 1, "filename": "newest", "save_top_k": 1}
     return {
-        "model": {**small_yaml()["model"], "base_learning_rate": 1e-3},
+        "model": {**shallow_model(), "base_learning_rate": 1e-3},
         "data": {
             "target": "utils_data.DataModuleFromConfig",
             "params": {"batch_size": 2, "train": node, "validation": node},
@@ -43,7 +43,7 @@ def training_tree(folder: Path) -> dict[str, Any]:
                 "checkpoint": {"target": "pytorch_lightning.callbacks.ModelCheckpoint", "params": checkpoint},
                 "images": {
                     "target": "callbacks.ImageLogger",
-                    "params": {"batch_frequency": 1, "max_images": 1, "log_images_kwargs": {"ddim_steps": 2}},
+                    "params": {"batch_frequency": 2, "max_images": 1, "log_images_kwargs": {"ddim_steps": 2}},
                 },
                 "export": {
                     "target": "lvdm.fit.callbacks.WeightExport",

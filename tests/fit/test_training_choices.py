@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 import yaml
 from golden_vectors import fill_module
 from safetensors.torch import load_file, save_file
-from small_model import FRAMES, SIDE, small_yaml
+from small_model import FRAMES, SIDE, shallow_model
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
@@ -27,7 +29,7 @@ def tree(folder: Path, **sections: Any) -> dict[str, Any]:
     clips = {"height": SIDE, "width": SIDE, "num_frames": FRAMES, "length": 8}
     data = {"batch_size": 2, "train": {"target": "lvdm.data.procedural.ProceduralClips", "params": clips}}
     return {
-        "model": {**small_yaml()["model"], "pretrained_checkpoint": str(folder / "base.safetensors")},
+        "model": {**shallow_model(), "pretrained_checkpoint": str(folder / "base.safetensors")},
         "data": {"target": "utils_data.DataModuleFromConfig", "params": data},
         "optimizer": {"learning_rate": 1e-2},
         "lightning": {
@@ -43,13 +45,54 @@ def tree(folder: Path, **sections: Any) -> dict[str, Any]:
     } | sections
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with a base checkpoint."""
-    model = parse_component(small_yaml()["model"], "model").build()
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base checkpoint."""
+    model = parse_component(shallow_model(), "model").build()
     fill_module(model, "")
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "base.safetensors")
+    path = tmp_path_factory.mktemp("base") / "base.safetensors"
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture
+def folder(base: Path, tmp_path: Path) -> Path:
+    """A folder with that checkpoint."""
+    shutil.copy(base, tmp_path)
     return tmp_path
+
+
+class Watched(NamedTuple):
+    """What a training exported, what it logged, and how many gradients there were before each step."""
+
+    exported: dict[str, torch.Tensor]
+    log: str
+    gradients: list[int]
+
+
+def watch(folder: Path, content: dict[str, Any]) -> Watched:
+    """Train, and look on."""
+    log, gradients, step = io.StringIO(), list[int](), LatentVisualDiffusion.training_step
+
+    def watched(self: LatentVisualDiffusion, *arguments: Any) -> Any:
+        gradients.append(sum(parameter.grad is not None for parameter in self.parameters()))
+        return step(self, *arguments)
+
+    handler = logging.StreamHandler(log)
+    logging.getLogger("lvdm").addHandler(handler)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LatentVisualDiffusion, "training_step", watched)
+            exported = train(folder, content)
+    finally:
+        logging.getLogger("lvdm").removeHandler(handler)
+    return Watched(exported, log.getvalue(), gradients)
+
+
+@pytest.fixture(scope="module")
+def full(base: Path) -> Watched:
+    """The training of `tree` as it is."""
+    return watch(base.parent, tree(base.parent))
 
 
 def train(folder: Path, content: dict[str, Any], *arguments: str) -> dict[str, torch.Tensor]:
@@ -65,18 +108,18 @@ def newest_checkpoint(folder: Path) -> Path:
     return max((folder / "run" / "checkpoints").rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
 
 
-def test_full_training_keeps_every_bit_of_what_is_frozen(folder: Path) -> None:
-    base, trained = load_file(folder / "base.safetensors"), train(folder, tree(folder))
-    assert trained.keys() == base.keys()
+def test_full_training_keeps_every_bit_of_what_is_frozen(base: Path, full: Watched) -> None:
+    before, trained = load_file(base), full.exported
+    assert trained.keys() == before.keys()
     for key, value in trained.items():
         if key.startswith(("first_stage_model.", "cond_stage_model.", "embedder.")):
-            assert torch.equal(value, base[key]), f"{key} is frozen: averaging must not change it either"
-    assert not torch.equal(trained["model.diffusion_model.out.2.weight"], base["model.diffusion_model.out.2.weight"])
+            assert torch.equal(value, before[key]), f"{key} is frozen: averaging must not change it either"
+    assert not torch.equal(trained["model.diffusion_model.out.2.weight"], before["model.diffusion_model.out.2.weight"])
 
 
 def test_adapters_train_average_resume_and_export(folder: Path) -> None:
     content = tree(folder, tuning={"train": "lora", "lora": {"rank": 2, "where": "temporal"}})
-    longer = train(folder, content, "lightning.trainer.max_steps=4")
+    longer = train(folder, content, "lightning.trainer.max_steps=3")
     assert all(".lora_" in key for key in longer), "the export holds adapters and nothing else"
     lora = read_lora(folder / "export.safetensors")
     assert lora.info.base_sha256 == checkpoint_hash(folder / "base.safetensors")
@@ -84,7 +127,7 @@ def test_adapters_train_average_resume_and_export(folder: Path) -> None:
     (folder / "run").rename(folder / "uninterrupted")
 
     train(folder, content, "lightning.trainer.max_steps=2")
-    resumed = train(folder, content, "lightning.trainer.max_steps=4", "--auto_resume")
+    resumed = train(folder, content, "lightning.trainer.max_steps=3", "--auto_resume")
     assert longer.keys() == resumed.keys()
     assert all(torch.equal(longer[key], resumed[key]) for key in longer), "resuming changes no bit, averages included"
 
@@ -115,13 +158,13 @@ def test_mixed_precision_stays_close(folder: Path) -> None:
     assert list(losses.values()) == pytest.approx([losses[32, "fp32"]] * 3, rel=0.03), f"losses: {losses}"
 
 
-def test_frozen_halves_train_without_autocast(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    train(folder, tree(folder))
-    assert "rounded" not in caplog.text
-    (folder / "run").rename(folder / "run_full")
-    trained = train(folder, tree(folder, tuning={"frozen_precision": "bf16"}))
+def test_frozen_halves_train_without_autocast(folder: Path, full: Watched) -> None:
+    assert "rounded" not in full.log
+    content = tree(folder, tuning={"frozen_precision": "bf16"})
+    content["lightning"]["trainer"]["max_steps"] = 1
+    trained, log, _ = watch(folder, content)
     assert trained["embedder.model.visual.conv1.weight"].dtype == torch.bfloat16
-    told = next(record.getMessage() for record in caplog.records if "rounded" in record.getMessage())
+    told = next(line for line in log.splitlines() if "rounded" in line)
     assert "autoencoder, text encoder, image encoder rounded" in told, told
     assert "--encoders" in told, f"how to get them back is missing: {told}"
     assert trained["model.diffusion_model.out.2.weight"].dtype == torch.float32
@@ -171,20 +214,10 @@ def test_a_tuning_that_cannot_be_is_refused_before_training(folder: Path, capsys
     assert "needs lightning.precision: 16-mixed" in capsys.readouterr().err
 
 
-def test_gradients_do_not_live_through_the_next_forward_pass(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    step = LatentVisualDiffusion.training_step
-
-    def watched(self: LatentVisualDiffusion, *arguments: Any) -> Any:
-        seen.append(sum(parameter.grad is not None for parameter in self.parameters()))
-        return step(self, *arguments)
-
-    monkeypatch.setattr(LatentVisualDiffusion, "training_step", watched)
-    train(folder, tree(folder))
-    assert seen == [0, 0], "gradients of the step before should be gone, they would be held for nothing"
+def test_gradients_do_not_live_through_the_next_forward_pass(folder: Path, full: Watched) -> None:
+    assert full.gradients == [0, 0], "gradients of the step before should be gone, they would be held for nothing"
     accumulating = tree(folder)
     accumulating["lightning"]["trainer"] |= {"accumulate_grad_batches": 2, "max_steps": 1}
-    seen.clear()
-    train(folder, accumulating)
-    assert seen[0] == 0
-    assert seen[1] > 0, "gradients that accumulate must stay"
+    first, second = watch(folder, accumulating).gradients
+    assert first == 0
+    assert second > 0, "gradients that accumulate must stay"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
-from golden_vectors import fill_module, rand
-from tiny_freenoise import videocrafter_unet
-from tiny_models import reference_unet, unet_config
+from golden_vectors import WithoutRandomValues, fill_module, rand
+from tiny_models import unet_config
 from torch import Tensor
 
 from lvdm.modules.attention import CrossAttention
@@ -24,15 +24,24 @@ FRAMES, SAMPLES = 18, Samples((1,), (0,))
 HOOKS = plain_hooks(SAMPLES, lambda conditions: None)  # type: ignore[arg-type, return-value]
 
 
+def build(num_frames: int = 16, **options: Any) -> UNetModel:
+    """The 256 model's network with two of its four levels."""
+    levels = {"channel_mult": (1, 2), "attention_resolutions": (2, 1), "num_res_blocks": 1}
+    with WithoutRandomValues():
+        network = UNetModel(dataclasses.replace(unet_config("256", num_frames), **levels | options))
+    fill_module(network, "model.diffusion_model.")
+    return network.eval()
+
+
 @cache
 def unet() -> UNetModel:
-    return reference_unet("256", 16)
+    return build()
 
 
 @cache
 def inputs(tokens: int, per_frame_time: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     t = torch.tensor([601, 33]) if not per_frame_time else torch.arange(2 * FRAMES).reshape(2, FRAMES) * 20
-    return rand("x", (2, 8, FRAMES, 8, 16)), t, rand("context", (2, tokens, 64)), torch.tensor([3, 9])
+    return rand("x", (2, 8, FRAMES, 4, 8)), t, rand("context", (2, tokens, 64)), torch.tensor([3, 9])
 
 
 @cache
@@ -79,7 +88,7 @@ def test_shelves_give_back_what_they_got(dtype: torch.dtype) -> None:
 
 @torch.no_grad()
 def test_half_precision() -> None:
-    half = reference_unet("256", 16).to(torch.bfloat16)
+    half = build().to(torch.bfloat16)
     x, t, context, fs = (value[:1] for value in inputs(77))
     with Chunked(4).attach(half, HOOKS, SAMPLES).layers.active():
         y = half(x.bfloat16(), t, context.bfloat16(), fs)
@@ -90,10 +99,9 @@ def test_half_precision() -> None:
 
 @torch.no_grad()
 def test_convolutions_over_frames_that_see_pixels() -> None:
-    network = UNetModel(dataclasses.replace(unet_config("256", 4), temporal_conv_spans_pixels=True))
-    fill_module(network, "model.diffusion_model.")
-    x, t, context = rand("x", (1, 8, 5, 16, 8)), torch.tensor([601]), rand("context", (1, 77, 64))
-    expected = network.eval()(x, t, context)
+    network = build(4, temporal_conv_spans_pixels=True)
+    x, t, context = rand("x", (1, 8, 5, 8, 4)), torch.tensor([601]), rand("context", (1, 77, 64))
+    expected = network(x, t, context)
     with Chunked(2).attach(network, HOOKS, SAMPLES).layers.active():
         y = network(x, t, context)
     assert (y - expected).abs().max() <= 2e-5 * expected.abs().max(), "pieces end at rows that a convolution looks over"
@@ -101,8 +109,8 @@ def test_convolutions_over_frames_that_see_pixels() -> None:
 
 @torch.no_grad()
 def test_text_to_video_with_text_only() -> None:
-    network = videocrafter_unet()
-    x, context = rand("x", (1, 4, 20, 8, 8)), rand("context", (1, 77, 64))
+    network = build(in_channels=4, image_cross_attention=False)
+    x, context = rand("x", (1, 4, 20, 4, 4)), rand("context", (1, 77, 64))
     expected = network(x, torch.tensor([7]), context)
     with Chunked(6).attach(network, HOOKS, SAMPLES).layers.active():
         y = network(x, torch.tensor([7]), context)

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from plugin_settings import METHODS, write_two_models
-from small_model import FRAMES, SIDE, picture
+from plugin_settings import METHODS, SIDE, write_two_models
+from small_model import FRAMES, picture
 
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.plugins.conflicts import claims_of, exclusions, lacking_in
 from lvdm.plugins.registry import methods
 from lvdm.request.settings import GenerationSettings
 
-PROMPT = "a red ball moves to the right"
+IMAGE, PROMPT = picture(SIDE, SIDE), "a red ball moves to the right"
 NO_SETTINGS = ("prompts_at", "keep_mask", "keyframes")
 PAIRS = [
     (one, other)
@@ -52,7 +52,7 @@ def pipe(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(pipe) -> dict[str, torch.Tensor]:
     """What each method makes by itself."""
-    return {name: pipe(picture(), PROMPT, **given).video for name, given in METHODS.items()}
+    return {name: pipe(IMAGE, PROMPT, **given).video for name, given in METHODS.items()}
 
 
 def test_every_method_of_one_image_is_paired() -> None:
@@ -82,7 +82,7 @@ def test_the_table_excludes_what_it_did() -> None:
 @pytest.mark.parametrize("pair", [pair for pair in PAIRS if pair not in EXCLUDED], ids="+".join)
 def test_two_methods_work_together_and_both_have_an_effect(pipe, alone, pair: tuple[str, str]) -> None:
     given = {**METHODS[pair[0]], **METHODS[pair[1]]}
-    video = pipe(picture(), PROMPT, **given).video
+    video = pipe(IMAGE, PROMPT, **given).video
     side, frames = given.get("height", SIDE), given.get("num_frames", FRAMES)
     assert video.shape == (1, 3, frames, side, side)
     assert torch.isfinite(video).all(), f"{' and '.join(pair)} give numbers that are none"
@@ -95,7 +95,7 @@ def test_two_methods_work_together_and_both_have_an_effect(pipe, alone, pair: tu
 def test_what_makes_no_sense_together_is_said(pipe, pair: tuple[str, str]) -> None:
     given = {**METHODS[pair[0]], **METHODS[pair[1]]}
     with pytest.raises(ValueError, match=r"leave out|give only one") as caught:
-        pipe(picture(), PROMPT, **given)
+        pipe(IMAGE, PROMPT, **given)
     assert str(caught.value) in why_not(pair), "the message is not the one of the table"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from lvdm.conditioning import Conditioning
 from lvdm.diffusion.guidance import Branches
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.modules.attention import Context
 from lvdm.plugins.chunked import Chunked
 from lvdm.plugins.cyclic import CyclicLoop, forward_and_backward
 from lvdm.plugins.freenoise import FreeNoise
@@ -56,23 +58,32 @@ def test_injection_reaches_encoder_and_middle(chunked: bool) -> None:
     travel = PromptTravel(SCHEDULE, mixed[None], target[None])
     condition = Conditioning(x["emb"][:1], torch.zeros(1, 0, 64), torch.zeros(1, 0, 20, 8, 8), x["fps"])
 
-    def branches(conditions: Sequence[Conditioning]) -> Branches:
+    def branches(conditions: Sequence[Conditioning]) -> Any:
+        """What the network would read, in the place of what it makes of it."""
         contexts = [each.text if each.tokens is None else each.tokens(each) for each in conditions]
-        return lambda x_t, t: tuple(unet(x_t, t, context, x["fps"]) for context in contexts)
+        return lambda x_t, t: tuple(contexts)
 
     plain = plain_hooks(SAMPLES, branches)
     methods = [FreeNoise(), travel, *([Chunked(7)] if chunked else [])]
     hooks = attached(methods, unet, plain, SAMPLES)
     with hooks.layers.active():
         without, injected = travel.contexts(unet, condition)
+        assert injected.elsewhere, "no layer reads the target"
         assert_close(reference, "y_inject", unet(x["x"], x["timesteps"], injected, x["fps"]))
         assert_close(reference, "y_noinject", unet(x["x"], x["timesteps"], without, x["fps"]))
         denoise = hooks.branches([condition, condition])
         early, uncond = denoise(x["x"], torch.tensor([950]))
-        assert torch.equal(early, unet(x["x"], torch.tensor([950]), injected, x["fps"]))
-        assert torch.equal(uncond, unet(x["x"], torch.tensor([950]), condition.text, x["fps"]))
         middle, _ = denoise(x["x"], torch.tensor([800]))
-        assert torch.equal(middle, unet(x["x"], torch.tensor([800]), without, x["fps"]))
+        assert_same_tokens(early, injected)
+        assert_same_tokens(middle, without)
+        assert torch.equal(uncond, condition.text), "the negative prompt does not travel"
+
+
+def assert_same_tokens(found: Context, expected: Context) -> None:
+    """The same text in all layers, also in those that read another one."""
+    assert torch.equal(found.text, expected.text)
+    assert found.elsewhere.keys() == expected.elsewhere.keys(), "other layers read other tokens"
+    assert all(torch.equal(found.elsewhere[layer].text, other.text) for layer, other in expected.elsewhere.items())
 
 
 @pytest.mark.parametrize("steps", [50, 100, 20, 10])

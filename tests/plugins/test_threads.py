@@ -1,7 +1,7 @@
-"""Two generations at once: neither sees what the other asked for, whether they share a pipeline or its weights alone.
+"""Generations at once: none sees what another asked for, whether they share a pipeline or its weights alone.
 
-The threads meet in the encoder, the middle and the decoder of every evaluation of the network, as long as both are at
-work: what one of them leaves in a shared module while it is evaluated, the other one runs into.
+The threads meet in the encoder, the middle and the decoder of every evaluation of the network, as long as they are at
+work: what one of them leaves in a shared module while it is evaluated, the others run into.
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from plugin_settings import METHODS, write_two_models
+from plugin_settings import METHODS, SIDE, write_two_models
 from safetensors.torch import load_file, save_file
-from small_model import FRAMES, SIDE, picture
+from small_model import FRAMES, picture
 from torch import Tensor, nn
 
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.runtime import Runtime
 
-PROMPT, PATIENCE = "a red ball moves to the right", 60.0
+IMAGE, PROMPT, PATIENCE = picture(SIDE, SIDE), "a red ball moves to the right", 60.0
 LARGE = {"height": 2 * SIDE, "width": 2 * SIDE}
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"num_inference_steps": 5},  # at work as long as those of two steps that take them twice
@@ -33,11 +32,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "chunks": {"num_frames": FRAMES + 3, "long_video": "freenoise", "chunk_frames": 2},
     "ring": {"loop": True, "num_frames": FRAMES + 2, "long_video": "cyclic"},
     "fifo": {"num_frames": FRAMES + 2, "long_video": "fifo"},
-    "between": {"end_image": picture(seed=2), "between": "vibid"},
+    "between": {"end_image": picture(SIDE, SIDE, seed=2), "between": "vibid"},
     "dispersed": {**LARGE, "scale": "scalecrafter:factor=3,until=1,damped=yes,dispersed=yes,attention=yes"},
 }
 
-HALF, OTHER_HALF = list(KINDS)[::2], list(KINDS)[1::2]
+METHOD_PAIRS = list(zip(list(KINDS)[1::2], [*list(KINDS)[2::2], "stg"], strict=True))
+"""Each method of `KINDS` beside another one."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,40 +88,53 @@ def alone(made_alone) -> dict[str, Tensor]:
 
 
 def make(pipe: DynamiCrafterPipeline, name: str) -> Tensor:
-    return pipe(picture(), PROMPT, **KINDS[name]).video
+    return pipe(IMAGE, PROMPT, **KINDS[name]).video
 
 
-@contextmanager
-def meeting(pipe: DynamiCrafterPipeline) -> Iterator[threading.Barrier]:
-    """Within it two threads wait for each other in every evaluation, until the barrier is broken."""
-    unet, barrier = pipe.runtime.model.unet, threading.Barrier(2, timeout=PATIENCE)
+class Meeting:
+    """Where threads wait for each other, as long as they are at work."""
 
-    def wait(*_: object) -> None:
-        try:
-            barrier.wait()
-        except threading.BrokenBarrierError:
-            return  # the other one has ended
+    def __init__(self, threads: int) -> None:
+        self.at_work, self.waiting, self.times = threads, 0, 0
+        self.changed = threading.Condition()
 
-    layers = [unet.input_blocks[1][0], unet.middle_block[0], unet.output_blocks[-1][0]]
-    handles = [layer.register_forward_pre_hook(wait) for layer in layers]
-    try:
-        yield barrier
-    finally:
-        for handle in handles:
-            handle.remove()
+    def wait(self) -> None:
+        """Until all that are at work have come."""
+        with self.changed:
+            time, self.waiting = self.times, self.waiting + 1
+            self._go_on()
+            assert self.changed.wait_for(lambda: self.times > time, PATIENCE), "another thread does not come"
+
+    def leave(self) -> None:
+        """Let those that stay not wait for this one."""
+        with self.changed:
+            self.at_work -= 1
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self.waiting >= self.at_work:
+            self.times, self.waiting = self.times + 1, 0
+            self.changed.notify_all()
 
 
 def at_once(pipe: DynamiCrafterPipeline, *tasks: Callable[[], Tensor]) -> list[Tensor]:
-    """The results of both tasks, each in a thread of its own."""
-    with meeting(pipe) as barrier, ThreadPoolExecutor(2) as pool:
+    """The results of all tasks, each in a thread of its own, which meet in every evaluation."""
+    unet, meeting = pipe.runtime.model.unet, Meeting(len(tasks))
 
-        def run(task: Callable[[], Tensor]) -> Tensor:
-            try:
-                return task()
-            finally:
-                barrier.abort()
+    def run(task: Callable[[], Tensor]) -> Tensor:
+        try:
+            return task()
+        finally:
+            meeting.leave()
 
-        return [future.result() for future in [pool.submit(run, task) for task in tasks]]
+    layers = [unet.input_blocks[1][0], unet.middle_block[0], unet.output_blocks[-1][0]]
+    handles = [layer.register_forward_pre_hook(lambda *_: meeting.wait()) for layer in layers]
+    try:
+        with ThreadPoolExecutor(len(tasks)) as pool:
+            return [future.result() for future in [pool.submit(run, task) for task in tasks]]
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def check(found: Tensor, expected: Tensor, who: str) -> None:
@@ -130,11 +143,13 @@ def check(found: Tensor, expected: Tensor, who: str) -> None:
     assert error < 1e-6, f"{who}: off by {error:.3g} from what it makes alone"
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_a_plain_video_and_any_method_do_not_meet(pipe, alone, name: str) -> None:
-    plain, other = at_once(pipe, lambda: make(pipe, "plain"), lambda: make(pipe, name))
-    check(plain, alone["plain"], f"plain beside {name}")
-    check(other, alone[name], f"{name} beside plain")
+@pytest.mark.parametrize(("name", "next_name"), METHOD_PAIRS)
+def test_two_methods_in_a_pipeline_and_a_plain_video_in_another_do_not_meet(
+    pipe, neighbour, alone, name: str, next_name: str
+) -> None:
+    who = [(pipe, name), (pipe, next_name), (neighbour, "plain")]
+    for (_, own), found in zip(who, at_once(pipe, *(partial(make, *each) for each in who)), strict=True):
+        check(found, alone[own], f"{own} among {name}, {next_name} and plain")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -158,19 +173,10 @@ def state_of(network: nn.Module) -> dict[str, object]:
     return state | {name: tensor.data_ptr() for name, tensor in network.state_dict().items()}
 
 
-@pytest.mark.parametrize(("name", "next_name"), list(zip(HALF, OTHER_HALF, strict=True)))
-def test_methods_in_two_pipelines_around_the_same_weights_do_not_meet(
-    pipe, neighbour, alone, name: str, next_name: str
-) -> None:
-    one, other = at_once(pipe, lambda: make(pipe, name), lambda: make(neighbour, next_name))
-    check(one, alone[name], f"{name} beside {next_name}")
-    check(other, alone[next_name], f"{next_name} beside {name}")
-
-
 def test_late_weights_of_two_files_do_not_meet(pipe, tmp_path) -> None:
     files = [KINDS["second_stage_unet"]["second_stage_unet"], str(tmp_path / "another.safetensors")]
     save_file({key: 0.9 * value for key, value in load_file(files[0]).items()}, files[1])
-    tasks = [partial(pipe, picture(), PROMPT, second_stage_unet=file, second_stage_below=0.6) for file in files]
+    tasks = [partial(pipe, IMAGE, PROMPT, second_stage_unet=file, second_stage_below=0.6) for file in files]
     expected = [task().video for task in tasks]
     assert not torch.equal(*expected)
     found = at_once(pipe, *(lambda task=task: task().video for task in tasks))
@@ -184,11 +190,11 @@ def test_a_video_made_between_two_steps_of_another_is_its_own(pipe, alone, name:
 
     def after_step(step: int, t: int, x_t: Tensor, pred_x0: Tensor) -> None:
         if step == 1:
-            between.append(make(pipe, "plain"))
+            between.append(make(pipe, "color_lock"))
 
-    outer = pipe(picture(), PROMPT, callback_on_step_end=after_step, **KINDS[name]).video
+    outer = pipe(IMAGE, PROMPT, callback_on_step_end=after_step, **KINDS[name]).video
     check(outer, alone[name], name)
-    check(between[0], alone["plain"], f"plain within {name}")
+    check(between[0], alone["color_lock"], f"a plain network within {name}")
 
 
 def test_a_video_made_while_another_is_handed_out_is_its_own(pipe, alone) -> None:
@@ -198,9 +204,9 @@ def test_a_video_made_while_another_is_handed_out_is_its_own(pipe, alone) -> Non
     def read(stream: Iterator[Tensor]) -> None:
         for part in stream:
             parts.append(part)
-            check(make(pipe, "plain"), alone["plain"], f"plain after part {len(parts)}")
+            check(make(pipe, "color_lock"), alone["color_lock"], f"a plain network after part {len(parts)}")
 
     settings = KINDS["fifo"] | {"perturbed_guidance": "stg:blocks=output", "free_u": "b1=1.2"}
-    whole = pipe(picture(), PROMPT, **settings).video
-    pipe(picture(), PROMPT, frames_to=read, **settings)
+    whole = pipe(IMAGE, PROMPT, **settings).video
+    pipe(IMAGE, PROMPT, frames_to=read, **settings)
     check(torch.cat(parts, dim=1), whole[0], "the video that is handed out")

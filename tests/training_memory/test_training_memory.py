@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from allocator_peak import saved_bytes, training_peak
-from small_model import FRAMES, SIDE, small_structure_yaml, small_yaml
+from small_model import FRAMES, ONE_LEVEL, SIDE, small_structure_yaml, small_yaml
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
@@ -25,8 +25,10 @@ MARGIN = 0.02
 BATCH = 2
 
 
-def build(device: str, structure: bool = False, **tuning: Any) -> LatentVisualDiffusion:
+def build(device: str, structure: bool = False, shallow: bool = False, **tuning: Any) -> LatentVisualDiffusion:
     tree = small_structure_yaml(estimator=False) if structure else small_yaml()
+    if shallow:
+        tree["model"]["params"]["unet_config"]["params"] |= ONE_LEVEL
     component = parse_component(tree["model"], "model")
     with torch.device(device):
         model = component.build()
@@ -50,7 +52,7 @@ def workload(**options: Any) -> TrainingWorkload:
     [
         {"train": "full"},
         {"train": "temporal", "gradient_checkpointing": True},
-        {"gradient_checkpointing": ("ResBlock",)},
+        {"train": "lora", "gradient_checkpointing": ("ResBlock",)},
     ],
     ids=str,
 )
@@ -74,7 +76,7 @@ def test_a_model_that_reads_depth_is_planned_too() -> None:
 
 def test_what_a_plan_adds_up() -> None:
     """Accumulation keeps gradients through the backward pass, a cache saves the encoders, GPUs need a reserve."""
-    model = build("meta", train="image_branch")
+    model = build("meta", shallow=True, train="image_branch")
     live = plan_training(model, workload())
     assert live.gradients == sum(4 * p.numel() for p in model.parameters() if p.requires_grad)
     assert live.total == live.allocated, "a CPU needs no reserve"
@@ -92,7 +94,7 @@ def test_what_a_plan_adds_up() -> None:
 
 def test_a_model_with_values_is_refused() -> None:
     with pytest.raises(ValueError, match="meta"):
-        plan_training(build("cpu"), workload())
+        plan_training(build("cpu", shallow=True), workload())
 
 
 @pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
@@ -141,7 +143,8 @@ def test_autocast_halves_products_and_keeps_norms() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_towers_in_float32_can_be_planned_under_autocast(device: Any) -> None:
-    plan = plan_training(build("meta"), TrainingWorkload(FRAMES, SIDE, SIDE, BATCH, device=device, half=torch.bfloat16))
+    job = TrainingWorkload(FRAMES, SIDE, SIDE, BATCH, device=device, half=torch.bfloat16)
+    plan = plan_training(build("meta", shallow=True), job)
     assert plan.forward > 0, "open_clip's attention is one function of torch, whose weights autocast casts as well"
 
 

@@ -12,8 +12,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "training-memory.md"
 
 @pytest.fixture(scope="module")
 def planned() -> list[Row]:
-    """Adapters with checkpointing of the 256 model: both optimizers, live and cached."""
-    return list(rows("256", ("lora",), (True,)))
+    """The image branch of the 256 model with checkpointing, planned soonest: both optimizers, live and cached."""
+    return list(rows("256", ("image_branch",), (True,)))
 
 
 def tables() -> dict[str, list[str]]:
