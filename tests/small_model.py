@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 import yaml
 from golden_vectors import WithoutRandomValues, fill_module
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from lvdm.config import load_model_config
+from lvdm.config import model_component
 from lvdm.modules.encoders.condition import small_vocabulary_size
 
 FRAMES, SIDE, MULTIPLE = 4, 32, 8
@@ -167,13 +168,19 @@ def write_small_model(folder: Path, capabilities: tuple[str, ...] = ("i2v", "int
 def write_model(folder: Path, tree: dict[str, Any]) -> Path:
     """Write the YAML `tree` and weights for it into `folder`; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with WithoutRandomValues():
-        model = load_model_config(config).build()
-    fill_module(model, "")
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "model.safetensors")
+    text = yaml.safe_dump(tree)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    (folder / "model.safetensors").write_bytes(_weights_of(text))
     return folder
+
+
+@functools.cache
+def _weights_of(text: str) -> bytes:
+    """The file of weights for a YAML text: dozens of folders hold the same."""
+    with WithoutRandomValues():
+        model = model_component(yaml.safe_load(text), "small").build()
+    fill_module(model, "")
+    return save({key: value.contiguous() for key, value in model.state_dict().items()})
 
 
 def picture(height: int = SIDE, width: int = SIDE, seed: int = 0) -> Image.Image:

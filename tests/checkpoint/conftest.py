@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from golden_vectors import WithoutRandomValues
 from safetensors.torch import save_file
 from small_model import small_yaml
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def meta_model(configs: dict[str, Component]) -> Callable[[str], nn.Module]:
     """A builder of models without values."""
 
     def build(style: str = "512") -> nn.Module:
-        with torch.device("meta"):
+        with torch.device("meta"), WithoutRandomValues():
             return configs[style].build()
 
     return build

@@ -91,7 +91,7 @@ def test_motion_by_raft(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "--weights",
         f"raft-small={tmp_path / 'raft.pth'}",
     )
-    found, _ = scored(clips, "noise", tmp_path, *options, "--workers", 2)
+    found, _ = scored(clips, "noise", tmp_path, *options, "--workers", 1)
     assert "motion[raft-small, diagonals/s]" in found
     assert not any("flow-v1" in name for name in found)
     notes = json.loads((tmp_path / "results.json").read_text())["extractors"]

@@ -49,21 +49,15 @@ def test_every_video_is_measured(here: Path) -> None:
     assert read_record("a.json").quality is not None
 
 
-def test_all_are_kept_and_ranked_by_default(here: Path) -> None:
-    told = succeed("animate", "cat.png", "-p", PROMPT, "-o", "a.gif", "--num-videos", COUNT)
-    names = {f"a_{i + 1:02d}.{suffix}" for i in range(COUNT) for suffix in ("gif", "json")}
-    assert files(here) == names
-    reports = [read_record(f"a_{i + 1:02d}.json").quality for i in range(COUNT)]
-    order = rank([report for report in reports if report]).order
-    assert f"best first: {', '.join(str(i + 1) for i in order)};" in told
-
-
-def test_the_best_is_kept_under_the_asked_name_and_can_be_replayed(here: Path) -> None:
-    common = ("animate", "cat.png", "-p", PROMPT, "--num-videos", COUNT, "--contact-sheet")
-    succeed(*common, "-o", "all/a.gif")
+def test_all_are_kept_and_ranked_or_the_best_under_the_asked_name_which_can_be_replayed(here: Path) -> None:
+    common = ("animate", "cat.png", "-p", PROMPT, "--num-videos", COUNT)
+    told = succeed(*common, "-o", "all/a.gif")
+    assert files(here / "all") == {f"a_{i + 1:02d}.{suffix}" for i in range(COUNT) for suffix in ("gif", "json")}
     reports = [read_record(f"all/a_{i + 1:02d}.json").quality for i in range(COUNT)]
-    best = rank([report for report in reports if report]).best
-    told = succeed(*common, "-o", "kept/a.gif", "--keep", "best")
+    ranking = rank([report for report in reports if report])
+    best = ranking.best
+    assert f"best first: {', '.join(str(i + 1) for i in ranking.order)};" in told
+    told = succeed(*common, "-o", "kept/a.gif", "--keep", "best", "--contact-sheet")
     assert files(here / "kept") == {"a.gif", "a.json", "a_sheet.png"}, "the others were left"
     assert not (here / "kept/a.gif.candidates").exists()
     assert Path("kept/a.gif").read_bytes() == Path(f"all/a_{best + 1:02d}.gif").read_bytes()

@@ -9,12 +9,13 @@ import pytest
 import torch
 from golden_vectors import Case, assert_close, case, rand
 from tiny_models import reference_unet
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvdm.diffusion.guidance import Branches, Denoiser, classifier_free_guidance, text_image_guidance
 from lvdm.diffusion.samplers.ddim import ddim_steps, sample_ddim
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.modules.networks.openaimodel3d import UNetModel
 
 CASES = [
     "ddim_eps_eta0_nocfg",
@@ -32,7 +33,7 @@ BASE_SCALE = {"512": 0.7, "1024": 0.3}
 
 
 @cache
-def unet_of(style: str) -> nn.Module:
+def unet_of(style: str) -> UNetModel:
     """Filling the weights takes longer than five steps."""
     return reference_unet(style)
 
@@ -55,6 +56,7 @@ def guided_denoiser(reference: Case) -> Denoiser:
     def branches_of(*tokens: tuple[str, str]) -> Branches:
         """All in one batch: the weights of this network are larger than what it computes on."""
         context = torch.cat([torch.cat([x[text], x[image]], dim=1) for text, image in tokens])
+        context = unet.project_context(context, x["concat"].shape[2])  # once for all steps, as the pipeline does
         concat, fs = (value.repeat(len(tokens), *[1] * (value.ndim - 1)) for value in (x["concat"], x["fs"]))
 
         def branches(x_t: Tensor, t: Tensor) -> tuple[Tensor, ...]:

@@ -107,7 +107,7 @@ def test_every_sampler_at_many_step_counts(sampler: str, model: str) -> None:
     schedule = SCHEDULES[model]
     small_x_T = X_T[:1, :1, :1, :2, :2]
     spacings: list[Spacing] = ["uniform", "uniform_trailing", "quad"]
-    for num_steps in (1, 2, 3, 20, 61, 300, 1000):
+    for num_steps in (1, 2, 3, 20, 61, 300 if model == "512" else 1000):
         for spacing in spacings if num_steps < 300 else spacings[num_steps % 3 :][:1]:
             timesteps = make_timesteps(spacing, num_steps)
             seen: list[int] = []

@@ -119,6 +119,6 @@ def test_clips_of_a_batch_and_of_any_length_do_not_mix() -> None:
         assert together.shape == (2, 3, count, 16, 24)
         alone = model.decode_clips(latents[1:], references.of_clip(1))
         assert torch.allclose(together[1:], alone, atol=1e-5), f"{count} frames: a clip depends on its neighbour"
-    once, twice = (model.decode_clips(latents, references, twice=two) for two in (False, True))
-    changed = (once != twice).flatten(3).any(-1).any(1)[0]
+    once = model.decode_clips(latents[:1], references.of_clip(0), twice=False)
+    changed = ((once - together[:1]).abs() > 1e-4).flatten(3).any(-1).any(1)[0]
     assert changed.nonzero().flatten().tolist() == [8], "of 17 frames the one in the middle is from the second decoding"

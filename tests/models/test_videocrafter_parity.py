@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -21,10 +22,12 @@ from lvdm.diffusion.timesteps import make_timesteps
 from lvdm.models.ddpm3d import LatentVisualDiffusion
 from lvdm.modules.attention import RelativePosition
 from lvdm.modules.encoders.resampler import ImageProjConfig, ImageProjModel, Resampler
+from lvdm.modules.networks.openaimodel3d import UNetModel
 
 CASES = {name for name in json.loads((GOLDEN / "vc" / "index.json").read_text()) if name != "_about"}
 UNET = sorted(name for name in CASES if name.startswith("unet_"))
 DDIM = sorted(name for name in CASES if name.startswith("ddim_"))
+ONE_BY_ONE = {"ddim_t2v_v2_5", "ddim_i2v_5"}  # with text alone and with an image
 OTHERS = {"relpos_blocks", "scale_and_qsample", "i2v_image_embeds", "opt_image_proj_model", "full_i2v_resampler"}
 SCHEDULES = {
     "v1": "inference_t2v_512_v1.0.yaml",
@@ -41,6 +44,13 @@ def model_of(config: str) -> LatentVisualDiffusion:
     return reference_videocrafter(config)
 
 
+def unet_of(config: str, temporal_length: int = 4, **over: Any) -> UNetModel:
+    """That of `model_of` where it is the one asked for."""
+    if over or temporal_length != 4:
+        return reference_videocrafter_unet(config, temporal_length, **over)
+    return model_of(config).unet
+
+
 def test_every_case_is_compared() -> None:
     assert {*UNET, *DDIM, *OTHERS} == CASES
 
@@ -50,7 +60,7 @@ def test_every_case_is_compared() -> None:
 def test_unet_output(name: str) -> None:
     reference = case(f"vc/{name}")
     meta, inputs = reference.meta, reference.inputs
-    unet = reference_videocrafter_unet(meta["config"], meta["temporal_length"], **meta["over"])
+    unet = unet_of(meta["config"], meta["temporal_length"], **meta["over"])
     output = unet(inputs["x"], inputs["timesteps"], inputs["context"], inputs.get("fps"))
     assert_close(reference, "y", output)
 
@@ -59,7 +69,7 @@ def test_unet_output(name: str) -> None:
 def test_a_model_without_frame_rate_ignores_it() -> None:
     with_fps, without = (case(f"vc/unet_t2v_512_v1{ending}").outputs["y"] for ending in ("_fps_ignored", ""))
     assert torch.equal(with_fps, without)
-    unet = reference_videocrafter_unet("inference_t2v_512_v1.0.yaml")
+    unet = unet_of("inference_t2v_512_v1.0.yaml")
     inputs = case("vc/unet_t2v_512_v1").inputs
     x, t, context = inputs["x"][:1], inputs["timesteps"][:1], inputs["context"][:1]
     assert torch.equal(unet(x, t, context, torch.tensor([3])), unet(x, t, context))
@@ -69,7 +79,7 @@ def test_a_model_without_frame_rate_ignores_it() -> None:
 def test_relative_positions() -> None:
     reference = case("vc/relpos_blocks")
     x = reference.inputs
-    unet = reference_videocrafter_unet("inference_t2v_512_v1.0.yaml", reference.meta["temporal_length"])
+    unet = unet_of("inference_t2v_512_v1.0.yaml", reference.meta["temporal_length"])
     temporal = unet.get_submodule(FIRST_BLOCK)
     block = temporal.transformer_blocks[0]  # type: ignore[union-attr, index]
     table = RelativePosition(16, reference.meta["temporal_length"])
@@ -154,7 +164,7 @@ def test_query_transformer_of_real_size() -> None:
 @pytest.mark.parametrize("name", DDIM)
 @torch.no_grad()
 def test_trajectory(name: str) -> None:
-    """Both branches of guidance in one batch and one by one; what is decoded are the latents of one batch."""
+    """Branches of guidance in one batch, in `ONE_BY_ONE` also alone; what is decoded are the latents of one batch."""
     reference = case(f"vc/{name}")
     meta, x_T = reference.meta, reference.inputs["x_T"]
     model = model_of(meta["config"])
@@ -171,7 +181,7 @@ def test_trajectory(name: str) -> None:
     fps = torch.full((len(x_T),), meta["fps"])
     conditions = [Conditioning(text, image, no_latents, fps) for text, image in zip(texts, images, strict=True)]
     timesteps = make_timesteps("uniform", meta["S"])
-    for batched in (False, True):
+    for batched in (False, True) if name in ONE_BY_ONE else (True,):
         x_inter, pred_x0 = [x_T], [x_T]
 
         def record(i: int, t: int, x_t: Tensor, x_0: Tensor, x_inter: list = x_inter, pred_x0: list = pred_x0) -> None:

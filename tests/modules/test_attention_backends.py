@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from golden_vectors import rand
-from tiny_models import reference_unet
+from golden_vectors import fill_module, rand
+from small_model import small_yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from lvdm.config import parse_component
 from lvdm.declaration.values import Attention
 from lvdm.fit.tuning import TuningConfig, check_attention
 from lvdm.modules import attention_backends
@@ -179,8 +180,9 @@ def test_only_other_numbers_are_part_of_what_a_video_is() -> None:
 
 def test_every_layer_goes_through_the_backend_that_is_active() -> None:
     """And through torch's own where nothing is: 1e-5 apart, in training too."""
-    unet = reference_unet("512")
-    inputs = (rand("x", (1, 8, 4, 8, 8)), torch.tensor([500]), rand("context", (1, 77 + 64, 64)), torch.tensor([24]))
+    component = parse_component(small_yaml()["model"]["params"]["unet_config"], "small")
+    unet = fill_module(component.build(), "model.diffusion_model.")
+    inputs = (rand("x", (1, 8, 4, 8, 8)), torch.tensor([500]), rand("context", (1, 16 + 8, 32)), torch.tensor([24]))
     calls = 0
 
     def counted(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from einops import rearrange
@@ -24,6 +26,8 @@ UNET_CASES = [
     "unet_512",
     "unet_1024_T16",
 ]
+shared_unet = functools.cache(reference_unet)
+"""For tests that only run it."""
 
 
 @pytest.mark.parametrize("name", UNET_CASES)
@@ -64,7 +68,7 @@ def test_every_block_of_the_unet() -> None:
 def test_sub_modules() -> None:
     reference = case("blocks")
     x = reference.inputs
-    unet, fixed = reference_unet("256"), reference_unet("512")
+    unet, fixed = shared_unet("256"), shared_unet("512")
     emb = rearrange(x["emb"], "(b t) c -> b t c", b=2)
     tokens = Context(x["ctx"][:, :77], x["ctx"][:, 77:])
     block = unet.input_blocks[1][1].transformer_blocks[0]
@@ -143,19 +147,18 @@ def test_resampler() -> None:
 
 
 @torch.no_grad()
-def test_projecting_the_context_beforehand_changes_nothing() -> None:
-    reference = case("unet_512")
-    unet = reference_unet("512")
-    x = reference.inputs
+def test_a_projected_context_and_the_same_time_for_each_frame_change_nothing() -> None:
+    unet, x = shared_unet("512"), case("unet_512").inputs
+    plain = unet(x["x"], x["timesteps"], x["context"], x["fs"])
     context = unet.project_context(x["context"], 4)
-    assert torch.equal(
-        unet(x["x"], x["timesteps"], context, x["fs"]), unet(x["x"], x["timesteps"], x["context"], x["fs"])
-    )
+    assert torch.equal(unet(x["x"], x["timesteps"], context, x["fs"]), plain), "projecting beforehand"
+    per_frame = unet(x["x"], x["timesteps"][:, None].expand(-1, 4), context, x["fs"])
+    torch.testing.assert_close(per_frame, plain, rtol=0, atol=2e-5)
 
 
 @torch.no_grad()
 def test_attention_is_softmax() -> None:
-    attention = reference_unet("512").input_blocks[1][1].transformer_blocks[0].attn1
+    attention = shared_unet("512").input_blocks[1][1].transformer_blocks[0].attn1
     x = rand("attention", (2, 30, 32))
     q, k, v = (
         rearrange(layer(x), "b n (h d) -> b h n d", h=2) for layer in (attention.to_q, attention.to_k, attention.to_v)
@@ -179,7 +182,7 @@ def test_large_scores_do_not_overflow_in_half_precision(relative: bool) -> None:
 
 @torch.no_grad()
 def test_each_frame_reads_its_own_image_tokens() -> None:
-    unet = reference_unet("512")
+    unet = shared_unet("512")
     for part in ("temopral_conv", "init_attn"):
         assert any(part in name for name, _ in unet.named_modules())
     attention = unet.input_blocks[1][1].transformer_blocks[0].attn2
@@ -190,20 +193,6 @@ def test_each_frame_reads_its_own_image_tokens() -> None:
     difference = attention(x, unet.split_context(context, 4)) - attention(x, unet.split_context(changed, 4))
     moved = difference.abs().amax(dim=(1, 2)) > 0
     assert moved.tolist() == [False, False, True, False], "the tokens of frame 2 should reach frame 2 alone"
-
-
-@torch.no_grad()
-def test_a_time_for_each_frame_equals_one_time_when_they_agree() -> None:
-    reference = case("unet_512")
-    unet = reference_unet("512")
-    x = reference.inputs
-    per_frame = x["timesteps"][:, None].expand(-1, 4)
-    torch.testing.assert_close(
-        unet(x["x"], per_frame, x["context"], x["fs"]),
-        unet(x["x"], x["timesteps"], x["context"], x["fs"]),
-        rtol=0,
-        atol=2e-5,
-    )
 
 
 @pytest.mark.parametrize("channel_mult", [(), (1, 0)])

@@ -117,9 +117,9 @@ def test_free_memory_of_the_cpu_is_plausible() -> None:
     assert free is None or 2**24 < free < 2**50, f"{free} bytes"
 
 
-@pytest.mark.parametrize(("frames", "offload"), [(32, "device"), (256, "device"), (64, "disk")])
-def test_the_network_in_pieces_takes_what_the_plan_says(frames, offload) -> None:
-    network, side = parse_component(small_yaml()["model"], "small").build().unet.eval(), 16
+@pytest.mark.parametrize(("frames", "side", "offload"), [(32, 16, "device"), (256, 8, "device"), (64, 16, "disk")])
+def test_the_network_in_pieces_takes_what_the_plan_says(frames, side, offload) -> None:
+    network = parse_component(small_yaml()["model"], "small").build().unet.eval()
     workload = Workload(4 * side, 4 * side, frames, branches=2, chunk_frames=16, skips_elsewhere=offload == "disk")
     planned = 4 * sampling_activations(network.config, workload, side * side)
     x, context = torch.randn(2, 8, frames, side, side), torch.randn(2, 16 + 2 * frames, 32)
