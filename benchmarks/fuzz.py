@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.collect()
         gc.freeze()
         made = cases(valid, chosen.cases, chosen.seed, chosen.every)
-        found = [case for case in made if any(word in case.name for word in chosen.only.split("|"))]
-        return _report(_run(found, _new_folder(Path(folder) / "cases"), chosen.jobs, chosen.together), chosen)
+        selected = [case for case in made if any(word in case.name for word in chosen.only.split("|"))]
+        return _report(_run(selected, _new_folder(Path(folder) / "cases"), chosen.jobs, chosen.together), chosen)
 
 
 def _new_folder(folder: Path) -> Path:
@@ -74,9 +74,9 @@ def _new_folder(folder: Path) -> Path:
     return folder
 
 
-def _run(found: Sequence[Case], place: Path, jobs: int, together: int) -> Iterator[tuple[Case, Outcome]]:
+def _run(selected: Sequence[Case], place: Path, jobs: int, together: int) -> Iterator[tuple[Case, Outcome]]:
     """The outcomes, in the order in which cases end."""
-    waiting = [list(found[start : start + together]) for start in range(0, len(found), together)][::-1]
+    waiting = [list(selected[start : start + together]) for start in range(0, len(selected), together)][::-1]
     running = list[tuple[list[Case], Iterator[Outcome | None]]]()
     while waiting or running:
         while waiting and len(running) < jobs:
