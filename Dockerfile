@@ -6,6 +6,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY lvdm lvdm
 COPY configs configs
 COPY checkpoints/tiny checkpoints/tiny
+COPY checkpoints/tiny-structure checkpoints/tiny-structure
 COPY prompts/tiny prompts/tiny
 RUN pip install --no-cache-dir -c constraints.txt ".[app,serve]" \
     && useradd --create-home --uid 10001 dynamicrafter \
