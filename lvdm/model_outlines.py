@@ -25,6 +25,17 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
         ),
         **dict.fromkeys(
             (
+                "c7fd94a613af33570f88a1f3f743178a518d24ecf0ed3e877faaee315921d826",  # config
+            ),
+            ModelOutline(
+                16,
+                False,
+                UNetOutline(5, 32, 1, (2,), (1, 2, 4), 32, 8, False),
+                AutoencoderOutline(4, (16, 32, 64), False),
+            ),
+        ),
+        **dict.fromkeys(
+            (
                 "bfc73011e6cb191bb6b296d90c84c2c382107771b50fb81dc7646aa9f0365379",  # 1024_v1.0
                 "4b928c75af8c0a84b50ee0268a0f0c92215266efbec840d9d29cb8d1a2a5da3a",  # 256_v1.0
                 "7d5e35d5246196259e849a60e3c45210068dba992fc25f863eb7fa0d6dc9e2c4",  # 512_interp_v1.0

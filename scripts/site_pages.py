@@ -14,7 +14,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 OUTSIDE = (
     *("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "checkpoints/README.md", "checkpoints/tiny/README.md"),
-    *("benchmarks/plugins.md",),
+    *("checkpoints/tiny-structure/README.md", "benchmarks/plugins.md"),
 )
 """Documents beside `docs/` that are pages."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")

@@ -99,6 +99,7 @@ train_carried() {
 
 train_structure() {
     train 20261130 structure-1 "$configs/structure.yaml" "$configs/structure_first_stage.yaml" "${alone[@]}"
+    train 20261130 structure-2 "$configs/structure.yaml" "$configs/structure_second_stage.yaml" "${alone[@]}"
     train 20261130 structure "$configs/structure.yaml" "${alone[@]}"
 }
 

@@ -12,14 +12,17 @@ import pytest
 from embedded_generation import Settings, animate
 from motion_classes import HELD_OUT, held_out_scenes, opposite
 from motion_measures import direction_error
+from structure_edges import HELD_OUT as STRUCTURE
+from structure_edges import edge_agreement, held_out_clips
 from torch import Tensor
 
 from lvdm.checkpoint import describe
 from lvdm.config import load_yaml
-from lvdm.data.procedural import caption, render
+from lvdm.data.procedural import caption, render, render_depth
 from lvdm.data.procedural_scene import DIRECTIONS
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.requests import GenerationRequest
 from lvdm.psnr import psnr
 from scripts.publish_embedded import write_configurations
 
@@ -85,3 +88,18 @@ def test_the_sentence_decides(pipe: DynamiCrafterPipeline, videos: list[Tensor],
     (other,) = animate(pipe, truth[:1], SCENES[:1], [caption(opposite(SCENES[0]))], SETTINGS)
     first, last = ((videos[0][:, i] - other[:, i]).abs().mean().item() for i in (0, -1))
     assert last > 2 * first, f"two opposite prompts end alike: they differ by {last:.3f}, at the start by {first:.3f}"
+
+
+def test_the_structure_model_has_edges_where_its_depth_has_them() -> None:
+    pipe = DynamiCrafterPipeline.from_pretrained("tiny-structure", device="cpu")
+    scenes = held_out_clips(2, seed=1)
+    depths = [depth[0, ::2] for depth in render_depth(scenes, STRUCTURE)]
+    settings = pipe.settings(mode="structure", num_inference_steps=3, num_frames=8, guidance_scale=1.0)
+    requests = [
+        GenerationRequest(None, caption(scene), depth=depth) for scene, depth in zip(scenes, depths, strict=True)
+    ]
+    videos = list(pipe.generate(requests, settings).video)
+    own = fmean(edge_agreement(video, depth) for video, depth in zip(videos, depths, strict=True))
+    other = fmean(edge_agreement(video, depth) for video, depth in zip(videos, depths[::-1], strict=True))
+    assert own > 0.75, f"edges of the depth are found with probability {own:.2f}, 0.5 is chance"
+    assert own > other + 0.1, f"the depth of another clip fits as well: {other:.2f} against {own:.2f}"
