@@ -36,9 +36,13 @@ SETTINGS: list[tuple[str, dict[str, Any]]] = [
     ("tiny", {}),
     ("tiny", {"height": 256, "width": 256, "scale": "off"}),
     ("tiny", {"height": 320, "width": 320, "scale": "off", "decode_chunk_size": 16}),
-    ("tiny", {"height": 384, "width": 384, "scale": "off", "max_memory": "1400MB"}),
+    ("small", {}),
+    ("small", {"max_memory": "1200MB"}),
+    ("tiny", {"height": 256, "width": 256, "scale": "off", "max_memory": "1400MB"}),
+    ("tiny", {"height": 384, "width": 384, "scale": "off", "max_memory": "1600MB"}),
     ("mid", {"height": 128, "width": 192, "guidance_scale": 1.0}),
     ("mid", {"height": 192, "width": 256, "guidance_scale": 2.0, "num_frames": 8}),
+    ("mid", {"height": 192, "width": 256, "guidance_scale": 2.0, "num_frames": 8, "max_memory": "2000MB"}),
     ("clips", {"height": 128, "width": 128, "guidance_scale": 1.0, "num_frames": 8}),
 ]
 
@@ -89,7 +93,7 @@ def measure(keywords: dict[str, Any]) -> dict[str, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("tiny", "mid", "clips"))
+    parser.add_argument("--only", choices=("tiny", "small", "mid", "clips"))
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -108,7 +112,9 @@ def main() -> None:
                 continue
             given = {"image": str(IMAGE), "prompt": "the red star moves", "num_inference_steps": 1, **settings}
             given["output"] = str(Path(name) / f"{number}.mp4")
-            if model != "tiny":
+            if model in ("tiny", "small"):
+                given["preset"] = model
+            else:
                 folder = Path(name) / model
                 if not folder.exists():
                     mid_size_model(folder, whole_clips=model == "clips")

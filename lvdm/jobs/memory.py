@@ -9,7 +9,7 @@ from lvdm.checkpoint.parts import FRAME_CARRIER
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.pipeline.memory import MemoryPlan, Workload, count_parameters, plan_memory
-from lvdm.pipeline.process_memory import plan_process
+from lvdm.pipeline.process_memory import can_give_back, plan_process
 from lvdm.plugins.choosing import choose_offload
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
     )
     if not on_cpu:
         return plan
-    return plan_process(plan, model.outline, workload, precision.vae_bytes, sources, FRAME_CARRIER in parameters)
+    gives_back, carries = model.machine.max_memory is not None and can_give_back(), FRAME_CARRIER in parameters
+    return plan_process(plan, model.outline, workload, precision.vae_bytes, sources, carries, gives_back)
 
 
 def _workload(model: ChosenModel, request: ResolvedRequest, batch: int, low_memory: bool) -> Workload:

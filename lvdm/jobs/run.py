@@ -35,6 +35,7 @@ from lvdm.media.video_formats import WrittenVideo
 from lvdm.media.video_writer import to_uint8, write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.process_group import ProcessGroup
+from lvdm.pipeline.process_memory import give_back_what_is_freed
 from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.results import GenerationResult
 from lvdm.plugins.perturbed_guidance import check_blocks
@@ -135,6 +136,8 @@ def run(
     fitted = fit_plan(replace(plan, videos=tuple(todo)), at_once)  # again: now the libraries are in memory
     plan, todo = replace(plan, model=fitted.model), list(fitted.videos)
     announce_memory(plan.model, todo[0].request, at_once)
+    if plan.model.machine.max_memory is not None and plan.model.device_name == "cpu":
+        give_back_what_is_freed()
     pipeline = load(plan.model)
     if processes is not None:
         pipeline.runtime = replace(pipeline.runtime, processes=processes)

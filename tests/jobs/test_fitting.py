@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,6 +12,7 @@ from lvdm.declaration.values import memory_bytes
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
+from lvdm.jobs.run import run
 
 IMAGE = Path(__file__).parents[2] / "prompts" / "tiny" / "08_red_star.png"
 PROCESS = 900_000_000
@@ -69,3 +70,30 @@ def test_what_is_no_amount_is_refused(text: str, tmp_path: Path) -> None:
 
 def test_amounts() -> None:
     assert [memory_bytes(text) for text in ("6GB", "1.5 gb", "900MB")] == [6_000_000_000, 1_500_000_000, 900_000_000]
+
+
+def test_a_limit_has_freed_memory_given_back_and_is_planned_without_what_malloc_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Library:
+        calls: ClassVar[list[tuple[int, int]]] = []
+
+        def mallopt(self, parameter: int, value: int) -> int:
+            self.calls.append((parameter, value))
+            return 1
+
+    monkeypatch.setattr("ctypes.CDLL", lambda name: Library())
+    monkeypatch.setattr("sys.platform", "linux")
+    kept, limited = total(plan(tmp_path)), total(plan(tmp_path, max_memory="100GB"))
+    assert 0 < kept - limited <= lvdm.pipeline.process_memory.MOST_KEPT
+    assert not Library.calls, "a plan alone changes the process"
+    made = plan(tmp_path, max_memory="100GB")
+
+    def load(model: object) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        list(run(made, load=load))
+    assert Library.calls == [(-3, 2**20)], "M_MMAP_THRESHOLD, before the weights are loaded"
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert total(plan(tmp_path, max_memory="100GB")) == kept, "planned as if another C library gave memory back"
