@@ -132,7 +132,9 @@ def test_the_key_may_be_in_the_environment(
 
 def test_the_embedded_model_is_the_usual_one() -> None:
     models = read_library(()).models
-    assert [(name, model.card.name) for name, model in models.items()] == [("small", "small"), ("tiny", "tiny")]
+    assert [(name, model.card.name) for name, model in models.items()] == [
+        (name, name) for name in ("small", "tiny", "tiny-structure")
+    ]
 
 
 @pytest.mark.parametrize(("waits", "read"), [(False, 3), (True, 0)])
