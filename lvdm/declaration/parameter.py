@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 ALL_MODES = ("animate", "interpolate", "loop", "keyframes", "text-to-video", "structure", "extend")
 """What can be asked for. `keyframes` is `animate` with images at later frames."""
-WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode not in ("text-to-video", "structure"))
+IMAGELESS = ("text-to-video", "structure")
+WITH_IMAGE = tuple(mode for mode in ALL_MODES if mode not in IMAGELESS)
 GENERATED = tuple(mode for mode in ALL_MODES if mode != "extend")
 FROM_IMAGE_OR_TEXT = tuple(mode for mode in GENERATED if mode != "structure")
 """Modes that make videos in windows."""

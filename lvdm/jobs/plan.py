@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from lvdm.data.lists import LIST_MODES
 from lvdm.data.prompts import Request, name_of_prompt, read_requests
-from lvdm.declaration.parameter import parameters_of
+from lvdm.declaration.parameter import IMAGELESS, parameters_of
 from lvdm.declaration.parameters import ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters, MemoryParameters, OutputParameters, RunParameters
 from lvdm.documents import short_text
@@ -312,7 +312,7 @@ def _check_source(mode: str, values: Values) -> None:
         raise ValueError("the video begins with an image: give it, or the key frame 0 (--keyframe 0=FILE)")
     if mode == "interpolate" and (image is None) != (end is None):
         raise ValueError("give two images, the first and the last frame")
-    of_text = mode in ("text-to-video", "structure")
+    of_text = mode in IMAGELESS
     what, missing = ("a prompt", "prompt" not in values.values) if of_text else ("an image", image is None)
     if missing:
         raise ValueError(f"give one of: {what}, --prompts or --replay; nothing was given")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lvdm.declaration.parameter import current_names
+from lvdm.declaration.parameter import IMAGELESS, current_names
 from lvdm.declaration.values import MAX_STREAMED_FRAMES
 from lvdm.jobs.record_parts import (
     absolute,
@@ -259,7 +259,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         raise ValueError("its key frames came from memory, not from files")
     if settings.mode == "structure" and not (given.get("depth") or given.get("driving_video")):
         raise ValueError("its depth came from memory, not from a file")
-    if given["image"] is None and settings.mode not in ("text-to-video", "structure"):
+    if given["image"] is None and settings.mode not in IMAGELESS:
         raise ValueError("its image came from memory, not from a file")
     values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed", "prompts_at")}
     values["keyframes"] = [_keyframe(key) for key in items(given, "keyframes")]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.content_hash import content_hash
+from lvdm.declaration.parameter import IMAGELESS
 from lvdm.declaration.parameters import InputParameters, SeedParameters
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel
@@ -180,7 +181,7 @@ def _check_images(inputs: InputParameters, mode: str) -> None:
     check_structure_sources(given, mode)
     if inputs.depth_model is not None and inputs.depth is not None:
         raise ValueError("depth_model estimates the depth of a driving video; leave it out, or depth (--depth)")
-    if mode not in ("text-to-video", "structure") and inputs.image is None:
+    if mode not in IMAGELESS and inputs.image is None:
         raise ValueError(f"{mode} needs an image, and none was given")
     if mode == "interpolate" and inputs.end_image is None:
         raise ValueError("give two images, the first and the last frame")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from lvdm.content_hash import content_hash, hash_bytes
+from lvdm.declaration.parameter import IMAGELESS
 from lvdm.declaration.values import check_prompt
 from lvdm.errors import counted
 from lvdm.media.geometry import PaddedSize
@@ -134,7 +135,7 @@ def check_requests(
     if by_frame and not streamed and settings.num_frames > MAX_FRAMES:
         raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
     for request in requests:
-        if (request.image is None) != (settings.mode in ("text-to-video", "structure")):
+        if (request.image is None) != (settings.mode in IMAGELESS):
             raise ValueError(f"mode {settings.mode} {'needs an' if request.image is None else 'takes no'} image")
         check_structure(request, settings)
         check_request(request, settings, card)

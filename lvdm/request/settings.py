@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from lvdm.declaration.options import as_text
-from lvdm.declaration.parameter import current_names, declared, known_name, parameters_of
+from lvdm.declaration.parameter import IMAGELESS, current_names, declared, known_name, parameters_of
 from lvdm.declaration.parameters import SizeParameters
 from lvdm.declaration.token_policy import check_image_token_policy
 from lvdm.declaration.values import MAX_FRAMES
@@ -32,7 +32,7 @@ class GenerationSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         self._check_length()
-        if self.mode in ("text-to-video", "structure") and self.image_guidance_scale is not None:
+        if self.mode in IMAGELESS and self.image_guidance_scale is not None:
             raise ValueError("there is no image to guide by; leave out image_guidance_scale (--image-guidance-scale)")
         if self.sampler != "ddim" and self.eta != 0:
             raise ValueError(f"sampler {self.sampler!r} adds no noise: use eta 0, or sampler 'ddim' for eta {self.eta}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.declaration.options import as_text
-from lvdm.declaration.parameter import ALL_MODES, known_name, present_names
+from lvdm.declaration.parameter import ALL_MODES, IMAGELESS, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.documents import DocumentError, parse_json
 from lvdm.hosting.checks import IMAGES, VIDEOS, UploadIntake
@@ -24,6 +24,7 @@ from lvdm.hosting.data_urls import decoded_file
 from lvdm.hosting.library import ListedModel
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
+from lvdm.model_card import MODES
 from lvdm.request.layers import all_parameters, check_mode, checked
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def understand(
         raise ValueError(f"record is that of a video by {replay.record.mode}, not by {mode}; leave out mode")
     if mode == "animate" and "keyframes" in there:
         mode = "keyframes"  # as on the command line
-    name = values.pop("model", None) or (next(iter(models)) if replay is None else replay.listed_model())
+    name = values.pop("model", None) or (_usual_model(models, mode) if replay is None else replay.listed_model())
     model = models[known_name(_text(name, "model"), models, "model")]
     _refuse(values)
     values = _sized(values)
@@ -235,6 +236,12 @@ def _own_names(uploads: Sequence[Upload], mode: object) -> tuple[Upload, ...]:
             raise ValueError(f"{upload.name} was given twice{also}; leave out one")
         seen.add(key)
     return tuple(renamed)
+
+
+def _usual_model(models: Mapping[str, ListedModel], mode: str) -> str:
+    """The first model of the list; for a mode without an image the first that was trained for it, if one is listed."""
+    able = [name for name, model in models.items() if model.card.can(MODES[mode])] if mode in IMAGELESS else []
+    return (able or list(models))[0]
 
 
 def _refuse(values: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lvdm.declaration.parameter import known_name
+from lvdm.declaration.parameter import IMAGELESS, known_name
 from lvdm.hosting.checks import check_plan
 from lvdm.hosting.words import in_words_of_guests
 from lvdm.jobs.extend import ExtensionPlan, plan_extension
@@ -31,7 +31,7 @@ def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan |
     given = machine | submission.parameters(folder)
     if not submission.model_of_record:
         given |= settings.models[submission.model].values
-    needed = "prompt" if submission.mode in ("text-to-video", "structure") else "image"
+    needed = "prompt" if submission.mode in IMAGELESS else "image"
     if submission.mode != "extend" and not submission.record and given.keys().isdisjoint(_BEGUN[needed]):
         raise ValueError(f"{submission.mode} needs {needed}, and none was given")
     if submission.mode != "extend":

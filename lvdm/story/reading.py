@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lvdm.declaration.parameter import known_name, parameters_of
+from lvdm.declaration.parameter import IMAGELESS, known_name, parameters_of
 from lvdm.documents import read_yaml, short_text
 from lvdm.errors import Problems
 from lvdm.media.file_names import check_name
@@ -224,7 +224,7 @@ def check_shot(story: Story, number: int) -> None:
 
 def _check_frames(story: Story, shot: Shot) -> None:
     kinds, of_mode = shot.kinds, f"mode {shot.mode}"
-    if shot.mode in ("text-to-video", "structure"):
+    if shot.mode in IMAGELESS:
         if kinds:
             raise StoryError(f"{kinds[0]} is not read in {of_mode}; leave it out")
     elif len(kinds) != 1:

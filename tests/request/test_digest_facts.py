@@ -91,3 +91,9 @@ def test_values_are_made_of_their_layers() -> None:
 )
 def test_flags_become_the_names_of_fields(message: str, words: str) -> None:
     assert in_field_names(message) == words
+
+
+def test_a_value_goes_with_what_says_the_same_and_stays_under_others() -> None:
+    below = Values().under({"fs": 8.0, "eta": 1.0}, "record")
+    assert below.under({"seed": 3}, "typed").values == {"fs": 8.0, "eta": 1.0, "seed": 3}
+    assert below.under({"frame_stride": 2.0}, "typed").values == {"eta": 1.0, "frame_stride": 2.0}

@@ -102,7 +102,7 @@ CASES = [
     Case({"frame_stride": 2.0}, {"model": "strides"}),
     Case(
         {"depth_range": "frame", "depth_stride": 2},
-        {"model": "depths", "input_reference": None, "depth": base64.b64encode(depth_file(8)).decode()},
+        {"input_reference": None, "depth": base64.b64encode(depth_file(8)).decode()},
     ),
     Case(
         {"between": "trf", "between_prompt": "back"},
