@@ -26,7 +26,9 @@ FILES: Mapping[str, tuple[str, ...]] = {
     "lvdm/diffusion/parameterization.py": ("tests/diffusion/test_parameterization.py",),
     "lvdm/media/geometry.py": ("tests/media/test_images.py", "tests/test_properties.py"),
     "lvdm/request/digest.py": ("tests/request/test_digest_facts.py", "tests/test_properties.py"),
-    "lvdm/request/layers.py": ("tests/request/test_digest_facts.py", "tests/test_properties.py"),
+    "lvdm/request/layers.py": (
+        *("tests/request/test_digest_facts.py", "tests/request/test_former_names.py", "tests/test_properties.py"),
+    ),
 }
 """What is changed, and the tests that should notice."""
 
