@@ -74,8 +74,8 @@ STRUCTURE: dict[str, Any] = {
     "timestep_spacing": "uniform_trailing",
     "fix_final_step": True,
     "playback_fps": 8,
-    "notes": "Trained on generated clips with the depth that their generator knows. Autoencoder and text encoder are "
-    "those of tiny; Apache-2.0 like the code; no watermark.",
+    "notes": "Trained on generated clips with the depth that their generator knows. The autoencoder is that of tiny, "
+    "the text encoder began as its; Apache-2.0 like the code; no watermark.",
 }
 TRAINING_ONLY = (
     "interpolation_probability",
