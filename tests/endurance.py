@@ -50,12 +50,19 @@ def batches(count: int) -> str:
         assert {path: now.get(path) for path in before} == before, "a finished video was lost or made again"
         before = now
         if len(before) == len(whole):
-            assert finish("killed") == whole, "a video of a killed run differs"
+            compare(finish("killed"), whole)
             for path in Path("killed").iterdir():
                 path.unlink()
             before = {}
-    assert finish("killed") == whole, "a video of a killed run differs"
+    compare(finish("killed"), whole)
     return f"{kills} kills; no finished video was lost or made again, and every byte is that of a run alone"
+
+
+def compare(found: Mapping[str, bytes], whole: Mapping[str, bytes]) -> None:
+    """Raise `AssertionError` with the names and sizes of videos that are not the same, temporary ones among them."""
+    names = sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
+    sizes = {name: (len(found.get(name, b"")), len(whole.get(name, b""))) for name in names}
+    assert not sizes, f"videos of a killed run differ, bytes there and alone: {sizes}"
 
 
 def trainings(count: int) -> str:
