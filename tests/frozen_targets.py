@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 def yaml_files() -> list[str]:
     """All that come with us, from the root."""
-    files = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("checkpoints/tiny/*.yaml")]
+    files = [*ROOT.glob("configs/**/*.yaml"), *ROOT.glob("checkpoints/tiny*/*.yaml")]
     return sorted(file.relative_to(ROOT).as_posix() for file in files)
 
 
