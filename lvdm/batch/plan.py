@@ -64,7 +64,7 @@ class BatchItem:
     @property
     def work(self) -> float:
         """See `lvdm.jobs.expected.work_of`."""
-        return sum(map(work_of, self.videos))
+        return sum(work_of(video.request) for video in self.videos)
 
 
 @dataclass(frozen=True, eq=False)

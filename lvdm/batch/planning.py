@@ -56,7 +56,7 @@ def plan_batch(source: Path, text: str | None = None, **keywords: Unpack[BatchKe
     if folder.suffix and not folder.is_dir():
         raise ValueError(f"--output {folder} should be a folder")
     check_replaceable(folder / PAGE, output.overwrite)
-    work = _Rows(folder, typed, run)
+    work = _Rows(folder, typed, run, how)
     work.usual_model().check()
     for row in rows:
         work.add(row)
@@ -76,8 +76,8 @@ class _Group:
 class _Rows:
     """The rows so far: those that can be made, and the bad ones."""
 
-    def __init__(self, folder: Path, typed: Mapping[str, Any], run: RunParameters) -> None:
-        self._folder, self._typed, self._run = folder, typed, run
+    def __init__(self, folder: Path, typed: Mapping[str, Any], run: RunParameters, how: BatchParameters) -> None:
+        self._folder, self._typed, self._run, self._how = folder, typed, run, how
         self._store = ImageStore()
         self._models: dict[tuple[ModelParameters, str], ChosenModel] = {}
         self._groups: dict[tuple[str, ModelParameters, bool], _Group] = {}
@@ -106,9 +106,16 @@ class _Rows:
     def planned(self) -> tuple[tuple[Plan, ...], tuple[BatchItem, ...]]:
         """A plan for each model and mode that has videos, and the items of the list."""
         groups = [group for group in self._groups.values() if group.videos]
-        plans = tuple(group.planner.plan(group.videos, skip_finished=True) for group in groups)
+        size = self._how.batch_size
+        plans = tuple(group.planner.plan(group.videos, skip_finished=True, batch_size=size) for group in groups)
+        fitted = {
+            id(video): now
+            for group, plan in zip(groups, plans, strict=True)
+            for video, now in zip(group.videos, plan.videos, strict=True)
+        }
         items = list[BatchItem]()
-        for row, group, videos in self._planned:
+        for row, group, chosen in self._planned:
+            videos = tuple(fitted[id(video)] for video in chosen)
             best = videos[0].candidates is not None and videos[0].candidates.best
             together = [videos] if best else [(replace(video, candidates=None),) for video in videos]
             items += [BatchItem(row.number, row.place, row.name, groups.index(group), part) for part in together]

@@ -30,7 +30,7 @@ Source = Annotated[
 ]
 
 
-@with_parameters("batch", *GENERATED, without=("prompts", "replay", "max_memory"))
+@with_parameters("batch", *GENERATED, without=("prompts", "replay"))
 def batch(source: Source, *, typed: Mapping[str, Any]) -> None:
     """Make the videos of a list, whatever their modes, sizes and seeds; started again, it goes on where it was."""
     from lvdm.batch.planning import PAGE, plan_batch

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from lvdm.errors import counted
-from lvdm.jobs.expected import expected_seconds
+from lvdm.jobs.expected import expected_seconds, seconds_for, work_of
 from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.finished import is_finished
 from lvdm.jobs.memory import describe_plan, plan_for
@@ -33,22 +34,27 @@ def show_plan(plan: Plan) -> Iterator[str]:
         yield f"and {len(todo) - MAX_LISTED} more"
     if todo:
         yield describe_plan(plan_for(plan.model, todo[0].request), plan.model.device_name)
-        seconds = expected_seconds(plan, todo)
-        where = todo[0].output.parent
-        yield (
-            f"expected time: not known, as {where} has no record of this model on this device"
-            if seconds is None
-            else f"expected time: about {seconds:.0f} s, by the records in {where}"
-        )
+        yield _expected(expected_seconds(plan, todo), todo[0].output.parent)
     yield "dry run: nothing was made"
 
 
 def show_extension(plan: ExtensionPlan) -> Iterator[str]:
     """The lines for an extension."""
-    new, overlap = plan.extension.num_frames, plan.extension.overlap
-    segments = -(-new // (plan.settings.num_frames - overlap))
-    frames = f"{counted(new, 'new frame')} in {counted(segments, 'segment')}"
-    yield f"{plan.output}: {plan.source} and {frames}, overlap {overlap}"
-    steps = plan.settings.num_inference_steps
+    request, size, steps = plan.request, plan.request.size.inner, plan.request.settings.num_inference_steps
+    given, new = counted(plan.frames, "frame"), counted(plan.extension.num_frames, "new frame")
+    frames = f"{new} in {counted(plan.segments, 'segment')}, overlap {plan.extension.overlap}"
+    yield (
+        f"{plan.output}: {plan.source} ({given}) and {frames}, {size.width}x{size.height}, seed {request.seed}, "
+        f"digest {plan.digest[:12]}"
+    )
     yield f"with {plan.model.files.checkpoint} on {plan.model.device_name}, {counted(steps, 'step')} each"
+    yield describe_plan(plan_for(plan.model, request, held=plan.held), plan.model.device_name)
+    where = plan.output.parent
+    yield _expected(seconds_for(plan.segments * work_of(request), [where], plan.model), where)
     yield "dry run: nothing was made"
+
+
+def _expected(seconds: float | None, where: Path) -> str:
+    if seconds is None:
+        return f"expected time: not known, as {where} has no record of this model on this device"
+    return f"expected time: about {seconds:.0f} s, by the records in {where}"

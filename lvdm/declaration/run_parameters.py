@@ -154,7 +154,6 @@ class MachineParameters:
             "Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused.",
             MACHINE,
             changes="nothing",
-            modes=GENERATED,
             row=False,
         ),
     ] = None

@@ -21,16 +21,14 @@ IMAGES = tuple(name for name in file_inputs() if name not in (*VIDEOS, "depth_mo
 
 def check_plan(plan: Plan | ExtensionPlan, limits: Limits) -> None:
     """Raise `ValueError` for a plan of more than `limits`. A video that goes on is opened, for its frames."""
-    settings = plan.settings if isinstance(plan, ExtensionPlan) else plan.videos[0].request.settings
+    request = plan.request if isinstance(plan, ExtensionPlan) else plan.videos[0].request
+    settings, size = request.settings, request.size.inner
     _check_most("num_inference_steps", settings.num_inference_steps, limits.max_steps)
     if isinstance(plan, ExtensionPlan):
         _check_most("num_frames", plan.extension.num_frames, limits.max_frames - check_video(plan.source, limits))
-        if settings.height and settings.width:
-            _check_pixels("the video", settings.height, settings.width, limits)
-        return
-    _check_most("num_videos_per_prompt", len(plan.videos), limits.max_videos)
-    _check_most("num_frames", settings.num_frames, limits.max_frames)
-    size = plan.videos[0].request.size.inner
+    else:
+        _check_most("num_videos_per_prompt", len(plan.videos), limits.max_videos)
+        _check_most("num_frames", settings.num_frames, limits.max_frames)
     _check_pixels("the video", size.height, size.width, limits)
 
 

@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from lvdm.documents import read_json
+from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.plan import Plan, PlannedVideo
+from lvdm.jobs.resolved import ResolvedRequest
 
 MAX_RECORDS = 200
 
 
 def expected_seconds(plan: Plan, videos: Sequence[PlannedVideo]) -> float | None:
-    """Seconds that `videos` will take, from the records beside them; None where there are none to go by.
-
-    Time is taken to be in proportion to frames x pixels x steps x branches of guidance.
-    """
+    """Seconds that `videos` will take, from the records beside them; None where there are none to go by."""
     folders = {video.output.parent for video in videos}
-    rates = [rate for folder in folders for rate in _rates(folder, plan)]
-    if not rates:
-        return None
-    return sum(map(work_of, videos)) * median(rates)
+    return seconds_for(sum(work_of(video.request) for video in videos), folders, plan.model)
 
 
-def work_of(video: PlannedVideo) -> float:
-    """Frames x pixels x steps x branches of guidance: what its time is taken to be in proportion to."""
-    size, settings = video.request.size, video.request.settings
+def seconds_for(work: float, folders: Iterable[Path], model: ChosenModel) -> float | None:
+    """Seconds that `model` takes for as much `work`, see `work_of`, by the records in `folders`; None without any."""
+    rates = [rate for folder in folders for rate in _rates(folder, model)]
+    return work * median(rates) if rates else None
+
+
+def work_of(request: ResolvedRequest) -> float:
+    """Frames x pixels x steps x branches of guidance: what the time of a video is taken to be in proportion to."""
+    size, settings = request.size, request.settings
     return float(settings.num_frames * size.height * size.width * settings.num_inference_steps * settings.num_branches)
 
 
-def _rates(folder: Path, plan: Plan) -> list[float]:
+def _rates(folder: Path, model: ChosenModel) -> list[float]:
     """Seconds for each frame, pixel, step and branch of the records in `folder`."""
     found = []
     for path in sorted(folder.glob("*.json"))[:MAX_RECORDS]:
         try:
-            rate = _rate(read_json(path), plan)
+            rate = _rate(read_json(path), model)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # some other file
         if rate is not None:
@@ -44,18 +46,18 @@ def _rates(folder: Path, plan: Plan) -> list[float]:
     return found
 
 
-def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
+def _rate(record: Mapping[str, Any], model: ChosenModel) -> float | None:
     settings, output = record["settings"], record["output"]
     same = (
-        record["model"]["checkpoint_sha256"] == plan.model.identity().checkpoint
-        and record["runtime"]["device"] == plan.model.device_name
-        and record["runtime"]["dtype"] == plan.model.precision().weights
+        record["model"]["checkpoint_sha256"] == model.identity().checkpoint
+        and record["runtime"]["device"] == model.device_name
+        and record["runtime"]["dtype"] == model.precision().weights
     )
     if not same:
         return None
     scale, image_scale = settings["guidance_scale"], settings["image_guidance_scale"]
     branches = 1 if scale == 1 and image_scale in (None, 1) else 2 if image_scale in (None, scale) else 3
     pixels = output["network_height"] * output["network_width"]
-    work = settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
+    work = output.get("segments", 1) * settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
     seconds = sum(record["measured"]["seconds"].values())
     return seconds * record["runtime"]["batch"] / work if work else None

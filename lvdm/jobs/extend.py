@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from lvdm.config import parse_dataclass
 from lvdm.content_hash import content_hash
-from lvdm.data.clip_size import ClipSize
-from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
+from lvdm.jobs.fitting import describe_choice, fit_memory
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
@@ -34,6 +34,7 @@ from lvdm.jobs.record_parts import (
     values_of_parts,
 )
 from lvdm.jobs.replay import changed_values, check_files, same_files
+from lvdm.jobs.resolved import ResolvedRequest
 from lvdm.media.atomic import together, write_json
 from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, record_path, record_stem, sheet_path
 from lvdm.media.video_backends import Backend, check_reader, open_video
@@ -42,20 +43,25 @@ from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
-from lvdm.request.digest import InputFile, files_of_methods
+from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
-from lvdm.request.settings import GenerationSettings
+from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
+from lvdm.versions import versions
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lvdm.jobs.run import Load, ProgressOf
     from lvdm.pipeline import DynamiCrafterPipeline
 
 logger = logging.getLogger(__name__)
 
+HELD_BYTES = 3 * 4 * 2
+"""Of a pixel of all frames of the source: as float32, and again while its colours are measured."""
 NOT_OF_SEGMENTS = ("num_frames", "color_lock")
 """Parameters that are about the whole video: new frames, and the colours of all of them."""
 
@@ -64,23 +70,41 @@ NOT_OF_SEGMENTS = ("num_frames", "color_lock")
 class ExtensionPlan:
     """One video to go on with.
 
-    settings  of its segments
-    reader    what decodes the source
-    threads   of a replay: sums are rounded in an order that depends on it; None: as it is
-    changes   of a replay: what is different from its record
+    source        the video, which has `frames` frames
+    request       its first segment, whose files are the source and those of methods
+    playback_fps  frames per second of the longer video
+    reader        what decodes the source
+    threads       of a replay: sums are rounded in an order that depends on it; None: as it is
+    changes       of a replay: what is different from its record
     """
 
     source: Path
-    inputs: InputParameters
-    seed: int
+    frames: int
+    request: ResolvedRequest
     extension: Extension
-    settings: GenerationSettings
     model: ChosenModel
     output: Path
     written: OutputParameters
+    playback_fps: float
     reader: Backend = "pyav"
     threads: int | None = None
     changes: tuple[str, ...] = ()
+
+    @property
+    def segments(self) -> int:
+        """How many are made one after the other."""
+        return -(-self.extension.num_frames // (self.request.settings.num_frames - self.extension.overlap))
+
+    @property
+    def digest(self) -> str:
+        """The same for the same longer video; see `lvdm.request.digest`."""
+        file = FileSpec(self.output.suffix.lower(), self.playback_fps, self.frames + self.extension.num_frames)
+        return digest_of({**self.request.facts(file), "extension": asdict(self.extension), "reader": self.reader})
+
+    @property
+    def held(self) -> int:
+        """Bytes of the source, which lies in memory while segments are made."""
+        return HELD_BYTES * self.frames * self.request.size.inner.height * self.request.size.inner.width
 
 
 @dataclass(frozen=True)
@@ -125,78 +149,75 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     base = Values() if record is None else record.located_values()
     values = base.under(typed, "typed")
     source: Path = values.values["video"]
-    inputs: InputParameters = values.make(InputParameters)
-    if not inputs.prompt.strip():
+    if not values.make(InputParameters).prompt.strip():
         raise ValueError('the prompt is empty; say how the video goes on, e.g. --prompt "the ball rolls on"')
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
     values = base.under(checked(bundle_values(run, "extend", typed, model.card)), "preset").under(typed, "typed")
-    reader = values.make(ExtendParameters).reader
+    reader, written = values.make(ExtendParameters).reader, values.make(OutputParameters)
     check_reader(reader)
     if record is not None:
         check_files(record.path, record.files, values, model)
-    settings, inputs = _segments(values, inputs, model, typed, _size_of(source, reader))
-    model.check()
-    extension = _extension(values, settings)
-    written: OutputParameters = values.make(OutputParameters)
-    seed = values.make(SeedParameters).seed
-    output = written.output or _usual_output(source, seed, record, written)
-    if real_path(output) == real_path(source):
-        raise ValueError(f"--output {output} would replace the video; choose another name")
-    check_suffix(written)
     reason = unreadable_reason(source)
     if reason is not None:
         raise ValueError(f"{source}: {reason}")
+    with open_video(source, backend=reader) as opened:
+        frames, shape, fps = opened.num_frames, (opened.height, opened.width), written.playback_fps or opened.fps
+    request = _segment(values, model, typed, source, shape)
+    model.check()
+    extension = _extension(values, request.settings)
+    extension.check_source(frames)
+    output = written.output or _usual_output(source, request.seed, record, written)
+    if real_path(output) == real_path(source):
+        raise ValueError(f"--output {output} would replace the video; choose another name")
+    check_suffix(written)
     check_output(output)
     check_video_replaceable(output, written.overwrite, written.contact_sheet)
-    plan = ExtensionPlan(source, inputs, seed, extension, settings, model, output, written, reader)
+    plan = _fitted(ExtensionPlan(source, frames, request, extension, model, output, written, fps, reader))
     if record is None:
         return plan
-    resolved = settings.as_dict() | asdict(extension)
-    if written.playback_fps is None:
-        with open_video(source, backend=reader) as opened:
-            resolved["playback_fps"] = opened.fps
-    shown = InputFile("video", content_hash(source), source)
-    same = same_files(record.files, (shown, *model.identity().files(), *files_of_methods(settings)))
+    resolved = plan.request.settings.as_dict() | asdict(extension) | {"playback_fps": fps}
+    same = same_files(record.files, plan.request.all_files)
     changes = changed_values(record.path, base, values, resolved, same)
     return replace(plan, threads=record.threads, changes=changes)
 
 
-def _segments(
-    values: Values, inputs: InputParameters, model: ChosenModel, typed: Mapping[str, Any], video: ClipSize | None
-) -> tuple[GenerationSettings, InputParameters]:
-    """The settings of segments, and the inputs; says which of those `typed` have no effect.
+def _fitted(plan: ExtensionPlan) -> ExtensionPlan:
+    """The plan as it fits into the memory that its model's parameters allow; says what it took."""
+    before = plan.model, plan.request
+    model, request = after = fit_memory(*before, held=plan.held)
+    line = describe_choice(before, after)
+    if line is not None:
+        logger.info("%s", line)
+    return replace(plan, model=model, request=request)
 
-    video: the size of the one that goes on; None where there is none, which is said later
-    """
+
+def _segment(
+    values: Values, model: ChosenModel, typed: Mapping[str, Any], source: Path, shape: tuple[int, int]
+) -> ResolvedRequest:
+    """The first segment of a video of `shape`, height and width; says which of those `typed` have no effect."""
+    inputs: InputParameters = values.make(InputParameters)
     chosen = {name: value for name, value in values.of(GenerationSettings).items() if name not in NOT_OF_SEGMENTS}
     chosen.setdefault("truncated_start", 1.0)  # whatever `motion` stands for: known frames are shown at the usual steps
     settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
-    shape = trained if video is None else (video.height, video.width)
     size = choose_size(settings.height, settings.width, shape, trained, model.outline.size_multiple)
     same_shape = shape[0] * size.inner.width == shape[1] * size.inner.height
     settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt, same_shape))
-    if settings.scale not in ("auto", "off") and plan_scale(settings.scale, (size.height, size.width), trained) is None:
+    scale = plan_scale(settings.scale, (size.height, size.width), trained)
+    if settings.scale.name not in ("auto", "off") and scale is None:
         idle["scale"] = "the video is not larger than those of the training"
     if settings.num_branches == 1 and inputs.negative_prompt:
-        inputs = InputParameters(**{**values.of(InputParameters), "negative_prompt": ""})
+        inputs = replace(inputs, negative_prompt="")
         idle["negative_prompt"] = "there is no guidance at guidance_scale 1"
     for name in (name for name in typed if name in idle):
         logger.warning("%s has no effect: %s", shown_name(name), idle[name])
-    return settings, inputs
-
-
-def _size_of(source: Path, reader: Backend) -> ClipSize | None:
-    """The size of the video; None where there is no file. Raises `VideoError` for one that cannot be read."""
-    if not source.is_file():
-        return None
-    found = probe_size(source)
-    if found is None:  # a reason is not given, but by opening it
-        with open_video(source, backend=reader) as video:
-            return ClipSize(video.num_frames, video.height, video.width)
-    return found
+    files = (InputFile("video", content_hash(source), source), *files_of_methods(settings))
+    return ResolvedRequest(
+        *(inputs, settings, size, choose_fs(model.card, settings), "off" if scale is None else scale.text),
+        *(values.make(SeedParameters).seed, 0, files, model.identity(), idle),
+    )
 
 
 def _extension(values: Values, settings: GenerationSettings) -> Extension:
@@ -252,70 +273,83 @@ def run_extension(
     """
     # what computes is imported here: plans and refusals need no torch
     import torch
-    from PIL import Image
-    from torch import Tensor
 
-    from lvdm.device import computing_threads
+    from lvdm.device import computing_threads, peak_memory
     from lvdm.jobs.run import also_kept
     from lvdm.media.contact_sheet import write_contact_sheet
     from lvdm.media.video_writer import write_video
-    from lvdm.pipeline.extension import extend_video, fitted_video, segment_settings
+    from lvdm.pipeline.extension import extend_video, segment_settings
     from lvdm.plugins.perturbed_guidance import check_blocks
 
-    check_blocks(plan.settings.perturbed_guidance, plan.model.config.unet_config.params)
-    with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
-        frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
-    if len(frames) < plan.extension.overlap:
-        raise ValueError(f"the video has {len(frames)} frames, fewer than the overlap of {plan.extension.overlap}")
+    request, size = plan.request, plan.request.size.inner
+    check_blocks(request.settings.perturbed_guidance, plan.model.config.unet_config.params)
+    settings = segment_settings(request.settings, size.height, size.width)
+    known = _read_source(plan)
     pipe = load(plan.model)
-    size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
-    settings = segment_settings(plan.settings, size.height, size.width)
-    known = fitted_video(frames, size.height, size.width, settings.fit)
     drifts: list[Drift] = []
     sheet_frames: list[Tensor] = []
     with (progress or (lambda title: nullcontext()))(plan.output.name) as show, computing_threads(plan.threads):
 
         def parts() -> Iterator[Tensor]:
-            yield known
-            prompts = plan.inputs.negative_prompt, show
-            for segment in extend_video(pipe, known, plan.inputs.prompt, plan.extension, settings, plan.seed, *prompts):
+            yield from known.split(settings.num_frames, dim=1)
+            prompt, negative = request.inputs.prompt, request.inputs.negative_prompt
+            for segment in extend_video(pipe, known, prompt, plan.extension, settings, request.seed, negative, show):
                 drifts.append(segment.drift)
                 yield segment.frames
 
         shown = also_kept(parts(), sheet_frames) if plan.written.contact_sheet else parts()
         record = record_path(plan.output)
+        begun = time.perf_counter()
         with together() as files:
-            written = write_video(shown, plan.output, fps, files=files)
-            about = _describe(plan, pipe, settings, len(frames), fps, drifts)
-            about["output"] = {"num_frames": written.num_frames, "bytes": written.bytes}
+            written = write_video(shown, plan.output, plan.playback_fps, files=files)
+            about = _describe(plan, pipe, settings, drifts)
+            about["output"] |= {"num_frames": written.num_frames, "bytes": written.bytes}
+            seconds = {"segments": round(time.perf_counter() - begun, 3)}
+            about["measured"] = {"seconds": seconds, "peak_memory_bytes": peak_memory(pipe.runtime.device)}
             write_json(record, about, files)
     if sheet_frames:
         write_contact_sheet(torch.cat(sheet_frames), sheet_path(record))
-    after = len(frames) + plan.extension.num_frames
-    return ExtendedVideo(plan.output, record, len(frames), after, tuple(drifts))
+    return ExtendedVideo(plan.output, record, plan.frames, written.num_frames, tuple(drifts))
+
+
+def _read_source(plan: ExtensionPlan) -> Tensor:
+    """The source as a video (3, t, H, W) in [-1, 1] of the size that is made."""
+    from lvdm.pipeline.extension import fitted_video
+
+    size = plan.request.size.inner
+    with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
+        frames = reader.read(range(plan.frames))
+    return fitted_video(frames, size.height, size.width, plan.request.settings.fit)
 
 
 def _describe(
-    plan: ExtensionPlan,
-    pipe: DynamiCrafterPipeline,
-    settings: GenerationSettings,
-    before: int,
-    fps: float,
-    drifts: Sequence[Drift],
+    plan: ExtensionPlan, pipe: DynamiCrafterPipeline, settings: GenerationSettings, drifts: Sequence[Drift]
 ) -> dict[str, Any]:
-    """What `read_extension_record` reads, and what was measured. before: frames of the source."""
+    """What `read_extension_record` reads, and what was measured."""
+    request, source, size = plan.request, plan.request.files[0], plan.request.size
     return {
         "format": EXTENSION_FORMAT,
+        "digest": plan.digest,
         "video": plan.output.name,
-        "source": {"video": str(plan.source.resolve()), "sha256": content_hash(plan.source), "frames": before},
-        "prompt": plan.inputs.prompt,
-        "negative_prompt": plan.inputs.negative_prompt,
-        "seed": plan.seed,
+        "source": {"video": str(plan.source.resolve()), "sha256": source.sha256, "frames": plan.frames},
+        "prompt": request.inputs.prompt,
+        "negative_prompt": request.inputs.negative_prompt,
+        "seed": request.seed,
         "extension": asdict(plan.extension),
         "settings": settings.as_dict(),
-        "files": {f"{file.parameter}_sha256": file.sha256 for file in files_of_methods(settings)},
-        "playback_fps": fps,
+        "files": {f"{file.parameter}_sha256": file.sha256 for file in request.files[1:]},
+        "playback_fps": plan.playback_fps,
         "model": describe_model(pipe),
-        "runtime": describe_runtime(pipe) | {"reader": plan.reader},
+        "runtime": describe_runtime(pipe) | {"reader": plan.reader, "batch": 1},
+        "versions": versions(),
+        "output": {
+            "height": size.inner.height,
+            "width": size.inner.width,
+            "network_height": size.height,
+            "network_width": size.width,
+            "segments": plan.segments,
+            "fs": request.fs,
+            "scale": request.scale,
+        },
         "drift": [asdict(drift) for drift in drifts],
     }

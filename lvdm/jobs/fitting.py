@@ -28,26 +28,26 @@ SPARE = 1.02
 Choice = tuple[ChosenModel, ResolvedRequest]
 
 
-def fit_memory(model: ChosenModel, request: ResolvedRequest, batch: int = 1) -> Choice:
+def fit_memory(model: ChosenModel, request: ResolvedRequest, batch: int = 1, held: int = 0) -> Choice:
     """The model and the request as they fit into the memory that the model's parameters allow; without, as they are.
 
     What takes the most is made smaller first, step by step: frames decoded at once, tiles, branches of guidance one
     after the other (low memory mode), frames in the network at once. None of it changes pixels but by rounding, so that
-    digests stay. Raises `UserError` with the smallest that would do.
+    digests stay. held: as in `plan_for`. Raises `UserError` with the smallest that would do.
     """
     if model.machine.max_memory is None:
         return model, request
     allowed = memory_bytes(model.machine.max_memory)
-    plan = plan_for(model, request, batch)
+    plan = plan_for(model, request, batch, held=held)
     while plan.total > allowed:
         stage = max(plan.stages, key=lambda name: plan.stages[name])
         for choice in _smaller(model, request, stage):
-            smaller = plan_for(*choice, batch)
+            smaller = plan_for(*choice, batch, held=held)
             if smaller.total < plan.total:
                 (model, request), plan = choice, smaller
                 break
         else:
-            raise UserError(_refusal(model, request, plan.total))
+            raise UserError(_refusal(model, request, plan.total, held))
     return model, request
 
 
@@ -79,9 +79,9 @@ def _changed(settings: GenerationSettings, change: dict[str, int]) -> Generation
         return None
 
 
-def _refusal(model: ChosenModel, request: ResolvedRequest, smallest: int) -> str:
+def _refusal(model: ChosenModel, request: ResolvedRequest, smallest: int, held: int) -> str:
     inner, frames = request.size.inner, request.settings.num_frames
-    ways = "a smaller --height and --width, or fewer --num-frames"
+    ways = f"a smaller --height and --width, or {'a shorter video' if held else 'fewer --num-frames'}"
     if model.device_name != "cpu":
         ways += ", or --offload group" if not model.placement.by_layer else ""
         ways += ", or --storage fp8" if model.placement.storage == "full" else ""

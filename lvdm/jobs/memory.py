@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from lvdm.checkpoint import read_shapes
 from lvdm.checkpoint.parts import FRAME_CARRIER
@@ -48,8 +49,13 @@ def in_bytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_memory: bool = False) -> MemoryPlan:
-    """The plan for `batch` such videos, in low memory mode where that is asked for or `low_memory`."""
+def plan_for(
+    model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_memory: bool = False, held: int = 0
+) -> MemoryPlan:
+    """The plan for `batch` such videos, in low memory mode where that is asked for or `low_memory`.
+
+    held: bytes of frames that lie in the memory of the process all the time
+    """
     low_memory = low_memory or model.machine.low_memory
     on_cpu = model.device_name == "cpu"
     workload = _workload(model, request, batch, low_memory)
@@ -69,7 +75,8 @@ def plan_for(model: ChosenModel, request: ResolvedRequest, batch: int = 1, low_m
     if not on_cpu:
         return plan
     gives_back, carries = model.machine.max_memory is not None and can_give_back(), FRAME_CARRIER in parameters
-    return plan_process(plan, model.outline, workload, precision.vae_bytes, sources, carries, gives_back)
+    plan = plan_process(plan, model.outline, workload, precision.vae_bytes, sources, carries, gives_back)
+    return replace(plan, process=plan.process + held)
 
 
 def _workload(model: ChosenModel, request: ResolvedRequest, batch: int, low_memory: bool) -> Workload:

@@ -251,8 +251,12 @@ class Planner:
         skip_finished: bool = False,
         threads: int | None = None,
         changes: tuple[str, ...] = (),
+        batch_size: int = 1,
     ) -> Plan:
-        """The plan of these videos; says which of the values that were given have no effect, and what is not given."""
+        """The plan of these videos; says which of the values that were given have no effect, and what is not given.
+
+        batch_size: how many are made at once
+        """
         for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
             logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
         self._say_unused_chunks(videos)
@@ -265,7 +269,7 @@ class Planner:
             *(tuple(videos), self.model, self.store, self._playback_fps, self.output, self._drops_last_frame),
             *(skip_finished, threads, changes),
         )
-        return fit_plan(plan)
+        return fit_plan(plan, batch_size)
 
     def _say_unused_chunks(self, videos: Sequence[PlannedVideo]) -> None:
         memory: MemoryParameters = self.common.make(MemoryParameters)

@@ -34,6 +34,20 @@ LEVELS = 127.5
 
 
 @dataclass(frozen=True, eq=False)
+class Reference:
+    """What segments are held to: colours, and the mean difference between neighbouring pixels, of the given video."""
+
+    colors: ColorStatistics
+    roughness: float
+
+    @classmethod
+    def of(cls, video: Tensor) -> Reference:
+        """That of a video (3, t, H, W) in [-1, 1], frame by frame: it may be long."""
+        frames = [_roughness(frame) for frame in video.split(1, dim=1)]
+        return cls(ColorStatistics.of(video), sum(frames) / len(frames))
+
+
+@dataclass(frozen=True, eq=False)
 class Segment:
     """New frames (3, t, H, W) in [-1, 1], and their drift."""
 
@@ -56,10 +70,9 @@ def extend_video(
     Each is given as soon as it is made. Segment i has the noise of sample i of `seed`. Raises `ValueError`.
     """
     extension.check(settings)
-    if video.shape[1] < extension.overlap:
-        raise ValueError(f"the video has {video.shape[1]} frames, fewer than the overlap of {extension.overlap}")
-    known, reference, missing, index = video[:, -extension.overlap :], video, extension.num_frames, 0
-    statistics = ColorStatistics.of(reference)
+    extension.check_source(video.shape[1])
+    known, missing, index = video[:, -extension.overlap :], extension.num_frames, 0
+    reference = Reference.of(video)
     while missing > 0:
         request = GenerationRequest(_image(known[:, 0]), prompt, negative_prompt, seed=seed, index=index)
         size = pipe.size_for(request.image, settings)
@@ -68,7 +81,7 @@ def extend_video(
         callback = show_known_frames(latents, settings, model.schedule, request, carried_step(model, settings))
         made = pipe.generate([request], settings, "pt", callback, on_progress).video[0]
         new = made[:, extension.overlap :][:, :missing]
-        locked = lock_colors(new, statistics, extension.color_lock)
+        locked = lock_colors(new, reference.colors, extension.color_lock)
         yield Segment(locked, measure_drift(reference, known[:, -1], new, locked))
         known = torch.cat([known, locked], dim=1)[:, -extension.overlap :]
         missing -= new.shape[1]
@@ -104,18 +117,20 @@ def show_known_frames(
 
 def fitted_video(frames: Tensor, height: int, width: int, fit: str) -> Tensor:
     """Frames uint8 (t, H, W, 3) of any size as a video (3, t, height, width) in [-1, 1]."""
-    images = [Image.fromarray(frame.numpy()) for frame in frames]
-    return torch.stack([fit_image(image, height, width, fit) for image in images], dim=1)  # type: ignore[arg-type]
+    video = torch.empty(3, len(frames), height, width)
+    for number, frame in enumerate(frames):
+        video[:, number] = fit_image(Image.fromarray(frame.numpy()), height, width, fit)  # type: ignore[arg-type]
+    return video
 
 
-def measure_drift(reference: Tensor, last: Tensor, new: Tensor, locked: Tensor) -> Drift:
-    """Drift of a segment's frames `new`, and `locked`, from `reference`; all (3, t, H, W), `last` (3, H, W)."""
-    wanted, own = ColorStatistics.of(reference), ColorStatistics.of(new)
+def measure_drift(reference: Reference, last: Tensor, new: Tensor, locked: Tensor) -> Drift:
+    """Drift of a segment's frames `new`, and `locked`, both (3, t, H, W), which follow the frame `last` (3, H, W)."""
+    wanted, own = reference.colors, ColorStatistics.of(new)
     steps = torch.cat([last[:, None], locked], dim=1).diff(dim=1).abs().mean(dim=(0, 2, 3)).tolist()
     return Drift(
         brightness=LEVELS * (own.mean - wanted.mean).abs().max().item(),
         contrast=(own.deviation / wanted.deviation.clamp(min=1e-6)).mean().item(),
-        sharpness=_roughness(locked) / max(_roughness(reference), 1e-6),
+        sharpness=_roughness(locked) / max(reference.roughness, 1e-6),
         seam=steps[0] / max(median(steps), 1e-6),
     )
 

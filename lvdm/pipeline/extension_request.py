@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lvdm.errors import counted
 from lvdm.plugins.conflicts import claims_of
 from lvdm.plugins.method import Hold
 from lvdm.request.settings import GenerationSettings
@@ -38,6 +39,14 @@ class Extension:
                 raise ValueError(f"known frames are shown at the usual steps and size only; leave out {claim.label}")
         if settings.mode != "animate":
             raise ValueError(f"a video goes on from its end: mode {settings.mode!r} is not possible, use 'animate'")
+
+    def check_source(self, num_frames: int) -> None:
+        """Raise `ValueError` for a video of `num_frames` that is shorter than the overlap."""
+        if num_frames < self.overlap:
+            raise ValueError(
+                f"the video has {counted(num_frames, 'frame')}, fewer than the overlap of {self.overlap}; "
+                "give a smaller --overlap"
+            )
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,8 @@ class SharedParameters(TypedDict, total=False):
     """
     storage: Literal["full", "fp8"] | None
     """The network's weights in memory: full, or fp8, half of bf16, which rounds."""
+    max_memory: str | None
+    """Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused."""
     attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
     """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
     `doctor` says which run here.
@@ -212,8 +214,6 @@ class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
     """
     keep: Literal["all", "best"] | None
     """Of several videos: all, or best, which removes the others."""
-    max_memory: str | None
-    """Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused."""
 
 
 class ExtensionKeywords(SharedSettings, SharedParameters, total=False):

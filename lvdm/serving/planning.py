@@ -48,23 +48,23 @@ def plan_job(submission: Submission, folder: Path, settings: Settings) -> Plan |
 
 def about(plan: Plan | ExtensionPlan, dry_run: bool = False) -> dict[str, Any]:
     """What a plan came to, for people and for JSON; on a dry run also the memory that it needs."""
-    summary: dict[str, Any]
     if isinstance(plan, ExtensionPlan):
-        summary = {"prompt": plan.inputs.prompt, "seed": plan.seed, "num_frames": plan.extension.num_frames}
-        return summary | {"num_inference_steps": plan.settings.num_inference_steps, "videos": 1}
-    request = plan.videos[0].request
-    summary = {
+        request, num_frames, videos, held = plan.request, plan.frames + plan.extension.num_frames, 1, plan.held
+    else:
+        request, videos, held = plan.videos[0].request, len(plan.videos), 0
+        num_frames = request.settings.num_frames - plan.drop_last_frame
+    summary: dict[str, Any] = {
         "prompt": request.inputs.prompt,
         "seed": request.seed,
         "width": request.size.inner.width,
         "height": request.size.inner.height,
-        "num_frames": request.settings.num_frames - plan.drop_last_frame,
+        "num_frames": num_frames,
         "playback_fps": plan.playback_fps,
         "num_inference_steps": request.settings.num_inference_steps,
-        "videos": len(plan.videos),
-        "digest": plan.videos[0].digest,
+        "videos": videos,
+        "digest": plan.digest if isinstance(plan, ExtensionPlan) else plan.videos[0].digest,
     }
-    return summary | {"memory_bytes": plan_for(plan.model, request).total} if dry_run else summary
+    return summary | {"memory_bytes": plan_for(plan.model, request, held=held).total} if dry_run else summary
 
 
 class _Heard(logging.Handler):

@@ -91,8 +91,7 @@ def test_a_record_of_an_extension_sets_the_controls_of_its_tab(desk: Desk, libra
     )
     fresh = plan_extension(Path("made.mp4"), **parameters, output="again.mp4")
     again = plan_extension(replay=longer.record, output="again.mp4", device="cpu")
-    for name in ("inputs", "seed", "extension", "settings"):
-        assert getattr(fresh, name) == getattr(again, name), name
+    assert fresh.digest == again.digest
     assert fresh.written.playback_fps == 12
 
 

@@ -187,8 +187,9 @@ def contents(plan: Plan | ExtensionPlan) -> dict[str, Any]:
     """What a plan holds, as values that can be compared."""
     model = plan.model.machine, plan.model.added, plan.model.precision().weights, plan.model.files.checkpoint
     if isinstance(plan, ExtensionPlan):
-        names = ("source", "inputs", "seed", "extension", "settings", "output", "written", "reader")
-        return {"model": model} | {name: getattr(plan, name) for name in names}
+        names = ("source", "frames", "extension", "output", "written", "playback_fps", "reader", "digest")
+        request = plan.request.inputs, plan.request.settings, plan.request.seed
+        return {"model": model, "request": request} | {name: getattr(plan, name) for name in names}
     videos = [
         (video.output, video.digest, video.request.inputs, video.request.settings, video.request.index)
         for video in plan.videos
@@ -197,13 +198,13 @@ def contents(plan: Plan | ExtensionPlan) -> dict[str, Any]:
 
 
 def digests(plan: Plan | ExtensionPlan) -> list[str]:
-    return [] if isinstance(plan, ExtensionPlan) else [video.digest for video in plan.videos]
+    return [plan.digest] if isinstance(plan, ExtensionPlan) else [video.digest for video in plan.videos]
 
 
 def present_value(declared: Declared, plan: Plan | ExtensionPlan, given: Mapping[str, Any]) -> Any:
     """What the parameter is without being given."""
     if isinstance(plan, ExtensionPlan):
-        resolved: tuple[Any, ...] = plan.extension, plan.settings
+        resolved: tuple[Any, ...] = plan.extension, plan.request.settings
     else:
         resolved = (plan.videos[0].request.settings,)
     found = next((getattr(part, declared.name) for part in resolved if hasattr(part, declared.name)), declared.default)
@@ -251,7 +252,7 @@ def problem_of(
         return None
     if contents(plan) == contents(plain):
         return "ignored"
-    if mode == "extend" or name in (*SHORT_FOR_OTHERS, "num_videos_per_prompt"):
+    if name in (*SHORT_FOR_OTHERS, "num_videos_per_prompt"):
         return None
     right = changed == (declared.parameter.changes != "nothing")
     return None if right else f"changes {declared.parameter.changes}, it says; changes the digest: {changed}"

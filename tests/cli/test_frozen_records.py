@@ -133,9 +133,9 @@ def test_the_record_of_an_extension_is_read(there: Path) -> None:
     job, record = plan_extension(replay=Path("extend.json")), told(EXTENSION)
     assert job.source == there.resolve() / "ball.mp4"
     assert asdict(job.extension) == record["extension"]
-    assert (job.inputs.prompt, job.inputs.negative_prompt, job.seed) == ("it goes on", "", 4)
+    assert (job.request.inputs.prompt, job.request.inputs.negative_prompt, job.request.seed) == ("it goes on", "", 4)
     expected = told_settings(EXTENSION)
-    assert {name: value for name, value in job.settings.as_dict().items() if name in expected} == expected
+    assert {name: value for name, value in job.request.settings.as_dict().items() if name in expected} == expected
     machine, added = job.model.machine, job.model.added
     assert (job.written.playback_fps, machine.dtype, machine.low_memory) == (record["playback_fps"], "fp32", False)
     assert added.loras == ()

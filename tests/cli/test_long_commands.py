@@ -100,10 +100,16 @@ def test_a_video_goes_on(here):
         assert (reader.num_frames, reader.height, reader.width) == (FRAMES + 5, SIDE, SIDE)
         assert reader.fps == given.fps
     record = json.loads(Path("b.json").read_text())
-    assert len(record["drift"]) == 3, "segments of 2 new frames each, the last of 1"
+    assert len(record["drift"]) == record["output"]["segments"] == 3, "segments of 2 new frames each, the last of 1"
+    assert {"torch", "python"} <= set(record["versions"]), "the record does not say what made the video"
+    assert record["measured"]["peak_memory_bytes"] > 0
     assert record["extension"] == {"num_frames": 5, "overlap": 2, "color_lock": 1.0}
     assert record["runtime"]["reader"] == "imageio", "the record does not name what decoded the video"
     assert Path("b_sheet.png").is_file()
+    told = succeed("extend", "--replay", "b.json", "--dry-run").stdout
+    assert f"digest {record['digest'][:12]}" in told, "a replay plans another video than it made"
+    assert "of memory needed on cpu" in told
+    assert re.search(r"expected time: about \d+ s, by the records in \.", told), told
     output = succeed("extend", "--replay", "b.json").stdout
     assert Path("b_replay.mp4").read_bytes() == Path("b.mp4").read_bytes(), "a replay is another video"
     assert "seam" in output, "drift is printed again"
@@ -153,5 +159,6 @@ def test_another_video_goes_before_that_of_the_record(here):
 )
 def test_what_cannot_be_extended_is_said_beforehand(here, options, message):
     Path("words.mp4").write_text("hello")
-    write_video(Path("two.mp4"), 2)
+    for name, frames in (("a.mp4", FRAMES), ("two.mp4", 2)):
+        write_video(Path(name), frames)
     assert message in fail("extend", *options)

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 import lvdm.pipeline.process_memory
+from lvdm.batch.plan import BatchPlan
+from lvdm.batch.planning import plan_batch
 from lvdm.declaration.values import memory_bytes
+from lvdm.jobs.extend import ExtensionPlan, plan_extension
 from lvdm.jobs.fitting import fit_plan
 from lvdm.jobs.memory import plan_for
 from lvdm.jobs.plan import Plan, plan_videos
 from lvdm.jobs.run import run
+from lvdm.media.video_writer import write_video
 
 IMAGE = Path(__file__).parents[2] / "prompts" / "tiny" / "08_red_star.png"
 PROCESS = 900_000_000
@@ -60,6 +65,46 @@ def test_too_little_is_refused_with_what_would_do(tmp_path: Path) -> None:
     amount = str(error.value).split(": ")[1].split(" would do")[0]
     fitted = plan(tmp_path, max_memory=amount.replace(" ", ""))
     assert total(fitted) <= memory_bytes(amount), f"{amount} do not do"
+
+
+def test_a_video_that_goes_on_is_counted_with_its_frames(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    write_video(torch.zeros(3, 40, 256, 256), video, 8)
+
+    def longer(**given: Any) -> ExtensionPlan:
+        return plan_extension(video, prompt="it moves", output=tmp_path / "b.mp4", scale="off", **given)
+
+    free = longer(height=256, width=256)
+    assert free.held == 24 * 40 * 256 * 256
+    assert needed(free) == plan_for(free.model, free.request).total + free.held
+    fitted = longer(height=256, width=256, max_memory=f"{(needed(free) - 60_000_000) / 1e6:.0f}MB")
+    assert needed(fitted) <= needed(free) - 60_000_000
+    assert fitted.digest == free.digest, "a limit makes another video"
+    with pytest.raises(ValueError, match="or a shorter video"):
+        longer(height=256, width=256, max_memory="950MB")
+
+
+def needed(made: ExtensionPlan) -> int:
+    return plan_for(made.model, made.request, held=made.held).total
+
+
+def test_a_limit_of_a_batch_is_for_as_many_as_are_made_at_once(tmp_path: Path) -> None:
+    rows = tmp_path / "list.csv"
+    rows.write_text(f"image,prompt,seed\n{IMAGE},it moves,1\n{IMAGE},it stops,2\n")
+
+    def planned(**given: Any) -> tuple[BatchPlan, int]:
+        plan = plan_batch(
+            rows, output=tmp_path / "out", height=384, width=384, scale="off", guidance_scale=2.0, batch_size=2, **given
+        )
+        return plan, plan_for(plan.plans[0].model, plan.items[0].videos[0].request, batch=2).total
+
+    free, most = planned()
+    fitted, total = planned(max_memory=f"{most * 0.9 / 1e6:.0f}MB")
+    assert total <= most * 0.9, "the items are not those that fit"
+    assert [item.videos[0].request for item in fitted.items] == [video.request for video in fitted.plans[0].videos]
+    assert fitted.fingerprint == free.fingerprint, "a limit makes other videos"
+    with pytest.raises(ValueError, match="max_memory 950MB is too little"):
+        planned(max_memory="950MB")
 
 
 @pytest.mark.parametrize("text", ["6", "6 gigs", "-1GB", "0GB", ""])

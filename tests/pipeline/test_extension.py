@@ -15,6 +15,7 @@ from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.extension import (
     Extension,
+    Reference,
     extend_video,
     measure_drift,
     segment_settings,
@@ -78,22 +79,24 @@ def test_locked_colours_have_the_given_mean_and_contrast():
 def test_drift_of_known_changes():
     reference = 0.3 * rand("c", (3, 6, 16, 16))
     new = 1.5 * reference + 0.1
-    drift = measure_drift(reference, reference[:, -1], new, new)
+    drift = measure_drift(Reference.of(reference), reference[:, -1], new, new)
     mean = reference.mean(dim=(1, 2, 3))
     assert drift.brightness == pytest.approx(127.5 * (0.5 * mean + 0.1).abs().max().item(), rel=1e-3)
     assert drift.contrast == pytest.approx(1.5, rel=1e-3)
     assert drift.sharpness == pytest.approx(1.5, rel=1e-3)
-    same = measure_drift(reference, reference[:, -1], reference, reference)
+    same = measure_drift(Reference.of(reference), reference[:, -1], reference, reference)
     assert (same.brightness, same.contrast) == (0, pytest.approx(1))
     still = torch.zeros(3, 3, 4, 4)
     jump = torch.ones(3, 4, 4)
     moving = still + torch.arange(3)[None, :, None, None] * 0.1
-    assert measure_drift(reference, jump, still, moving).seam == pytest.approx(10, rel=1e-3)
+    assert measure_drift(Reference.of(reference), jump, still, moving).seam == pytest.approx(10, rel=1e-3)
 
 
 def test_motion_changes_the_speed_alone_and_every_step_shows_the_known_frames(tmp_path):
     write_video(torch.zeros(3, 8, SIDE, SIDE), tmp_path / "a.mp4", 8)
-    settings = plan_extension(tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4").settings
+    settings = plan_extension(
+        tmp_path / "a.mp4", prompt="a ball", motion=1.0, output=tmp_path / "b.mp4"
+    ).request.settings
     assert (settings.motion, settings.truncated_start) == (1.0, 1.0), "the level of the card begins elsewhere"
     for given in ({"truncated_start": 0.9}, {"camera": "hold:begin=yes"}):
         with pytest.raises(ValueError, match="at the usual steps and size only"):
