@@ -10,7 +10,7 @@ from typing import Any
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.documents import read_json
 from lvdm.hosting.library import ListedModel
-from lvdm.jobs.extend import read_extension_record
+from lvdm.jobs.extension_record import read_extension_record
 from lvdm.jobs.record import read_record
 from lvdm.media.ownership import EXTENSION_FORMAT
 from lvdm.request.digest import InputFile

@@ -10,28 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from lvdm.config import parse_dataclass
 from lvdm.content_hash import content_hash
-from lvdm.declaration.parameter import current_names, parameters_of
+from lvdm.declaration.parameter import parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
+from lvdm.jobs.extension_record import ExtensionRecord, read_extension_record
 from lvdm.jobs.fitting import describe_choice, fit_memory
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
     describe_model,
     describe_runtime,
-    file_of,
-    files_of_model,
-    hashed_files,
-    located,
-    of_type,
-    part,
-    present_keys,
-    read_as,
-    require,
-    threads_of,
-    values_of_parts,
 )
 from lvdm.jobs.replay import changed_values, check_files, same_files
 from lvdm.jobs.resolved import ResolvedRequest
@@ -40,14 +29,13 @@ from lvdm.media.ownership import EXTENSION_FORMAT, check_video_replaceable, reco
 from lvdm.media.video_backends import Backend, check_reader, open_video
 from lvdm.media.video_writer import check_output
 from lvdm.pipeline.extension_request import Drift, Extension
-from lvdm.plugins.registry import method_files
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
 from lvdm.request.effects import Circumstances, effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
-from lvdm.request.layers import DERIVED, Values, check_mode, checked, shown_name
+from lvdm.request.layers import Values, check_mode, checked, shown_name
 from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
 from lvdm.versions import versions
@@ -116,22 +104,6 @@ class ExtendedVideo:
     before: int
     after: int
     drifts: tuple[Drift, ...]
-
-
-@dataclass(frozen=True)
-class ExtensionRecord:
-    """What the record of an extended video says: parameters, and files with their hashes."""
-
-    path: Path
-    video: str
-    values: Values
-    threads: int
-    files: Sequence[InputFile]
-
-    def located_values(self) -> Values:
-        """`values` with the video where it lies now: it may have been moved with the record."""
-        there = {"video": located(self.path, self.values.values["video"])}
-        return replace(self.values, values={**self.values.values, **there})
 
 
 def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywords]) -> ExtensionPlan:
@@ -234,34 +206,6 @@ def _usual_output(source: Path, seed: int, record: ExtensionRecord | None, writt
         return Path("outputs") / f"{source.stem}_extended_{seed}{suffix_of(written)}"
     ending = suffix_of(written) if written.format else Path(record.video).suffix
     return record.path.with_name(f"{record_stem(Path(record.video))}_replay{ending}")
-
-
-def read_extension_record(path: Path) -> ExtensionRecord:
-    """Read the record of an extended video. Raises `ValueError` for a file that is not one."""
-    refusal = "{path} is not the record of an extended video ({reason}); give the .json beside one, of no older version"
-    return read_as(path, [EXTENSION_FORMAT], _parse, refusal)
-
-
-def _parse(path: Path, record: Mapping[str, Any]) -> ExtensionRecord:
-    origin, model, runtime = part(record, "source"), present_keys(part(record, "model")), part(record, "runtime")
-    extension = parse_dataclass(Extension, part(record, "extension"), "extension")
-    settings = GenerationSettings(**current_names(GenerationSettings, part(record, "settings")))
-    values = settings.as_dict() | asdict(extension)
-    for name in ("mode", "num_videos_per_prompt"):
-        del values[name]
-    values |= {name: record[name] for name in ("prompt", "negative_prompt", "seed")}
-    values |= values_of_parts(model, runtime)
-    values["playback_fps"] = record["playback_fps"]
-    values["reader"] = runtime.get("reader")  # older ones were made with the default
-    values["video"] = file_of(origin["video"], "source.video")
-    require(values, "prompt", "seed", "config", "checkpoint")
-    found = checked(values)
-    layer = Values().under(found, "record", [name for name in DERIVED if name in found])
-    hashes = part({"files": {}, **record}, "files")  # older ones have none
-    places: dict[str, tuple[Any, Any]] = {"video": (origin["video"], of_type(origin["sha256"], str, "source.sha256"))}
-    places |= {name: (getattr(settings, name), hashes.get(f"{name}_sha256")) for name in method_files()}
-    files = [*files_of_model(model), *hashed_files(places)]
-    return ExtensionRecord(path, str(record["video"]), layer, threads_of(runtime), files)
 
 
 def run_extension(

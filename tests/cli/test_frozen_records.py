@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from lvdm.cli.app import app
 from lvdm.content_hash import content_hash
-from lvdm.jobs.extend import plan_extension, read_extension_record
+from lvdm.jobs.extend import plan_extension
+from lvdm.jobs.extension_record import read_extension_record
 from lvdm.jobs.record import read_record
 
 GREY_LEVELS = 1
