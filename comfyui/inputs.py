@@ -15,6 +15,7 @@ from typing import Any
 
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import Declared, known_name
+from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.request.layers import all_parameters
 from lvdm.request.schema import NEEDED
 
@@ -43,7 +44,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
 """Parameters that no generating node has, and why."""
 SOCKETS: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("image", "end_image", "keyframes", "video", "depth", "driving_video"), "IMAGE"),
+        **dict.fromkeys(("image", "end_image", "keyframes", "video", *FRAMES_OF_FILES), "IMAGE"),
         "keep_mask": "MASK",
     }
 )

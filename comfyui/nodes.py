@@ -36,7 +36,7 @@ TITLES = {
     "extend": "Extend",
 }
 """The node of each mode, by its name on the canvas."""
-DRIVING_FPS = 8.0
+READ_FPS = 8.0
 """Of the file that keeps a driving video, whose speed means nothing."""
 
 
@@ -147,10 +147,8 @@ def _as_files(values: Mapping[str, Any]) -> dict[str, Any]:
         found["keep_mask"] = stored_images.store_mask(found["keep_mask"], folder, "keep_mask")
     if "depth" in found:
         found["depth"] = stored_images.store_depth(found["depth"], folder)
-    if "driving_video" in found:
-        found["driving_video"] = stored_images.store_video(found["driving_video"], DRIVING_FPS, folder, "driving_video")
-    if "video" in found:
-        found["video"] = stored_images.store_video(found["video"], float(fps), folder, "video")
+    for name in found.keys() & {"guide_video", "driving_video", "video"}:
+        found[name] = stored_images.store_video(found[name], float(fps) if name == "video" else READ_FPS, folder, name)
     if "keyframes" in found:
         files = stored_images.store_images(found["keyframes"], folder)
         if len(numbers) != len(files) or not all(number.isdecimal() for number in numbers):

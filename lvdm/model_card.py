@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -268,8 +268,22 @@ TOONCRAFTER = ModelCard(
 )
 """The card of ToonCrafter's checkpoint, with the settings of its script."""
 
+VIEWCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
+    {
+        name: replace(
+            _v_model(name, height, width, (10, 10, 10), "i2v"),
+            num_frames=25,
+            playback_fps=10,
+            image_token_policy="broadcast",
+            notes="It moves as a guide video does (--guide-video), such as a rendered camera path.",
+        )
+        for name, height, width in (("viewcrafter", 576, 1024), ("viewcrafter-512", 320, 512))
+    }
+)
+"""The cards of ViewCrafter's checkpoints, with the settings of its script; that of 16 frames needs `num_frames`."""
+
 CARDS: Mapping[str, ModelCard] = types.MappingProxyType(
-    {**RELEASED, **VIDEOCRAFTER, **{card.name: card for card in (MAKEYOURVIDEO, TOONCRAFTER)}}
+    {**RELEASED, **VIDEOCRAFTER, **VIEWCRAFTER, **{card.name: card for card in (MAKEYOURVIDEO, TOONCRAFTER)}}
 )
 """The cards of all published checkpoints that can be used here."""
 
@@ -286,18 +300,19 @@ def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
     if isinstance(first_stage, Mapping) and str(first_stage.get("target")).endswith(".AutoencoderKL_Dualref"):
         return TOONCRAFTER
     size = params.get("image_size") if isinstance(params, Mapping) else None
-    if isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
-        for name in _released_order(params, where):
-            if [RELEASED[name].height, RELEASED[name].width] == [side * 8 for side in size]:
-                return RELEASED[name]
+    if isinstance(model, Mapping) and isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
+        of_views = str(model.get("target")).endswith(".VIPLatentDiffusion")
+        for card in VIEWCRAFTER.values() if of_views else _released_order(params, where):
+            if [card.height, card.width] == [side * 8 for side in size]:
+                return card
     names = ", ".join(CARDS)
     raise ConfigError(f"{where} is not the YAML of a released model ({names}); add a top-level `sampling:` block to it")
 
 
-def _released_order(params: Mapping[str, Any], where: str) -> list[str]:
-    """Names in `RELEASED`, the one for interpolation first where the YAML is for that."""
+def _released_order(params: Mapping[str, Any], where: str) -> list[ModelCard]:
+    """`RELEASED`, the one for interpolation first where the YAML is for that."""
     interpolates = bool(params.get("interp_mode")) or "interp" in Path(where).name
-    return sorted(RELEASED, key=lambda name: ("interp" in name) != interpolates)
+    return sorted(RELEASED.values(), key=lambda card: ("interp" in card.name) != interpolates)
 
 
 def _videocrafter_name(params: Mapping[str, Any]) -> str:

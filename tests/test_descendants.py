@@ -11,6 +11,7 @@ from tiny_models import released_tree
 
 from lvdm.conditioning import guide_video
 from lvdm.config import ConfigError, parse_component
+from lvdm.model_card import ModelCard
 
 
 def viewcrafter_tree():
@@ -26,6 +27,21 @@ def test_viewcrafter_has_the_keys_of_the_1024_model() -> None:
     with torch.device("meta"):
         model = parse_component(viewcrafter_tree(), "viewcrafter").build()
     assert entries(model) == manifest("1024")
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "latent"), [("viewcrafter", (576, 1024), 72), ("viewcrafter-512", (320, 512), 40)]
+)
+def test_viewcrafter_has_the_settings_of_its_script(name: str, size: tuple[int, int], latent: int) -> None:
+    tree = viewcrafter_tree()
+    if latent == 40:
+        tree["params"] |= {"image_size": [40, 64], "base_scale": 0.7, "loop_video": False, "fix_temporal": True}
+    parse_component(tree, name)
+    card = ModelCard.from_tree({"model": tree}, "inference_pvd.yaml")
+    assert (card.name, card.height, card.width) == (name, *size)
+    assert (card.num_frames, card.fs_default, card.image_token_policy) == (25, 10, "broadcast")
+    assert (card.guidance_scale, card.guidance_rescale, card.eta) == (7.5, 0.7, 1.0)
+    assert (card.num_inference_steps, card.timestep_spacing) == (50, "uniform_trailing")
 
 
 def test_a_guide_video_begins_with_the_image() -> None:

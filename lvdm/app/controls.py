@@ -14,6 +14,7 @@ import gradio as gr
 
 from lvdm.app.components import Choice, ImageUpload
 from lvdm.declaration.parameter import GROUPS, Declared
+from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.declaration.values import MAX_PROMPT
 from lvdm.hosting.library import Library
 from lvdm.plugins.methods.camera import DIRECTIONS
@@ -35,7 +36,7 @@ OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
     }
 )
 """Parameters without a control, and why."""
-OF_THE_TABS = ("image", "end_image", "keyframes", "video", "depth", "driving_video", "prompt")
+OF_THE_TABS = ("image", "end_image", "keyframes", "video", *FRAMES_OF_FILES, "prompt")
 """Parameters that each tab has a control of its own for."""
 VISIBLE = ("effort", "motion", "num_frames", "camera", "seed", "num_videos_per_prompt")
 """The few that matter; the others are folded, by their group."""

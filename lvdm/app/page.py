@@ -158,6 +158,11 @@ def _tab(mode: str, model: ListedModel, reason: str) -> Tab:
         elif mode != "text-to-video":
             inputs["image"] = ImageUpload(label="Image", **upload)
             inputs |= _brush(mode, mode)
+            if mode == "animate":
+                with gr.Accordion("Follow a video", open=False, elem_id="animate-guide"):
+                    inputs["guide_video"] = VideoUpload(
+                        label="Its first frames are followed", sources=["upload"], height=200
+                    )
         inputs["prompt"] = gr.Textbox(
             label="Prompt", placeholder=PROMPTS[mode], lines=2, max_length=MAX_PROMPT, elem_id=f"{mode}-prompt"
         )

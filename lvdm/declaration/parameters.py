@@ -75,6 +75,15 @@ class InputParameters:
             "An image as large as the first one: where it is white, nothing changes.", INPUT, modes=("animate", "loop")
         ),
     ] = None
+    guide_video: Annotated[
+        File | None,
+        Parameter(
+            "A video whose first frames are shown to the network in the place of the still image, such as a rendered "
+            "camera path (ViewCrafter).",
+            INPUT,
+            modes=("animate",),
+        ),
+    ] = None
     depth: Annotated[
         File | None,
         Parameter(
@@ -95,6 +104,10 @@ class InputParameters:
             modes=("structure",),
         ),
     ] = None
+
+
+FRAMES_OF_FILES = ("guide_video", "depth", "driving_video")
+"""Inputs that are one frame for each of the video's."""
 
 
 @declared

@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.extend import ExtensionPlan
 from lvdm.jobs.plan import Plan
@@ -13,7 +14,7 @@ from lvdm.media.images import load_image
 from lvdm.media.video_reader import VideoReader
 from lvdm.request.layers import file_inputs, shown_name
 
-VIDEOS = ("video", "depth", "driving_video")
+VIDEOS = ("video", *FRAMES_OF_FILES)
 """Parameters whose value is a video."""
 IMAGES = tuple(name for name in file_inputs() if name not in (*VIDEOS, "depth_model"))
 """Parameters whose value is one image; key frames are several, and weights are not sent."""

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from lvdm.content_hash import stamp
-from lvdm.media.depth import read_depth, read_driving_video
+from lvdm.media.depth import read_depth, read_video
 from lvdm.media.images import load_image
 from lvdm.media.masks import to_masks
 
@@ -46,12 +46,12 @@ class ImageStore:
         return self._held(_key("mask", path), lambda: to_masks(path)[0])
 
     def frames(self, path: Path, kind: str, num_frames: int, stride: int) -> np.ndarray:
-        """The frames of a depth or a driving_video, see `lvdm.media.depth`; those of the last file are held."""
+        """The frames of a file, a `kind` of `FRAMES_OF_FILES`, see `lvdm.media.depth`; the last file is held."""
         key = _key(f"{kind} {num_frames} {stride}", path)
         with self._lock:
             if self._frames is not None and self._frames[0] == key:
                 return self._frames[1]
-        frames = (read_depth if kind == "depth" else read_driving_video)(path, num_frames, stride)
+        frames = (read_depth if kind == "depth" else read_video)(path, num_frames, stride)
         with self._lock:
             self._frames = key, frames
         return frames

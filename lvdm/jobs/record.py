@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lvdm.declaration.parameter import IMAGELESS, current_names
+from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.declaration.values import MAX_STREAMED_FRAMES
 from lvdm.jobs.record_parts import (
     absolute,
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
     from lvdm.pipeline.results import GenerationResult
     from lvdm.quality.report import QualityReport
 
-OF_STRUCTURE = ("depth", "driving_video", "depth_model")
+SELDOM = (*FRAMES_OF_FILES, "depth_model")
+"""Inputs that a record names only where they are given."""
 MAX_INDEX = 1_000_000_000
 """Videos of a list are counted; more is taken for a mistake."""
 
@@ -228,7 +230,7 @@ def _tokens(request: GenerationRequest, result: GenerationResult) -> dict[str, i
 def _describe_input(request: GenerationRequest, files: Sequence[InputFile]) -> dict[str, Any]:
     hashes = {file.parameter: file.sha256 for file in files if file.frame is None}
     paths = {name: getattr(request, f"{name}_path") for name in file_inputs()}
-    named = [name for name in paths if name not in OF_STRUCTURE or paths[name] is not None]
+    named = [name for name in paths if name not in SELDOM or paths[name] is not None or name in hashes]
     return {
         **{name: absolute(paths[name]) for name in named},
         **{f"{name}_sha256": hashes.get(name) for name in (*named, *method_files())},
@@ -259,6 +261,8 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         raise ValueError("its key frames came from memory, not from files")
     if settings.mode == "structure" and not (given.get("depth") or given.get("driving_video")):
         raise ValueError("its depth came from memory, not from a file")
+    if given.get("guide_video_sha256") and not given.get("guide_video"):
+        raise ValueError("its guide video came from memory, not from a file")
     if given["image"] is None and settings.mode not in IMAGELESS:
         raise ValueError("its image came from memory, not from a file")
     values = {name: given.get(name) for name in (*file_inputs(), "prompt", "negative_prompt", "seed", "prompts_at")}

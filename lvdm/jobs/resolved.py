@@ -9,7 +9,7 @@ from typing import Any
 
 from lvdm.content_hash import content_hash
 from lvdm.declaration.parameter import IMAGELESS
-from lvdm.declaration.parameters import InputParameters, SeedParameters
+from lvdm.declaration.parameters import FRAMES_OF_FILES, InputParameters, SeedParameters
 from lvdm.jobs.images import ImageStore
 from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.record import request_facts
@@ -76,7 +76,7 @@ class ResolvedRequest:
         return replace(loaded(self.inputs, store, self.seed, self.index), **self._load_frames(store))
 
     def _load_frames(self, store: ImageStore) -> dict[str, Any]:
-        """`depth` or `driving_video` in memory, where one is given."""
+        """That of `FRAMES_OF_FILES` in memory which is given, if one is."""
         import torch  # a plan is made without
 
         source = frames_of(self.inputs)
@@ -110,11 +110,10 @@ class Resolver:
         _check_images(inputs, mode)
         card = self.model.card
         source = frames_of(inputs)
-        if source is None:
-            shapes = [self.store.size(path)[::-1] for path in _images(inputs)]
-        else:
+        shapes = [self.store.size(path)[::-1] for path in _images(inputs)]
+        if source is not None:
             frames = self.store.frames(source[1], source[0], settings.num_frames, settings.depth_stride)
-            shapes = [(frames.shape[1], frames.shape[2])]
+            shapes.append((frames.shape[1], frames.shape[2]))
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
         size = choose_size(settings.height, settings.width, shape, trained, self.model.outline.size_multiple)
@@ -169,6 +168,7 @@ def loaded(inputs: InputParameters, store: ImageStore, seed: int = 0, index: int
         inputs.prompts_at,
         tuple((frame, store.image(path)) for frame, path in inputs.keyframes),
         inputs.keyframes,
+        guide_video_path=inputs.guide_video,
         depth_path=inputs.depth,
         driving_video_path=inputs.driving_video,
         depth_model_path=inputs.depth_model,
@@ -188,8 +188,8 @@ def _check_images(inputs: InputParameters, mode: str) -> None:
 
 
 def frames_of(inputs: InputParameters) -> tuple[str, Path] | None:
-    """The parameter that gives the structure, depth or driving_video, and its file; None without one."""
-    named = [(name, getattr(inputs, name)) for name in ("depth", "driving_video")]
+    """That of `FRAMES_OF_FILES` which is given, and its file; None without one."""
+    named = [(name, getattr(inputs, name)) for name in FRAMES_OF_FILES]
     return next(((name, path) for name, path in named if path is not None), None)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.media.arrays import ArrayFileError, read_array
 from lvdm.media.atomic import Together
 from lvdm.media.file_names import natural_order
@@ -29,7 +29,7 @@ MAX_VALUES = 1_000_000_000
 
 
 class DepthError(UserError):
-    """Depth, or a driving video, that cannot be used; the message names the file, the reason and a hint."""
+    """Depth, or a driving or guide video, that cannot be used; the message names the file, the reason and a hint."""
 
 
 def read_depth(path: Path, num_frames: int, stride: int = 1) -> np.ndarray:
@@ -43,7 +43,7 @@ def read_depth(path: Path, num_frames: int, stride: int = 1) -> np.ndarray:
     return _checked(path, frames)
 
 
-def read_driving_video(path: Path, num_frames: int, stride: int = 1) -> np.ndarray:
+def read_video(path: Path, num_frames: int, stride: int = 1) -> np.ndarray:
     """The first `num_frames` of every `stride`-th frame, uint8 (t, H, W, 3). Raises `DepthError`, `VideoError`.
 
     A shorter video is refused: the original silently repeats its first frame.
@@ -51,9 +51,10 @@ def read_driving_video(path: Path, num_frames: int, stride: int = 1) -> np.ndarr
     with VideoReader(path) as reader:
         count = len(range(0, reader.num_frames, stride))
         if count < num_frames:
+            smaller = ", a smaller --depth-stride" if stride > 1 else ""
             raise DepthError(
-                f"{path}: has {reader.num_frames} frames{_every(stride)}, fewer than the {num_frames} of the video; "
-                f"use --num-frames {count}, a smaller --depth-stride, or a longer video"
+                f"{path}: has {counted(reader.num_frames, 'frame')}{_every(stride)}, fewer than the {num_frames} "
+                f"of the video; use --num-frames {count}{smaller}, or a longer video"
             )
         return reader.read(range(0, num_frames * stride, stride)).numpy()
 

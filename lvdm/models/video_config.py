@@ -107,6 +107,7 @@ class LatentVisualDiffusionConfig:
             "encoder_type": LegacyOption(("2d",), "the autoencoder works frame by frame"),
             "scale_a": LegacyOption((1,), "the dynamic rescale begins at 1"),
             "loop_video": LegacyOption((True, False, "Flase"), "its authors never read it"),
+            "fix_temporal": LegacyOption((True, False), "`tuning` says what is trained"),
             "random_cond": LegacyOption((False,), "no released model was trained on it"),
         }
     )

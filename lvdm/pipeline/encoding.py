@@ -144,10 +144,22 @@ class Encoding(Residence):
         if settings.mode == "loop":
             latents[last] = first
         if self.model.frame_carrier is not None:
-            return self._carried(requests, settings, images, latents, fs)
-        if settings.mode == "animate":
-            return build.repeat_frame(first, settings.num_frames)
-        return build.place_keyframes(latents, settings.num_frames)
+            concat = self._carried(requests, settings, images, latents, fs)
+        elif settings.mode == "animate":
+            concat = build.repeat_frame(first, settings.num_frames)
+        else:
+            concat = build.place_keyframes(latents, settings.num_frames)
+        guided = [self._guided(request, concat[i], first[i]) for i, request in enumerate(requests)]
+        return concat if not any(request.guide_frames is not None for request in requests) else torch.stack(guided)
+
+    def _guided(self, request: GenerationRequest, concat: Tensor, first: Tensor) -> Tensor:
+        """`concat` (c, t, h, w), or latents of the guide video in its place, after `first` (c, h, w), the image's."""
+        frames, carrier = request.guide_frames, self.model.frame_carrier
+        if frames is None:
+            return concat
+        each = [self._latents([request], frame[None], f"guide {number}") for number, frame in enumerate(frames)]
+        latents = build.guide_video(torch.stack(each, dim=2), first[None])
+        return (latents if carrier is None else carrier.all_visible(latents))[0]
 
     def _carried(
         self,
@@ -191,6 +203,9 @@ class Encoding(Residence):
         with self.resident(carrier):
             carried = carrier.clip(images_by_frame[0].to(self.device), *self._carried_by(requests, settings, fs))
         pixels, visible = carried.pixels.float(), carried.visible.float()
+        for i, request in enumerate(requests):
+            if request.guide_frames is not None:
+                pixels[i], visible[i] = request.guide_frames.transpose(0, 1).to(pixels), 1.0
         for frame, images in images_by_frame.items():
             if frame < pixels.shape[2]:  # a ring ends before its first frame comes again
                 pixels[:, :, frame], visible[:, :, frame] = images.to(pixels), 1.0

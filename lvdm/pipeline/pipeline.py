@@ -185,6 +185,7 @@ class DynamiCrafterPipeline:
         keep_mask: MaskSource | Sequence[MaskSource] | None = None,
         prompts_at: Mapping[int, str] | None = None,
         keyframes: Mapping[int, ImageSource] | None = None,
+        guide_video: Tensor | np.ndarray | None = None,
         depth: Tensor | np.ndarray | None = None,
         driving_video: Tensor | np.ndarray | None = None,
         seed: int | Sequence[int] | None = None,
@@ -206,6 +207,7 @@ class DynamiCrafterPipeline:
                           an array or tensor (H, W), or (t, H, W) for a mask of its own for each frame
         prompts_at        frames, and the prompt that has taken over there, for all images
         keyframes         frames from 1, and the images that they show, for all images; `image` is frame 0
+        guide_video       (t, H, W, 3) bytes, whose latents are shown to the network in the place of the image's
         depth             (t, H, W), near is large: structure, a video of each prompt that follows it
         driving_video     (t, H, W, 3) bytes, whose depth is estimated, in its place
         seed              one for all (samples then differ by their index, counted from `sample_index`), or one for each
@@ -259,6 +261,7 @@ class DynamiCrafterPipeline:
                     keep_mask=masks[i],
                     prompts_at=tuple(sorted((prompts_at or {}).items())),
                     keyframes=tuple(later),
+                    guide_video=None if guide_video is None else torch.as_tensor(guide_video),
                     depth=None if depth is None else torch.as_tensor(depth),
                     driving_video=None if driving_video is None else torch.as_tensor(driving_video),
                 )

@@ -37,9 +37,11 @@ class GenerationRequest:
     keyframes  frames from 1 and their images
     prompts_at  frames from 1 and the prompts that take over there, ascending; `prompt` is that of the beginning
     keep_mask  grey images of the size of `image`, one for all frames or one for each: white stays as in the image
+    guide_video  (t, H, W, 3) bytes, whose latents are shown in the place of those of `image`, but for frame 0
     depth      (t, H, W) of any size and unit, near is large; for structure, or in its place
     driving_video  (t, H, W, 3) bytes, whose depth is estimated, with the weights at `depth_model_path` if there are any
     depth_maps  (t, h, w) in [-1, 1], what the network reads; the pipeline makes them
+    guide_frames  (t, 3, H, W) in [-1, 1], `guide_video` at the size of the network; the pipeline makes them
     """
 
     image: Image.Image | None
@@ -55,12 +57,15 @@ class GenerationRequest:
     prompts_at: tuple[tuple[int, str], ...] = ()
     keyframes: tuple[tuple[int, Image.Image], ...] = ()
     keyframe_paths: tuple[tuple[int, Path], ...] = ()
+    guide_video: Tensor | None = field(default=None, compare=False)
+    guide_video_path: Path | None = None
     depth: Tensor | None = field(default=None, compare=False)
     depth_path: Path | None = None
     driving_video: Tensor | None = field(default=None, compare=False)
     driving_video_path: Path | None = None
     depth_model_path: Path | None = None
     depth_maps: Tensor | None = field(default=None, compare=False)
+    guide_frames: Tensor | None = field(default=None, compare=False)
 
     @property
     def source_shape(self) -> tuple[int, int] | None:
@@ -82,6 +87,7 @@ class GenerationRequest:
             *((("keep_mask", mask, self.keep_mask_path, None)) for mask in self.keep_mask),
         ]
         tensors = (
+            ("guide_video", self.guide_video, self.guide_video_path),
             ("depth", self.depth, self.depth_path),
             ("driving_video", self.driving_video, self.driving_video_path),
         )
@@ -148,6 +154,7 @@ def check_request(request: GenerationRequest, settings: GenerationSettings, card
     check_keep_mask(request.keep_mask, request.image, settings, card)
     check_prompts_at(request.prompts_at, settings)
     check_keyframes([frame for frame, _ in request.keyframes], settings)
+    check_guide(request, settings)
 
 
 def check_structure(request: GenerationRequest, settings: GenerationSettings) -> None:
@@ -155,10 +162,7 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
     sources = {"depth": request.depth, "driving_video": request.driving_video}
     check_structure_sources([name for name, tensor in sources.items() if tensor is not None], settings.mode)
     for name, tensor in sources.items():
-        if tensor is not None and len(tensor) != settings.num_frames:
-            raise ValueError(
-                f"{name} has {counted(len(tensor), 'frame')} and the video {settings.num_frames}; give as many"
-            )
+        _check_count(name, tensor, settings)
     depth = request.depth
     if depth is None:
         return
@@ -166,6 +170,27 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
         raise ValueError(f"depth should be finite numbers (frames, height, width), it is {tuple(depth.shape)}")
     if bool(depth.min() == depth.max()):
         raise ValueError("the depth is the same everywhere, which shows no structure; give another")
+
+
+def check_guide(request: GenerationRequest, settings: GenerationSettings) -> None:
+    """Raise `ValueError` unless the guide video, if there is one, can be shown."""
+    guide = request.guide_video
+    if guide is None and request.guide_video_path is None:
+        return
+    if settings.mode != "animate":
+        raise ValueError(f"mode {settings.mode} reads no guide_video; leave it out, or use animate")
+    if settings.long_video == "fifo":
+        raise ValueError("long_video fifo shows the network windows of its own; leave out guide_video, or long_video")
+    if guide is not None and (guide.ndim != 4 or guide.shape[3] != 3 or guide.dtype.itemsize != 1):
+        raise ValueError(f"guide_video should be bytes (frames, height, width, 3), it is {tuple(guide.shape)}")
+    _check_count("guide_video", guide, settings)
+
+
+def _check_count(name: str, frames: Tensor | None, settings: GenerationSettings) -> None:
+    if frames is not None and len(frames) != settings.num_frames:
+        raise ValueError(
+            f"{name} has {counted(len(frames), 'frame')} and the video {settings.num_frames}; give as many"
+        )
 
 
 def check_prompts_at(prompts_at: Sequence[tuple[int, str]], settings: GenerationSettings) -> None:

@@ -35,7 +35,7 @@ from lvdm.pipeline.results import (
 )
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
-from lvdm.pipeline.structure import with_depth_maps
+from lvdm.pipeline.structure import with_depth_maps, with_guide_frames
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
@@ -180,6 +180,7 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
         requests = with_depth_maps(runtime, requests, batch.settings, size)
+        requests = with_guide_frames(requests, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
         carried = None
         if not batch.streamed:

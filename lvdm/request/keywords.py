@@ -202,6 +202,10 @@ class RequestKeywords(GenerationKeywords, SharedParameters, total=False):
     """
     keep_mask: str | Path | None
     """An image as large as the first one: where it is white, nothing changes."""
+    guide_video: str | Path | None
+    """A video whose first frames are shown to the network in the place of the still image, such as a rendered camera
+    path (ViewCrafter).
+    """
     depth: str | Path | None
     """The depth of every frame, near is large: a video, a folder of images, or an NPZ with an array `depth`."""
     driving_video: str | Path | None

@@ -68,6 +68,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "between_prompt": ("it comes back",),
     "output": ("named.mp4",),
     "device": ("cpu", "cuda:7"),
+    "guide_video": ("ball.mp4",),
     "depth": ("other.npz",),
     "driving_video": ("ball.mp4",),
     "depth_model": ("late.safetensors",),

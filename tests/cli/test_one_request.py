@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from golden_vectors import rand
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture
 from test_commands import PROMPT, fail, frames_of, run, succeed
+
+from lvdm.media.video_writer import write_video
 
 SKIPPED = "finished already and skipped"
 
@@ -123,6 +127,30 @@ def test_a_record_is_not_believed(
     line = fail("animate", "--replay", "lora.json")
     assert message in line
     assert "lora.json is not the record of a video made here" in line
+
+
+def test_a_guide_video_is_followed_recorded_and_looked_at_again(made: Path) -> None:
+    for number, name in enumerate(("guide.mp4", "other.mp4")):
+        write_video(rand(f"guide {number}", (3, FRAMES, SIDE, SIDE)).mul(0.3).clamp(-1, 1), Path(name), 8)
+    words = ("animate", "cat.png", "-p", PROMPT, "--steps", 2)
+    for name, more in (
+        ("p.mp4", ()),
+        ("g.mp4", ("--guide-video", "guide.mp4")),
+        ("o.mp4", ("--guide-video", "other.mp4")),
+    ):
+        succeed(*words, *more, "-o", name)
+    videos = [Path(name).read_bytes() for name in ("p.mp4", "g.mp4", "o.mp4")]
+    assert len(set(videos)) == 3, "the guide changes nothing"
+    succeed("animate", "--replay", "g.json", "-o", "again.mp4")
+    assert Path("again.mp4").read_bytes() == videos[1], "a replay is another video"
+    Path("guide.mp4").write_bytes(Path("other.mp4").read_bytes())
+    assert "guide.mp4 is no longer the guide video that g.json" in fail("animate", "--replay", "g.json")
+    assert f"has {FRAMES} frames, fewer than the" in fail(*words, "--guide-video", "guide.mp4", "--frames", FRAMES + 1)
+    assert "loop does not read guide_video" in fail("loop", *words[1:], "--guide-video", "guide.mp4")
+    frames = torch.zeros(3, FRAMES + 9, SIDE, SIDE)
+    write_video(frames, Path("long.mp4"), 8)
+    told = fail(*words, "--guide-video", "long.mp4", "--frames", FRAMES + 9, "--long", "fifo")
+    assert "leave out guide_video, or long_video" in told
 
 
 def test_extend_applies_or_refuses(made: Path) -> None:

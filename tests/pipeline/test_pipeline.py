@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, MULTIPLE, SIDE, picture, small_yaml, write_small_model
 
+from lvdm.diffusion.noise import sample_noise
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.models import ddpm3d
 from lvdm.models.decoding import decode_in_tiles
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.requests import GenerationRequest
 
 CPU = {"device": "cpu", "dtype": "fp32"}
 PROMPT = "a red ball moves to the right"
@@ -139,6 +141,32 @@ def test_interpolation_and_loops_of_any_length(pipe, num_frames):
     assert pipe(picture(), PROMPT, loop=True, num_frames=num_frames).video.shape[2] == num_frames
     other = pipe(picture(), PROMPT, end_image=picture(seed=2), num_frames=num_frames)
     assert not torch.equal(between.latents, other.latents), "the last image has no effect"
+
+
+def guided(pipe: DynamiCrafterPipeline, guides: list[torch.Tensor | None]) -> torch.Tensor:
+    """What the network is shown beside the noise, (b, 4, t, h, w), for such guide videos."""
+    requests = [GenerationRequest(picture(), PROMPT, seed=5, index=i, guide_video=g) for i, g in enumerate(guides)]
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        conditions = type(pipe.runtime).conditions
+        patch.setattr(type(pipe.runtime), "conditions", lambda *given: seen.append(conditions(*given)) or seen[-1])
+        pipe.generate(requests, pipe.settings(num_inference_steps=1))
+    return seen[0][0].concat
+
+
+def test_a_guide_video_is_shown_in_the_place_of_the_still_image(pipe):
+    guide = (torch.rand(FRAMES, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(1)) * 255).byte()
+    plain, both = guided(pipe, [None, None]), guided(pipe, [None, guide])
+    assert torch.equal(both[0], plain[0]), "the video without a guide has another condition"
+    assert torch.equal(both[1, :, 0], plain[1, :, 0]), "frame 0 is not the image's"
+    model = pipe.runtime.model
+    for number in range(1, FRAMES):
+        frame = guide[number].permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad():
+            posterior = model.first_stage_model.encode(frame)
+        noise = sample_noise(tuple(posterior.mean.shape[1:]), [5], [1], f"guide {number}")
+        latents = model.config.scale_factor * (posterior.mean + posterior.std * noise)
+        assert_same(both[1:, :, number], latents, f"frame {number} of the guide", 1e-4)
 
 
 def test_token_policies_differ_only_at_other_lengths(pipe):

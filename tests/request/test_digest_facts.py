@@ -58,7 +58,8 @@ def test_parameters_are_checked_by_name_and_by_mode() -> None:
     with pytest.raises(ValueError, match=r"^animate with key frames does not read keep_mask"):
         check_mode(["keep_mask"], "keyframes")
     assert (shown_name("image"), shown_name("num_frames")) == ("image", "num_frames (--num-frames)")
-    assert file_inputs() == ("image", "end_image", "keep_mask", "depth", "driving_video", "depth_model")
+    files = ("image", "end_image", "keep_mask", "guide_video", "depth", "driving_video", "depth_model")
+    assert file_inputs() == files
 
 
 def test_values_are_made_of_their_layers() -> None:
