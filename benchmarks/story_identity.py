@@ -38,7 +38,7 @@ from lvdm.story.making import make_story
 from lvdm.story.planning import plan_story
 from lvdm.story.reading import parse_story
 
-SIDE = 64
+SIDE = 128
 SHOTS = ("laid out", "second", "third", "without")
 WAYS = {"right": (0.05, 0.3, 0.45, 0.7), "left": (0.55, 0.3, 0.95, 0.7), "down": (0.3, 0.05, 0.7, 0.45)}
 """Where a character moves to, and the box that it begins in."""

@@ -21,7 +21,7 @@ from lvdm.story.planning import StoryPlan
 from lvdm.story.script import StoryError
 
 EXAMPLE = """title: A story
-size: 64x64
+size: 128x128
 characters:
   Amber: {image: heart.png, description: an orange heart}
 places:

@@ -17,7 +17,7 @@ from lvdm.story.layout import FilmLayout
 from lvdm.story.reading import label
 from lvdm.story.script import Story, StoryError
 
-MIN_SIZE = 9
+MIN_SIZE = 12
 """Smaller letters cannot be read (pixels)."""
 _MARGIN = 0.04
 _MOST_OF_FRAME = 0.6

@@ -196,7 +196,7 @@ class Story:
     ] = "burned"
     font: Annotated[File | None, _parameter("The font of captions that are burned in (TTF or OTF).", OUTPUT)] = None
     font_size: Annotated[
-        int | None, Field(ge=6, le=500), _parameter("Its size; left out, a twelfth of the height.", OUTPUT, "pixels")
+        int | None, Field(ge=6, le=500), _parameter("Its size; left out, a twelfth of the height, at least 12.", OUTPUT, "pixels")
     ] = None
     audio: Annotated[File | None, _parameter("Sound under the whole film.", OUTPUT)] = None
     volume: Annotated[float, VOLUME, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0
