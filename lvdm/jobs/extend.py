@@ -16,6 +16,7 @@ from lvdm.data.video_header import probe_size
 from lvdm.declaration.parameter import current_names, parameters_of
 from lvdm.declaration.parameters import InputParameters, ModelParameters, SeedParameters
 from lvdm.declaration.run_parameters import ExtendParameters, MachineParameters, OutputParameters, RunParameters
+from lvdm.errors import counted
 from lvdm.jobs.model import ChosenModel, choose_model
 from lvdm.jobs.outputs import check_suffix, suffix_of
 from lvdm.jobs.record_parts import (
@@ -266,7 +267,9 @@ def run_extension(
     with open_video(plan.source, backend=plan.reader, conversion="accurate") as reader:
         frames, fps = reader.read(range(reader.num_frames)), plan.written.playback_fps or reader.fps
     if len(frames) < plan.extension.overlap:
-        raise ValueError(f"the video has {len(frames)} frames, fewer than the overlap of {plan.extension.overlap}")
+        raise ValueError(
+            f"the video has {counted(len(frames), 'frame')}, fewer than the overlap of {plan.extension.overlap}"
+        )
     pipe = load(plan.model)
     size = pipe.size_for(Image.fromarray(frames[0].numpy()), plan.settings).inner
     settings = segment_settings(plan.settings, size.height, size.width)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.media.arrays import ArrayFileError, read_array
 from lvdm.media.atomic import Together
 from lvdm.media.file_names import natural_order
@@ -52,7 +52,8 @@ def read_driving_video(path: Path, num_frames: int, stride: int = 1) -> np.ndarr
         count = len(range(0, reader.num_frames, stride))
         if count < num_frames:
             raise DepthError(
-                f"{path}: has {reader.num_frames} frames{_every(stride)}, fewer than the {num_frames} of the video; "
+                f"{path}: has {counted(reader.num_frames, 'frame')}{_every(stride)}, fewer than the "
+                f"{num_frames} of the video; "
                 f"use --num-frames {count}, a smaller --depth-stride, or a longer video"
             )
         return reader.read(range(0, num_frames * stride, stride)).numpy()
@@ -127,7 +128,7 @@ def _check_length(path: Path, count: int, num_frames: int, stride: int) -> None:
     if count == 1:
         raise DepthError(f"{path}: is the depth of one frame; give that of each of the {num_frames} frames")
     raise DepthError(
-        f"{path}: is the depth of {count} frames{_every(stride)} and the video has {num_frames}; "
+        f"{path}: is the depth of {counted(count, 'frame')}{_every(stride)} and the video has {num_frames}; "
         f"use --num-frames {count}, or cut it to {num_frames}"
     )
 

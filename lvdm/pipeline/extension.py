@@ -19,6 +19,7 @@ from lvdm.diffusion.noise import initial_noise
 from lvdm.diffusion.samplers import Inpainting
 from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.diffusion.timesteps import make_timesteps
+from lvdm.errors import counted
 from lvdm.media.images import fit_image
 from lvdm.media.video_writer import to_uint8
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -57,7 +58,9 @@ def extend_video(
     """
     extension.check(settings)
     if video.shape[1] < extension.overlap:
-        raise ValueError(f"the video has {video.shape[1]} frames, fewer than the overlap of {extension.overlap}")
+        raise ValueError(
+            f"the video has {counted(video.shape[1], 'frame')}, fewer than the overlap of {extension.overlap}"
+        )
     known, reference, missing, index = video[:, -extension.overlap :], video, extension.num_frames, 0
     statistics = ColorStatistics.of(reference)
     while missing > 0:
