@@ -12,6 +12,8 @@ from lvdm.errors import UserError
 from lvdm.suggestions import suggest
 
 DESCRIPTION = "Train from YAML files: `python -m lvdm.fit.trainer --base config.yaml --train [key.sub=value ...]`."
+MAX_SEED = 2**32 - 1
+"""numpy takes no larger one."""
 OURS = ("auto", "ddp", "fsdp", "fsdp_sharded", "deepspeed")
 """auto         one process, or ddp over several
 ddp          the whole model on every device
@@ -44,10 +46,16 @@ def parse_arguments(argv: Sequence[str] | None) -> tuple[argparse.Namespace, lis
     return args, overrides
 
 
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and len(text) <= 10 and int(text) <= MAX_SEED):
+        raise argparse.ArgumentTypeError(f"{short_text(text)} is not possible; use a whole number from 0 to {MAX_SEED}")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The original's flags and defaults, and a few of ours."""
     parser = _Parser(prog="python -m lvdm.fit.trainer", description=DESCRIPTION)
-    parser.add_argument("--seed", "-s", type=int, default=20230211, help="seed of weights, data order and noise")
+    parser.add_argument("--seed", "-s", type=_seed, default=20230211, help="seed of weights, data order and noise")
     parser.add_argument("--name", "-n", default="", help="name of the run: a folder inside --logdir")
     parser.add_argument("--base", "-b", nargs="*", default=[], metavar="YAML", help="configurations, later ones win")
     parser.add_argument("--train", "-t", action="store_true", help="train")

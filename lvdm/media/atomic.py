@@ -185,14 +185,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Make the folder of `path` and raise `OutputError` if a file cannot be made there: ask before the long work."""
+    """Raise `OutputError` if `path`, and folders above it, cannot be made: ask before the long work. Leaves nothing."""
     path = Path(path)
-    probe = name_beside(path, "probe")
+    place = path.parent
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    probe = name_beside(place / path.name, "probe")
     try:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder, give the name of a file inside it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # raises where the name itself is too long
+        for missing in path.parts[len(place.parts) :]:
+            (place / missing).exists()  # raises where the name itself is too long
+        path.exists()  # or all of it
         probe.write_bytes(bytes(_PROBE_BYTES))
     except OSError as error:
         raise output_error(path, error) from error

@@ -45,7 +45,12 @@ def test_errors_and_exit_codes_are_those_of_the_trainer(
         ("--trian", "option '--trian' is not known; did you mean '--train'?"),
         ("--qqq=1", "option '--qqq' is not known; see `dynamicrafter train --help`"),
         ("model.params", "'model.params' is not an override; they look like model.params.uncond_prob=0.1"),
-        ("--seed=x", "argument --seed/-s: invalid int value: 'x'"),
+        ("--seed=x", "argument --seed/-s: 'x' is not possible; use a whole number from 0 to 4294967295"),
+        ("--seed=-1", "argument --seed/-s: '-1' is not possible; use a whole number from 0 to 4294967295"),
+        (
+            "--seed=4294967296",
+            "argument --seed/-s: '4294967296' is not possible; use a whole number from 0 to 4294967295",
+        ),
         ("--seed", "argument --seed/-s: expected one argument"),
     ],
 )

@@ -83,6 +83,17 @@ def test_the_longest_names_of_the_file_system_work_and_longer_ones_are_refused_b
         assert len(str(caught.value)) < 300, "the name is repeated in full"
 
 
+def test_asking_whether_a_file_can_be_made_makes_no_folder(tmp_path: Path) -> None:
+    """A dry run left the folder of its output."""
+    check_writable(tmp_path / "new/folder/a.mp4")
+    (tmp_path / "file").touch()
+    (tmp_path / "loose").symlink_to("nowhere")
+    for place in ("file/a.mp4", "file/new/a.mp4", "loose/a.mp4", f"new/{'x' * 300}/a.mp4", f"new/{'x' * 300}.mp4"):
+        with pytest.raises(OutputError, match="nothing was written"):
+            check_writable(tmp_path / place)
+    assert sorted(os.listdir(tmp_path)) == ["file", "loose"]
+
+
 def write_both(folder: Path, *, fail_in: str = "") -> None:
     with together() as files:
         for name in ("a.mp4", "a.json"):
