@@ -83,6 +83,8 @@ def as_path(value: Any) -> Any:
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:
     """Raise `ValueError` for a prompt that is no text, or longer than any model reads; `name` is what it is called."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"the {name} should be text, it is {short_text(prompt)}")
     if len(prompt) > MAX_PROMPT:
         raise ValueError(
             f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
