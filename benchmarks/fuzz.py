@@ -115,14 +115,19 @@ def _work(case: Case) -> None:
 
 
 def _read(kind: str, name: str) -> None:
-    """Read a file as commands do, where there is no command that does it at once."""
+    """Read a file as commands and uploads do, where there is no command that does it at once."""
     from lvdm.cli.errors import EXPECTED, report_error
+    from lvdm.hosting.checks import UploadIntake
+    from lvdm.hosting.limits import Limits
     from lvdm.media.depth import read_depth
     from lvdm.media.video_reader import VideoReader
 
     try:
         if kind == "depth":
             print(read_depth(Path(name), 3).shape)
+            return
+        if kind != "frames":
+            UploadIntake(Limits()).check(kind, Path(name))
             return
         with VideoReader(name) as reader:
             print(reader.read(range(reader.num_frames)).shape)

@@ -72,6 +72,11 @@ READERS: Mapping[str, Reader] = {
         share=9,
     ),
     "depth": Reader(("depth.npz", "depth.npz", "video.mp4"), ("read depth FILE",), share=2),
+    "upload": Reader(
+        (*(f"image.{kind}" for kind in IMAGES), "animation.gif", "depth.npz", *VIDEOS),
+        ("read image FILE", "read video FILE", "read driving_video FILE"),
+        share=2,
+    ),
     "weights": Reader(
         ("weights.safetensors", "weights.ckpt", "plain.pt", "legacy.ckpt"),
         ("info FILE", "convert FILE out.safetensors", f"animate CAT --checkpoint FILE --config CONFIG {QUICK}"),
@@ -117,7 +122,7 @@ def _kinds() -> list[str]:
     shares = {kind: reader.share for kind, reader in READERS.items()} | {
         name: share for name, (_, share) in TREES.items()
     }
-    shares |= {"body": 7, "option": 14}
+    shares |= {"body": 7, "replay": 4, "option": 14}
     return [kind for kind, share in shares.items() for _ in range(share)]
 
 
@@ -142,15 +147,38 @@ def _body(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
     tree = _whole_body(valid)
     if chance.random() < 0.6:
         return Case(name, body=(JSON, as_json(mutated_tree(tree, chance))))
+    return Case(name, body=_in_bytes(tree, chance))
+
+
+def _replay_body(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
+    """A request of the server that begins with a record, of which a value or a byte is wrong."""
+    record = chance.choice(("record.json", "extended.json"))
+    if chance.random() < 0.8:
+        tree = _whole_replay(valid, record, mutated_tree(valid.trees[record], chance))
+        return Case(name, body=(JSON, as_json(tree)))
+    return Case(name, body=_in_bytes(_whole_replay(valid, record, valid.trees[record]), chance))
+
+
+def _in_bytes(tree: Mapping[str, Any], chance: Random) -> tuple[str, bytes]:
+    """A body with mistakes in its bytes, as JSON or as a form."""
     if chance.random() < 0.5:
-        return Case(name, body=(JSON, mutated(json.dumps(tree).encode(), chance)))
-    parts = [f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n' for key, value in tree.items()]
-    return Case(name, body=(FORM, mutated(("".join(parts) + "--b--\r\n").encode(), chance)))
+        return JSON, mutated(json.dumps(tree).encode(), chance)
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in tree.items()}
+    parts = [f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{text}\r\n' for key, text in texts.items()]
+    return FORM, mutated(("".join(parts) + "--b--\r\n").encode(), chance)
 
 
 def _whole_body(valid: ValidFiles) -> dict[str, Any]:
-    image = base64.b64encode(valid.contents["image.png"]).decode()
-    return {**valid.trees["body.json"], "input_reference": f"data:image/png;base64,{image}"}
+    return {**valid.trees["body.json"], "input_reference": _data_url(valid, "image.png", "image/png")}
+
+
+def _whole_replay(valid: ValidFiles, name: str, record: Any) -> dict[str, Any]:
+    file = ("image.png", "image/png") if name == "record.json" else ("video.mp4", "video/mp4")
+    return {"record": record, "dry_run": True, "input_reference": _data_url(valid, *file)}
+
+
+def _data_url(valid: ValidFiles, name: str, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(valid.contents[name]).decode()}"
 
 
 def _option(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
@@ -161,7 +189,10 @@ def _option(valid: ValidFiles, kind: str, name: str, chance: Random) -> Case:
 
 
 _Maker = Callable[[ValidFiles, str, str, Random], Case]
-_MAKERS: Mapping[str, _Maker] = {"body": _body, "option": _option, **dict.fromkeys(TREES, _wrong_tree)}
+_MAKERS: Mapping[str, _Maker] = {
+    **{"body": _body, "replay": _replay_body, "option": _option},
+    **dict.fromkeys(TREES, _wrong_tree),
+}
 
 
 def as_json(tree: Any) -> bytes:
@@ -200,10 +231,13 @@ def valid_cases(valid: ValidFiles) -> Iterator[Case]:
     for name, (commands, _) in TREES.items():
         yield Case(f"valid: {name}", words_of(commands[0], name, valid), {name: as_json(valid.trees[name])}, valid=True)
     yield Case("valid: body", body=(JSON, as_json(_whole_body(valid))), valid=True)
+    for name in ("record.json", "extended.json"):
+        tree = _whole_replay(valid, name, valid.trees[name])
+        yield Case(f"valid: replay of {name}", body=(JSON, as_json(tree)), valid=True)
 
 
-_NOT_WHOLE = ("weights", "training")
-"""A few tensors are no model, and the training's videos are not here."""
+_NOT_WHOLE = ("weights", "training", "upload")
+"""A few tensors are no model, the training's videos are not here, and no file is both an image and a video."""
 
 
 def cases_by_hand(valid: ValidFiles) -> Iterator[Case]:
@@ -341,4 +375,7 @@ def _hostile_bodies() -> Iterator[bytes]:
     yield b'{"seed": ' + DIGITS.encode() + b"}"
     yield json.dumps({"prompt": "a", LONG: 1}).encode()
     yield json.dumps({"prompt": "a", "mode": LONG}).encode()
+    yield b'{"record": ' + b'{"a":' * DEEP
+    yield json.dumps({"record": {"format": LONG, "model": {}}}).encode()
+    yield json.dumps({"record": {"format": "dynamicrafter-video/2", LONG: 1, "video": LONG}}).encode()
     yield json.dumps({"prompt": "a", "input_reference": LONG * 100}).encode()

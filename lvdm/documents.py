@@ -139,7 +139,7 @@ def read_text(path: str | Path, error: type[ValueError], max_bytes: int = MAX_JS
 
 
 def short_text(value: Any) -> str:
-    """`value` for an error message: its repr, cut to one short line, however large or deep it is."""
+    """`value` for an error message, as JSON and YAML have it, cut to one short line, however large or deep it is."""
     if isinstance(value, str):
         return _cut(repr(value[: _MAX_CHARACTERS * 2]))
     if isinstance(value, dict | list | tuple | set):
@@ -149,9 +149,18 @@ def short_text(value: Any) -> str:
     if isinstance(value, int) and abs(value) > 10**_MAX_CHARACTERS:
         return f"a whole number of more than {_MAX_CHARACTERS} digits"
     try:
-        return _cut(repr(value))
+        return _cut(_literal(value))
     except (ValueError, RecursionError):  # of numbers with more digits than Python prints, deep inside
         return f"a {type(value).__name__}"
+
+
+def _literal(value: Any) -> str:
+    """The repr of `value`, in which true, false and null stand for Python's words."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_literal(key)}: {_literal(item)}' for key, item in value.items())}}}"
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else repr(value)
 
 
 def cut_line(line: str, limit: int = MAX_LINE) -> str:

@@ -12,7 +12,7 @@ from golden_vectors import GOLDEN
 from lvdm.cli.app import app
 from lvdm.cli.inference import get_parser
 from lvdm.cli.options import CommandWithFormerFlags, present_flags
-from lvdm.fit.trainer import build_parser
+from lvdm.fit.arguments import build_parser
 
 OPTIONS = GOLDEN / "frozen" / "options.json"
 HELP = GOLDEN / "frozen" / "help.txt"

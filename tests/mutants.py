@@ -23,6 +23,13 @@ from planted_mistakes import ROOT, SHARED, copy_of_the_project, passes
 FILES: Mapping[str, tuple[str, ...]] = {
     "lvdm/diffusion/schedule.py": ("tests/diffusion/test_schedule.py",),
     "lvdm/diffusion/timesteps.py": ("tests/diffusion/test_timesteps.py",),
+    "lvdm/diffusion/guidance.py": ("tests/diffusion/test_guidance.py",),
+    "lvdm/diffusion/noise.py": ("tests/diffusion/test_noise.py",),
+    "lvdm/diffusion/samplers/ddim.py": ("tests/diffusion/test_samplers.py", "tests/diffusion/test_ddim_parity.py"),
+    "lvdm/conditioning.py": (
+        *("tests/test_conditioning.py", "tests/test_descendants.py", "tests/models/test_makeyourvideo_parity.py"),
+    ),
+    "lvdm/checkpoint/blending.py": ("tests/checkpoint/test_blending.py",),
     "lvdm/diffusion/parameterization.py": ("tests/diffusion/test_parameterization.py",),
     "lvdm/media/geometry.py": ("tests/media/test_images.py", "tests/test_properties.py"),
     "lvdm/request/digest.py": ("tests/request/test_digest_facts.py", "tests/test_properties.py"),

@@ -23,6 +23,7 @@ from lvdm.config import (
     parse_dataclass,
     resolve_target,
 )
+from lvdm.documents import short_text
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def test_values_arrive_with_their_type(key: str, value: Any, expected: Any) -> N
 def test_wrong_type_names_the_key_and_the_value(key: str, value: Any) -> None:
     message = error_of(**{key: value})
     assert f".{key}" in message or f"model{key}" in message, f"the key is missing: {message}"
-    assert repr(value) in message, f"the value is missing: {message}"
+    assert short_text(value) in message, f"the value is missing: {message}"
 
 
 def test_wrong_item_names_its_position() -> None:

@@ -84,7 +84,7 @@ def test_aliases_give_values_of_their_own_and_merge_keys_count() -> None:
         ("a: !!set {b}", "holds a set"),
         ("a: 1\na: 2", "line 1: .*the key 'a' stands there twice"),
         ("[1]: 2", "unhashable key"),
-        ("~: 2", "None cannot be a key"),
+        ("~: 2", "null cannot be a key"),
         ("a: " + "9" * 5000, "not a readable YAML text: a whole number in it has thousands of digits"),
         ("a: b\x00", "not a readable YAML"),
         ("a: 1\n--- \nb: 2", "another document"),
@@ -187,8 +187,15 @@ def test_what_is_shown_is_short(value: Any) -> None:
 
 
 def test_short_values_are_shown_whole() -> None:
-    assert [short_text(value) for value in ("a", 1, [1, "a"], (1,), None, {"a": 1})] == [
-        *("'a'", "1", "[1, 'a']", "(1,)", "None", "{'a': 1}")
+    assert [short_text(value) for value in ("a", 1, [1, "a"], (1,), {"a": 1})] == [
+        *("'a'", "1", "[1, 'a']", "(1,)", "{'a': 1}")
+    ]
+
+
+def test_what_json_and_yaml_have_is_shown_in_their_words() -> None:
+    """A record with null was refused as "None", which nobody finds in it."""
+    assert [short_text(value) for value in (None, True, [False, None], {"a": True, "b": "x"})] == [
+        *("null", "true", "[false, null]", "{'a': true, 'b': 'x'}")
     ]
 
 

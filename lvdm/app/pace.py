@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from lvdm.declaration.run_parameters import RunParameters
+from lvdm.errors import counted
 from lvdm.model_card import ModelCard
 from lvdm.progress import in_words
 from lvdm.request.effort import EFFORTS, bundle_values
@@ -58,7 +59,7 @@ class VideoTimes:
         """All efforts with their seconds, in words."""
         known = {effort: self.seconds(card, effort) for effort in EFFORTS}
         estimates = [f"{effort} about {in_words(seconds)}" for effort, seconds in known.items() if seconds is not None]
-        size = f"{card.num_frames} frames at {card.width} x {card.height}"
+        size = f"{counted(card.num_frames, 'frame')} at {card.width} x {card.height}"
         if not estimates:
             return f"{size}; times are known after the first video"
         return f"{size} on this machine: {', '.join(estimates)}"

@@ -6,7 +6,6 @@ configuration of the folder. diffusers itself is needed neither to read nor to w
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from lvdm.checkpoint.parts import (
 )
 from lvdm.checkpoint.pickles import damaged
 from lvdm.checkpoint.sources import DTYPES, TensorSource
-from lvdm.documents import read_json
+from lvdm.documents import read_json, short_text
 from lvdm.errors import CheckpointError
 
 FOLDERS: Mapping[str, Part] = MappingProxyType(
@@ -142,5 +141,5 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); convert the checkpoint again") from error
     if not isinstance(found, dict):
-        raise CheckpointError(f"{path} should hold a JSON object, it holds {json.dumps(found)[:60]}")
+        raise CheckpointError(f"{path} should hold a JSON object, it holds {short_text(found)}")
     return found

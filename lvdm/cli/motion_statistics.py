@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lvdm.cli.progress import counting_bar, library_messages
+from lvdm.errors import counted
 from lvdm.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def motion_levels(
         raise ValueError("--steps and --batch-size: give at least 1")
     rows = read_requests(requests)[:count]
     if len(rows) < MIN_VIDEOS:
-        raise ValueError(f"{requests} and --count {count} give {len(rows)} videos; {MIN_VIDEOS} are needed")
+        raise ValueError(f"{requests} and --count {count} give {counted(len(rows), 'video')}; {MIN_VIDEOS} are needed")
     with library_messages():
         pipe = DynamiCrafterPipeline.from_pretrained(model, checkpoint, device)
     if pipe.card.fs_meaning == "none":

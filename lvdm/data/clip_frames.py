@@ -17,7 +17,7 @@ from torch import Tensor
 from lvdm.data.clips import ClipSize
 from lvdm.data.transforms import SpatialTransform, apply_spatial_transform
 from lvdm.declaration.ranges import FrameRate, Frames, Side, Stride
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.media.video_backends import Backend, Reader, reader_backend
 
 REDUCED_SIZE = (300, 530)
@@ -131,13 +131,15 @@ def choose_frames(
     wanted span is there. The start is drawn by `randint` from all that fit. Raises `ClipError` for too short a video.
     """
     if num_frames < video_length:
-        raise ClipError(f"has {num_frames} frames, a clip needs {video_length}")
+        raise ClipError(f"has {counted(num_frames, 'frame')}, a clip needs {video_length}")
     if fixed_fps is not None:
         frame_stride = convert_stride(frame_stride, fps, fixed_fps)
     span = frame_stride * (video_length - 1) + 1
     if num_frames < span:
         if fixed_fps is not None and num_frames < span * 0.5:
-            raise ClipError(f"has {num_frames} frames, less than half of the {span} wanted at {fixed_fps} fps")
+            raise ClipError(
+                f"has {counted(num_frames, 'frame')}, less than half of the {span} wanted at {fixed_fps} fps"
+            )
         frame_stride = num_frames // video_length
         span = frame_stride * (video_length - 1) + 1
     start = randint(0, num_frames - span) if num_frames > span else 0

@@ -31,7 +31,7 @@ from lvdm.data.prompts import (
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, present_names
 from lvdm.declaration.values import ListMode
-from lvdm.documents import read_text
+from lvdm.documents import read_text, short_text
 from lvdm.request.layers import MODEL_FILES, all_parameters
 from lvdm.suggestions import suggest
 
@@ -185,7 +185,7 @@ class _Table:
             return "interpolate" if "end_image" in row else "animate" if "image" in row else "text-to-video"
         mode = mode.strip() if isinstance(mode, str) else mode
         if mode not in LIST_MODES:
-            raise PromptError(f"mode {str(mode)[:40]!r} is not one of a list; {suggest(str(mode), list(LIST_MODES))}")
+            raise PromptError(f"mode {short_text(mode)} is not one of a list; {suggest(str(mode), list(LIST_MODES))}")
         return str(mode)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name, present_names
-from lvdm.documents import read_text
+from lvdm.documents import read_text, short_text
 from lvdm.errors import Problems, UserError, counted
 from lvdm.media.file_names import natural_order
 from lvdm.plugins.registry import method_files
@@ -270,7 +270,7 @@ def row_request(row: Mapping[str, Any], table: Path, place: str, mode: Mode, kno
         raise PromptError(f"{where}{error}") from error
     name = row.pop("name", None)
     if name is not None and not isinstance(name, str):
-        raise PromptError(f"{where}name should be text, it is {str(name)[:60]!r}")
+        raise PromptError(f"{where}name should be text, it is {short_text(name)}")
     if mode in WITHOUT_IMAGE and ("prompt" not in row or "image" in row or "end_image" in row):
         raise PromptError(f"{where}{WITHOUT_IMAGE[mode]} needs the column 'prompt', and takes no image")
     if mode == "structure" and sum(name in row for name in DEPTH_COLUMNS) != 1:

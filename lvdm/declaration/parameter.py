@@ -25,6 +25,7 @@ from pydantic_core import core_schema
 
 from lvdm.declaration.options import FromText
 from lvdm.deprecation import warn_of_former_name
+from lvdm.documents import short_text
 from lvdm.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class Declared:
             elif kind is bool:
                 value = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}[text.lower()]
         except (ValueError, KeyError):
-            raise ValueError(f"{where}{self.name} {_short(text)} is not possible; use {self.allowed}") from None
+            raise ValueError(f"{where}{self.name} {short_text(text)} is not possible; use {self.allowed}") from None
         return self.check(value, where)
 
 
@@ -278,7 +279,7 @@ def known_name(name: str, known: Iterable[str], what: str, where: str = "") -> s
     """`name` if it is among `known`. Raises `ValueError` with the nearest one."""
     names = list(known)
     if name not in names:
-        raise ValueError(f"{where}{what} {_short(name)} is not known; {suggest(name, names)}")
+        raise ValueError(f"{where}{what} {short_text(name)} is not known; {suggest(name, names)}")
     return name
 
 
@@ -290,7 +291,7 @@ def explain(cls: type, error: ValidationError) -> str:
         return str(first["ctx"]["error"])
     declared = parameters_of(cls).get(name)
     if declared is None:
-        return f"setting {_short(name)} is not known; {suggest(name, list(parameters_of(cls)))}"
+        return f"setting {short_text(name)} is not known; {suggest(name, list(parameters_of(cls)))}"
     return refusal(declared, first)
 
 
@@ -300,9 +301,8 @@ def refusal(declared: Declared, error: Any) -> str:
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if declared.choices:
-        return f"{declared.name} {_short(value)} is not known; {suggest(value, list(declared.choices))}"
-    shown = _short(value) if isinstance(value, str) else str(value)[:40]
-    return f"{declared.name} {shown} is not possible; use {declared.allowed}"
+        return f"{declared.name} {short_text(value)} is not known; {suggest(value, list(declared.choices))}"
+    return f"{declared.name} {short_text(value)} is not possible; use {declared.allowed}"
 
 
 def _words_of(kind: Any) -> str:
@@ -316,11 +316,6 @@ def _words_of(kind: Any) -> str:
 
 def _plain(number: float) -> str:
     return str(int(number)) if number == int(number) else str(number)
-
-
-def _short(value: Any, length: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= length else f"{text[: length - 4]}...{text[-1]}"
 
 
 @functools.cache

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from lvdm.documents import short_text
+
 INPUT, MODEL, MOTION, SAMPLING, OUTPUT, MACHINE = "Input", "Model", "Size and motion", "Sampling", "Output", "Machine"
 """Groups of parameters, as `lvdm.declaration.parameter.GROUPS` has them."""
 
@@ -81,6 +83,8 @@ def as_path(value: Any) -> Any:
 
 def check_prompt(prompt: str, name: str = "prompt") -> None:
     """Raise `ValueError` for a prompt that is no text, or longer than any model reads; `name` is what it is called."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"the {name} should be text, it is {short_text(prompt)}")
     if len(prompt) > MAX_PROMPT:
         raise ValueError(
             f"the {name} has {len(prompt)} characters and the model reads about 70 words; shorten it to {MAX_PROMPT} "
@@ -111,12 +115,12 @@ def frame_pairs(flag: str, example: str, what: str) -> Any:
             if isinstance(item, str):
                 frame, equals, value = item.partition("=")
                 if not equals or not frame.strip().isdecimal() or not value.strip():
-                    raise ValueError(f"{flag} {item!r} should be {example}")
+                    raise ValueError(f"{flag} {short_text(item)} should be {example}")
                 pair: Any = int(frame), value
             elif isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], int):
                 pair = item
             else:
-                raise ValueError(f"{flag} {str(item)[:60]!r} should be {example}")
+                raise ValueError(f"{flag} {short_text(item)} should be {example}")
             if pair[0] in found:
                 raise ValueError(f"{flag} gives frame {pair[0]} twice; give one {what} for each frame")
             found[pair[0]] = pair[1]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import VIDEO_SUFFIXES
 from lvdm.deprecation import renamed_names
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.evaluation.features.protocol import LoadedClip
 from lvdm.evaluation.protocols import Protocol, Resize
 from lvdm.media.arrays import ArrayFileError, read_array
@@ -179,7 +179,9 @@ def _read_frames(path: Path, indices: Sequence[int], backend: Backend) -> tuple[
 
 def _check_length(path: Path, there: int, indices: Sequence[int]) -> None:
     if max(indices) >= there:
-        raise ClipFileError(f"{path}: has {there} frames, the clip needs frames {min(indices)} to {max(indices)}")
+        raise ClipFileError(
+            f"{path}: has {counted(there, 'frame')}, the clip needs frames {min(indices)} to {max(indices)}"
+        )
 
 
 def _check_whole(reader: FrameReader) -> None:

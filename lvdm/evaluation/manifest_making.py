@@ -21,6 +21,7 @@ from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
 from lvdm.data.procedural_scene import BACKGROUNDS
 from lvdm.data.source_files import check_folder, list_files
+from lvdm.errors import counted
 from lvdm.evaluation.clip_files import CLIP_SUFFIXES, FileFacts, inspect_file
 from lvdm.evaluation.manifest import Entry, Manifest, ManifestError, read_table, relative_path, with_inputs
 from lvdm.evaluation.protocols import ClipChoice, Protocol, Role
@@ -182,7 +183,7 @@ def _cut(video: Listed, facts: FileFacts | None, protocol: Protocol, role: Role,
     needed = (protocol.frames - 1) * stride + 1
     facts = facts or FileFacts(needed, None)
     short = facts.num_frames < needed and protocol.short_videos == "skip"
-    skip = f"has {facts.num_frames} frames, a clip needs {needed}" if short else ""
+    skip = f"has {counted(facts.num_frames, 'frame')}, a clip needs {needed}" if short else ""
     rate = video.fps or facts.fps or fps
     for start in _starts(facts.num_frames, needed, choice, f"{protocol.seed}/{video.id}/start"):
         entry = Entry(

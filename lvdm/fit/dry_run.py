@@ -20,6 +20,7 @@ from lvdm.config import ConfigError
 from lvdm.data.clips import ClipSize, ClipSource
 from lvdm.data.sampling import BatchSchedule
 from lvdm.device import choose_device, device_name, free_memory, total_memory
+from lvdm.errors import counted
 from lvdm.fit.cached_training import select_encoders
 from lvdm.fit.callbacks import AveragedWeights
 from lvdm.fit.dry_run_clips import SeenClip, SeenDraws, first_batches, seen_clips
@@ -111,7 +112,9 @@ def dry_run(
     if memory is not None:
         report["memory"] = {**asdict(memory), "total": memory.total}
     write_json(folder / "dry_run.json", report)
-    console.print(f"the first {len(clips)} clips: {folder / 'clips.png'}, and in words: {folder / 'dry_run.json'}")
+    console.print(
+        f"the first {counted(len(clips), 'clip')}: {folder / 'clips.png'}, and in words: {folder / 'dry_run.json'}"
+    )
 
 
 def plan_progress(setup: TrainingSetup, source: ClipSource, plan: BatchSchedule, devices: int) -> TrainingLength:

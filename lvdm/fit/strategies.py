@@ -19,6 +19,7 @@ from torch import distributed, nn
 
 from lvdm.checkpoint.parts import TEXT_ENCODER
 from lvdm.config import ConfigError
+from lvdm.declaration.values import MAX_DEVICES
 from lvdm.fit.arguments import OURS
 from lvdm.fit.sharding import ShardedModel
 from lvdm.fit.trainer_options import TrainerOptions
@@ -179,9 +180,9 @@ def _wanted_devices(text: str) -> int | list[int] | None:
     try:
         numbers = [int(item) for item in text.strip("()[] ").split(",") if item.strip()]
     except ValueError:
-        raise ConfigError(f"--devices {text}: should be a number, a list such as 0,1 or auto") from None
+        raise ConfigError(f"--devices {text[:40]}: should be a number, a list such as 0,1 or auto") from None
     if "," in text or text.startswith(("[", "(")):
         return numbers
-    if not numbers or (numbers[0] < 1 and numbers[0] != -1):
-        raise ConfigError(f"--devices {text}: should be at least 1")
+    if not numbers or not (1 <= numbers[0] <= MAX_DEVICES or numbers[0] == -1):
+        raise ConfigError(f"--devices {text[:40]}: should be 1 to {MAX_DEVICES}, or -1 for all")
     return numbers[0]

@@ -16,9 +16,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lvdm.config import ConfigError
 from lvdm.consoles import last_on_any_console
 from lvdm.data.clip_frames import ClipError
-from lvdm.documents import cut_line, one_line, short_text
+from lvdm.documents import cut_line, one_line
 from lvdm.errors import UserError
-from lvdm.fit.arguments import build_parser as build_parser
+from lvdm.fit.arguments import parse_arguments
 from lvdm.fit.assembly import (
     build_trainer,
     prepare_optimizer,
@@ -46,20 +46,14 @@ log = logging.getLogger(__name__)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line. Returns the exit code; a mistake of ours is raised as it is."""
     last_on_any_console()
-    args, overrides = build_parser().parse_known_args(argv)
+    try:
+        args, overrides = parse_arguments(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(level=logging.DEBUG if args.debug else logging.INFO, format="%(message)s")
     if not args.debug:
         silence_libraries()
-    unknown = [item for item in overrides if item.startswith("-") or "=" not in item]
-    if unknown:
-        print(
-            f"error: unknown argument {short_text(unknown[0])}; overrides look like model.params.uncond_prob=0.1",
-            file=sys.stderr,
-        )
-        return 2
-    if not (args.train or args.val or args.test or args.dry_run):
-        print("error: nothing to do: add --train, --val or --dry-run", file=sys.stderr)
-        return 2
     try:
         setup = load_training_setup(args.base, overrides)
         check_filled(setup.tree)

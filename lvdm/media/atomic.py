@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +47,12 @@ _LONE_HALF = re.compile("[\ud800-\udfff]")
 _MAX_STEM = 200
 """Bytes of a name in that of its temporary file, which has a few more: file systems take 255."""
 
+_LEFTOVER = re.compile(r"\..*\.\d+-[0-9a-f]{8}\.(part|before|probe)(\.[^.]*)?", re.DOTALL)
+"""The names that `name_beside` gives."""
+
+_LEFTOVER_SECONDS = 86_400
+"""A file that was not written to for so long is taken for that of a killed process; other machines write here too."""
+
 _PROBE_BYTES = 65_536
 """Written to find a disk that is full already; less than any video."""
 
@@ -54,10 +62,12 @@ def name_beside(path: Path, state: str) -> Path:
 
     The names of files that a killed process left begin with `.STEM.` and end with `.STATE` and the suffix.
     """
-    stem, coded = path.stem, os.fsencode(path.stem)
-    if len(coded) > _MAX_STEM:
-        stem = coded[:_MAX_STEM].decode("utf-8", "ignore")
-    return path.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(4)}.{state}{path.suffix}")
+    return path.with_name(f".{_short_stem(path)}.{os.getpid()}-{secrets.token_hex(4)}.{state}{path.suffix}")
+
+
+def _short_stem(path: Path) -> str:
+    coded = os.fsencode(path.stem)
+    return path.stem if len(coded) <= _MAX_STEM else coded[:_MAX_STEM].decode("utf-8", "ignore")
 
 
 def output_error(path: Path, error: OSError | Exception) -> OutputError:
@@ -122,6 +132,9 @@ class Together:
                 if isinstance(error, OSError):
                     raise output_error(waiting.path, error) from error
                 raise
+        if len(self._waiting) > 1:  # a video: a look at its folder costs nothing beside it
+            for waiting in self._waiting:
+                _remove_leftovers(waiting.path)
 
     def clean(self) -> None:
         """Remove everything that is not at its place."""
@@ -172,14 +185,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Make the folder of `path` and raise `OutputError` if a file cannot be made there: ask before the long work."""
+    """Raise `OutputError` if `path`, and folders above it, cannot be made: ask before the long work. Leaves nothing."""
     path = Path(path)
-    probe = name_beside(path, "probe")
+    place = path.parent
+    while not os.path.lexists(place) and place != place.parent:
+        place = place.parent
+    probe = name_beside(place / path.name, "probe")
     try:
         if path.is_dir():
             raise OutputError(f"{path}: is a folder, give the name of a file inside it")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.exists()  # raises where the name itself is too long
+        for missing in path.parts[len(place.parts) :]:
+            (place / missing).exists()  # raises where the name itself is too long
+        path.exists()  # or all of it
         probe.write_bytes(bytes(_PROBE_BYTES))
     except OSError as error:
         raise output_error(path, error) from error
@@ -211,6 +228,17 @@ def _put_back(before: Sequence[tuple[_Waiting, Path | None]]) -> None:
             waiting.path.unlink(missing_ok=True)
         else:
             os.replace(kept, waiting.path)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left beside `path`, which is whole now; what is younger may be in the making."""
+    pattern = f".{glob.escape(_short_stem(path))}.*-????????.*{glob.escape(path.suffix)}"
+    for leftover in path.parent.glob(pattern):
+        try:
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS and _LEFTOVER.fullmatch(leftover.name):
+                _remove(leftover)
+        except OSError:
+            continue  # another process was faster
 
 
 def _open_as_usual(path: Path) -> None:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import numpy as np
 
+from lvdm.errors import counted
 from lvdm.media.frame_reader import INSTEAD, BackendError, ForeignReader
 from lvdm.media.video_reader import VideoReader
 
@@ -44,7 +45,7 @@ class DecordReader(ForeignReader):
         except self._failures as error:
             raise self.refused(_reason(error)) from error
         if len(self._decoder) != self.num_frames:
-            raise self.refused(f"it counts {len(self._decoder)} frames where the file has {self.num_frames}")
+            raise self.refused(f"it counts {counted(len(self._decoder), 'frame')} where the file has {self.num_frames}")
 
     def check(self, facts: VideoReader) -> None:
         """Raise `VideoError` for what decord reads wrong, see above."""

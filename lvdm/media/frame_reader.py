@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import numpy as np
 
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.media.video_reader import VideoError, VideoReader
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def check_indices(path: Path, indices: Iterable[int], num_frames: int) -> None:
     """Raise IndexError for a frame that is not there."""
     for index in indices:
         if not 0 <= index < num_frames:
-            raise IndexError(f"{path}: there is no frame {index}, the video has {num_frames} frames")
+            raise IndexError(f"{path}: there is no frame {index}, the video has {counted(num_frames, 'frame')}")
 
 
 class ForeignReader(ABC):

@@ -19,7 +19,7 @@ import av
 import numpy as np
 
 from lvdm.declaration.values import MAX_FPS, MIN_FPS
-from lvdm.errors import UserError
+from lvdm.errors import UserError, counted
 from lvdm.media.containers import ContainerError, open_container, readable_content, reason_of
 from lvdm.media.decoded_frames import Conversion, alpha_decoder, has_opacity, presentation_of, shown_frame, transfer_of
 from lvdm.regular_files import unreadable_reason
@@ -116,7 +116,9 @@ class VideoReader:
             raise ValueError(f"give both height and width or neither, got height={height}, width={width}")
         for index in indices:
             if not 0 <= index < self.num_frames:
-                raise IndexError(f"{self.path}: there is no frame {index}, the video has {self.num_frames} frames")
+                raise IndexError(
+                    f"{self.path}: there is no frame {index}, the video has {counted(self.num_frames, 'frame')}"
+                )
         shape = (self.height, self.width) if height is None or width is None else (height, width)
         frames = dict[int, np.ndarray]()
         for number, frame in self._select(sorted(set(indices))):

@@ -31,7 +31,7 @@ from lvdm.device import (
     reset_peak_memory,
 )
 from lvdm.diffusion.samplers import StepCallback
-from lvdm.errors import OutOfMemoryError
+from lvdm.errors import OutOfMemoryError, counted
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import to_image
 from lvdm.media.masks import MaskSource, to_masks
@@ -336,6 +336,6 @@ def _memory_errors(device: torch.device, batch: ResolvedBatch) -> Iterator[None]
         empty_cache(device)
         raise OutOfMemoryError(
             f"{device} has too little memory for a batch of {len(batch.requests)} at "
-            f"{batch.size.width}x{batch.size.height}, {batch.settings.num_frames} frames; "
+            f"{batch.size.width}x{batch.size.height}, {counted(batch.settings.num_frames, 'frame')}; "
             "use low memory mode, a smaller size, fewer frames or a smaller batch"
         ) from error

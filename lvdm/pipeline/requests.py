@@ -22,6 +22,7 @@ from lvdm.model_card import ModelCard
 from lvdm.plugins.conflicts import check_methods
 from lvdm.plugins.methods.prompt_travel import check_starts
 from lvdm.request.digest import InputFile, files_of_methods
+from lvdm.request.layers import all_parameters
 from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 
 if TYPE_CHECKING:
@@ -148,7 +149,8 @@ def check_requests(
 
 
 def check_request(request: GenerationRequest, settings: GenerationSettings, card: ModelCard) -> None:
-    """Raise `ValueError` for prompts and images that a video of `settings` cannot be made of; depth is left aside."""
+    """Raise `ValueError` for what a video of `settings` cannot be made of; depth is left aside."""
+    all_parameters()["seed"].check(request.seed)
     check_prompt(request.prompt)
     check_prompt(request.negative_prompt, "negative prompt")
     check_keep_mask(request.keep_mask, request.image, settings, card)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lvdm.declaration.parameter import Declared, known_name, parameters_of, present_names
+from lvdm.declaration.parameter import ALL_MODES, Declared, known_name, parameters_of, present_names
 from lvdm.declaration.parameters import (
     InputParameters,
     ModelParameters,
@@ -146,7 +146,8 @@ def checked(values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
 
 
 def check_mode(values: Iterable[str], mode: str) -> None:
-    """Raise `ValueError` for a parameter that `mode` does not read."""
+    """Raise `ValueError` for a mode that there is not, and for a parameter that `mode` does not read."""
+    known_name(mode, ALL_MODES, "mode")
     declared = all_parameters()
     for name in values:
         if mode not in declared[name].parameter.modes:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import ALL_MODES, IMAGELESS, known_name, present_names
 from lvdm.declaration.run_parameters import OutputParameters
-from lvdm.documents import DocumentError, parse_json
+from lvdm.documents import DocumentError, parse_json, short_text
 from lvdm.hosting.checks import IMAGES, VIDEOS, UploadIntake
 from lvdm.hosting.data_urls import decoded_file
 from lvdm.hosting.library import ListedModel
@@ -270,7 +270,7 @@ def _sized(values: Mapping[str, Any]) -> dict[str, Any]:
         return found
     match = _SIZE.fullmatch(_text(size, "size"))
     if match is None:
-        raise ValueError(f"size {size[:40]!r} is not possible; use WIDTHxHEIGHT, such as 512x320")
+        raise ValueError(f"size {short_text(size)} is not possible; use WIDTHxHEIGHT, such as 512x320")
     if "width" in found or "height" in found:
         raise ValueError("size and width or height were given; leave out one")
     return found | {"width": int(match[1]), "height": int(match[2])}
@@ -287,7 +287,7 @@ def _frames(seconds: object, fps: float, mode: str, typed: Mapping[str, Any]) ->
     except ValueError:
         number = 0.0
     if not 0 < number <= 3600:
-        raise ValueError(f"seconds {str(seconds)[:40]!r} is not possible; use a number above 0, up to 3600")
+        raise ValueError(f"seconds {short_text(seconds)} is not possible; use a number above 0, up to 3600")
     return max(1, round(number * fps)) + (mode == "loop")  # of a loop the file is without the last frame
 
 
@@ -310,5 +310,5 @@ def _pairs(value: Any) -> list[tuple[int, Any]]:
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{name} {str(value)[:40]} is not possible; use text")
+        raise ValueError(f"{name} {short_text(value)} is not possible; use text")
     return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lvdm.errors import counted
 from lvdm.story.script import Transition
 
 
@@ -67,5 +68,5 @@ def lay_out(frames: Sequence[int], overlaps: Sequence[int], kinds: Sequence[Tran
     for shot, count in enumerate(frames):
         taken = (overlaps[shot - 1] if shot else 0) + overlaps[shot]
         if taken >= count:
-            raise ValueError(f"shot {shot} has {count} frames and its transitions take {taken}")
+            raise ValueError(f"shot {shot} has {counted(count, 'frame')} and its transitions take {taken}")
     return FilmLayout(tuple(frames), tuple(overlaps), tuple(kinds))

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from lvdm.declaration.parameter import Parameter, declared
 from lvdm.declaration.values import INPUT, MAX_FPS, MAX_SEED, MAX_SIDE, MIN_SIDE, MOTION, OUTPUT, SAMPLING, File, Prompt
+from lvdm.documents import short_text
 from lvdm.errors import UserError
 
 ShotMode = Literal["animate", "interpolate", "loop", "structure", "text-to-video"]
@@ -36,7 +37,7 @@ def _size(value: Any) -> Any:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d{1,6})\s*[xX]\s*(\d{1,6})", value.strip())
         if match is None:
-            raise ValueError(f"size {value[:40]!r} is not possible; use WIDTHxHEIGHT, such as 512x320")
+            raise ValueError(f"size {short_text(value)} is not possible; use WIDTHxHEIGHT, such as 512x320")
         return int(match[1]), int(match[2])
     return tuple(value) if isinstance(value, list) else value
 
@@ -196,7 +197,9 @@ class Story:
     ] = "burned"
     font: Annotated[File | None, _parameter("The font of captions that are burned in (TTF or OTF).", OUTPUT)] = None
     font_size: Annotated[
-        int | None, Field(ge=6, le=500), _parameter("Its size; left out, a twelfth of the height, at least 12.", OUTPUT, "pixels")
+        int | None,
+        Field(ge=6, le=500),
+        _parameter("Its size; left out, a twelfth of the height, at least 12.", OUTPUT, "pixels"),
     ] = None
     audio: Annotated[File | None, _parameter("Sound under the whole film.", OUTPUT)] = None
     volume: Annotated[float, VOLUME, _parameter("Loudness of `audio`; 1 leaves it.", OUTPUT)] = 1.0

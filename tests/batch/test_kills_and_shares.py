@@ -29,7 +29,7 @@ def finish(folder: str) -> dict[str, bytes]:
     report = run_batch(plan_batch(Path("list.csv"), num_inference_steps=STEPS, output=folder), Silent())
     assert report is not None
     assert report.is_whole, report.lines()
-    return {path.name: path.read_bytes() for path in Path(folder).glob("*.mp4")}
+    return {path.name: path.read_bytes() for path in Path(folder).glob("[!.]*.mp4")}
 
 
 def start(folder: str, *more: str, **variables: str) -> ForkServerProcess:

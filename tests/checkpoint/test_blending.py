@@ -43,7 +43,7 @@ def blended(pair: tuple[Path, Path], path: Path, *options: object) -> dict[str, 
 def test_weights_lie_on_the_line_through_both_and_the_schedule_stays(pair, tmp_path, weight: float) -> None:
     merged = blended(pair, tmp_path / "a.safetensors", "--weight", weight)
     base, other = map(load_file, pair)
-    assert list(merged).sort() == list(base).sort()
+    assert sorted(merged) == sorted(base)
     torch.testing.assert_close(merged[UNET], base[UNET] + weight * (other[UNET] - base[UNET]), rtol=0, atol=1e-6)
     assert torch.equal(merged["alphas_cumprod"], base["alphas_cumprod"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from golden_vectors import assert_close, case
@@ -11,6 +13,8 @@ from torch import Tensor
 from lvdm.diffusion.guidance import (
     Denoiser,
     classifier_free_guidance,
+    noise_damped,
+    perturbed_guidance,
     rescale_guidance,
     sequential,
     text_image_guidance,
@@ -59,6 +63,26 @@ def test_text_and_image_guidance() -> None:
     )
 
 
+def test_noise_damped_guidance_begins_at_the_output_of_its_base() -> None:
+    branches = noise_damped(sequential(constant(COND), constant(UNCOND)), constant(IMAGE))
+    torch.testing.assert_close(classifier_free_guidance(branches, 7.5)(X, T), IMAGE + 7.5 * (COND - UNCOND))
+    unguided = noise_damped(lambda x_t, t: (COND, COND), constant(IMAGE))(X, T)
+    assert unguided[0] is unguided[1] is COND, "without guidance in a step there is nothing to damp"
+
+
+def test_perturbed_guidance_goes_away_from_the_weaker_model() -> None:
+    guidance = functools.partial(classifier_free_guidance, guidance_scale=4.0)
+    branches = sequential(constant(COND), constant(UNCOND), constant(IMAGE))
+    expected = UNCOND + 4.0 * (COND - UNCOND) + 3.0 * (COND - IMAGE)
+    torch.testing.assert_close(perturbed_guidance(guidance, branches, 3.0)(X, T), expected)
+    torch.testing.assert_close(
+        perturbed_guidance(guidance, branches, 3.0, 1.0)(X, T), rescale_guidance(expected, COND, 1.0)
+    )
+    alone = functools.partial(classifier_free_guidance, guidance_scale=1.0)
+    weaker = sequential(constant(COND), constant(IMAGE))
+    torch.testing.assert_close(perturbed_guidance(alone, weaker, 3.0)(X, T), COND + 3.0 * (COND - IMAGE))
+
+
 def test_full_rescale_restores_the_deviation() -> None:
     rescaled = rescale_guidance(5.0 * COND + 1.0, UNCOND, 1.0)
     dims = (1, 2, 3, 4)
@@ -89,3 +113,7 @@ def test_missing_branches_are_named() -> None:
         classifier_free_guidance(sequential(constant(COND)), 7.5)(X, T)
     with pytest.raises(ValueError, match="needs 3 branches"):
         text_image_guidance(sequential(constant(COND), constant(UNCOND)), 7.5, 3.0)(X, T)
+    with pytest.raises(ValueError, match="noise-damped guidance needs 2 branches"):
+        noise_damped(sequential(constant(COND)), constant(COND))(X, T)
+    with pytest.raises(ValueError, match="perturbed guidance needs 2 branches"):
+        perturbed_guidance(lambda branches: branches, sequential(constant(COND)), 3.0)(X, T)

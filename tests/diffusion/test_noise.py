@@ -22,6 +22,7 @@ def test_a_batch_is_its_singles() -> None:
 def test_step_noise_is_that_of_the_sample_and_the_step() -> None:
     together, alone = make_step_noise([3, 3], [0, 5]), make_step_noise([3], [5])
     late = alone(8, (1, *SHAPE))
+    assert late.shape == (1, *SHAPE)
     assert torch.equal(together(8, (2, *SHAPE))[1:], late), "step noise depends on the batch"
     alone(2, (1, *SHAPE))
     assert torch.equal(alone(8, (1, *SHAPE)), late), "step noise depends on what was drawn before"

@@ -35,6 +35,21 @@ def test_fixed_ddim_with_an_oracle_returns_x_0(model: str, eta: float, num_steps
     torch.testing.assert_close(y, X_0, rtol=0, atol=1e-4, msg="the oracle's x_0 is not returned in float32")
 
 
+def test_ddim_draws_no_noise_that_it_does_not_add() -> None:
+    drawn = list[int]()
+
+    def step_noise(step: int, shape: tuple[int, ...]) -> torch.Tensor:
+        drawn.append(step)
+        return torch.zeros(shape)
+
+    schedule = SCHEDULES["256"]
+    timesteps = make_timesteps(SPACING["256"], 3)
+    sample_ddim(oracle(X_0, schedule), X_T, schedule, timesteps, eta=0.0, step_noise=step_noise)
+    assert not drawn
+    sample_ddim(oracle(X_0, schedule), X_T, schedule, timesteps, eta=1.0, step_noise=step_noise)
+    assert drawn[:2] == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("model", "num_steps", "k"),
     [

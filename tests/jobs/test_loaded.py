@@ -49,3 +49,9 @@ def test_a_run_takes_it_and_shows_the_latents_of_each_step(folder: Path, tmp_pat
     seen.clear()
     make("c.mp4", num_frames=6, long_video="fifo")
     assert seen == [], "its frames are at different steps"
+
+
+def test_a_mode_that_there_is_not_is_named() -> None:
+    """It was said that it does not read the image."""
+    with pytest.raises(ValueError, match="mode 'anmate' is not known; did you mean 'animate'"):
+        plan_videos("anmate", image="cat.png", prompt="a")

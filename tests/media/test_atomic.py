@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lvdm.media.atomic import OutputError, atomic_path, check_writable, together, write_json
+from lvdm.media.atomic import OutputError, atomic_path, check_writable, name_beside, together, write_json
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such access rights")
@@ -83,6 +83,17 @@ def test_the_longest_names_of_the_file_system_work_and_longer_ones_are_refused_b
         assert len(str(caught.value)) < 300, "the name is repeated in full"
 
 
+def test_asking_whether_a_file_can_be_made_makes_no_folder(tmp_path: Path) -> None:
+    """A dry run left the folder of its output."""
+    check_writable(tmp_path / "new/folder/a.mp4")
+    (tmp_path / "file").touch()
+    (tmp_path / "loose").symlink_to("nowhere")
+    for place in ("file/a.mp4", "file/new/a.mp4", "loose/a.mp4", f"new/{'x' * 300}/a.mp4", f"new/{'x' * 300}.mp4"):
+        with pytest.raises(OutputError, match="nothing was written"):
+            check_writable(tmp_path / place)
+    assert sorted(os.listdir(tmp_path)) == ["file", "loose"]
+
+
 def write_both(folder: Path, *, fail_in: str = "") -> None:
     with together() as files:
         for name in ("a.mp4", "a.json"):
@@ -93,6 +104,30 @@ def write_both(folder: Path, *, fail_in: str = "") -> None:
         assert not [path for path in folder.glob("[!.]*.mp4") if path.read_text() == "new a.mp4"]
         if fail_in == "the end":
             raise RuntimeError("in the middle")
+
+
+def test_what_a_killed_process_left_is_removed_with_the_next_one_when_it_is_old(tmp_path: Path) -> None:
+    """Each kill left a hidden file for ever; one that is young may be in the making, on another machine too."""
+    old, young = (
+        [
+            name_beside(tmp_path / name, state)
+            for name, state in (("a.mp4", "part"), ("a.json", "part"), ("a.mp4", "before"))
+        ]
+        for _ in range(2)
+    )
+    others = [
+        tmp_path / name for name in (".a.notes.mp4", ".a.1-abcdefgh.part.mp4", "a.1-abcdef01.part.mp4", ".ab.mp4")
+    ]
+    others.append(name_beside(tmp_path / "ab.mp4", "part"))
+    for path in (*old, *young, *others):
+        path.write_text("x")
+    frames = name_beside(tmp_path / "a.mp4", "part")
+    frames.mkdir()
+    for path in (*old, frames, *others):
+        os.utime(path, (0, 0))
+    write_both(tmp_path)
+    left = sorted([path.name for path in (*young, *others)] + ["a.json", "a.mp4"])
+    assert sorted(os.listdir(tmp_path)) == left
 
 
 def contents(folder: Path) -> dict[str, str]:

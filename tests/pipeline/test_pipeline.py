@@ -270,6 +270,13 @@ def test_one_checkpoint_for_one_image_refuses_two(folder, pipe):
         ({"output_type": "mp4"}, "output_type 'mp4' is not known"),
         ({"stepz": 3}, "setting 'stepz' is not known"),
         ({"prompt": "x" * 10_000}, "10000 characters"),
+        ({"prompt": b"a"}, "prompt"),
+        ({"prompt": [5]}, "the prompt should be text, it is 5"),
+        ({"negative_prompt": [None]}, "the negative prompt should be text, it is null"),
+        ({"seed": "5"}, "seed '5' is not possible; use a whole number from 0"),
+        ({"seed": [1.5]}, "seed 1.5 is not possible"),
+        ({"seed": 10**5000}, "seed a whole number of more than 60 digits is not possible"),
+        ({"seed": -1}, "seed -1 is not possible"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(pipe, given, message):
