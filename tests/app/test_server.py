@@ -109,11 +109,13 @@ def test_the_command_ends_by_a_signal_and_removes_what_was_there(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # as where a busy machine takes over 3 s
     monkeypatch.setattr(lvdm.cli.web, "time", SimpleNamespace(sleep=ended))
     before = signal.getsignal(signal.SIGTERM)
     try:
         words = ["app", "--port", "0", "--device", "cpu"]
-        result = CliRunner().invoke(app, words, env={CHECKPOINTS_VARIABLE: str(models)})
+        proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")  # behind which nothing answers
+        result = CliRunner().invoke(app, words, env={CHECKPOINTS_VARIABLE: str(models), **proxy})
     finally:
         signal.signal(signal.SIGTERM, before)
     assert re.match(r"http://127\.0\.0\.1:\d+/ ", result.stdout), result.output
