@@ -31,6 +31,21 @@ def work_of(video: PlannedVideo) -> float:
     return float(settings.num_frames * size.height * size.width * settings.num_inference_steps * settings.num_branches)
 
 
+def work_of_record(record: Mapping[str, Any]) -> float:
+    """The same of the video that a record describes."""
+    settings, output = record["settings"], record["output"]
+    branches = num_branches(settings["guidance_scale"], settings["image_guidance_scale"])
+    pixels = output["network_height"] * output["network_width"]
+    return float(settings["num_frames"] * pixels * settings["num_inference_steps"] * branches)
+
+
+def num_branches(scale: float, image_scale: float | None) -> int:
+    """Branches of guidance at these scales."""
+    if scale == 1 and image_scale in (None, 1):
+        return 1
+    return 2 if image_scale in (None, scale) else 3
+
+
 def _rates(folder: Path, plan: Plan) -> list[float]:
     """Seconds for each frame, pixel, step and branch of the records in `folder`."""
     found = []
@@ -45,7 +60,6 @@ def _rates(folder: Path, plan: Plan) -> list[float]:
 
 
 def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
-    settings, output = record["settings"], record["output"]
     same = (
         record["model"]["checkpoint_sha256"] == plan.model.identity().checkpoint
         and record["runtime"]["device"] == plan.model.device_name
@@ -53,9 +67,6 @@ def _rate(record: Mapping[str, Any], plan: Plan) -> float | None:
     )
     if not same:
         return None
-    scale, image_scale = settings["guidance_scale"], settings["image_guidance_scale"]
-    branches = 1 if scale == 1 and image_scale in (None, 1) else 2 if image_scale in (None, scale) else 3
-    pixels = output["network_height"] * output["network_width"]
-    work = settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
+    work = work_of_record(record)
     seconds = sum(record["measured"]["seconds"].values())
     return seconds * record["runtime"]["batch"] / work if work else None

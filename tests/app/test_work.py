@@ -157,7 +157,7 @@ def test_times_follow_the_videos_that_were_made() -> None:
         "512", {"settings": settings, "output": output, "measured": {"seconds": {"sample": 90.0, "decode": 10.0}}}
     )
     assert pace.seconds(card, "normal") == pytest.approx(100)
-    assert pace.seconds(card, "draft") == pytest.approx(20)
+    assert pace.seconds(card, "draft") == pytest.approx(28), "only sampling is in proportion to the steps"
     assert pace.seconds(card, "best") == pytest.approx(400)
-    assert "draft about 20 s, normal about 2 min, best about 7 min" in pace.line(card)
+    assert "draft about 28 s, normal about 2 min, best about 7 min" in pace.line(card)
     assert [in_words(seconds) for seconds in (0.2, 89, 90, 7200)] == ["1 s", "89 s", "2 min", "2 h 0 min"]
