@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lvdm.hosting.access import is_loopback
+from lvdm.hosting.access import check_free, is_loopback
 from lvdm.hosting.bodies import LimitedBodies
 from lvdm.hosting.library import Library
 from lvdm.hosting.limits import Limits
@@ -71,6 +71,7 @@ def serving(
 
     measure: make a small video first, so that expected times are known
     """
+    check_free(place.host, place.port)
     with tempfile.TemporaryDirectory(prefix="dynamicrafter-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         with _environment(folder, place.host):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -45,6 +46,8 @@ def test_the_command_opens_to_others_only_with_a_password_or_a_word() -> None:
     assert "model 'mine' is not known" in said("--model", "mine")
     assert "max_frames 0 is not possible" in said("--max-frames", "0")
     assert "--port 99999 is not possible" in said("--port", "99999")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "is taken by another program" in said("--port", str(other.getsockname()[1]))
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
