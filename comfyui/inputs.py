@@ -16,7 +16,7 @@ from typing import Any
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import Declared, known_name
 from lvdm.declaration.parameters import FRAMES_OF_FILES
-from lvdm.request.layers import all_parameters
+from lvdm.request.layers import all_parameters, in_field_names
 from lvdm.request.schema import NEEDED
 
 LEFT_OUT, DEFAULT, NO_FILE = -1, "default", "none"
@@ -121,11 +121,9 @@ def _own_default(declared: Declared) -> Any:
 
 
 def _tooltip(declared: Declared) -> str:
-    parameter, text = declared.parameter, declared.parameter.help
-    if declared.kind in (int, float) and declared.bounds[1] < math.inf:
-        text += f" {declared.range} {parameter.unit}".rstrip() + "."
+    text = in_field_names(declared.help_up_to())
     if _own_default(declared) is None and declared.kind in (int, float):
-        text += f" {LEFT_OUT}: {'as the checkpoint says' if parameter.card else 'left out'}."
+        text += f" {LEFT_OUT}: {'as the checkpoint says' if declared.parameter.card else 'left out'}."
     return text
 
 

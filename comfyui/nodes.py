@@ -11,6 +11,7 @@ import torch
 
 from lvdm.declaration.parameter import known_name
 from lvdm.declaration.run_parameters import OutputParameters
+from lvdm.hosting.words import in_words_of_guests
 from lvdm.jobs.extend import plan_extension
 from lvdm.jobs.in_memory import HeldVideo, hold_extension, hold_video
 from lvdm.jobs.loaded import LoadedModel
@@ -106,8 +107,11 @@ class Generate:
         """Frames, their speed, the video to save, what was measured of it, and latents. Raises `ValueError`."""
         bar = host.Bar()
         with torch.inference_mode(False):  # what is loaded here is used outside of ComfyUI's block as well
-            given = {**inputs.parameter_values(_as_files(values), model.files), **model.values}
-            held = (_extended if self.mode == "extend" else _generated)(self.mode, given, model.loaded, bar)
+            try:
+                given = {**inputs.parameter_values(_as_files(values), model.files), **model.values}
+                held = (_extended if self.mode == "extend" else _generated)(self.mode, given, model.loaded, bar)
+            except ValueError as error:
+                raise ValueError(in_words_of_guests(str(error), host.library().models)) from error
             frames, latents = held.frames(), held.latents()
         return frames, held.fps, held, held.report, _no_latents() if latents is None else {"samples": latents}
 

@@ -125,3 +125,6 @@ def test_the_container_has_what_the_wheel_is_built_of() -> None:
     copied = {source for words in copies if words[:1] == ["COPY"] for source in words[1:-1]}
     needed = {*wheel["packages"], *wheel["force-include"], tree["project"]["readme"]}
     assert not needed - copied, f"the Dockerfile does not copy {', '.join(sorted(needed - copied))}"
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    sent = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    assert copied == sent, f"docker finds no {', '.join(sorted(copied - sent))}, or is sent what it does not need"

@@ -12,7 +12,6 @@ from lvdm.app import showing
 from lvdm.app.endpoints import BROKEN, Desk, refusal, with_names
 from lvdm.app.making import Result
 from lvdm.app.work import View
-from lvdm.hosting.words import in_words_of_guests
 
 COMPARED = ("seed", "effort", "motion", "num_inference_steps", "guidance_scale", "camera")
 """Parameters that the two may differ in."""
@@ -39,7 +38,7 @@ def comparing(desk: Desk, names: Sequence[str]) -> Callable[..., Iterator[tuple[
                     else:
                         yield (showing.running(replace(seen, title="AB"[side])), *[skip] * 5)
         except (ValueError, OSError) as error:
-            line = in_words_of_guests(str(error), desk.library.models)
+            line = desk.in_words(error)
             yield (showing.failed(line), *[skip] * 4, desk.jobs_of(session))
             raise refusal(line) from error
         except Exception:

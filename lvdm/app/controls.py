@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +16,9 @@ from lvdm.declaration.parameter import GROUPS, Declared
 from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.declaration.values import MAX_PROMPT
 from lvdm.hosting.library import Library
+from lvdm.hosting.limits import Limits
 from lvdm.plugins.methods.camera import DIRECTIONS
-from lvdm.request.layers import all_parameters
+from lvdm.request.layers import all_parameters, in_field_names
 
 OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
     {
@@ -113,28 +113,28 @@ def title(name: str) -> str:
     return TITLES.get(name, name.replace("_", " ").capitalize())
 
 
-def build_controls(library: Library) -> dict[str, Control]:
+def build_controls(library: Library, limits: Limits) -> dict[str, Control]:
     """All controls, laid out inside the block that is open: the visible ones, then a fold for each group."""
     parameters = offered()
     built: dict[str, Control] = {}
     with gr.Group(), gr.Row():
         for name in VISIBLE:
-            built[name] = Control(parameters[name], make_component(parameters[name], library))
+            built[name] = Control(parameters[name], make_component(parameters[name], library, limits))
     for group in GROUPS:
         rest = [found for found in parameters.values() if found.parameter.group == group and found.name not in built]
         if rest:
             with gr.Accordion(group, open=False, elem_id=f"group-{group.split()[0].lower()}"), gr.Row():
                 for found in rest:
-                    built[found.name] = Control(found, make_component(found, library))
+                    built[found.name] = Control(found, make_component(found, library, limits))
     return {name: built[name] for name in parameters}
 
 
-def make_component(declared: Declared, library: Library, compared: bool = False) -> Any:
+def make_component(declared: Declared, library: Library, limits: Limits, compared: bool = False) -> Any:
     """The component for one parameter. It is empty, or "" in a list, where the parameter is left out.
 
     compared: it is one of two, which have no name in the page
     """
-    name, common = declared.name, {"label": title(declared.name), "info": help_of(declared), "min_width": 200}
+    name, common = declared.name, {"label": title(declared.name), "info": help_of(declared, limits), "min_width": 200}
     common["elem_id"] = None if compared else name
     left_out = left_out_word(declared)
     if name == "keep_mask":
@@ -173,12 +173,10 @@ def left_out_word(declared: Declared) -> str:
     return "automatic" if default in (None, "", ()) else str(default)
 
 
-def help_of(declared: Declared) -> str:
-    """Its help, with the range of a number."""
-    text = declared.parameter.help
-    if declared.kind in (int, float) and declared.bounds[1] < math.inf and declared.name != "seed":
-        text += f" {declared.range} {declared.parameter.unit}".rstrip() + "."
-    return text
+def help_of(declared: Declared, limits: Limits) -> str:
+    """Its help, with the range of a number here."""
+    help = declared.parameter.help if declared.name == "seed" else declared.help_up_to(limits.most.get(declared.name))
+    return in_field_names(help)
 
 
 def parameter_values(names: list[str], values: list[Any], library: Library) -> dict[str, Any]:

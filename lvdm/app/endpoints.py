@@ -161,7 +161,11 @@ class Desk:
 
     def why_not(self, model: ListedModel, mode: str) -> str:
         """Why the model cannot do `mode`; empty where it can."""
-        return in_words_of_guests(model.cannot(mode), self.library.models)
+        return self.in_words(model.cannot(mode))
+
+    def in_words(self, message: object) -> str:
+        """A message of the library in the words of the page."""
+        return in_words_of_guests(str(message), self.library.models)
 
     def model_of(self, parameters: Mapping[str, Any]) -> ListedModel:
         """The listed model that `values` has chosen."""
@@ -204,7 +208,7 @@ def generating(desk: Desk, mode: str, names: Sequence[str]) -> Callable[..., Ite
             if not finished:
                 yield (showing.CANCELLED, *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
         except (ValueError, OSError) as error:
-            line = in_words_of_guests(str(error), desk.library.models)
+            line = desk.in_words(error)
             yield (showing.failed(line), *[skip] * (len(OUTPUTS) - 2), desk.jobs_of(session))
             raise refusal(line) from error
         except Exception:  # a bug of ours: what it was is told where the server runs

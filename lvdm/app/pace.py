@@ -9,6 +9,7 @@ from typing import Any
 
 from lvdm.declaration.run_parameters import RunParameters
 from lvdm.errors import counted
+from lvdm.jobs.expected import num_branches, work_of_record
 from lvdm.model_card import ModelCard
 from lvdm.progress import in_words
 from lvdm.request.effort import EFFORTS, bundle_values
@@ -17,25 +18,27 @@ REMEMBERED = 20
 
 
 class VideoTimes:
-    """Seconds for each frame, pixel, step and branch, by the hash of the checkpoint; used by several threads."""
+    """Seconds of sampling for each frame, pixel, step and branch, and of the rest for each frame and pixel.
+
+    By the name of the card; used by several threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rates: dict[str, list[float]] = {}
+        self._rates: dict[str, list[tuple[float, float]]] = {}
         self._seconds: list[float] = []
 
     def learn(self, card: str, record: Mapping[str, Any]) -> None:
         """Take in a video of the model `card` by its record; that of an extended one tells no seconds."""
         if "measured" not in record:
             return
-        settings, output = record["settings"], record["output"]
-        scales = settings["guidance_scale"], settings["image_guidance_scale"]
-        pixels = output["network_height"] * output["network_width"]
-        work = settings["num_frames"] * pixels * settings["num_inference_steps"] * _branches(*scales)
+        output, stages = record["output"], record["measured"]["seconds"]
+        frame_pixels = record["settings"]["num_frames"] * output["network_height"] * output["network_width"]
+        seconds, sampling = sum(stages.values()), stages.get("sample", 0.0)
         with self._lock:
             rates = self._rates.setdefault(card, [])
-            self._seconds.append(sum(record["measured"]["seconds"].values()))
-            rates.append(self._seconds[-1] / work)
+            self._seconds.append(seconds)
+            rates.append((sampling / work_of_record(record), (seconds - sampling) / frame_pixels))
             del rates[:-REMEMBERED], self._seconds[:-REMEMBERED]
 
     def usual_seconds(self) -> float | None:
@@ -52,8 +55,9 @@ class VideoTimes:
         values = bundle_values(RunParameters(effort=effort), "animate", card=card)
         steps = values.get("num_inference_steps", card.num_inference_steps)
         videos = values.get("num_videos_per_prompt", 1)
-        work = card.num_frames * card.height * card.width * steps * _branches(card.guidance_scale, None)
-        return float(median(rates) * work * videos)
+        sampling, rest = (median(kind) for kind in zip(*rates, strict=True))
+        each = sampling * steps * num_branches(card.guidance_scale, None) + rest
+        return float(each * card.num_frames * card.height * card.width * videos)
 
     def line(self, card: ModelCard) -> str:
         """All efforts with their seconds, in words."""
@@ -63,9 +67,3 @@ class VideoTimes:
         if not estimates:
             return f"{size}; times are known after the first video"
         return f"{size} on this machine: {', '.join(estimates)}"
-
-
-def _branches(scale: float, image_scale: float | None) -> int:
-    if scale == 1 and image_scale in (None, 1):
-        return 1
-    return 2 if image_scale in (None, scale) else 3

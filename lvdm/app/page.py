@@ -94,18 +94,19 @@ def build_page(desk: Desk) -> Any:
         choices = [(model.label, name) for name, model in desk.library.models.items()]
         model = Choice(choices=choices, value=first.name, label="Model", elem_id="model")
         earlier = _earlier()
-        with gr.Row():
-            with gr.Column(scale=5, min_width=300):
-                with gr.Tabs() as page.folder:
-                    page.tabs = [_tab(mode, first, desk.why_not(first, mode)) for mode in TABS]
-                    compare = _compare_tab(page)
-                    add_story_tab(desk, model)
-                pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
-                page.controls = build_controls(desk.library)
-            with gr.Column(scale=4, min_width=300):
-                seen = gr.Image(label="What the model sees", visible=False, interactive=False, height=180, buttons=[])
+        with gr.Row(elem_id="work"):
+            with gr.Column(), gr.Tabs() as page.folder:
+                page.tabs = [_tab(mode, first, desk.why_not(first, mode)) for mode in TABS]
+                compare = _compare_tab(page)
+                add_story_tab(desk, model)
+            with gr.Column(elem_id="made"):
+                view: dict[str, Any] = {"interactive": False, "height": 180, "buttons": [], "elem_id": "seen-image"}
+                seen = gr.Image(label="What the model sees", visible=False, **view)
                 seen_words = gr.Markdown(elem_id="seen")
                 output = _output()
+            with gr.Column():
+                pace = gr.Markdown(desk.pace.line(first.card), elem_id="pace")
+                page.controls = build_controls(desk.library, desk.limits)
         _generate_events(page, model, output)
         _compare_events(page, compare, model, output)
         _other_events(page, model, output, pace, compare)
@@ -180,15 +181,20 @@ def _brush(mode: str, tab: str) -> dict[str, Any]:
 
 
 def _examples(mode: str, inputs: Mapping[str, Any]) -> None:
-    """A gallery of our own images and prompts, where the tab takes one image or none."""
-    if mode not in ("animate", "loop", "text-to-video"):
+    """A gallery of our own images, or prompts, where the tab takes one image or none."""
+    found = list(example_pairs())
+    if mode not in ("animate", "loop", "text-to-video") or not found:
         return
-    found = [[prompt] if mode == "text-to-video" else [str(image), prompt] for image, prompt in example_pairs()]
+    images = mode != "text-to-video"
+    samples = [[str(image) if images else prompt] for image, prompt in found]
+    gallery = gr.Dataset(components=["image" if images else "textbox"], samples=samples, type="index", label="Examples")
     wanted = [inputs[name] for name in ("image", "prompt") if name in inputs]
-    if found:
-        gr.Examples(
-            found, wanted, cache_examples=False, examples_per_page=4, label="Examples", api_visibility="private"
-        )
+
+    def take_over(index: int) -> list[Any]:
+        image, prompt = found[index]
+        return [str(image), prompt] if images else [prompt]
+
+    gallery.click(take_over, gallery, wanted, queue=False, **QUIET)
 
 
 def example_pairs() -> Iterator[tuple[Path, str]]:
@@ -203,7 +209,7 @@ def _output() -> Output:
     status = gr.HTML(showing.IDLE, elem_id="status")
     cancel = gr.Button("Cancel", elem_id="cancel", size="sm")
     video = gr.Video(label="Video", autoplay=True, loop=True, interactive=False, height=360, elem_id="video")
-    report = gr.Textbox(label="Quality report", interactive=False, elem_id="report")
+    report = gr.Textbox(label="Quality report", placeholder="of the last video", interactive=False, elem_id="report")
     with gr.Row():
         again = gr.Button("Again with this seed", size="sm", elem_id="again")
         new_seed = gr.Button("New seed", size="sm", elem_id="new-seed")
@@ -240,6 +246,7 @@ def _generate_events(page: Page, model: Any, output: Output) -> None:
 def _compare_tab(page: Page) -> dict[str, Any]:
     """The inputs of the tab that makes two videos: an image, a prompt, and the same controls twice."""
     built: dict[str, Any] = {}
+    library, limits = page.desk.library, page.desk.limits
     with gr.Tab("Compare", id="compare") as built["tab"]:
         gr.Markdown("Two videos of one image that differ in what stands here; all else is as below.")
         built["image"] = ImageUpload(label="Image", sources=["upload", "clipboard"], height=200)
@@ -250,7 +257,7 @@ def _compare_tab(page: Page) -> dict[str, Any]:
                 with gr.Column(min_width=140), gr.Group():
                     gr.Markdown(f"**{side.upper()}**", padding=True)
                     for name in COMPARED:
-                        built[f"{name}_{side}"] = make_component(offered()[name], page.desk.library, compared=True)
+                        built[f"{name}_{side}"] = make_component(offered()[name], library, limits, compared=True)
         built["button"] = gr.Button("Generate", variant="primary", elem_id="compare-generate")
         with gr.Row():
             for side in "ab":

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lvdm.hosting.access import is_loopback
+from lvdm.hosting.access import check_free, is_loopback
 from lvdm.hosting.bodies import LimitedBodies
 from lvdm.hosting.library import Library
 from lvdm.hosting.limits import Limits
@@ -71,9 +71,10 @@ def serving(
 
     measure: make a small video first, so that expected times are known
     """
+    check_free(place.host, place.port)
     with tempfile.TemporaryDirectory(prefix="dynamicrafter-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
-        with _environment(folder):
+        with _environment(folder, place.host):
             from starlette.middleware import Middleware
 
             from lvdm.app.endpoints import Desk  # gradio reads the environment when it is imported
@@ -127,6 +128,7 @@ def _launch_settings() -> dict[str, Any]:
         "allowed_paths": [],
         "enable_monitoring": False,
         "ssr_mode": False,
+        "_frontend": False,  # or gradio gives up, and asks for share=True, where its page takes more than 3 s to answer
         "pwa": False,
         "footer_links": [],
         "theme": theme,
@@ -134,9 +136,14 @@ def _launch_settings() -> dict[str, Any]:
 
 
 @contextmanager
-def _environment(folder: Path) -> Iterator[None]:
-    """gradio's settings by environment variables, for the block: no analytics, uploads in `folder`."""
+def _environment(folder: Path, host: str) -> Iterator[None]:
+    """gradio's settings by environment variables, for the block: no analytics, uploads in `folder`.
+
+    gradio calls its own server when it starts, which no proxy must stand between.
+    """
     wanted = {"GRADIO_ANALYTICS_ENABLED": "0", "GRADIO_TEMP_DIR": str(folder), "GRADIO_ALLOWED_PATHS": ""}
+    direct = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "localhost", host)))
+    wanted |= {"no_proxy": direct, "NO_PROXY": direct}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

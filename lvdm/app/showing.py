@@ -29,6 +29,19 @@ CSS = """
 .block {overflow-wrap: anywhere;}
 .why {padding: .5rem .8rem; border-left: 3px solid var(--color-accent); color: var(--body-text-color);}
 footer {display: none !important;}
+#work {display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 4fr); grid-template-rows: auto 1fr;
+       align-items: start;}
+#made {grid-column: 2; grid-row: 1 / span 2;}
+@media (max-width: 700px) {
+  #work {grid-template-columns: minmax(0, 1fr);}
+  #made {grid-column: 1; grid-row: auto;}
+  #cancel {order: -3;}
+  #status {order: -2;}
+  #seen-image, #seen {order: -1;}
+  .gallery {flex-wrap: nowrap !important; overflow-x: auto;}
+  .gallery > * {flex: none;}
+  #video:not(:has(video)), .form:has(> #report :placeholder-shown), #files:not(:has(a)) {display: none;}
+}
 """
 
 

@@ -15,7 +15,6 @@ from lvdm.app.endpoints import BROKEN, Desk, refusal
 from lvdm.app.storytelling import Storyteller, StoryVideo, moved, with_new_seed
 from lvdm.app.work import View, Work
 from lvdm.diffusion.samplers import SamplingCancelled
-from lvdm.documents import one_line
 from lvdm.story.page import STYLE, cards, summary
 from lvdm.story.planning import StoryPlan
 from lvdm.story.script import StoryError
@@ -79,7 +78,7 @@ def add_story_tab(desk: Desk, model: Any) -> None:
             "the film. Lengths, seeds and settings of a story stand in its script; those below are of the other tabs."
         )
         files = FileUploads(
-            label="Files, which the script names", file_count="multiple", height=110, elem_id="story-files"
+            label="Files, which the script names", file_count="multiple", height=140, elem_id="story-files"
         )
         script = gr.Textbox(EXAMPLE, label="Script", lines=14, max_lines=30, elem_id="story-script")
         with gr.Row():
@@ -195,7 +194,4 @@ class _StoryActions:
         return said, cards(plan), gr.update(choices=names)
 
     def _line(self, story: str, error: Exception) -> str:
-        try:
-            return one_line(self.teller.in_own_words(story, str(error)))
-        except ValueError:
-            return one_line(str(error))
+        return self.teller.in_own_words(story, str(error))

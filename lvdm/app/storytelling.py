@@ -118,8 +118,8 @@ class Storyteller:
         return StoryVideo(plan, video, time.monotonic() - began)
 
     def in_own_words(self, id_: str, message: str) -> str:
-        """A message without the name of the server's folder."""
-        return message.replace(f"{self._folder(id_)}/", "")
+        """A message in the words of the page, without the name of the server's folder."""
+        return self.desk.in_words(message.replace(f"{self.desk.sessions.folder_of(id_)}/", ""))
 
     def _folder(self, id_: str) -> Path:
         folder = self.desk.sessions.folder_of(id_)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lvdm.diffusion.samplers import SamplingCancelled
 from lvdm.jobs.preview import LatentColors, moving_image
 from lvdm.progress import Progress, ProgressCallback
+from lvdm.request.layers import in_field_names
 
 STAGES = {"encode": "reading image and prompt", "sample": "sampling", "decode": "decoding frames"}
 LOOK_EVERY = 0.2
@@ -188,7 +189,7 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Tell one record."""
-        text = record.getMessage()
+        text = in_field_names(record.getMessage())
         if record.thread == self._thread and text not in self._said:
             self._said.add(text)
             self._report(text)

@@ -61,6 +61,7 @@ def serve(
 
     from lvdm.cli.progress import library_messages, print_lines
     from lvdm.device import choose_device
+    from lvdm.hosting.access import check_free
     from lvdm.hosting.library import read_library
     from lvdm.request.layers import checked
     from lvdm.serving.app import create_app
@@ -71,6 +72,7 @@ def serve(
     machine: dict[str, Any] = checked(values)
     models, limits = read_library(model or ()).models, Limits(**typed)
     settings = Settings(real_path(jobs), models, host, port, api_key or None, limits, machine, keep_days)
+    check_free(host, port)
     with library_messages():
         app = create_app(settings)
         shown = f"[{host}]" if ":" in host else host

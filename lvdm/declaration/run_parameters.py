@@ -197,8 +197,8 @@ class RunParameters:
     effort: Annotated[
         Effort | None,
         Parameter(
-            "draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other "
-            "options go before it.",
+            "draft (a fifth of the card's steps), normal (as the card says) or best (50 steps, the best of 4 videos); "
+            "other options go before it.",
             SAMPLING,
             changes="nothing",
             row=False,

@@ -39,6 +39,15 @@ class Limits:
     ] = 100
 
     @property
+    def most(self) -> dict[str, int]:
+        """The largest values of parameters that are limited, by their names."""
+        return {
+            "num_frames": self.max_frames,
+            "num_inference_steps": self.max_steps,
+            "num_videos_per_prompt": self.max_videos,
+        }
+
+    @property
     def upload_bytes(self) -> int:
         """`max_upload` in bytes."""
         return round(self.max_upload * 1e6)

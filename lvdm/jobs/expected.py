@@ -33,6 +33,23 @@ def work_of(request: ResolvedRequest) -> float:
     return float(settings.num_frames * size.height * size.width * settings.num_inference_steps * settings.num_branches)
 
 
+def work_of_record(record: Mapping[str, Any]) -> float:
+    """The same of the video that a record describes."""
+    settings, output = record["settings"], record["output"]
+    branches = num_branches(settings["guidance_scale"], settings["image_guidance_scale"])
+    pixels = output["network_height"] * output["network_width"]
+    return float(
+        output.get("segments", 1) * settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
+    )
+
+
+def num_branches(scale: float, image_scale: float | None) -> int:
+    """Branches of guidance at these scales."""
+    if scale == 1 and image_scale in (None, 1):
+        return 1
+    return 2 if image_scale in (None, scale) else 3
+
+
 def _rates(folder: Path, model: ChosenModel) -> list[float]:
     """Seconds for each frame, pixel, step and branch of the records in `folder`."""
     found = []
@@ -47,7 +64,6 @@ def _rates(folder: Path, model: ChosenModel) -> list[float]:
 
 
 def _rate(record: Mapping[str, Any], model: ChosenModel) -> float | None:
-    settings, output = record["settings"], record["output"]
     same = (
         record["model"]["checkpoint_sha256"] == model.identity().checkpoint
         and record["runtime"]["device"] == model.device_name
@@ -55,9 +71,6 @@ def _rate(record: Mapping[str, Any], model: ChosenModel) -> float | None:
     )
     if not same:
         return None
-    scale, image_scale = settings["guidance_scale"], settings["image_guidance_scale"]
-    branches = 1 if scale == 1 and image_scale in (None, 1) else 2 if image_scale in (None, scale) else 3
-    pixels = output["network_height"] * output["network_width"]
-    work = output.get("segments", 1) * settings["num_frames"] * pixels * settings["num_inference_steps"] * branches
+    work = work_of_record(record)
     seconds = sum(record["measured"]["seconds"].values())
     return seconds * record["runtime"]["batch"] / work if work else None

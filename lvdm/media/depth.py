@@ -129,7 +129,7 @@ def _check_length(path: Path, count: int, num_frames: int, stride: int) -> None:
         raise DepthError(f"{path}: is the depth of one frame; give that of each of the {num_frames} frames")
     raise DepthError(
         f"{path}: is the depth of {counted(count, 'frame')}{_every(stride)} and the video has {num_frames}; "
-        f"use --num-frames {count}, or cut it to {num_frames}"
+        f"use --num-frames {count}, or give that of {num_frames} frames"
     )
 
 

@@ -191,13 +191,25 @@ def _write_webp(output: EncoderInput, temporary: Path, path: Path) -> WrittenVid
 def _write_apng(output: EncoderInput, temporary: Path, path: Path) -> WrittenVideo:
     pixels = np.stack(list(output.frames))
     durations = _milliseconds(output, len(pixels))
-    _write_animation(pixels, temporary, ".apng", duration=durations, pnginfo=_png_text(output.metadata))
+    text = _png_text(output.metadata)
+    _write_animation(pixels, temporary, ".apng", duration=durations, blend=_blends(pixels), pnginfo=text)
     return _check_animation(pixels, temporary, path, durations, lossless=True)
 
 
 def _milliseconds(output: EncoderInput, count: int) -> list[int]:
     edges = output.edges(count, per_second=1000)
     return [max(end - start, 1) for start, end in itertools.pairwise(edges)]
+
+
+def _blends(pixels: np.ndarray) -> list[int]:
+    """How frames without transparency are laid over each other, which shows the same in any case.
+
+    Pillow makes one longer frame of equal neighbours that are laid alike, and a reader would count too few.
+    """
+    blends = [0]
+    for before, frame in itertools.pairwise(pixels):
+        blends.append(1 - blends[-1] if np.array_equal(before, frame) else 0)
+    return blends
 
 
 def _write_animation(pixels: np.ndarray, temporary: Path, extension: str, **options: Any) -> None:

@@ -116,8 +116,8 @@ class SharedParameters(TypedDict, total=False):
     replay: str | Path | None
     """Make a video again from the .json beside it; further options change it."""
     effort: Literal["draft", "normal", "best"] | None
-    """draft (10 steps), normal (as the checkpoint's card says) or best (50 steps, the best of 4 videos); other options
-    go before it.
+    """draft (a fifth of the card's steps), normal (as the card says) or best (50 steps, the best of 4 videos); other
+    options go before it.
     """
     fast: int | None
     """1 (as good to the eye), 2 or 3 (the fastest): less work for each video by reused features and fewer steps, see

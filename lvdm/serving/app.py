@@ -68,7 +68,10 @@ def _answer_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, str(error.detail), dict(error.headers or {}))
+        detail = str(error.detail)
+        if detail in ("Not Found", "Method Not Allowed"):  # Starlette's own
+            detail = "no such address, or not with this method; GET /openapi.json has them all"
+        return answer(error.status_code, detail, dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     async def wrong_address(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -290,7 +290,8 @@ def test_a_tab_shows_what_it_reads_alone(opened: Any) -> None:
 def test_a_phone_shows_all_of_it_and_a_tab_says_why_not(opened: Any) -> None:
     page = opened(width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390, "the page is wider than the phone"
-    button = page.locator("#animate-generate").bounding_box()
+    button, cancel = (page.locator(name).bounding_box() for name in ("#animate-generate", "#cancel"))
+    assert button["y"] < cancel["y"] < button["y"] + 250, "status and Cancel are far from the button"
     assert button["x"] >= 0
     assert button["x"] + button["width"] <= 390
     page.locator("#model input").click()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -45,6 +46,8 @@ def test_the_command_opens_to_others_only_with_a_password_or_a_word() -> None:
     assert "model 'mine' is not known" in said("--model", "mine")
     assert "max_frames 0 is not possible" in said("--max-frames", "0")
     assert "--port 99999 is not possible" in said("--port", "99999")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "is taken by another program" in said("--port", str(other.getsockname()[1]))
 
 
 def test_without_gradio_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,11 +112,13 @@ def test_the_command_ends_by_a_signal_and_removes_what_was_there(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("gradio.networking.url_ok", lambda url: False)  # as where a busy machine takes over 3 s
     monkeypatch.setattr(lvdm.cli.web, "time", SimpleNamespace(sleep=ended))
     before = signal.getsignal(signal.SIGTERM)
     try:
         words = ["app", "--port", "0", "--device", "cpu"]
-        result = CliRunner().invoke(app, words, env={CHECKPOINTS_VARIABLE: str(models)})
+        proxy = dict.fromkeys(("HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9")  # behind which nothing answers
+        result = CliRunner().invoke(app, words, env={CHECKPOINTS_VARIABLE: str(models), **proxy})
     finally:
         signal.signal(signal.SIGTERM, before)
     assert re.match(r"http://127\.0\.0\.1:\d+/ ", result.stdout), result.output

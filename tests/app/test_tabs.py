@@ -64,6 +64,10 @@ def test_the_page_says_it_in_the_tab(tmp_path: Path) -> None:
     assert len(shown) == 3
     assert "go both ways with between vibid" in shown[0]
     assert not any("preset" in line for line in shown), "the page offers a model that it does not list"
+    helps = {str(part.get("elem_id")): part["info"] for part in parts if part.get("info")}
+    assert helps["num_frames"].endswith(f"1 to {LIMITS.max_frames} frames."), "it says more than is made here"
+    assert "0 to 1" not in helps["motion"], "a range is said twice"
+    assert not [text for text in helps.values() if "--" in text], "help speaks of the command line"
 
 
 def listed(name: str) -> ListedModel:

@@ -187,6 +187,10 @@ def test_a_video_follows_the_frames_of_depth_or_of_a_video(comfy: Comfy) -> None
     assert np.allclose(np.load(stored)["depth"], frames.mean(-1)), "depth was rounded"
     with pytest.raises(ValueError, match="has 2 frames, fewer than the 4 of the video"):
         generate(driving_video=frames, num_frames=4)
+    with pytest.raises(ValueError, match="the depth of 2 frames and the video has 4; use num_frames 2, or give"):
+        generate(depth=frames, num_frames=4)
+    still = frames[:1].expand(2, -1, -1, -1)
+    assert len(generate(driving_video=still, num_frames=2)[IMAGES]) == 2, "equal frames count as one"
     with pytest.raises(ValueError, match="driving_video is one image; give the frames of a video as a batch"):
         generate(driving_video=frames[:1])
 

@@ -93,6 +93,7 @@ def test_still_videos_and_odd_sizes(name: str, frames: int, tmp_path: Path) -> N
     still = smooth_video(1, 33, 65).expand(3, frames, 33, 65)
     written = write_video(still, tmp_path / name, 23.976)
     assert written.num_frames == frames
+    assert name not in LOSSLESS or len(read_back(tmp_path / name)) == frames, "who reads it counts too few frames"
     padded = name in ("a.mp4", "a.webm")
     assert (written.height, written.width) == ((34, 66) if padded else (33, 65))
 

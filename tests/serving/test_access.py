@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def never_listens(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 def test_the_command(never_listens: dict[str, object], tmp_path: Path, models: Mapping[str, ListedModel]) -> None:
     small = models["tiny"].files.config.parent
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        run = CliRunner().invoke(app, ["serve", "--jobs", str(tmp_path / "jobs"), "--port", str(port)])
+        assert run.exit_code == 2
+        assert f"--port {port} is taken by another program; choose another one" in run.output
     words = [
         "serve",
         "--jobs",
@@ -79,12 +85,12 @@ def test_the_command(never_listens: dict[str, object], tmp_path: Path, models: M
         "--max-frames",
         "9",
         "--port",
-        "81",
+        str(port),
     ]
     run = CliRunner().invoke(app, words)
     assert run.exit_code == 0, run.output
-    assert run.output.startswith("http://127.0.0.1:81  (models: small; jobs: ")
-    assert (never_listens["host"], never_listens["port"]) == ("127.0.0.1", 81)
+    assert run.output.startswith(f"http://127.0.0.1:{port}  (models: small; jobs: ")
+    assert (never_listens["host"], never_listens["port"]) == ("127.0.0.1", port)
     settings = never_listens["app"].state.service.settings  # type: ignore[attr-defined]
     assert (settings.limits.max_frames, settings.limits.upload_bytes, settings.keep_days) == (9, 32_000_000, 7.0)
 
@@ -122,6 +128,11 @@ def test_the_key_may_be_in_the_environment(
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     small = models["tiny"].files.config.parent
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        run = CliRunner().invoke(app, ["serve", "--jobs", str(tmp_path / "jobs"), "--port", str(port)])
+        assert run.exit_code == 2
+        assert f"--port {port} is taken by another program; choose another one" in run.output
     words = ["--host", "0.0.0.0", "--jobs", str(tmp_path / "jobs"), "--model", f"small={small}"]
     run = CliRunner().invoke(app, ["serve", *words])
     assert run.exit_code == 0, run.output
