@@ -27,6 +27,8 @@ from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lvdm.plugins.carry import GivenFrames
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
@@ -40,6 +42,7 @@ class GenerationRequest:
     depth      (t, H, W) of any size and unit, near is large; for structure, or in its place
     driving_video  (t, H, W, 3) bytes, whose depth is estimated, with the weights at `depth_model_path` if there are any
     depth_maps  (t, h, w) in [-1, 1], what the network reads; the pipeline makes them
+    given_frames  the image as `carry` moves it, at the size of the network; the pipeline makes them
     """
 
     image: Image.Image | None
@@ -61,6 +64,7 @@ class GenerationRequest:
     driving_video_path: Path | None = None
     depth_model_path: Path | None = None
     depth_maps: Tensor | None = field(default=None, compare=False)
+    given_frames: GivenFrames | None = field(default=None, compare=False)
 
     @property
     def source_shape(self) -> tuple[int, int] | None:
@@ -146,6 +150,8 @@ def check_request(request: GenerationRequest, settings: GenerationSettings, card
     check_prompt(request.prompt)
     check_prompt(request.negative_prompt, "negative prompt")
     check_keep_mask(request.keep_mask, request.image, settings, card)
+    if not card.keeps_image and (settings.carry is not None or settings.carry_flow is not None):
+        raise ValueError(f"checkpoint {card.name} is not shown the image's latents; leave out carry, or use another")
     check_prompts_at(request.prompts_at, settings)
     check_keyframes([frame for frame, _ in request.keyframes], settings)
 

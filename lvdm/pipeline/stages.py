@@ -37,6 +37,7 @@ from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
 from lvdm.pipeline.structure import with_depth_maps
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
+from lvdm.plugins.carry import given_frames
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.perturbed_guidance import check_blocks
@@ -180,6 +181,7 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
         requests = with_depth_maps(runtime, requests, batch.settings, size)
+        requests = with_given_frames(requests, images, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
         carried = None
         if not batch.streamed:
@@ -187,6 +189,17 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
     return EncodedBatch(images_by_frame, padded, conditions, requests, kept, carried, readings)
+
+
+def with_given_frames(
+    requests: Sequence[GenerationRequest], images: Tensor, settings: GenerationSettings, size: PaddedSize
+) -> tuple[GenerationRequest, ...]:
+    """The requests with their images (b, 3, H, W), as `carry` moves them at the size of the video."""
+    moved = [given_frames(image, settings) for image in images]
+    return tuple(
+        request if given is None else replace(request, given_frames=given.mapped(size.pad))
+        for request, given in zip(requests, moved, strict=True)
+    )
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:
