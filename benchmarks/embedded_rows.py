@@ -95,9 +95,9 @@ def turning(bench: Bench) -> dict[str, Any]:
     return _classes(bench, FAMILIES["turn"])
 
 
-def _classes(bench: Bench, shown: Sequence[str]) -> dict[str, Any]:
+def _classes(bench: Bench, motions: Sequence[str]) -> dict[str, Any]:
     space = bench.telling_space
-    scenes, truth = bench.drawn(shown, bench.count, space)
+    scenes, truth = bench.drawn(motions, bench.count, space)
     videos = _kinds(bench, scenes, truth, [wrong_caption(scene) for scene in scenes[: bench.control_count]])
     found: dict[str, list[str]] = {name: [] for name in videos}
     for i, scene in enumerate(track(scenes, description="classes")):

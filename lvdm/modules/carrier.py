@@ -144,9 +144,9 @@ class FrameCarrier(nn.Module):
         `encode` makes latents (b, c, t, h, w) of a video (b, 3, t, H, W).
         """
         carried = self.clip(image, text, fs, num_frames, period)
-        return self.shown(carried.pixels, carried.visible, encode)
+        return self.channels(carried.pixels, carried.visible, encode)
 
-    def shown(self, pixels: Tensor, visible: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    def channels(self, pixels: Tensor, visible: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
         """The same of carried pixels (b, 3, t, H, W) and their visibility (b, 1, t, H, W)."""
         latents = encode(pixels)
         if not self.config.visibility:

@@ -161,7 +161,7 @@ class Encoding(Residence):
         carrier = self.model.frame_carrier
         pixels, visible = self._moved(requests, settings, images, fs)
         with self.resident(self.model.first_stage_model):
-            concat = self._means(pixels) if carrier is None else carrier.shown(pixels, visible, self._means)
+            concat = self._means(pixels) if carrier is None else carrier.channels(pixels, visible, self._means)
         for frame in sorted(latents):
             concat[:, :, frame] = latents[frame] if carrier is None else carrier.all_visible(latents[frame])
         return concat
