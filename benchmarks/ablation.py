@@ -1,10 +1,10 @@
-"""What the two ways in for the image are worth: the embedded model without one, the other, and both.
+"""What the ways in for the image are worth: the embedded model without one, the other, and both.
 
     python benchmarks/ablation.py [--steps N] [--count N] [--document benchmarks/ablation.md]
 
 The model animates the first frames of held-out procedural clips with their captions, as it is and with parts of its
-condition taken away; the protocol `procedural-v1` measures all of it, each variant against the full model on the same
-clips. Videos and features stay in --output: a run that was interrupted goes on where it was. --count below the
+condition taken away; the protocol `procedural-v1` measures all of it, each variant against one that lacks less, on the
+same clips. Videos and features stay in --output: a run that was interrupted goes on where it was. --count below the
 protocol's gives a first impression, and the protocol another name.
 """
 
@@ -89,7 +89,8 @@ def made_clips(real: Manifest, folder: Path) -> Manifest:
 def measure(
     protocol: Protocol, real: Manifest, sets: Mapping[Variant, Manifest], cache: Path, folder: Path
 ) -> tuple[dict[str, Results], dict[str, Comparison]]:
-    """Results of every variant by name, and the comparison of each ablation with the full model; written to files."""
+    """Results of every variant by name, and the comparison of each ablation with its `against`; written to files."""
+    by_name = {variant.name: manifest for variant, manifest in sets.items()}
     extractors, store = build_extractors(protocol, {}), FeatureCache(cache)
     evaluations = {variant: Evaluation(protocol, manifest, real) for variant, manifest in sets.items()}
     extract_all(store, list(evaluations.values()), extractors)
@@ -100,8 +101,9 @@ def measure(
         write_results(found, folder / variant.folder)
         comparison = None
         if variant != FULL:
-            pair = EvaluationPair.of(protocol, sets[FULL], sets[variant], real)
-            comparison = comparisons[variant.name] = compare(store, pair, extractors.common, extractors.pairs)
+            pair = EvaluationPair.of(protocol, by_name[variant.against], sets[variant], real)
+            title = f"{variant.name} (against {variant.against})"
+            comparison = comparisons[title] = compare(store, pair, extractors.common, extractors.pairs)
             write_comparison(comparison, folder / variant.folder)
         write_report(Findings(found, comparison), folder / variant.folder, (folder / variant.folder, real.folder))
     return results, comparisons

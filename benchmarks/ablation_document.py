@@ -8,21 +8,23 @@ from lvdm.evaluation.results import FAKE, REAL, STILL, Comparison, MetricDiffere
 from lvdm.request.settings import GenerationSettings
 
 INTRODUCTION = """\
-# What the two ways in for the image are worth
+# What the ways in for the image are worth
 
 DynamiCrafter shows the image to its network twice: as *context tokens* beside those of the prompt (a query
-transformer over CLIP's image tokens), and as its *latent*, concatenated to the noise. Here the embedded model animates
-the same held-out clips with one of them taken away, or both, in every branch of the guidance: tokens become those of a
-grey image, latents become zeros.
+transformer over CLIP's image tokens), and as its *latents*, concatenated to the noise. In the embedded model a frame
+carrier moves these latents along, and shows the image a third time: sampling begins with them under a little noise, and
+details that the autoencoder loses are added to decoded frames. Here the model animates the same held-out clips with one
+of them taken away, or several, in every branch of the guidance: tokens become those of a grey image, latents become
+zeros, and *from noise* begins with noise alone and adds no details, as the paper has it.
 """
 
 LIMITS = """\
 ## What this shows, and what not
 
-- The parts are taken away from a finished model that was never without its latent (and seldom without its tokens)
+- The parts are taken away from a finished model that was never without its latents (and seldom without its tokens)
   while it learned. The numbers say what *this* model uses, not how good a model would be that was trained without the
   part; the paper trains anew for each variant.
-- Zeros for the latent are an input that the model has not seen at every frame: part of the loss is the shock of it.
+- Zeros for the latents are an input that the model has not seen at every frame: part of the loss is the shock of it.
 - The clips are generated ones of 64x64 pixels. Nothing here carries over to photographs or to the released models.
 - `FD[stpyr-v1]` is a distance of hand-made statistics, not FVD, and has no scale that compares with published numbers.
 - Similarities by `tiny-clip` are as good as that small CLIP: read its card before reading anything into them.
@@ -55,10 +57,10 @@ def render_document(
         "",
         *_table(["metric", *results, "still", "real"], [_values(name, results, first) for name in names]),
         "",
-        "## Against the full model",
+        "## Differences",
         "",
-        "Paired difference to the full model on the same clips, with its 95 % interval. *Not separated*: the interval",
-        "holds 0.",
+        "Paired difference to the variant that is named, on the same clips, with its 95 % interval. *Not separated*:",
+        "the interval holds 0.",
         "",
         *_table(["metric", *comparisons], [_differences(name, comparisons) for name in names]),
         "",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lvdm.evaluation.manifest import Manifest
 from lvdm.evaluation.manifest_making import REQUESTS_FILE
 from lvdm.media.video_writer import write_video
 from lvdm.pipeline import DynamiCrafterPipeline
+from lvdm.pipeline.model import VideoModel
 from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.runtime import Runtime
 from lvdm.request.settings import GenerationSettings
@@ -24,23 +26,35 @@ from lvdm.request.settings import GenerationSettings
 
 @dataclass(frozen=True)
 class Variant:
-    """What the denoiser reads: `tokens` of the image beside the prompt, and its latents, concatenated."""
+    """What the denoiser reads, and where it begins.
+
+    tokens   those of the image, beside the prompt's; without them those of a grey image
+    latents  of the image, concatenated; without them zeros
+    carried  whether sampling begins with what the frame carrier carried and adds its details to decoded frames, or
+             begins with noise, as in the paper
+    against  name of the variant that this one is compared with
+    """
 
     name: str
-    tokens: bool
-    latents: bool
+    tokens: bool = True
+    latents: bool = True
+    carried: bool = True
+    against: str = "full"
 
     @property
     def folder(self) -> str:
         """A name for files."""
-        return self.name.replace(" ", "-")
+        return self.name.replace(" ", "-").replace(",", "")
 
 
-FULL = Variant("full", tokens=True, latents=True)
+FULL = Variant("full")
+FROM_NOISE = Variant("from noise", carried=False)
 ABLATIONS = (
-    Variant("no context tokens", tokens=False, latents=True),
-    Variant("no concatenated latent", tokens=True, latents=False),
-    Variant("neither", tokens=False, latents=False),
+    Variant("no context tokens", tokens=False),
+    FROM_NOISE,
+    Variant("from noise, no context tokens", tokens=False, carried=False, against=FROM_NOISE.name),
+    Variant("from noise, no concatenated latents", latents=False, carried=False, against=FROM_NOISE.name),
+    Variant("from noise, neither", tokens=False, latents=False, carried=False, against=FROM_NOISE.name),
 )
 
 
@@ -64,16 +78,28 @@ class AblatedRuntime(Runtime):
         fs: int,
     ) -> tuple[Conditioning, ...]:
         """Those of the full model, with the tokens of a grey image or with empty latents."""
-        full, *others = super().conditions(requests, settings, images, fs)
-        if not others:
-            raise ValueError("an ablation takes the tokens of the grey image from the guidance; use a guidance above 1")
-        grey = others[0].image
+        grey = self._null_tokens(settings, images[0])
         branches = []
-        for condition in (full, *others):
-            tokens = condition.image if self.variant.tokens else grey
+        for condition in super().conditions(requests, settings, images, fs):
+            tokens = condition.image if self.variant.tokens else grey.expand_as(condition.image)
             latents = condition.concat if self.variant.latents else torch.zeros_like(condition.concat)
             branches.append(dataclasses.replace(condition, image=tokens, concat=latents))
         return tuple(branches)
+
+
+@contextmanager
+def beginning(model: VideoModel, variant: Variant) -> Iterator[None]:
+    """Whether `model` begins with what is carried, as `variant` says; a model without a carrier does not."""
+    carrier = model.frame_carrier
+    if carrier is None or variant.carried:
+        yield
+        return
+    own = carrier.config
+    carrier.config = dataclasses.replace(own, start=1.0, between=None, details=False)
+    try:
+        yield
+    finally:
+        carrier.config = own
 
 
 def generate_missing(
@@ -89,13 +115,14 @@ def generate_missing(
     try:
         missing = [row for row in requests if not (folder / f"{row.name}.mp4").exists()]
         for batch in track(batches(missing, batch_size), description=variant.name):
-            result = pipe(
-                [clips.folder / row.image for row in batch],
-                [row.prompt for row in batch],
-                seed=[row.seed for row in batch],
-                frame_stride=batch[0].stride,
-                num_inference_steps=steps,
-            )
+            with beginning(runtime.model, variant):
+                result = pipe(
+                    [clips.folder / row.image for row in batch],
+                    [row.prompt for row in batch],
+                    seed=[row.seed for row in batch],
+                    frame_stride=batch[0].stride,
+                    num_inference_steps=steps,
+                )
             for row, video in zip(batch, result.video, strict=True):
                 write_video(video, folder / f"{row.name}.mp4", rates[row.name] or pipe.card.playback_fps)
     finally:

@@ -87,8 +87,17 @@ def directions(bench: Bench) -> dict[str, Any]:
 
 def classes(bench: Bench) -> dict[str, Any]:
     """Which of all motions does a video show? The class whose rendering of the true scene is nearest."""
+    return _classes(bench, SPREAD)
+
+
+def turning(bench: Bench) -> dict[str, Any]:
+    """The same of things that turn alone, the rarest and the hardest of `classes`."""
+    return _classes(bench, FAMILIES["turn"])
+
+
+def _classes(bench: Bench, motions: Sequence[str]) -> dict[str, Any]:
     space = bench.telling_space
-    scenes, truth = bench.drawn(SPREAD, bench.count, space)
+    scenes, truth = bench.drawn(motions, bench.count, space)
     videos = _kinds(bench, scenes, truth, [wrong_caption(scene) for scene in scenes[: bench.control_count]])
     found: dict[str, list[str]] = {name: [] for name in videos}
     for i, scene in enumerate(track(scenes, description="classes")):
@@ -233,6 +242,7 @@ ROWS: Mapping[str, Callable[[Bench], dict[str, Any]]] = {
     "autoencoder": autoencoder,
     "directions": directions,
     "classes": classes,
+    "turning": turning,
     "four_prompts": four_prompts,
     "interpolation": interpolation,
     "loops": loops,

@@ -16,6 +16,7 @@ from typing import Any
 from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import Declared, known_name
 from lvdm.declaration.parameters import FRAMES_OF_FILES
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters, in_field_names
 from lvdm.request.schema import NEEDED
 
@@ -51,7 +52,7 @@ SOCKETS: Mapping[str, str] = MappingProxyType(
 """Parameters that come from other nodes, and their types there."""
 KEYFRAME_NUMBERS, VIDEO_FPS = "keyframe_numbers", "video_fps"
 """Inputs that are no parameters: the frames that key images are shown at, and the speed of a video that goes on."""
-FILES = ("encoders", "second_stage_unet", "start_statistics", "depth_model")
+FILES = ("encoders", *method_files(), "depth_model")
 
 Inputs = dict[str, tuple[Any, ...]]
 

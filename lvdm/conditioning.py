@@ -90,11 +90,6 @@ def loop(latent: Tensor, num_frames: int) -> Tensor:
     return interpolation(latent, latent, num_frames)
 
 
-def guide_video(latents: Tensor, image: Tensor) -> Tensor:
-    """ViewCrafter: latents (b, c, t, h, w) of a rendered video, those of the image (b, c, h, w) at frame 0."""
-    return torch.cat([image[:, :, None], latents[:, :, 1:]], dim=2)
-
-
 def depth_condition(depth: Tensor, size: tuple[int, int], over_clip: bool = True) -> Tensor:
     """Structure: depth (b, 1, t, H, W) of any unit, near is large, as the network reads it: (b, 1, t, h, w) in [-1, 1].
 

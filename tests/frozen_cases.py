@@ -181,6 +181,8 @@ METHODS = {
     "camera": _animate(camera="pan_left"),
     "camera, begun earlier": _animate(camera="zoom_in:amount=0.5,begin=yes"),
     "camera path": _animate(camera="path:points=0.2 0 1; 0.2 0.1 1.5"),
+    "carry": _animate(carry="zoom_in:amount=0.5"),
+    "carry, dragged": _animate(carry="drag:radius=0.3,right=0.3"),
     "low pass": _animate(low_pass=0.5, low_pass_until=0.5),
     "start time": _animate(truncated_start=0.9),
     "start statistics": _animate(truncated_start=0.9, start_statistics=STATISTICS),

@@ -38,6 +38,34 @@ class Mistake:
 DIFFUSION = "lvdm/diffusion/"
 MISTAKES = (
     Mistake(
+        "a region that is carried goes the other way",
+        "lvdm/plugins/carry.py",
+        "thing[0, :, :, 2] = -torch",
+        "thing[0, :, :, 2] = torch",
+        ("tests/plugins/test_carry.py",),
+    ),
+    Mistake(
+        "a flow that carries is taken in pixels of the video",
+        "lvdm/plugins/carry.py",
+        "field.nan_to_num() * scale / min(height, width)",
+        "field.nan_to_num() / min(height, width)",
+        ("tests/plugins/test_carry.py",),
+    ),
+    Mistake(
+        "what a flow that carries does not show counts as shown",
+        "lvdm/plugins/carry.py",
+        " * (1 - hidden.transpose(0, 1))",
+        "",
+        ("tests/plugins/test_carry.py",),
+    ),
+    Mistake(
+        "the given frames that carry are not those of the network",
+        "lvdm/pipeline/encoding.py",
+        "        if given:\n",
+        "        if False:\n",
+        ("tests/plugins/test_carry.py",),
+    ),
+    Mistake(
         "no dropout in temporal convolutions",
         "lvdm/modules/layers.py",
         "drop = [] if dropout is None else [nn.Dropout(dropout)]",

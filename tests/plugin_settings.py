@@ -15,6 +15,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "anchor": {"anchor": "exact"},
     "color_lock": {"color_lock": 0.5},
     "camera": {"camera": "pan_left"},
+    "carry": {"carry": "drag:radius=0.3,right=0.3"},
     "low_pass": {"low_pass": 0.5, "low_pass_until": 0.5},
     "truncated_start": {"truncated_start": 0.9},
     "free_init": {"free_init": "iterations=2"},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ablation_document import render_document
-from ablation_videos import ABLATIONS, FULL, AblatedRuntime, Row, batches
+from ablation_videos import ABLATIONS, FULL, AblatedRuntime, Row, batches, beginning
 from small_model import picture, write_small_model
 
 from lvdm.evaluation.results import (
@@ -20,6 +20,7 @@ from lvdm.evaluation.results import (
     Results,
     SetNote,
 )
+from lvdm.modules.carrier import FrameCarrier, FrameCarrierConfig
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.requests import GenerationRequest
 
@@ -45,7 +46,7 @@ def test_a_variant_lacks_what_it_says(pipe: DynamiCrafterPipeline, variant) -> N
         assert torch.equal(own.image, tokens), f"{name}: {variant.name} has other image tokens"
         latents = other.concat if variant.latents else torch.zeros_like(other.concat)
         assert torch.equal(own.concat, latents), f"{name}: {variant.name} has other latents"
-    if variant != FULL:
+    if not (variant.tokens and variant.latents):
         assert not torch.equal(ablated[0].image, plain[0].image) or not torch.equal(ablated[0].concat, plain[0].concat)
 
 
@@ -73,9 +74,24 @@ def test_the_document_says_what_separates(pipe: DynamiCrafterPipeline) -> None:
     assert "not separated" in text
 
 
-def test_without_guidance_there_are_no_grey_tokens(pipe: DynamiCrafterPipeline, tmp_path: Path) -> None:
-    runtime = AblatedRuntime.of(pipe.runtime, ABLATIONS[0])
-    size = pipe.card.height, pipe.card.width
-    request = GenerationRequest(picture(), "a cat", seed=1)
-    with pytest.raises(ValueError, match="guidance above 1"):
-        runtime.conditions([request], pipe.settings(guidance_scale=1.0), {0: torch.rand(1, 3, *size)}, 3)
+def test_tokens_are_taken_away_without_guidance_too(pipe: DynamiCrafterPipeline) -> None:
+    pictures = {0: torch.rand(1, 3, pipe.card.height, pipe.card.width)}
+    requests, settings = [GenerationRequest(picture(), "a cat", seed=1)], pipe.settings(guidance_scale=1.0)
+    (ablated,) = AblatedRuntime.of(pipe.runtime, ABLATIONS[0]).conditions(requests, settings, pictures, 3)
+    (plain,) = pipe.runtime.conditions(requests, settings, pictures, 3)
+    grey = pipe.runtime.conditions(requests, settings, {0: torch.zeros_like(pictures[0])}, 3)[0].image
+    assert torch.equal(ablated.image, grey)
+    assert not torch.equal(grey, plain.image)
+
+
+def test_from_noise_nothing_carried_is_left_at_the_beginning_or_at_the_end() -> None:
+    carrier = FrameCarrier(FrameCarrierConfig(text_dim=16, width=16, layers=1, hidden=16, details=True, start=0.15))
+    model = SimpleNamespace(frame_carrier=carrier)
+    for variant in (FULL, *ABLATIONS):
+        with beginning(model, variant):  # type: ignore[arg-type]
+            assert (carrier.config.start, carrier.config.details) == ((0.15, True) if variant.carried else (1.0, False))
+        assert carrier.config.start == 0.15
+        assert carrier.config.details
+    names = {variant.name for variant in (FULL, *ABLATIONS)}
+    assert all(variant.latents or not variant.carried for variant in ABLATIONS), "what is carried are the latents"
+    assert all(variant.against in names for variant in ABLATIONS)

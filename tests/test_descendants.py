@@ -9,7 +9,6 @@ import torch
 from manifests import entries, manifest
 from tiny_models import released_tree
 
-from lvdm.conditioning import guide_video
 from lvdm.config import ConfigError, parse_component
 from lvdm.model_card import ModelCard
 
@@ -42,13 +41,6 @@ def test_viewcrafter_has_the_settings_of_its_script(name: str, size: tuple[int, 
     assert (card.num_frames, card.fs_default, card.image_token_policy) == (25, 10, "broadcast")
     assert (card.guidance_scale, card.guidance_rescale, card.eta) == (7.5, 0.7, 1.0)
     assert (card.num_inference_steps, card.timestep_spacing) == (50, "uniform_trailing")
-
-
-def test_a_guide_video_begins_with_the_image() -> None:
-    latents, image = torch.randn(2, 4, 25, 4, 8), torch.randn(2, 4, 4, 8)
-    concat = guide_video(latents, image)
-    assert torch.equal(concat[:, :, 0], image)
-    assert torch.equal(concat[:, :, 1:], latents[:, :, 1:])
 
 
 def test_condition_noise_changes_no_key() -> None:

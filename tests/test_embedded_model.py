@@ -20,6 +20,7 @@ from lvdm.checkpoint import describe
 from lvdm.config import load_yaml
 from lvdm.data.procedural import caption, render, render_depth
 from lvdm.data.procedural_scene import DIRECTIONS
+from lvdm.model_card import ModelCard
 from lvdm.model_files import find_preset
 from lvdm.pipeline import DynamiCrafterPipeline
 from lvdm.pipeline.requests import GenerationRequest
@@ -52,6 +53,12 @@ def test_small_is_the_same_weights_at_twice_the_size(tmp_path: Path) -> None:
     assert cards[1]["height"] == cards[1]["width"] == 2 * cards[0]["height"]
     write_configurations(trees[0], tmp_path)
     assert [load_yaml(tmp_path / files.config.name) for files in (tiny, small)] == trees, "publish the files again"
+
+
+def test_the_card_in_its_weights_is_that_of_its_configuration() -> None:
+    files = find_preset("tiny")
+    stored = describe(files.checkpoint).card
+    assert stored == ModelCard.from_tree(load_yaml(files.config), "tiny"), "publish the weights again"
 
 
 def test_info_knows_it() -> None:

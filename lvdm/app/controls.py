@@ -18,6 +18,8 @@ from lvdm.declaration.values import MAX_PROMPT
 from lvdm.hosting.library import Library
 from lvdm.hosting.limits import Limits
 from lvdm.plugins.methods.camera import DIRECTIONS
+from lvdm.plugins.methods.carry import KINDS
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters, in_field_names
 
 OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
@@ -40,11 +42,12 @@ OF_THE_TABS = ("image", "end_image", "keyframes", "video", *FRAMES_OF_FILES, "pr
 """Parameters that each tab has a control of its own for."""
 VISIBLE = ("effort", "motion", "num_frames", "camera", "seed", "num_videos_per_prompt")
 """The few that matter; the others are folded, by their group."""
-FILES = ("encoders", "second_stage_unet", "start_statistics", "depth_model")
+FILES = ("encoders", *method_files(), "depth_model")
 """Parameters whose value is a file of the server, by its name."""
 SUGGESTED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "camera": tuple(DIRECTIONS),
+        "carry": tuple(KINDS),
         "scale": ("auto", "off", "scalecrafter", "freescale"),
         "between": ("vibid", "trf"),
         "perturbed_guidance": ("stg", "pag"),

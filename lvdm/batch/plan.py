@@ -11,6 +11,7 @@ from pathlib import Path
 from lvdm.declaration.run_parameters import BatchParameters
 from lvdm.jobs.expected import work_of
 from lvdm.jobs.plan import Plan, PlannedVideo
+from lvdm.jobs.resolved import alike
 
 Bundle = tuple[int, ...]
 """Numbers of items that are made at once; empty for a device that has nothing to do."""
@@ -109,7 +110,7 @@ class BatchPlan:
             item = self.items[number]
             request = item.videos[0].request
             size = request.size
-            return item.plan, size.height, size.width, request.settings.num_frames, repr((size, request.settings))
+            return item.plan, size.height, size.width, request.settings.num_frames, repr((size, alike(request)))
 
         found: list[Bundle] = []
         for _, same in itertools.groupby(sorted(numbers, key=kind), key=kind):

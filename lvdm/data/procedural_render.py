@@ -89,7 +89,7 @@ def _render(scenes: Sequence[Scene], config: ProceduralConfig, device: torch.dev
     video = torch.lerp(background, sprite, coverage[:, None])
     rows, glyphs = _glyphs(scenes, config, device)
     if rows:
-        video[rows] = background[rows] * (1 - glyphs[:, 3:]) + glyphs[:, :3]
+        video[rows] = (background[rows] * (1 - glyphs[:, 3:]) + glyphs[:, :3]).clamp_(max=1.0)  # sums round
     return video.mul_(2.0).sub_(1.0)
 
 

@@ -18,6 +18,7 @@ from lvdm.models.lora import LoraConfig, inject_lora
 from lvdm.modules.attention import CrossAttention, SpatialTransformer, TemporalTransformer
 from lvdm.modules.attention_backends import BACKENDS, choose_attention
 from lvdm.modules.attention_processors import attend_by
+from lvdm.modules.carrier import FrameCarrier
 from lvdm.modules.hooks import LayerHooks
 from lvdm.modules.layers import ResBlock, TemporalResidual
 
@@ -41,7 +42,7 @@ class TuningConfig:
                             spatial_context: the same without the first convolution, so that a concatenated image whose
                             weights there are zero stays without effect
                             image_branch: keys, values and scale of the image cross-attention, and the query transformer
-                            lora: adapters in the UNet, as `lora` says, and nothing else
+                            lora: adapters in the UNet, or the frame carrier, as `lora` says, and nothing else
                             carrier: the frame carrier alone, by losses of its own; the UNet does not run
     gradient_checkpointing  recompute all blocks (true), none, or those of the named classes instead of keeping their
                             activations; left out, as `use_checkpoint` of the UNet says
@@ -157,13 +158,15 @@ def _choose_trained(model: LatentVisualDiffusion, config: TuningConfig) -> None:
             parameter.requires_grad_(True)
         model.image_proj_model.requires_grad_(True)
     elif config.train == "carrier":
-        if model.frame_carrier is None:
-            raise ValueError(
-                "tuning.train: carrier needs a model with a frame carrier; add model.params.frame_carrier_config"
-            )
-        model.frame_carrier.requires_grad_(True)
+        _carrier(model, "tuning.train").requires_grad_(True)
     else:
-        inject_lora(model.unet, config.lora)
+        inject_lora(_carrier(model, "tuning.lora.where") if config.lora.where == "carrier" else model.unet, config.lora)
+
+
+def _carrier(model: LatentVisualDiffusion, option: str) -> FrameCarrier:
+    if model.frame_carrier is None:
+        raise ValueError(f"{option}: carrier needs a model with a frame carrier; add model.params.frame_carrier_config")
+    return model.frame_carrier
 
 
 def _image_attention(unet: nn.Module) -> Iterator[nn.Parameter]:

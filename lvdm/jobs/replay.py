@@ -20,6 +20,7 @@ LABELS = {
     "keep_mask": "mask",
     "depth_model": "depth estimator",
     "start_statistics": "statistics",
+    "carry_flow": "flow",
 }
 """Inputs that messages do not call by their names."""
 

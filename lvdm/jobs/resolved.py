@@ -187,6 +187,11 @@ def _check_images(inputs: InputParameters, mode: str) -> None:
         raise ValueError("give two images, the first and the last frame")
 
 
+def alike(request: ResolvedRequest) -> tuple[GenerationSettings, bool]:
+    """What requests of one size have in common that are made at once."""
+    return request.settings, request.inputs.guide_video is None
+
+
 def frames_of(inputs: InputParameters) -> tuple[str, Path] | None:
     """That of `FRAMES_OF_FILES` which is given, and its file; None without one."""
     named = [(name, getattr(inputs, name)) for name in FRAMES_OF_FILES]

@@ -26,6 +26,7 @@ from lvdm.jobs.model import ChosenModel
 from lvdm.jobs.outputs import check_places
 from lvdm.jobs.plan import Plan, PlannedVideo, plan_videos
 from lvdm.jobs.record import save_record, save_video
+from lvdm.jobs.resolved import alike
 from lvdm.media.atomic import together
 from lvdm.media.contact_sheet import write_contact_sheet
 from lvdm.media.geometry import PaddedSize
@@ -148,7 +149,7 @@ def run(
 
 def batches(videos: Sequence[PlannedVideo], batch_size: int) -> Iterator[list[PlannedVideo]]:
     """Runs of at most `batch_size` videos of one size under the same settings."""
-    for _, same in itertools.groupby(videos, key=lambda video: video.request.settings):
+    for _, same in itertools.groupby(videos, key=lambda video: alike(video.request)):
         rest = list(same)
         for begin in range(0, len(rest), batch_size):
             groups: dict[PaddedSize, list[PlannedVideo]] = {}

@@ -234,7 +234,7 @@ class LatentVisualDiffusion(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raise `ConfigError`, before weights are loaded, for a checkpoint with other adapters than this model's."""
         if "state_dict" in checkpoint:  # shards are loaded by the strategy
-            check_same_adapters(self.unet, checkpoint["state_dict"])
+            check_same_adapters(self, checkpoint["state_dict"])
 
     def optimizer_step(
         self,

@@ -19,9 +19,8 @@ from lvdm.checkpoint.lora import TRAINED_ALPHA, TRAINED_DOWN, LoraInfo
 from lvdm.config import ConfigError
 from lvdm.declaration.ranges import Channels, Dropout, PositiveWeight, with_ranges
 from lvdm.modules.attention import SpatialTransformer, TemporalTransformer
-from lvdm.modules.networks.openaimodel3d import UNetModel
+from lvdm.modules.carrier import FrameCarrier
 
-UNET_PREFIX = "model.diffusion_model."
 ADAPTER = "default"
 INNER = "base_layer."
 """What peft writes before the names of the adapted layer's own parameters."""
@@ -39,14 +38,15 @@ class LoraConfig:
     rank      of the two matrices
     alpha     the adapter is multiplied by alpha / rank; left out, alpha = rank
     dropout   before the first matrix, in training
-    where     all attention, or the spatial, temporal or image one: `image` is the keys and values of image tokens
-    modules   linear layers of the transformers, by the end of their names
+    where     all attention, or the spatial, temporal or image one: `image` is the keys and values of image tokens;
+              or the frame carrier, all linear layers of what reads a motion from the prompt
+    modules   linear layers of the UNet's transformers, by the end of their names
     """
 
     rank: Channels = 16
     alpha: PositiveWeight | None = None
     dropout: Dropout = 0.0
-    where: Literal["all", "spatial", "temporal", "image"] = "all"
+    where: Literal["all", "spatial", "temporal", "image", "carrier"] = "all"
     modules: tuple[str, ...] = (*ATTENTION_LAYERS, *IMAGE_LAYERS)
 
     def __post_init__(self) -> None:
@@ -63,8 +63,14 @@ class LoraConfig:
         return float(self.rank) if self.alpha is None else self.alpha
 
 
-def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
-    """Names in `unet` of the linear layers that `config` means. Raises `ValueError` if there are none."""
+def lora_targets(network: nn.Module, config: LoraConfig) -> list[str]:
+    """Names in `network`, a UNet or a frame carrier, of the linear layers that `config` means.
+
+    Raises `ValueError` if there are none.
+    """
+    if isinstance(network, FrameCarrier):
+        layers = network.motion.named_modules(prefix="motion")
+        return [name for name, layer in layers if isinstance(layer, nn.Linear)]
     kinds: tuple[type[nn.Module], ...] = (SpatialTransformer, TemporalTransformer)
     if config.where != "all":
         kinds = (TemporalTransformer,) if config.where == "temporal" else (SpatialTransformer,)
@@ -74,7 +80,7 @@ def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
     endings = tuple(f".{name}" for name in expected)
     found = [
         f"{name}.{inner}"
-        for name, transformer in unet.named_modules()
+        for name, transformer in network.named_modules()
         if isinstance(transformer, kinds)
         for inner, layer in transformer.named_modules()
         if isinstance(layer, nn.Linear) and f".{inner}".endswith(endings)
@@ -87,8 +93,8 @@ def lora_targets(unet: UNetModel, config: LoraConfig) -> list[str]:
     return found
 
 
-def inject_lora(unet: UNetModel, config: LoraConfig) -> list[str]:
-    """Put adapters into `unet`, which then trains nothing else; returns the names of the adapted layers.
+def inject_lora(network: nn.Module, config: LoraConfig) -> list[str]:
+    """Put adapters into a UNet or a frame carrier, which then trains nothing else; returns the adapted layers' names.
 
     The second matrix starts as zeros: the model's output does not change. Raises `ValueError` without peft.
     """
@@ -96,8 +102,8 @@ def inject_lora(unet: UNetModel, config: LoraConfig) -> list[str]:
         import peft
     except ImportError as error:
         raise ValueError("LoRA training needs peft: pip install 'dynamicrafter[train]'") from error
-    targets = lora_targets(unet, config)
-    unet.requires_grad_(False)
+    targets = lora_targets(network, config)
+    network.requires_grad_(False)
     peft.inject_adapter_in_model(
         peft.LoraConfig(
             r=config.rank,
@@ -105,10 +111,10 @@ def inject_lora(unet: UNetModel, config: LoraConfig) -> list[str]:
             lora_dropout=config.dropout,
             target_modules=targets,
         ),
-        unet,
+        network,
         ADAPTER,
     )
-    for _, layer in adapted_layers(unet):
+    for _, layer in adapted_layers(network):
         layer.register_state_dict_post_hook(_give_released_names)
         layer.register_load_state_dict_pre_hook(_take_released_names)
         layer.lora_A.requires_grad_(True)
@@ -116,26 +122,27 @@ def inject_lora(unet: UNetModel, config: LoraConfig) -> list[str]:
     return targets
 
 
-def adapted_layers(unet: nn.Module) -> Iterator[tuple[str, Any]]:
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """Name and peft layer of every adapted layer; nothing if there are none."""
-    for name, module in unet.named_modules():
+    for name, module in model.named_modules():
         if hasattr(module, "base_layer") and hasattr(module, "lora_A"):
             yield name, module
 
 
-def lora_matrices(unet: UNetModel) -> dict[str, tuple[Tensor, Tensor]]:
-    """A and B by the released key of the weight that they adapt, as `lvdm.checkpoint.lora.write_lora` takes them."""
+def lora_matrices(model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B by the released key of the weight of a whole `model` that they adapt, as `write_lora` takes them."""
     return {
-        f"{UNET_PREFIX}{name}.weight": (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight)
-        for name, layer in adapted_layers(unet)
+        f"{name}.weight": (layer.lora_A[ADAPTER].weight, layer.lora_B[ADAPTER].weight)
+        for name, layer in adapted_layers(model)
     }
 
 
-def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
-    """The metadata of an export of the adapters in `unet`, which were trained on the checkpoint `base`."""
-    layers = dict(adapted_layers(unet))
+def lora_info(model: nn.Module, base: Path | None = None) -> LoraInfo:
+    """The metadata of an export of the adapters in `model`, which were trained on the checkpoint `base`."""
+    layers = dict(adapted_layers(model))
     first = next(iter(layers.values()))
-    kinds = {name for name in (*ATTENTION_LAYERS, *IMAGE_LAYERS, *OTHER_LAYERS) for key in layers if key.endswith(name)}
+    named = (*ATTENTION_LAYERS, *IMAGE_LAYERS, *OTHER_LAYERS)
+    kinds = {next((name for name in named if key.endswith(name)), key) for key in layers}
     return LoraInfo(
         first.r[ADAPTER],
         float(first.lora_alpha[ADAPTER]),
@@ -145,11 +152,9 @@ def lora_info(unet: UNetModel, base: Path | None = None) -> LoraInfo:
     )
 
 
-def check_same_adapters(unet: UNetModel, stored: Mapping[str, Tensor]) -> None:
-    """Raise `ConfigError` unless the state dict `stored` has the adapters of `unet`: layers, rank and alpha."""
-    here = {
-        UNET_PREFIX + name: (layer.r[ADAPTER], float(layer.lora_alpha[ADAPTER])) for name, layer in adapted_layers(unet)
-    }
+def check_same_adapters(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    """Raise `ConfigError` unless the state dict `stored` has the adapters of `model`: layers, rank and alpha."""
+    here = {name: (layer.r[ADAPTER], float(layer.lora_alpha[ADAPTER])) for name, layer in adapted_layers(model)}
     names = [key.removesuffix(TRAINED_DOWN) for key in stored if key.endswith(TRAINED_DOWN)]
     there = {name: (len(stored[name + TRAINED_DOWN]), float(stored[name + TRAINED_ALPHA])) for name in names}
     if here == there:

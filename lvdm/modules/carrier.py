@@ -144,12 +144,15 @@ class FrameCarrier(nn.Module):
         `encode` makes latents (b, c, t, h, w) of a video (b, 3, t, H, W).
         """
         carried = self.clip(image, text, fs, num_frames, period)
-        latents = encode(carried.pixels)
+        return self.channels(carried.pixels, carried.visible, encode)
+
+    def channels(self, pixels: Tensor, visible: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same of carried pixels (b, 3, t, H, W) and their visibility (b, 1, t, H, W)."""
+        latents = encode(pixels)
         if not self.config.visibility:
             return latents
-        size = (num_frames, latents.shape[3], latents.shape[4])
-        visible = F.adaptive_avg_pool3d(carried.visible, size)
-        return torch.cat([latents, visible.to(latents.dtype)], dim=1)
+        size = (latents.shape[2], latents.shape[3], latents.shape[4])
+        return torch.cat([latents, F.adaptive_avg_pool3d(visible, size).to(latents.dtype)], dim=1)
 
     def all_visible(self, latents: Tensor) -> Tensor:
         """Latents (b, c, ...) that are shown as they are, as the UNet reads them: all visible, (b, c or c + 1, ...)."""

@@ -84,13 +84,13 @@ def carry(image: Tensor, mask: Tensor, camera: Tensor, thing: Tensor) -> tuple[T
     split = [channels, channels, 1]
     behind, fill, left = sample(_layer(image, wide, wide), far).split(split, dim=1)
     carried, own, cover = sample(_layer(image, edge, mask), near).split(split, dim=1)
-    inside = _inside(far, height, width)
+    within = inside(far, height, width)
     beyond = sample(_smooth(image.float()), far)
-    sharp = _inside(far, height, width, BLUR)
+    sharp = inside(far, height, width, BLUR)
     behind, fill = torch.lerp(beyond, behind, sharp), torch.lerp(beyond, fill, sharp)
-    left, cover = left * inside * apart, cover * _inside(near, height, width)
+    left, cover = left * within * apart, cover * inside(near, height, width)
     frames = torch.lerp(torch.lerp(behind, fill, left), torch.lerp(carried, own, apart), cover)
-    return frames.to(image.dtype), torch.maximum(cover, inside - left).to(image.dtype)
+    return frames.to(image.dtype), torch.maximum(cover, within - left).to(image.dtype)
 
 
 def _layer(image: Tensor, hole: Tensor, mask: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def sample(image: Tensor, where: Tensor) -> Tensor:
     return rearrange(out, "b c (k h) w -> b c k h w", h=height)
 
 
-def _inside(where: Tensor, height: int, width: int, reach: float = 0.0) -> Tensor:
+def inside(where: Tensor, height: int, width: int, reach: float = 0.0) -> Tensor:
     """(b, 1, k, h, w): 1 inside frame 0, falling to 0 within `reach` sides, or a pixel, of its outermost pixels."""
     side = min(height, width)
     half = torch.tensor([width, height], dtype=where.dtype, device=where.device)[:, None, None] / (2 * side)

@@ -143,23 +143,11 @@ class Encoding(Residence):
             latents[frame] = self._latents(requests, images_by_frame[frame], stream)
         if settings.mode == "loop":
             latents[last] = first
-        if self.model.frame_carrier is not None:
-            concat = self._carried(requests, settings, images, latents, fs)
-        elif settings.mode == "animate":
-            concat = build.repeat_frame(first, settings.num_frames)
-        else:
-            concat = build.place_keyframes(latents, settings.num_frames)
-        guided = [self._guided(request, concat[i], first[i]) for i, request in enumerate(requests)]
-        return concat if not any(request.guide_frames is not None for request in requests) else torch.stack(guided)
-
-    def _guided(self, request: GenerationRequest, concat: Tensor, first: Tensor) -> Tensor:
-        """`concat` (c, t, h, w), or latents of the guide video in its place, after `first` (c, h, w), the image's."""
-        frames, carrier = request.guide_frames, self.model.frame_carrier
-        if frames is None:
-            return concat
-        each = [self._latents([request], frame[None], f"guide {number}") for number, frame in enumerate(frames)]
-        latents = build.guide_video(torch.stack(each, dim=2), first[None])
-        return (latents if carrier is None else carrier.all_visible(latents))[0]
+        if self.model.frame_carrier is not None or requests[0].given_frames is not None:
+            return self._carried(requests, settings, images, latents, fs)
+        if settings.mode == "animate":
+            return build.repeat_frame(first, settings.num_frames)
+        return build.place_keyframes(latents, settings.num_frames)
 
     def _carried(
         self,
@@ -171,13 +159,26 @@ class Encoding(Residence):
     ) -> Tensor:
         """Images (b, 3, H, W) carried along, to and fro in loops, and all given frames as they are."""
         carrier = self.model.frame_carrier
-        assert carrier is not None, "only a model with a carrier has anything carried"
-        text, strides, count, period = self._carried_by(requests, settings, fs)
-        with self.resident(carrier, self.model.first_stage_model):
-            concat = carrier.concat(images.to(self.device), text, strides, count, self._means, period)
+        pixels, visible = self._moved(requests, settings, images, fs)
+        with self.resident(self.model.first_stage_model):
+            concat = self._means(pixels) if carrier is None else carrier.channels(pixels, visible, self._means)
         for frame in sorted(latents):
-            concat[:, :, frame] = carrier.all_visible(latents[frame])
+            concat[:, :, frame] = latents[frame] if carrier is None else carrier.all_visible(latents[frame])
         return concat
+
+    def _moved(
+        self, requests: Sequence[GenerationRequest], settings: GenerationSettings, images: Tensor, fs: int
+    ) -> tuple[Tensor, Tensor]:
+        """Pixels (b, 3, t, H, W) and their visibility (b, 1, t, H, W): by a given motion, else by the carrier."""
+        given = [request.given_frames for request in requests if request.given_frames is not None]
+        if given:
+            pixels, visible = (torch.stack([getattr(f, name) for f in given]) for name in ("pixels", "visible"))
+            return pixels.to(self.device), visible.to(self.device)
+        carrier = self.model.frame_carrier
+        assert carrier is not None, "only a model with a carrier has anything carried"
+        with self.resident(carrier):
+            carried = carrier.clip(images.to(self.device), *self._carried_by(requests, settings, fs))
+        return carried.pixels, carried.visible
 
     def _carried_by(
         self, requests: Sequence[GenerationRequest], settings: GenerationSettings, fs: int
@@ -200,12 +201,7 @@ class Encoding(Residence):
         carrier = self.model.frame_carrier
         if carrier is None or not carrier.config.details:
             return None
-        with self.resident(carrier):
-            carried = carrier.clip(images_by_frame[0].to(self.device), *self._carried_by(requests, settings, fs))
-        pixels, visible = carried.pixels.float(), carried.visible.float()
-        for i, request in enumerate(requests):
-            if request.guide_frames is not None:
-                pixels[i], visible[i] = request.guide_frames.transpose(0, 1).to(pixels), 1.0
+        pixels, visible = (part.float() for part in self._moved(requests, settings, images_by_frame[0], fs))
         for frame, images in images_by_frame.items():
             if frame < pixels.shape[2]:  # a ring ends before its first frame comes again
                 pixels[:, :, frame], visible[:, :, frame] = images.to(pixels), 1.0

@@ -28,6 +28,8 @@ from lvdm.request.settings import MAX_FRAMES, GenerationSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lvdm.plugins.carry import GivenFrames
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
@@ -42,7 +44,7 @@ class GenerationRequest:
     depth      (t, H, W) of any size and unit, near is large; for structure, or in its place
     driving_video  (t, H, W, 3) bytes, whose depth is estimated, with the weights at `depth_model_path` if there are any
     depth_maps  (t, h, w) in [-1, 1], what the network reads; the pipeline makes them
-    guide_frames  (t, 3, H, W) in [-1, 1], `guide_video` at the size of the network; the pipeline makes them
+    given_frames  the image as `carry` moves it, or the guide video, at the size of the network; the pipeline makes them
     """
 
     image: Image.Image | None
@@ -66,7 +68,7 @@ class GenerationRequest:
     driving_video_path: Path | None = None
     depth_model_path: Path | None = None
     depth_maps: Tensor | None = field(default=None, compare=False)
-    guide_frames: Tensor | None = field(default=None, compare=False)
+    given_frames: GivenFrames | None = field(default=None, compare=False)
 
     @property
     def source_shape(self) -> tuple[int, int] | None:
@@ -141,6 +143,8 @@ def check_requests(
         raise ValueError(f"frames_to takes the frames of one video; {len(requests)} were asked for")
     if by_frame and not streamed and settings.num_frames > MAX_FRAMES:
         raise ValueError(f"{settings.num_frames} frames are too many to hold; give frames_to, which takes them")
+    if len({request.guide_video is None for request in requests}) > 1:
+        raise ValueError("some requests have a guide_video and others none; make these one after the other")
     for request in requests:
         if (request.image is None) != (settings.mode in IMAGELESS):
             raise ValueError(f"mode {settings.mode} {'needs an' if request.image is None else 'takes no'} image")
@@ -154,9 +158,11 @@ def check_request(request: GenerationRequest, settings: GenerationSettings, card
     check_prompt(request.prompt)
     check_prompt(request.negative_prompt, "negative prompt")
     check_keep_mask(request.keep_mask, request.image, settings, card)
+    if not card.keeps_image and (settings.carry is not None or settings.carry_flow is not None):
+        raise ValueError(f"checkpoint {card.name} is not shown the image's latents; leave out carry, or use another")
     check_prompts_at(request.prompts_at, settings)
     check_keyframes([frame for frame, _ in request.keyframes], settings)
-    check_guide(request, settings)
+    check_guide(request, settings, card)
 
 
 def check_structure(request: GenerationRequest, settings: GenerationSettings) -> None:
@@ -174,13 +180,17 @@ def check_structure(request: GenerationRequest, settings: GenerationSettings) ->
         raise ValueError("the depth is the same everywhere, which shows no structure; give another")
 
 
-def check_guide(request: GenerationRequest, settings: GenerationSettings) -> None:
+def check_guide(request: GenerationRequest, settings: GenerationSettings, card: ModelCard) -> None:
     """Raise `ValueError` unless the guide video, if there is one, can be shown."""
     guide = request.guide_video
     if guide is None and request.guide_video_path is None:
         return
     if settings.mode != "animate":
         raise ValueError(f"mode {settings.mode} reads no guide_video; leave it out, or use animate")
+    if not card.keeps_image:
+        raise ValueError(f"checkpoint {card.name} is not shown an image's latents; leave out guide_video")
+    if settings.carry is not None or settings.carry_flow is not None:
+        raise ValueError("guide_video and carry both say what the network is shown; give one of them")
     if settings.long_video == "fifo":
         raise ValueError("long_video fifo shows the network windows of its own; leave out guide_video, or long_video")
     if guide is not None and (guide.ndim != 4 or guide.shape[3] != 3 or guide.dtype.itemsize != 1):

@@ -35,8 +35,9 @@ from lvdm.pipeline.results import (
 )
 from lvdm.pipeline.runtime import Runtime
 from lvdm.pipeline.streaming import for_windows, stream_latents
-from lvdm.pipeline.structure import with_depth_maps, with_guide_frames
+from lvdm.pipeline.structure import fit_video, with_depth_maps
 from lvdm.plugins.assembly import finish_parts, sample_repeatedly
+from lvdm.plugins.carry import GivenFrames, given_frames
 from lvdm.plugins.freescale import Cascade, FreeScalePlan, enlarge
 from lvdm.plugins.hooks import Plugin
 from lvdm.plugins.perturbed_guidance import check_blocks
@@ -180,7 +181,7 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     report_progress(batch.callbacks.on_progress, "encode", 0, 1)
     with batch.watch.stage("encode"):
         requests = with_depth_maps(runtime, requests, batch.settings, size)
-        requests = with_guide_frames(requests, batch.settings, size)
+        requests = with_given_frames(requests, images, batch.settings, size)
         conditions = runtime.conditions(requests, batch.clip, padded, batch.fs)
         carried = None
         if not batch.streamed:
@@ -188,6 +189,24 @@ def encode(runtime: Runtime, batch: ResolvedBatch) -> EncodedBatch:
     report_progress(batch.callbacks.on_progress, "encode", 1, 1)
     kept = None if batch.streamed else kept_regions(requests, size, batch.clip)
     return EncodedBatch(images_by_frame, padded, conditions, requests, kept, carried, readings)
+
+
+def with_given_frames(
+    requests: Sequence[GenerationRequest], images: Tensor, settings: GenerationSettings, size: PaddedSize
+) -> tuple[GenerationRequest, ...]:
+    """The requests with their images (b, 3, H, W) as `carry` moves them, or with their guide video."""
+
+    def given(request: GenerationRequest, image: Tensor) -> GivenFrames | None:
+        if request.guide_video is None:
+            return given_frames(image, settings)
+        frames = fit_video(request.guide_video, size, settings).transpose(0, 1)
+        return GivenFrames(frames, torch.ones_like(frames[:1]))
+
+    moved = map(given, requests, images)
+    return tuple(
+        request if frames is None else replace(request, given_frames=frames.mapped(size.pad))
+        for request, frames in zip(requests, moved, strict=True)
+    )
 
 
 def read_prompts(runtime: Runtime, batch: ResolvedBatch) -> dict[str, PromptReading]:

@@ -43,28 +43,17 @@ def _depth_maps(
         fitted = size.pad(fit_frames(request.depth[:, None].float(), size.inner.height, size.inner.width, settings.fit))
         raw = F.interpolate(fitted, latent, mode="bilinear", antialias=True)[:, 0]
     elif request.driving_video is not None:
-        raw = estimate_depth(runtime, fit_video(request.driving_video, size, settings), request.depth_model_path)
+        fitted = size.pad(fit_video(request.driving_video, size, settings))
+        raw = estimate_depth(runtime, fitted, request.depth_model_path)
     else:
         return None
     return depth_condition(raw[None, None], latent, settings.depth_range == "clip")[0, 0]
 
 
-def with_guide_frames(
-    requests: Sequence[GenerationRequest], settings: GenerationSettings, size: PaddedSize
-) -> tuple[GenerationRequest, ...]:
-    """The requests with their guide video at the size of the network, `guide_frames`; others as they are."""
-    return tuple(
-        request
-        if request.guide_video is None
-        else replace(request, guide_frames=fit_video(request.guide_video, size, settings))
-        for request in requests
-    )
-
-
 def fit_video(video: Tensor, size: PaddedSize, settings: GenerationSettings) -> Tensor:
-    """Bytes (t, H, W, 3) of any size as the network sees them, (t, 3, H, W) in [-1, 1]."""
+    """Bytes (t, H, W, 3) of any size at that of the video, (t, 3, H, W) in [-1, 1]."""
     frames = video.permute(0, 3, 1, 2).float() / 127.5 - 1
-    return size.pad(fit_frames(frames, size.inner.height, size.inner.width, settings.fit).clamp(-1, 1))
+    return fit_frames(frames, size.inner.height, size.inner.width, settings.fit).clamp(-1, 1)
 
 
 def fit_frames(frames: Tensor, height: int, width: int, fit: str) -> Tensor:

@@ -7,6 +7,7 @@ from lvdm.declaration.parameter import declared
 from lvdm.plugins.methods.anchor import AnchorParameters
 from lvdm.plugins.methods.between import BetweenParameters
 from lvdm.plugins.methods.camera import CameraParameters
+from lvdm.plugins.methods.carry import CarryParameters
 from lvdm.plugins.methods.color_lock import ColorLockParameters
 from lvdm.plugins.methods.deep_cache import DeepCacheParameters
 from lvdm.plugins.methods.free_init import FreeInitParameters
@@ -33,6 +34,7 @@ class MethodParameters(
     FreeInitParameters,
     DeepCacheParameters,
     ColorLockParameters,
+    CarryParameters,
     CameraParameters,
     BetweenParameters,
     AnchorParameters,

@@ -19,19 +19,19 @@ from lvdm.diffusion.schedule import NoiseSchedule
 from lvdm.modules.networks.openaimodel3d import UNetModel
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
 from lvdm.plugins.hooks import Hooks, Samples, Start, begun_otherwise
-from lvdm.plugins.methods.camera import DIRECTIONS, Camera, CameraPath, Layout
+from lvdm.plugins.methods.camera import DIRECTIONS, Layout, Move, Way
 from lvdm.plugins.truncated_start import start_step
 
 View = tuple[float, float, float]
 """Where a camera has gone (x, y) as shares of width and height, and the share of the sides that it sees."""
 
 
-def views(move: str, camera: Camera | CameraPath, num_frames: int) -> list[View]:
+def views(move: str, camera: Move | Way, num_frames: int) -> list[View]:
     """What the camera sees in each frame; all of the image in frame 0."""
     found = []
     for i in range(num_frames):
         way = i / max(num_frames - 1, 1)
-        if isinstance(camera, CameraPath):
+        if isinstance(camera, Way):
             points = camera.way_points()
             place = way * (len(points) - 1)
             before = min(int(place), len(points) - 2)

@@ -51,6 +51,14 @@ class SharedSettings(TypedDict, total=False):
     """hold, pan_left, pan_right, tilt_up, tilt_down, zoom_in or zoom_out, as in zoom_in:amount=0.5; or a path, as in
     'path:points=0.2 0 1; 0.2 0.1 1.5'.
     """
+    carry: str | None
+    """Show the network the image carried along: by a camera, such as pan_left:amount=0.3, or with a region that is
+    dragged, such as drag:x=0.5,y=0.6,radius=0.2,right=0.3.
+    """
+    carry_flow: str | Path | None
+    """The same by an NPZ file with flow (frames, height, width, 2): from each pixel to where the image shows it, in
+    pixels to the right and down, NaN where it does not; 0 in frame 0.
+    """
     color_lock: float | None
     """0 to 1: hold all frames to the colours of the image. [0 to 1]"""
     deep_cache: str | None

@@ -25,6 +25,7 @@ from lvdm.hosting.library import ListedModel
 from lvdm.hosting.limits import Limits
 from lvdm.jobs.outputs import suffix_of
 from lvdm.model_card import MODES
+from lvdm.plugins.registry import method_files
 from lvdm.request.layers import all_parameters, check_mode, checked
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 UPLOADS = (*IMAGES, "keyframes", *VIDEOS)
 """Parameters whose value is a file, which comes with the request."""
 SERVER_FILES = (
-    *("checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "depth_model"),
+    *("checkpoint", "config", "encoders", "loras", *method_files(), "depth_model"),
     *("prompts", "replay", "output"),
 )
 """Parameters that name a file where the videos are made."""

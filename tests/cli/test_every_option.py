@@ -58,6 +58,8 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "scale": ("off", "scalecrafter", "freescale:level=1"),
     "camera": ("pan_left", "hold"),
     "start_statistics": ("statistics.safetensors",),
+    "carry": ("pan_left", "drag:right=0.3"),
+    "carry_flow": ("flow.npz",),
     "free_init": ("iterations=2",),
     "free_u": ("b1=1.2,s1=0.9",),
     "deep_cache": ("interval=2,blocks=1",),
@@ -135,6 +137,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "depths", small_structure_yaml(estimator=False))
     for number, name in enumerate(("depth", "other")):
         np.savez(folder / f"{name}.npz", depth=rand(f"depth {number}", (FRAMES, SIDE, SIDE)).numpy())
+    flow = np.concatenate([np.zeros((1, 2, 2, 2)), np.full((FRAMES - 1, 2, 2, 2), 0.5)])
+    np.savez(folder / "flow.npz", flow=flow)
     write_inputs(folder, folder / "small/model.safetensors")
     edited = small_yaml()
     edited["model"]["params"]["scale_factor"] *= 0.8

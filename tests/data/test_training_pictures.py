@@ -185,3 +185,11 @@ def test_generators_and_flow_are_the_same_motion(motion: str) -> None:
     for maps, where in ((camera, mask == 0), (thing, mask > 0.5)):
         expected = places(maps, config.height, config.width).transpose(1, 2) - here
         torch.testing.assert_close((flow * where), (expected * where), atol=1e-4, rtol=0)
+
+
+def test_glyphs_stay_within_the_range_of_videos() -> None:
+    """Colours are premultiplied, so that white on white is a sum that rounds beyond 1."""
+    config = dataclasses.replace(CONFIG, split="test", backgrounds=("checkered", "striped"), glyph_probability=1.0)
+    cheese = [scene for scene in scenes(config, 400) if scene.glyph == "cheese"]
+    assert cheese
+    assert render(cheese, config).abs().max() <= 1

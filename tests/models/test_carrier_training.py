@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from golden_vectors import fill_module, rand
+from golden_vectors import fill_module, fill_value, rand
 from small_model import FRAMES, SIDE, small_yaml
 from torch import Tensor
 
+from lvdm.checkpoint.lora import is_adapter_key, read_lora, write_lora
 from lvdm.conditioning import repeat_frame
 from lvdm.config import ConfigError, parse_component
 from lvdm.data.procedural import ProceduralClips, ProceduralClipsConfig
 from lvdm.fit.tuning import TuningConfig, apply_tuning
 from lvdm.models.carrier_training import FLOW_WEIGHT, NEAR, carrier_losses, choose_frames, motion_targets, pick
 from lvdm.models.ddpm3d import LatentVisualDiffusion
+from lvdm.models.lora import LoraConfig, lora_info, lora_matrices
+from lvdm.models.lora_merging import LoraStack
 from lvdm.models.training_draws import TrainingDraws, draw_training_numbers
 from lvdm.modules.carrier import Carried
 from lvdm.modules.carrying import carry, places, points
@@ -109,6 +113,7 @@ def test_cells_of_the_carrier_must_fit_into_latents() -> None:
         parse_component(wrong, "model")
 
 
+@torch.no_grad()
 def carried_concat(model: LatentVisualDiffusion, batch: dict[str, Any]) -> Tensor:
     """What the carrier makes of frame 0 of a batch of pixels."""
     assert model.frame_carrier is not None
@@ -188,10 +193,31 @@ def test_cached_latents_train_it_too() -> None:
     torch.testing.assert_close(stored["losses"], live["losses"], atol=1e-4, rtol=1e-4)
 
 
-def test_a_model_without_one_cannot_train_it() -> None:
+@pytest.mark.parametrize("config", [TuningConfig("carrier"), TuningConfig("lora", LoraConfig(where="carrier"))])
+def test_a_model_without_one_cannot_train_it(config: TuningConfig) -> None:
     model = parse_component(small_yaml()["model"], "model").build()
     with pytest.raises(ConfigError, match="needs a model with a frame carrier"):
-        apply_tuning(model, TuningConfig(train="carrier"))
+        apply_tuning(model, config)
+
+
+def test_a_lora_of_it_learns_from_plain_videos_and_goes_into_the_weights(tmp_path: Path) -> None:
+    model, batch = build(), {key: value for key, value in clips().items() if key not in ("flow", "mask")}
+    plain = carried_concat(model, batch)
+    apply_tuning(model, TuningConfig("lora", LoraConfig(rank=2, alpha=3.0, where="carrier")))
+    with torch.no_grad():
+        for key, (down, up) in lora_matrices(model).items():
+            down.copy_(fill_value(key + "/A", tuple(down.shape)))
+            up.copy_(0.3 * fill_value(key + "/B", tuple(up.shape)))
+    model._step(batch, "train")["loss"].backward()
+    trained = [name for name, parameter in model.named_parameters() if parameter.grad is not None]
+    assert len(trained) == 10, "two matrices for each of five layers"
+    assert all(name.startswith("frame_carrier.motion.") and is_adapter_key(name) for name in trained)
+    path = write_lora(tmp_path / "motion.safetensors", lora_matrices(model), lora_info(model))
+    other = build()
+    LoraStack(other).add(read_lora(path), 1.0)
+    expected = carried_concat(model, batch)
+    torch.testing.assert_close(carried_concat(other, batch), expected, atol=1e-4, rtol=1e-4)
+    assert (expected - plain).abs().max() > 0.01, "the adapters should move something"
 
 
 def test_a_training_of_the_unet_leaves_the_carrier_alone() -> None:

@@ -60,7 +60,7 @@ def trained() -> UNetModel:
     unet = filled_unet()
     inject_lora(unet, LoraConfig(rank=2, alpha=3.0))
     with torch.no_grad():
-        for key, (down, up) in lora_matrices(unet).items():
+        for key, (down, up) in lora_matrices(Model(unet)).items():
             down.copy_(fill_value(key + "/A", tuple(down.shape)))
             up.copy_(0.3 * fill_value(key + "/B", tuple(up.shape)))
     return unet
@@ -73,7 +73,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.Tens
     path = tmp_path_factory.mktemp("lora") / "motion.safetensors"
     base = path.with_name("base.ckpt")
     base.write_bytes(b"what it was trained on")
-    write_lora(path, lora_matrices(unet), lora_info(unet, base))
+    write_lora(path, lora_matrices(Model(unet)), lora_info(unet, base))
     return path, run(unet)
 
 

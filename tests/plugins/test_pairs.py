@@ -74,6 +74,8 @@ def test_the_table_excludes_what_it_did() -> None:
             ("free_init", "freescale"),
             ("truncated_start", "freescale"),
             ("camera", "keyframes"),  # the camera leaves what the video ends with
+            ("carry", "keyframes"),
+            ("carry", "low_pass"),  # both decide on the image latents
             ("keep_mask", "keyframes"),  # a kept region stays as in one image
         ]
     }

@@ -80,7 +80,8 @@ def test_names_and_addresses_of_files_are_not_read(server: Server, parameter: st
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "prompts"]
+    "name",
+    ["checkpoint", "config", "encoders", "loras", "second_stage_unet", "start_statistics", "carry_flow", "prompts"],
 )
 def test_files_of_the_server_cannot_be_named(server: Server, name: str) -> None:
     assert (

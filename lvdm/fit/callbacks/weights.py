@@ -176,10 +176,10 @@ class WeightExport(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Export the final weights."""
-        if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module.unet)):
+        if isinstance(pl_module, LatentVisualDiffusion) and (adapters := lora_matrices(pl_module)):
             matrices = {key: (whole(down), whole(up)) for key, (down, up) in adapters.items()}
             if trainer.is_global_zero:
-                write_lora(self.config.path, matrices, lora_info(pl_module.unet, pl_module.base_checkpoint))
+                write_lora(self.config.path, matrices, lora_info(pl_module, pl_module.base_checkpoint))
             return
         tensors = whole_state(pl_module)
         if not trainer.is_global_zero:

@@ -19,6 +19,51 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A move in one direction, from the first frame to the last.
+
+    amount    how far: share of the image's width or height for pans and tilts, growth of the image for zooms
+    """
+
+    amount: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_within("amount", self.amount, 0, 2)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way from point to point, in equal times and straight between them.
+
+    points    `x y zoom; x y zoom; ...` after the beginning, which is 0 0 1: where the camera has gone, as shares of
+              width (to the right) and height (downwards), and how many times larger it sees the image
+    """
+
+    points: str = ""
+
+    def __post_init__(self) -> None:
+        self.way_points()
+
+    def way_points(self) -> tuple[tuple[float, float, float], ...]:
+        """The points with the beginning. Raises `ValueError` for what is no point and for one outside the image."""
+        found = [(0.0, 0.0, 1.0)]
+        for text in filter(None, (part.strip() for part in self.points.split(";"))):
+            try:
+                x, y, zoom = (float(number) for number in text.split())
+            except ValueError as error:
+                raise ValueError(f"point {text!r} should be three numbers, x y zoom, such as 0.2 0 1.5") from error
+            check_within(f"zoom of point {text!r}", zoom, 0.1, 10)
+            if not max(abs(x), abs(y)) <= 0.5:
+                raise ValueError(
+                    f"point {text!r} is outside the image, whose borders are 0.5 from its middle; bring it nearer"
+                )
+            found.append((x, y, zoom))
+        if len(found) == 1:
+            raise ValueError("a path needs points, such as path:points=0.2 0 1; 0.2 0.1 1.5")
+        return tuple(found)
+
+
+@dataclass(frozen=True)
 class Layout:
     """How much of what a camera sees goes into the noise.
 
@@ -34,54 +79,25 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name in ("level", "spatial", "temporal"):
-            _check_within(name, getattr(self, name), 0, 1)
+            check_within(name, getattr(self, name), 0, 1)
 
 
 @dataclass(frozen=True)
-class Camera(Layout):
-    """A move in one direction, from the first frame to the last.
-
-    amount    how far: share of the image's width or height for pans and tilts, growth of the image for zooms
-    """
-
-    amount: float = 0.25
+class Camera(Move, Layout):
+    """A move whose layout goes into the noise."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_within("amount", self.amount, 0, 2)
+        Layout.__post_init__(self)
+        Move.__post_init__(self)
 
 
 @dataclass(frozen=True)
-class CameraPath(Layout):
-    """A way from point to point, in equal times and straight between them.
-
-    points    `x y zoom; x y zoom; ...` after the beginning, which is 0 0 1: where the camera has gone, as shares of
-              width (to the right) and height (downwards), and how many times larger it sees the image
-    """
-
-    points: str = ""
+class CameraPath(Way, Layout):
+    """A way whose layout goes into the noise."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self.way_points()
-
-    def way_points(self) -> tuple[tuple[float, float, float], ...]:
-        """The points with the beginning. Raises `ValueError` for what is no point and for one outside the image."""
-        found = [(0.0, 0.0, 1.0)]
-        for text in filter(None, (part.strip() for part in self.points.split(";"))):
-            try:
-                x, y, zoom = (float(number) for number in text.split())
-            except ValueError as error:
-                raise ValueError(f"point {text!r} should be three numbers, x y zoom, such as 0.2 0 1.5") from error
-            _check_within(f"zoom of point {text!r}", zoom, 0.1, 10)
-            if not max(abs(x), abs(y)) <= 0.5:
-                raise ValueError(
-                    f"point {text!r} is outside the image, whose borders are 0.5 from its middle; bring it nearer"
-                )
-            found.append((x, y, zoom))
-        if len(found) == 1:
-            raise ValueError("a path needs points, such as path:points=0.2 0 1; 0.2 0.1 1.5")
-        return tuple(found)
+        Layout.__post_init__(self)
+        Way.__post_init__(self)
 
 
 DIRECTIONS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
@@ -134,7 +150,7 @@ def _make(context: MethodContext) -> Sequence[Plugin]:
     return [FrameInit(context.encode_video(frames_of_camera(context.images_by_frame[0], seen)), camera.options)]
 
 
-def _check_within(name: str, value: float, low: float, high: float) -> None:
+def check_within(name: str, value: float, low: float, high: float) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{name} {value:g} is not possible; use a number from {low:g} to {high:g}")
 
