@@ -72,6 +72,7 @@ READERS: Mapping[str, Reader] = {
         share=9,
     ),
     "depth": Reader(("depth.npz", "depth.npz", "video.mp4"), ("read depth FILE",), share=2),
+    "flow": Reader(("flow.npz",), (f"animate CAT --carry-flow FILE {QUICK}",), share=2),
     "weights": Reader(
         ("weights.safetensors", "weights.ckpt", "plain.pt", "legacy.ckpt"),
         ("info FILE", "convert FILE out.safetensors", f"animate CAT --checkpoint FILE --config CONFIG {QUICK}"),
