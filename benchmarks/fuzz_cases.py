@@ -77,6 +77,7 @@ READERS: Mapping[str, Reader] = {
         ("read image FILE", "read video FILE", "read driving_video FILE"),
         share=2,
     ),
+    "flow": Reader(("flow.npz",), (f"animate CAT --carry-flow FILE {QUICK}",), share=2),
     "weights": Reader(
         ("weights.safetensors", "weights.ckpt", "plain.pt", "legacy.ckpt"),
         ("info FILE", "convert FILE out.safetensors", f"animate CAT --checkpoint FILE --config CONFIG {QUICK}"),

@@ -42,6 +42,8 @@ def make_valid_files(folder: Path) -> ValidFiles:
     contents = {**_images(frames), **_videos(frames, folder), **_weights(folder)}
     depth = io.BytesIO()
     np.savez_compressed(depth, depth=frames[..., 0])
+    flow = io.BytesIO()
+    np.savez_compressed(flow, flow=np.zeros((16, 2, 2, 2), np.float32))
     (folder / "cat.png").write_bytes(contents["image.png"])
     mask = Image.new("L", (SIDE, SIDE))
     mask.paste(255, (0, 0, SIDE // 2, SIDE))
@@ -64,6 +66,7 @@ def make_valid_files(folder: Path) -> ValidFiles:
         "list.jsonl": b"".join(json.dumps(row).encode() + b"\n" for row in rows),
         "prompts.txt": b"a ball rolls\na ring turns\n",
         "depth.npz": depth.getvalue(),
+        "flow.npz": flow.getvalue(),
         "caption.json": json.dumps({"caption": "a ball rolls", "tags": ["ball", "red"]}).encode(),
         "shard.tar": _tar({"a.mp4": contents["video.mp4"], "a.txt": b"a ball"}),
     }

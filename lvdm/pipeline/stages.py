@@ -196,16 +196,16 @@ def with_given_frames(
 ) -> tuple[GenerationRequest, ...]:
     """The requests with their images (b, 3, H, W) as `carry` moves them, or with their guide video."""
 
-    def given(request: GenerationRequest, image: Tensor) -> GivenFrames | None:
+    def moved(request: GenerationRequest, image: Tensor) -> GivenFrames | None:
         if request.guide_video is None:
             return given_frames(image, settings)
         frames = fit_video(request.guide_video, size, settings).transpose(0, 1)
         return GivenFrames(frames, torch.ones_like(frames[:1]))
 
-    moved = map(given, requests, images)
+    shown = map(moved, requests, images)
     return tuple(
         request if frames is None else replace(request, given_frames=frames.mapped(size.pad))
-        for request, frames in zip(requests, moved, strict=True)
+        for request, frames in zip(requests, shown, strict=True)
     )
 
 
