@@ -17,7 +17,7 @@ from lvdm.declaration.options import as_text
 from lvdm.declaration.parameter import Declared, known_name
 from lvdm.declaration.parameters import FRAMES_OF_FILES
 from lvdm.plugins.registry import method_files
-from lvdm.request.layers import all_parameters, in_field_names
+from lvdm.request.layers import all_parameters, help_with_range
 from lvdm.request.schema import NEEDED
 
 LEFT_OUT, DEFAULT, NO_FILE = -1, "default", "none"
@@ -122,7 +122,7 @@ def _own_default(declared: Declared) -> Any:
 
 
 def _tooltip(declared: Declared) -> str:
-    text = in_field_names(declared.help_up_to())
+    text = help_with_range(declared)
     if _own_default(declared) is None and declared.kind in (int, float):
         text += f" {LEFT_OUT}: {'as the checkpoint says' if declared.parameter.card else 'left out'}."
     return text

@@ -20,7 +20,7 @@ from lvdm.hosting.limits import Limits
 from lvdm.plugins.methods.camera import DIRECTIONS
 from lvdm.plugins.methods.carry import KINDS
 from lvdm.plugins.registry import method_files
-from lvdm.request.layers import all_parameters, in_field_names
+from lvdm.request.layers import all_parameters, help_with_range
 
 OF_THE_SERVER: Mapping[str, str] = MappingProxyType(
     {
@@ -178,8 +178,11 @@ def left_out_word(declared: Declared) -> str:
 
 def help_of(declared: Declared, limits: Limits) -> str:
     """Its help, with the range of a number here."""
-    help = declared.parameter.help if declared.name == "seed" else declared.help_up_to(limits.most.get(declared.name))
-    return in_field_names(help)
+    return (
+        declared.parameter.help
+        if declared.name == "seed"
+        else help_with_range(declared, limits.most.get(declared.name))
+    )
 
 
 def parameter_values(names: list[str], values: list[Any], library: Library) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +52,7 @@ def web_page(
     check_installed()
     library = read_library(model or (), files)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # uploads and videos are removed then too
-    with library_messages(), serving(library, place, limits, device) as address:
+    with library_messages(), serving(library, place, limits, device) as address, suppress(KeyboardInterrupt):
         named = f", with the user name {USER}" if password else ""
         print_lines([f"{address}{named}  (Ctrl-C ends it)"])
         while True:

@@ -164,14 +164,6 @@ class Declared:
         low, high = self.bounds
         return f"{_plain(low)} to {_plain(high)}"
 
-    def help_up_to(self, most: int | None = None) -> str:
-        """The help with the range of a number, unless it begins with that; `most`: the largest that is allowed."""
-        text, (low, high) = self.parameter.help, self.bounds
-        if self.kind not in (int, float) or high == math.inf or text.startswith(f"{_plain(low)} "):
-            return text
-        high = high if most is None else min(most, high)
-        return f"{text} {_plain(low)} to {_plain(high)} {self.parameter.unit}".rstrip() + "."
-
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest value of a number."""

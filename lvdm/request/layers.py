@@ -7,6 +7,7 @@ same name, what sets the same thing, such as `motion` in the place of `fps`, and
 from __future__ import annotations
 
 import functools
+import math
 import re
 import types
 from collections.abc import Iterable, Mapping
@@ -178,3 +179,17 @@ def in_field_names(message: str) -> str:
         return match[1] + match[2] if names.get(match[3] or match[4]) == match[1] else match[0]
 
     return _FLAG.sub(lambda flag: names.get(flag[0], flag[0]), _WITH_FLAG.sub(once, message))
+
+
+def help_with_range(declared: Declared, most: int | None = None) -> str:
+    """The help of a parameter for those who give fields, with the range of a number unless it begins with that.
+
+    most: the largest value that is allowed, where it is less than the declared one
+    """
+    text = in_field_names(declared.parameter.help)
+    if declared.kind not in (int, float) or declared.bounds[1] == math.inf:
+        return text
+    low, _, high = declared.range.partition(" to ")
+    if text.startswith(f"{low} "):
+        return text
+    return f"{text} {low} to {high if most is None else most} {declared.parameter.unit}".rstrip() + "."

@@ -122,5 +122,6 @@ def test_the_command_ends_by_a_signal_and_removes_what_was_there(
     finally:
         signal.signal(signal.SIGTERM, before)
     assert re.match(r"http://127\.0\.0\.1:\d+/ ", result.stdout), result.output
+    assert result.exit_code == 0, "the usual end is called an error"
     assert len(seen) == 1, "it kept its files elsewhere"
     assert list(tmp_path.glob("dynamicrafter-*")) == []
