@@ -42,6 +42,7 @@ FILES: Mapping[str, tuple[str, ...]] = {
 _TYPES = "types are not read when the file is run; tests/cli/test_without_torch.py says that nothing loads torch"
 _IMPORT = "lvdm/media/geometry.py, line 12: if TYPE_CHECKING: from torch import Tensor -> if"
 _ASPECT = "width * target_height {} height * target_width"
+_FLAT = "high - low {} FLAT * torch.maximum(low.abs(), high.abs())"
 EQUIVALENT: Mapping[str, str] = {
     f"{_IMPORT} not TYPE_CHECKING: from torch import Tensor": _TYPES,
     f"{_IMPORT} TYPE_CHECKING: pass": _TYPES,
@@ -49,6 +50,10 @@ EQUIVALENT: Mapping[str, str] = {
         "where both are equal, either side fits exactly, and both ways come to the target"
     ),
     "lvdm/media/geometry.py, line 102: True -> False": "both always have two sides",
+    "lvdm/diffusion/noise.py, line 37: True -> False": "the lengths are compared before",
+    f"lvdm/conditioning.py, line 111: {_FLAT.format('<')} -> {_FLAT.format('<=')}": (
+        "both are equal where all depth is 0, which is -1 in either way"
+    ),
 }
 """Changes that survive, as they are printed, and why they change nothing."""
 
