@@ -46,7 +46,7 @@ def test_interpolation_and_loop_need_two_frames(num_frames):
 
 
 def test_key_frames_outside_the_clip_are_refused():
-    with pytest.raises(ValueError, match=r"\[-1, 4\] are outside a clip of 4 frames"):
+    with pytest.raises(ValueError, match=r"\[-1, 4\] are outside a clip of 4 frames \(0 to 3\)"):
         place_keyframes({0: LATENT, 4: LATENT, -1: LATENT}, 4)
     with pytest.raises(ValueError, match="at least one key frame"):
         place_keyframes({}, 4)

@@ -196,8 +196,8 @@ class VideoReader:
         except av.FFmpegError as error:
             if not times:
                 raise VideoError(f"{self.path}: damaged ({reason_of(error)})") from error
-            there = counted(len(times), "frame")
-            logger.warning("%s: damaged after %s, to where it is read (%s)", self.path, there, reason_of(error))
+            whole = counted(len(times), "frame")
+            logger.warning("%s: damaged after %s, to where it is read (%s)", self.path, whole, reason_of(error))
         if not times:
             raise VideoError(f"{self.path}: the video stream holds no frames")
         known = [time for time in times if time is not None]
