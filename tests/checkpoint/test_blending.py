@@ -72,6 +72,8 @@ def test_a_sparse_difference_keeps_its_share_and_its_mean() -> None:
     assert torch.equal(sparse, Blend(1.0, keep=0.3)("a", base, other)), "the same seed is the same choice"
     assert not torch.equal(sparse, Blend(1.0, keep=0.3)("b", base, other)), "each tensor has its own choice"
     assert not torch.equal(sparse, Blend(1.0, keep=0.3, seed=1)("a", base, other))
+    seed = Blend(1.0, keep=0.3, seed=3)._generator("a").initial_seed()
+    assert seed == 185096082226759836, "a merge of an earlier version cannot be made again"
 
 
 def test_the_published_merge_is_two_of_these() -> None:
@@ -87,6 +89,7 @@ def test_the_published_merge_is_two_of_these() -> None:
     ("options", "message"),
     [
         (("--keep", 0), "keep 0.0 is not possible"),
+        (("--keep", 1.5), "keep 1.5 is not possible"),
         (("--weight", "nan"), "weight nan is not possible"),
         (("--dtype", "fp8"), "dtype 'fp8' is not known"),
     ],
