@@ -121,7 +121,7 @@ def fit_image_tokens(tokens: Tensor, trained_frames: int, num_frames: int, polic
     if policy == "nearest":
         fitted = blocks[:, (position + 0.5).long().to(tokens.device)]
     else:
-        low = position.long().clamp(max=max(trained_frames - 2, 0))
+        low = position.long()
         high = (low + 1).clamp(max=trained_frames - 1)
         weight = (position - low).to(tokens.device, tokens.dtype)[:, None, None]
         fitted = torch.lerp(blocks[:, low.to(tokens.device)], blocks[:, high.to(tokens.device)], weight)

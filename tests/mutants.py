@@ -42,6 +42,8 @@ FILES: Mapping[str, tuple[str, ...]] = {
 _TYPES = "types are not read when the file is run; tests/cli/test_without_torch.py says that nothing loads torch"
 _IMPORT = "lvdm/media/geometry.py, line 12: if TYPE_CHECKING: from torch import Tensor -> if"
 _ASPECT = "width * target_height {} height * target_width"
+_FLAT = "high - low {} FLAT * torch.maximum(low.abs(), high.abs())"
+_KEPT = "torch.rand(difference.shape, generator=self._generator(key))"
 EQUIVALENT: Mapping[str, str] = {
     f"{_IMPORT} not TYPE_CHECKING: from torch import Tensor": _TYPES,
     f"{_IMPORT} TYPE_CHECKING: pass": _TYPES,
@@ -49,6 +51,17 @@ EQUIVALENT: Mapping[str, str] = {
         "where both are equal, either side fits exactly, and both ways come to the target"
     ),
     "lvdm/media/geometry.py, line 102: True -> False": "both always have two sides",
+    **dict.fromkeys(
+        (f"lvdm/checkpoint/blending.py, line 52: {change}" for change in ("self.keep < 1 -> self.keep <= 1", "1 -> 2")),
+        "where all of a difference is kept, the choice keeps all of it",
+    ),
+    f"lvdm/checkpoint/blending.py, line 53: {_KEPT} < self.ke -> {_KEPT} <= self.k": (
+        "a random number is equal to the share once in millions"
+    ),
+    "lvdm/diffusion/noise.py, line 37: True -> False": "the lengths are compared before",
+    f"lvdm/conditioning.py, line 111: {_FLAT.format('<')} -> {_FLAT.format('<=')}": (
+        "both are equal where all depth is 0, which is -1 in either way"
+    ),
 }
 """Changes that survive, as they are printed, and why they change nothing."""
 

@@ -6,6 +6,7 @@ import torch
 from lvdm.conditioning import (
     IMAGE_TOKEN_POLICIES,
     Conditioning,
+    depth_condition,
     fit_image_tokens,
     interpolation,
     loop,
@@ -45,10 +46,29 @@ def test_interpolation_and_loop_need_two_frames(num_frames):
 
 
 def test_key_frames_outside_the_clip_are_refused():
-    with pytest.raises(ValueError, match=r"\[-1, 4\] are outside a clip of 4 frames"):
+    with pytest.raises(ValueError, match=r"\[-1, 4\] are outside a clip of 4 frames \(0 to 3\)"):
         place_keyframes({0: LATENT, 4: LATENT, -1: LATENT}, 4)
     with pytest.raises(ValueError, match="at least one key frame"):
         place_keyframes({}, 4)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_depth_of_any_unit_lies_between_minus_one_and_one(unit):
+    depth = torch.rand(2, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * unit
+    read = depth_condition(depth, (4, 4))
+    assert torch.equal(read[1:], depth_condition(depth[1:], (4, 4))), "a video depends on its batch"
+    assert read.min() == -1
+    assert read.max() <= 1
+    if unit >= 1:
+        assert read.max() > 0.999
+
+
+@pytest.mark.parametrize(("far", "flat"), [(0.05, True), (1.0, False)])
+def test_depth_is_flat_by_its_share_of_the_distance(far, flat):
+    """Of 1000 m, 5 cm are rounding."""
+    depth = torch.full((1, 1, 2, 4, 4), 1000.0)
+    depth[:, :, :, 0] += far
+    assert bool((depth_condition(depth, (4, 4)) == -1).all()) == flat
 
 
 def _tokens(frames: int = 4, per_frame: int = 3) -> torch.Tensor:

@@ -180,7 +180,7 @@ def _check_destination(destination: Path, source: Path, overwrite: bool) -> None
             f"{destination} is {'a folder' if destination.is_dir() else 'the source itself'}; choose another"
         )
     if not overwrite:
-        raise CheckpointError(f"{destination} exists; choose another name, or allow to overwrite it")
+        raise CheckpointError(f"{destination} exists; choose another name, or allow it by --overwrite")
 
 
 def _layout(checkpoint: CheckpointFile, dtype: torch.dtype | None) -> dict[str, torch.dtype]:

@@ -11,6 +11,7 @@ import typer
 
 from lvdm.cli.errors import FAILED
 from lvdm.cli.overwriting import Overwrite
+from lvdm.declaration.values import MAX_FRAMES
 from lvdm.regular_files import real_path
 
 
@@ -18,13 +19,16 @@ def check(
     folder: Annotated[Path | None, typer.Argument(help="A folder of videos, images, tar shards or LitData.")] = None,
     config: Annotated[Path | None, typer.Option(help="A training YAML instead: its sources and clip settings.")] = None,
     captions: Annotated[str, typer.Option(help="For a folder: txt, json, none, or a .csv or .jsonl table.")] = "txt",
-    video_length: Annotated[int, typer.Option(help="For a folder: frames of a clip.")] = 16,
-    frame_stride: Annotated[int, typer.Option(help="For a folder: source frames per clip frame.")] = 1,
+    video_length: Annotated[int, typer.Option(min=1, max=MAX_FRAMES, help="For a folder: frames of a clip.")] = 16,
+    frame_stride: Annotated[
+        int, typer.Option(min=1, max=10_000, help="For a folder: source frames per clip frame.")
+    ] = 1,
     resolution: Annotated[str, typer.Option(help="For a folder: height x width of a clip.")] = "320x512",
     reader: Annotated[str, typer.Option(help="For a folder: pyav, torchcodec, decord or imageio.")] = "pyav",
     output: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Decode three frames of each file instead of all.")] = False,
-    workers: Annotated[int, typer.Option(help="Files looked at at the same time.")] = os.cpu_count() or 1,
+    workers: Annotated[int, typer.Option(min=1, max=1024, help="Files looked at at the same time.")] = os.cpu_count()
+    or 1,
     overwrite: Overwrite = False,
 ) -> None:
     """Open and decode every file, and write a page that says what is there and what is wrong.

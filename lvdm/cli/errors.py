@@ -28,6 +28,8 @@ TRACEBACK_VARIABLE = "DYNAMICRAFTER_TRACEBACK"
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "yes or no"}
 """Values in words, by how their errors begin."""
 
+_BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+
 _UsageError: Any = typer.BadParameter.__base__
 """What the parser raises for words that are no command, no option, or no value of one."""
 
@@ -78,12 +80,18 @@ def _of_usage(error: Any) -> str:
     elif hasattr(error.__cause__, "errors") and error.param is not None:
         first, flag = error.__cause__.errors()[0], error.param.opts[0]
         declared = _declared(context.command).get(error.param.name)
-        allowed = declared.allowed if declared else _KINDS.get(first["type"].partition("_")[0], "")
+        allowed = declared.allowed if declared else _allowed(first)
         return f"{flag} {first['input']!r:.60} is not possible; {f'use {allowed}' if allowed else place}"
     if not known:
         return f"{words[:1].lower()}{words[1:]}; {place}".removesuffix("; ")
     near = suggest(name, [*known, *former_flags(_declared(context.command))] if kind == "option" else known)
     return f"{kind} {name[:60]!r} is not known; {near if near.startswith('did you mean') else place}"
+
+
+def _allowed(error: Mapping[str, Any]) -> str:
+    """What is possible in the place of a value that pydantic refused; "" where it does not say."""
+    bounds = [words.format(error["ctx"][name]) for name, words in _BOUNDS.items() if name in error.get("ctx", {})]
+    return bounds[0] if bounds else _KINDS.get(error["type"].partition("_")[0], "")
 
 
 def _declared(command: Any) -> Mapping[str, Declared]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lvdm.data.source_files import shorten_list
+from lvdm.errors import counted
 from lvdm.evaluation.clip_files import ReferencedClip
 from lvdm.evaluation.extraction import ClipSet
 from lvdm.evaluation.features.protocol import FeatureExtractor, LoadedClip, Record
@@ -143,7 +144,8 @@ def _check_cut(manifest: Manifest, protocol: Protocol, role: Role) -> None:
     if others:
         first = others[0]
         raise ManifestError(
-            f"{manifest.name}: {len(others)} clips are not cut as {protocol.name} says ({shorten_list(_ids(others))}): "
+            f"{manifest.name}: not cut as {protocol.name} says: {counted(len(others), 'clip')} "
+            f"({shorten_list(_ids(others))}); "
             f"{first.id} has {first.frames} frames with stride {first.stride}, wanted are {wanted['frames']} with "
             f"stride {wanted['stride']}; make the manifest with this protocol, or change the protocol's fields"
         )

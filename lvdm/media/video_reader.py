@@ -196,7 +196,8 @@ class VideoReader:
         except av.FFmpegError as error:
             if not times:
                 raise VideoError(f"{self.path}: damaged ({reason_of(error)})") from error
-            logger.warning("%s: damaged after %d frames, which are read (%s)", self.path, len(times), reason_of(error))
+            whole = counted(len(times), "frame")
+            logger.warning("%s: damaged after %s, to where it is read (%s)", self.path, whole, reason_of(error))
         if not times:
             raise VideoError(f"{self.path}: the video stream holds no frames")
         known = [time for time in times if time is not None]
@@ -217,8 +218,8 @@ class VideoReader:
         self.lost_frames = announced - there if there < _CUT_OFF * announced - 1 else 0
         if self.lost_frames:
             logger.warning(
-                "%s: is cut off: %d frames are there and are read, %d more that its header announces are lost",
-                *(self.path, self.num_frames, self.lost_frames),
+                "%s: is cut off: read are %s, and %d more that its header announces are lost",
+                *(self.path, counted(self.num_frames, "frame"), self.lost_frames),
             )
 
     def _measured_rate(self, times: list[int]) -> Fraction | None:

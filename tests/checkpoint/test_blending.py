@@ -56,6 +56,12 @@ def test_both_ends_of_the_line_are_the_checkpoints_themselves(pair, tmp_path) ->
     assert torch.equal(end[UNET], other[UNET])
 
 
+def test_an_end_of_the_line_takes_nothing_from_the_other_one() -> None:
+    base, other = torch.ones(3), torch.full((3,), math.inf)
+    assert Blend(0.0)("a", base, other) is base
+    assert torch.equal(Blend(1.0)("a", other, base), base)
+
+
 def test_a_sparse_difference_keeps_its_share_and_its_mean() -> None:
     base, other = torch.zeros(200, 200), torch.ones(200, 200)
     sparse = Blend(1.0, keep=0.3)("a", base, other)
@@ -66,6 +72,8 @@ def test_a_sparse_difference_keeps_its_share_and_its_mean() -> None:
     assert torch.equal(sparse, Blend(1.0, keep=0.3)("a", base, other)), "the same seed is the same choice"
     assert not torch.equal(sparse, Blend(1.0, keep=0.3)("b", base, other)), "each tensor has its own choice"
     assert not torch.equal(sparse, Blend(1.0, keep=0.3, seed=1)("a", base, other))
+    seed = Blend(1.0, keep=0.3, seed=3)._generator("a").initial_seed()
+    assert seed == 185096082226759836, "a merge of an earlier version cannot be made again"
 
 
 def test_the_published_merge_is_two_of_these() -> None:
@@ -81,6 +89,7 @@ def test_the_published_merge_is_two_of_these() -> None:
     ("options", "message"),
     [
         (("--keep", 0), "keep 0.0 is not possible"),
+        (("--keep", 1.5), "keep 1.5 is not possible"),
         (("--weight", "nan"), "weight nan is not possible"),
         (("--dtype", "fp8"), "dtype 'fp8' is not known"),
     ],
@@ -100,3 +109,5 @@ def test_other_architectures_are_refused(pair, tmp_path) -> None:
         with pytest.raises(CheckpointError, match=message):
             convert(pair[0], tmp_path / "a.safetensors", blend_with=(tmp_path / f"{name}.safetensors", Blend(0.5)))
     assert read_checkpoint(pair[0]).path == pair[0]
+    save_file({key: value for key, value in tensors.items() if key != "alphas_cumprod"}, tmp_path / "plain.safetensors")
+    convert(pair[0], tmp_path / "b.safetensors", blend_with=(tmp_path / "plain.safetensors", Blend(0.5)))

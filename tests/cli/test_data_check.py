@@ -193,6 +193,8 @@ def test_files_are_checked_by_the_reader_of_the_training(tmp_path: Path) -> None
         (("absent",), "there is no folder absent"),
         ((".",), "holds no videos, images, tar shards or LitData chunks"),
         ((".", "--resolution", "big"), "'big' should be height x width"),
+        ((".", "--video-length", "0"), "--video-length '0' is not possible; use 1 or more"),
+        ((".", "--workers", "2000"), "--workers '2000' is not possible; use 1024 or less"),
         (("--config", "absent.yaml"), "absent.yaml does not exist"),
         (("--config", "model.yaml"), "no top-level `data:` key; it has model"),
         (("--config", "procedural.yaml"), "no source in it reads files of its own"),

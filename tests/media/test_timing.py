@@ -70,7 +70,7 @@ def test_a_file_that_is_cut_off_says_how_much_is_lost(tmp_path: Path, caplog: py
         assert 5 < reader.num_frames < 25
         assert reader.lost_frames == COUNT - reader.num_frames, "frames that the header announces were not missed"
         assert len(reader.read(range(reader.num_frames))) == reader.num_frames, "a frame that is there is not read"
-    assert f"{reader.num_frames} frames are there and are read, {reader.lost_frames} more" in caplog.text
+    assert f"read are {reader.num_frames} frames, and {reader.lost_frames} more" in caplog.text
 
 
 def test_an_uneven_video_is_not_taken_for_a_cut_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

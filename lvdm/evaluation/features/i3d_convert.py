@@ -70,7 +70,7 @@ def convert_i3d(
     if destination.suffix != ".safetensors":
         raise CheckpointError(f"{destination} should end in .safetensors")
     if destination.exists() and not overwrite:
-        raise CheckpointError(f"{destination} exists; choose another name, or allow to overwrite it")
+        raise CheckpointError(f"{destination} exists; choose another name, or allow it by --overwrite")
     stored: Mapping[str, Tensor]
     if is_torchscript(source):
         archive = read_torchscript(source)
