@@ -200,7 +200,9 @@ def test_digests_tell_meanings_apart_and_nothing_else(facts: dict[str, Any], ran
 def test_shares_of_a_batch_are_all_of_it_once(kinds: list[tuple[int, int, int]], size: int, processes: int) -> None:
     items = []
     for plan, side, copies in kinds:
-        request = SimpleNamespace(size=padded_size(side, side, 64), settings=SimpleNamespace(num_frames=4))
+        size_of = padded_size(side, side, 64)
+        inputs, chosen = SimpleNamespace(guide_video=None), SimpleNamespace(num_frames=4)
+        request = SimpleNamespace(size=size_of, settings=chosen, inputs=inputs)
         items.append(BatchItem(1, "", "", plan, tuple(SimpleNamespace(request=request) for _ in range(copies))))
     batch = BatchPlan(Path(), (), tuple(items), (), BatchParameters(batch_size=size))  # type: ignore[arg-type]
     bundles = batch.bundles(range(len(items)))

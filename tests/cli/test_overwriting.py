@@ -95,7 +95,7 @@ def test_what_was_made_here_is_made_anew_and_the_rest_by_permission(here: Path) 
     refuse("extend", "a.mp4", "-p", PROMPT, "-o", "b.mp4", name="b.mp4")
     run("extend", "a.mp4", "-p", PROMPT, "-o", "b.mp4", "--overwrite", "--frames", "1", "--steps", "1")
     told = json.loads(Path("b.json").read_text())["output"]
-    assert told == {"num_frames": 3, "bytes": Path("b.mp4").stat().st_size}
+    assert (told["num_frames"], told["bytes"]) == (3, Path("b.mp4").stat().st_size)
     run("extend", "a.mp4", "-p", PROMPT, "-o", "b.mp4", "--frames", "1", "--steps", "1")
     assert sorted(os.listdir()) == ["a.json", "a.mp4", "a_sheet.png", "b.json", "b.mp4", "cat.png"]
 

@@ -83,7 +83,7 @@ DRY = {
     "list": (["animate", "--prompts", "good.csv"], "2 of 2 videos to make"),
     "mask": (["animate", "a.png", *PROMPT, "--keep-mask", "mask.png", "--camera", "hold"], "digest"),
     "second stage": (["animate", "a.png", *PROMPT, "--second-stage-unet", "{tiny}"], "weights 78.1 MB"),
-    "extend": (["extend", "ball.mp4", *PROMPT], "ball.mp4 and 12 new frames in 1 segment, overlap 4"),
+    "extend": (["extend", "ball.mp4", *PROMPT], "ball.mp4 (5 frames) and 12 new frames in 1 segment, overlap 4"),
     "batch": (["batch", "good.csv", "--output", "out"], "2 of 2 videos to make; 0 rows cannot be made"),
 }
 """What `--dry-run` says, of every command that the embedded model can do."""

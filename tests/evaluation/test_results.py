@@ -93,7 +93,7 @@ def test_the_same_results_are_the_same_bytes(tmp_path: Path) -> None:
     [
         (None, "there is no such file"),
         ("{", "is not valid JSON"),
-        ("[]", "its schema is None"),
+        ("[]", "its schema is null"),
         ('{"schema": "dynamicrafter-evaluation/9"}', "this version reads 'dynamicrafter-evaluation/1'"),
         (json.dumps({"schema": "dynamicrafter-evaluation/1"}), "score again"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,6 +99,7 @@ CASES = [
     Case({"long_video": "freenoise", "chunk_frames": 4}, {"num_frames": 8}),
     Case({"scale": "freescale"}, {"height": 64, "width": 64}),
     Case({"free_init": "iterations=2"}),
+    Case({"carry": "pan_left:amount=0.3"}),
     Case({"frame_stride": 2.0}, {"model": "strides"}),
     Case(
         {"depth_range": "frame", "depth_stride": 2},
@@ -135,12 +137,14 @@ def test_what_is_changed_is_in_the_record(server: Server, case: Case) -> None:
         assert found != usual[name], f"{name} is what it is without a request"
 
 
-def test_an_overlap_is_in_the_record(server: Server) -> None:
+def test_an_overlap_and_a_guide_are_in_the_record(server: Server) -> None:
     first = server.wait(server.ask(num_frames=4))
     video = server.client.get(f"/v1/videos/{first['id']}/content").content
     fields = {"mode": "extend", "input_reference": data_url(video, "video/mp4"), "num_frames": 2, "overlap": 3}
     record = server.record(server.wait(server.ask(**fields, reader="imageio")))
     assert (record["extension"]["overlap"], record["runtime"]["reader"]) == (3, "imageio")
+    guided = server.record(server.wait(server.ask(num_frames=4, guide_video=data_url(video, "video/mp4"))))
+    assert guided["input"]["guide_video_sha256"] == hashlib.sha256(video).hexdigest()
 
 
 def test_an_effort_is_the_values_that_it_stands_for(server: Server) -> None:
