@@ -55,6 +55,7 @@ class CarryParameters:
             "is dragged, such as drag:x=0.5,y=0.6,radius=0.2,right=0.3.",
             GROUP,
             modes=WITH_IMAGE,
+            later=True,
         ),
     ] = None
     carry_flow: Annotated[
@@ -64,6 +65,7 @@ class CarryParameters:
             "it, in pixels to the right and down, NaN where it does not; 0 in frame 0.",
             GROUP,
             modes=WITH_IMAGE,
+            later=True,
         ),
     ] = None
 
