@@ -20,7 +20,7 @@ LONG = FRAMES + 3
 PROMPT = "a red ball moves to the right"
 TOLERANCE = 1e-4
 """Absolute: another processor rounds otherwise. With other kernels and threads the worst case moves by half of it."""
-LATE, STATISTICS, LORA = "late.safetensors", "statistics.safetensors", "lora.safetensors"
+LATE, STATISTICS, LORA, FLOW = "late.safetensors", "statistics.safetensors", "lora.safetensors", "flow.npz"
 """Files that `frozen_videos.write_inputs` makes; in a case the names stand for their paths."""
 
 
@@ -183,6 +183,7 @@ METHODS = {
     "camera path": _animate(camera="path:points=0.2 0 1; 0.2 0.1 1.5"),
     "carry": _animate(carry="zoom_in:amount=0.5"),
     "carry, dragged": _animate(carry="drag:radius=0.3,right=0.3"),
+    "carry by a flow": _animate(carry_flow=FLOW),
     "low pass": _animate(low_pass=0.5, low_pass_until=0.5),
     "start time": _animate(truncated_start=0.9),
     "start statistics": _animate(truncated_start=0.9, start_statistics=STATISTICS),

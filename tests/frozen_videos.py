@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from frozen_cases import LATE, LORA, MODELS, STATISTICS, TOLERANCE, Case, ExtensionCase
+from frozen_cases import FLOW, LATE, LORA, MODELS, STATISTICS, TOLERANCE, Case, ExtensionCase
 from golden_vectors import GOLDEN, fill_value, rand
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, write_model
@@ -51,6 +52,7 @@ def write_inputs(folder: Path, checkpoint: Path) -> None:
     statistics = LatentStatistics(rand("frozen statistics", (4, FRAMES, SIDE // 4, SIDE // 4)), 0.5)
     write_statistics(folder / STATISTICS, statistics, 3, "a rule")
     write_small_lora(folder / LORA, checkpoint)
+    np.savez(folder / FLOW, flow=np.concatenate([np.zeros((1, 2, 2, 2)), np.full((FRAMES - 1, 2, 2, 2), 0.5)]))
 
 
 def write_small_lora(path: Path, checkpoint: Path) -> Path:
@@ -67,7 +69,7 @@ def write_small_lora(path: Path, checkpoint: Path) -> Path:
 def make(pipelines: FrozenPipelines, case: Case) -> dict[str, Tensor]:
     """The latents of the case and the means of its video's squares. Latents are left out where none are held."""
     pipe = pipelines(case.model)
-    paths = {name: str(pipelines.folder / name) for name in (LATE, STATISTICS)}
+    paths = {name: str(pipelines.folder / name) for name in (LATE, STATISTICS, FLOW)}
     asked: dict[str, Any] = dict(case.asked)
     asked |= {key: paths[value] for key, value in asked.items() if isinstance(value, str) and value in paths}
     for scale in case.loras:

@@ -137,8 +137,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_model(folder / "depths", small_structure_yaml(estimator=False))
     for number, name in enumerate(("depth", "other")):
         np.savez(folder / f"{name}.npz", depth=rand(f"depth {number}", (FRAMES, SIDE, SIDE)).numpy())
-    flow = np.concatenate([np.zeros((1, 2, 2, 2)), np.full((FRAMES - 1, 2, 2, 2), 0.5)])
-    np.savez(folder / "flow.npz", flow=flow)
     write_inputs(folder, folder / "small/model.safetensors")
     edited = small_yaml()
     edited["model"]["params"]["scale_factor"] *= 0.8

@@ -65,6 +65,7 @@ class CarryParameters:
             "it, in pixels to the right and down, NaN where it does not; 0 in frame 0.",
             GROUP,
             modes=WITH_IMAGE,
+            later=True,
         ),
     ] = None
 
