@@ -59,7 +59,7 @@ EQUIVALENT: Mapping[str, str] = {
         "a random number is equal to the share once in millions"
     ),
     "lvdm/diffusion/noise.py, line 37: True -> False": "the lengths are compared before",
-    f"lvdm/conditioning.py, line 111: {_FLAT.format('<')} -> {_FLAT.format('<=')}": (
+    f"lvdm/conditioning.py, line 106: {_FLAT.format('<')} -> {_FLAT.format('<=')}": (
         "both are equal where all depth is 0, which is -1 in either way"
     ),
 }
