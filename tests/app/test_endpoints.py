@@ -92,7 +92,7 @@ CHANGED: dict[str, Any] = {
 """A value for every control of `animate` but those that exclude one of these."""
 EXCLUDED: list[dict[str, Any]] = [
     {"free_init": "iterations=2,level=0.9", "fps": 20, "sampler": "unipc", "format": "gif"},
-    {"fs": 20, "chunk_frames": 4},
+    {"fs": 20, "chunk_frames": 4, "carry": "drag:right=0.2"},
 ]
 """The same for two more. `frame_stride` is not what the small model reads; others are tested on their own."""
 ELSEWHERE = {
@@ -108,6 +108,7 @@ ELSEWHERE = {
     "encoders": "a checkpoint without encoders",
     "loras": "test_files_are_named_from_the_list",
     "start_statistics": "test_files_are_named_from_the_list",
+    "carry_flow": "test_files_are_named_from_the_list",
 }
 
 
@@ -270,6 +271,8 @@ def test_files_are_named_from_the_list(client: PageClient, image: str) -> None:
     given = {"image": Path(image), "prompt": PROMPT}
     assert "LoRA" in refused(client, "animate", **given, loras=["tiny/model.safetensors:0.5"])
     said = refused(client, "animate", **given, start_statistics="tiny/model.safetensors", truncated_start="0.9")
+    assert "tiny/model.safetensors" in said
+    said = refused(client, "animate", **given, carry_flow="tiny/model.safetensors")
     assert "tiny/model.safetensors" in said
 
 

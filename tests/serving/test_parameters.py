@@ -98,7 +98,7 @@ CASES = [
     ),
     Case({"long_video": "freenoise", "chunk_frames": 4}, {"num_frames": 8}),
     Case({"scale": "freescale"}, {"height": 64, "width": 64}),
-    Case({"free_init": "iterations=2"}),
+    Case({"free_init": "iterations=2", "carry": "pan_left"}),
     Case({"frame_stride": 2.0}, {"model": "strides"}),
     Case(
         {"depth_range": "frame", "depth_stride": 2},
