@@ -117,3 +117,52 @@ def test_missing_branches_are_named() -> None:
         noise_damped(sequential(constant(COND)), constant(COND))(X, T)
     with pytest.raises(ValueError, match="perturbed guidance needs 2 branches"):
         perturbed_guidance(lambda branches: branches, sequential(constant(COND)), 3.0)(X, T)
+
+
+class Asked:
+    """A denoiser in float16 that is to be given the very x_t and t of the sampler."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        assert x_t is X, "a branch is not given x_t"
+        assert t is T, "a branch is not given t"
+        return self.value.half()
+
+
+@pytest.mark.parametrize(
+    "guide",
+    [
+        lambda branches: classifier_free_guidance(branches, 1.0),
+        lambda branches: classifier_free_guidance(branches, 3.0, 0.5),
+        lambda branches: text_image_guidance(branches, 1.0, 1.0),
+        lambda branches: text_image_guidance(branches, 3.0, 2.0, 0.5),
+        lambda branches: classifier_free_guidance(noise_damped(branches, Asked(normal(4))), 3.0),
+        lambda branches: perturbed_guidance(lambda b: Told(classifier_free_guidance(b, 3.0)), branches, 2.0, 0.5),
+    ],
+    ids=["off", "text", "both off", "text and image", "damped", "perturbed"],
+)
+def test_branches_are_given_what_the_sampler_gives_and_are_combined_in_its_precision(guide) -> None:
+    values = [value.half().float() for value in (COND, UNCOND, IMAGE)]
+    found = guide(sequential(*map(Asked, values)))(X, T)
+    assert found.dtype == X.dtype, "the precision of x_t is lost"
+    assert torch.equal(found, guide(sequential(*map(Exact, values)))(X, T)), "outputs are combined in half precision"
+
+
+class Exact(Asked):
+    """The same in float32, with numbers that float16 has."""
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return super().__call__(x_t, t).float()
+
+
+class Told:
+    """A guided denoiser that is to be given t, too."""
+
+    def __init__(self, guided: Denoiser) -> None:
+        self.guided = guided
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        assert t is T, "what the guidance makes is not given t"
+        return self.guided(x_t, t)

@@ -136,3 +136,14 @@ def test_reciprocals_that_could_be_infinite_are_stored_as_zeros(zero: bool) -> N
     for name in ("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod"):
         assert (of_v[name] == 0).all()
         assert (of_x0[name] == 0).all() == zero
+
+
+@pytest.mark.parametrize(("final_scale", "at_end"), [("visited", 0.85), ("first", 1.0)])
+def test_the_scale_at_the_end_survives_a_move(final_scale, at_end) -> None:
+    config = ScheduleConfig(use_dynamic_rescale=True, base_scale=0.7, turning_step=401, final_scale=final_scale)
+    steps = torch.tensor([900, 200])
+    for schedule in (NoiseSchedule.from_config(config), NoiseSchedule.from_config(config).to("cpu")):
+        assert schedule.scale_at_end(steps).item() == pytest.approx(at_end)
+    plain = NoiseSchedule.from_config(ScheduleConfig())
+    assert plain.scale(steps).tolist() == [1.0, 1.0], "a model without rescale is scaled"
+    assert plain.scale(steps).dtype == torch.float32

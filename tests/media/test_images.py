@@ -12,7 +12,7 @@ import torch
 from golden_vectors import assert_close, case, int_image
 from PIL import Image
 
-from lvdm.media.geometry import MAX_SIDE, SizeError, check_size, fit_box, padded_size
+from lvdm.media.geometry import MAX_SIDE, Box, SizeError, check_size, contained_size, fit_box, padded_size
 from lvdm.media.images import ImageError, fit_image, load_image, to_image
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)
@@ -177,6 +177,9 @@ def test_crop_never_adds_bars(size: tuple[int, int]) -> None:
 
 def test_pad_centres_the_picture_on_grey() -> None:
     fitted = fit_image(Image.new("RGB", (50, 100), "white"), 64, 96, "pad")
+    assert contained_size((1000, 1), (10, 10)) == (10, 1), "a thin image has one pixel, and no more"
+    for mode in ("crop", "stretch"):
+        assert fit_box((100, 50), (64, 96), mode) == Box(0, 0, 64, 96), f"{mode} leaves a border"
     box = fit_box((100, 50), (64, 96), "pad")
     assert (box.top, box.left, box.height, box.width) == (0, 32, 64, 32)
     assert bool((box.crop(fitted) == 1).all()), "the box does not hold the picture"

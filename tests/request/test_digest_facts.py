@@ -74,6 +74,11 @@ def test_values_are_made_of_their_layers() -> None:
     }, "eta was derived from another sampler"
     faster = Values().under({"fps": 8.0, "seed": 3}, "record").under({"motion": 0.5}, "typed")
     assert faster.values == {"seed": 3, "motion": 0.5}, "fps and motion set the same thing"
+    two = Values().under({"fps": 8.0, "preset": "tiny", "seed": 3}, "record")
+    now = two.under({"motion": 0.5, "checkpoint": Path("a")}, "typed").values
+    assert now == {"seed": 3, "motion": 0.5, "checkpoint": Path("a")}, (
+        "only one group of what sets the same is replaced"
+    )
     both = Values().under({"depth_model": Path("a"), "depth": Path("b")}, "record").under({"depth": Path("c")}, "typed")
     assert both.values == {"depth": Path("c")}, "an estimator of depth that is given has nothing to do"
 
