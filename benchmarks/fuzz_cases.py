@@ -68,7 +68,12 @@ READERS: Mapping[str, Reader] = {
     ),
     "video": Reader(
         (*VIDEOS, "animation.gif", "animation.webp", "animation.png"),
-        (f"{CHECK} none", f"extend FILE {QUICK} --num-frames 1", f"{MANIFEST} --videos .", "read frames FILE"),
+        (
+            f"{CHECK} none",
+            f"extend FILE {QUICK} --num-frames 1 --overlap 1",
+            f"{MANIFEST} --videos .",
+            "read frames FILE",
+        ),
         share=9,
     ),
     "depth": Reader(("depth.npz", "depth.npz", "video.mp4"), ("read depth FILE",), share=2),

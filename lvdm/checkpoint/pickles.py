@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +18,7 @@ from lvdm.regular_files import check_unpacked_sizes, open_regular
 MAX_COMPRESSED = 50_000_000
 """Bytes that a compressed part of an archive may unpack to; torch compresses none."""
 
-DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError)
+DAMAGE = (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError, struct.error)
 """What torch raises for damaged archives depends on where the damage is."""
 
 

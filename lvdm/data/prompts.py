@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.declaration.parameter import Declared, known_name, present_names
-from lvdm.documents import read_text, short_text
+from lvdm.documents import MAX_WORD, cut_line, read_text, short_text
 from lvdm.errors import Problems, UserError, counted
 from lvdm.media.file_names import natural_order
 from lvdm.plugins.registry import method_files
@@ -343,7 +343,9 @@ def check_request(request: Request, where: str | Path) -> None:
         reason = absence_reason(path)
         if reason is not None:
             what = "image" if name in ("image", "end_image") else f"file for {name}"
-            raise PromptError(f"{where}: the {what} {path} of request {request.name!r} {reason}")
+            raise PromptError(
+                f"{where}: the {what} {cut_line(str(path), MAX_WORD)} of request {short_text(request.name)} {reason}"
+            )
 
 
 def _short(text: str, length: int = 60) -> str:
