@@ -38,7 +38,7 @@ TITLES = {
 }
 """The node of each mode, by its name on the canvas."""
 READ_FPS = 8.0
-"""Of the file that keeps a driving video, whose speed means nothing."""
+"""Of the file that keeps a driving or guide video, whose speed means nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,8 +29,8 @@ class VideoTimes:
         self._seconds: list[float] = []
 
     def learn(self, card: str, record: Mapping[str, Any]) -> None:
-        """Take in a video of the model `card` by its record; that of an extended one tells no seconds."""
-        if "measured" not in record:
+        """Take in a video of the model `card` by its record; that of an extended one tells no seconds of sampling."""
+        if "measured" not in record or "segments" in record["output"]:
             return
         output, stages = record["output"], record["measured"]["seconds"]
         frame_pixels = record["settings"]["num_frames"] * output["network_height"] * output["network_width"]
