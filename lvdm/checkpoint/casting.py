@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -18,12 +20,19 @@ def target_dtype(key: str, stored: torch.dtype, requested: torch.dtype | None) -
     return requested or stored
 
 
-def check_range(key: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    """Raise `CheckpointError` if a finite value of `tensor` would become infinite in `dtype`."""
-    if dtype != torch.float16 or tensor.dtype == torch.float16 or not tensor.numel():
+def check_values(key: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raise `CheckpointError` if `tensor` holds NaN, or a finite value that would become infinite in `dtype`.
+
+    Infinite values are taken: the mask of CLIP's text encoder is stored with them.
+    """
+    if not (tensor.is_floating_point() and tensor.numel()):
         return
     low, high = torch.aminmax(tensor)
     largest = max(-float(low), float(high))
+    if math.isnan(largest):
+        raise CheckpointError(
+            f"{key} holds NaN: these weights are damaged, as by a training that diverged; take an earlier checkpoint"
+        )
     limit = torch.finfo(dtype).max
-    if limit < largest < float("inf"):
+    if dtype == torch.float16 and limit < largest < math.inf:
         raise CheckpointError(f"{key} holds {largest:.6g}, beyond the {limit:g} of fp16; use bf16 or fp32")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lvdm.checkpoint.blending import Blend, BlendedCheckpoint
-from lvdm.checkpoint.casting import check_range, target_dtype
+from lvdm.checkpoint.casting import check_values, target_dtype
 from lvdm.checkpoint.completing import complete
 from lvdm.checkpoint.diffusers_writing import write_diffusers
 from lvdm.checkpoint.hashing import checkpoint_hash
@@ -83,7 +83,7 @@ def convert(
     encoders   a checkpoint that supplies the autoencoder and the CLIP encoders that a training left out or rounded
     blend_with  another checkpoint, and how its weights are blended in
 
-    The file appears whole or not at all. Raises `CheckpointError`, also when fp16 would overflow or the disk is full.
+    The file appears whole or not at all. Raises `CheckpointError`, also for NaN among the weights, when fp16 would overflow or the disk is full.
     """
     checkpoint = _opened(source, loras, weights, encoders, blend_with)
     in_pieces = checkpoint.format in SHARDED
@@ -216,7 +216,7 @@ def _write_safetensors(
 
 def _cast(checkpoint: CheckpointFile, key: str, dtype: torch.dtype) -> Tensor:
     value = checkpoint[key]
-    check_range(key, value, dtype)
+    check_values(key, value, dtype)
     return value.to(dtype).contiguous()
 
 
@@ -242,7 +242,7 @@ def _write_pickle(
 
 
 def _save_pickle(checkpoint: CheckpointFile, order: Sequence[str], destination: Path, old_names: bool) -> None:
-    tensors = {_written_name(key, old_names): checkpoint[key].contiguous() for key in order}
+    tensors = {_written_name(key, old_names): _cast(checkpoint, key, checkpoint.dtype(key)) for key in order}
     with atomic_path(destination) as temporary:
         try:
             torch.save({"state_dict": tensors}, temporary)

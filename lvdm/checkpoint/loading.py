@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from lvdm.checkpoint.casting import check_range, target_dtype
+from lvdm.checkpoint.casting import check_values, target_dtype
 from lvdm.checkpoint.difference import StateDictDifference
 from lvdm.checkpoint.families import FIRST_LAYER
 from lvdm.checkpoint.filling import fill
@@ -170,7 +170,7 @@ def _converted(
     key: str, value: Tensor, target: Tensor, dtype: torch.dtype | None, device: torch.device | str, report: LoadReport
 ) -> Tensor:
     wanted = target_dtype(key, target.dtype, dtype)
-    check_range(key, value, wanted)
+    check_values(key, value, wanted)
     if value.dtype != wanted:
         report.cast[value.dtype, wanted] = report.cast.get((value.dtype, wanted), 0) + 1
     # A copy even where nothing changes: the model must not depend on the file staying as it is.

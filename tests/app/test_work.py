@@ -160,4 +160,7 @@ def test_times_follow_the_videos_that_were_made() -> None:
     assert pace.seconds(card, "draft") == pytest.approx(28), "only sampling is in proportion to the steps"
     assert pace.seconds(card, "best") == pytest.approx(400)
     assert "draft about 28 s, normal about 2 min, best about 7 min" in pace.line(card)
+    extended = {"settings": settings, "output": output | {"segments": []}, "measured": {"seconds": {"decode": 5.0}}}
+    pace.learn("512", extended)
+    assert pace.seconds(card, "normal") == pytest.approx(100), "the record of an extended video tells no sampling"
     assert [in_words(seconds) for seconds in (0.2, 89, 90, 7200)] == ["1 s", "89 s", "2 min", "2 h 0 min"]

@@ -118,6 +118,18 @@ def test_fp16_overflow_names_the_tensor_and_leaves_nothing(tmp_path: Path) -> No
     convert(tmp_path / "a.ckpt", tmp_path / "a.safetensors", torch.bfloat16)
 
 
+def test_weights_that_diverged_are_named_and_no_file_is_written(tmp_path: Path) -> None:
+    mask = torch.full((2, 2), -torch.inf).triu(1)  # CLIP's text encoder stores one like it
+    torch.save({"state_dict": {"a.weight": torch.tensor([1.0, torch.nan]), "mask": mask}}, tmp_path / "a.ckpt")
+    for name, dtype in (("a.safetensors", None), ("b.ckpt", None), ("c.ckpt", torch.bfloat16)):
+        with pytest.raises(CheckpointError, match=r"a\.weight holds NaN.*earlier checkpoint"):
+            convert(tmp_path / "a.ckpt", tmp_path / name, dtype)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"], "a file of NaN was left behind"
+    torch.save({"state_dict": {"mask": mask}}, tmp_path / "b.ckpt")
+    convert(tmp_path / "b.ckpt", tmp_path / "b.safetensors", torch.float16)
+    assert torch.equal(load_file(tmp_path / "b.safetensors")["mask"], mask.half()), "infinite values are legitimate"
+
+
 @pytest.mark.parametrize("name", ["out.safetensors", "out.ckpt"])
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_crash_leaves_no_file_and_keeps_the_old_one(
