@@ -39,7 +39,8 @@ SHARED = (
     *("lvdm.checkpoint", "lvdm.batch.planning", "lvdm.batch.run", "lvdm.serving.app", "lvdm.models.ddpm3d"),
     *("lvdm.data.video_folder", "lvdm.data.tar_clips", "lvdm.data.image_folder", "lvdm.evaluation.protocols"),
     *("lvdm.evaluation.manifest_making", "starlette.testclient", "uvicorn", "lvdm.cli.progress", "lvdm.fit.utils_data"),
-    *("lvdm.story.planning", "lvdm.story.reading", "lvdm.story.page", "lvdm.story.making"),
+    *("lvdm.app.replaying", "lvdm.story.planning", "lvdm.story.reading", "lvdm.story.page"),
+    "lvdm.story.making",
 )
 """Imported once, before the processes of the cases are forked."""
 
@@ -115,9 +116,11 @@ def _work(case: Case) -> None:
 
 
 def _read(kind: str, name: str) -> None:
-    """Read a file as commands and uploads do, where there is no command that does it at once."""
+    """Read a file as commands, uploads and the page do, where there is no command that does it at once."""
+    from lvdm.app.replaying import read_request
     from lvdm.cli.errors import EXPECTED, report_error
     from lvdm.hosting.checks import UploadIntake
+    from lvdm.hosting.library import read_library
     from lvdm.hosting.limits import Limits
     from lvdm.media.depth import read_depth
     from lvdm.media.video_reader import VideoReader
@@ -125,6 +128,9 @@ def _read(kind: str, name: str) -> None:
     try:
         if kind == "depth":
             print(read_depth(Path(name), 3).shape)
+            return
+        if kind == "earlier":
+            print(read_request(Path(name), read_library(["tiny=tiny"]), "cpu"))
             return
         if kind != "frames":
             UploadIntake(Limits()).check(kind, Path(name))

@@ -105,8 +105,8 @@ READERS: Mapping[str, Reader] = {
     "shard": Reader(("shard.tar",), (f"{CHECK} txt",), share=2),
 }
 TREES: Mapping[str, tuple[tuple[str, ...], int]] = {
-    "record.json": (("animate --replay FILE --dry-run",), 5),
-    "extended.json": (("extend --replay FILE --dry-run",), 2),
+    "record.json": (("animate --replay FILE --dry-run", "animate --replay FILE --dry-run", "read earlier FILE"), 6),
+    "extended.json": (("extend --replay FILE --dry-run", "read earlier FILE"), 3),
     "story.yaml": (("story plan FILE --output out", "story make FILE --output out --shot none"), 4),
     "list.jsonl": (("batch FILE --dry-run --output out", "animate --prompts FILE --dry-run --output out"), 4),
 }

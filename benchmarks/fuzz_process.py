@@ -41,7 +41,7 @@ _MOVES = ("os.rename", "os.link", "os.symlink")
 _NETWORK = ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.")
 _RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "pty.spawn")
 _LOADED_BY_PICKLES = ("torch.", "collections.", "numpy.", "lvdm.", "_codecs.", "copyreg.", "pathlib.")
-_PLACES_OF_NO_ACCOUNT = ("/dev/null", "/dev/shm/", "/proc/self/")
+_PLACES_OF_NO_ACCOUNT = ("/dev/null", "/dev/shm/")
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,8 @@ def _one(task: Task, traces: _Traces, watch: _Watch) -> int:
         tempfile.tempdir = None
         task.lay_out()
         _limit()
-        watch.begin(
-            folder, watched, {os.path.realpath(word.rpartition("=")[2]) for word in task.words if "\0" not in word}
-        )
+        named = {os.path.realpath(word.rpartition("=")[2]) for word in task.words if "\0" not in word}
+        watch.begin(folder, watched, named, serves=bool(task.words) and task.words[0] in ("serve", "web"))
         task.work()
         code = 0
     except SystemExit as end:
@@ -235,9 +234,11 @@ class _Watch:
 
     def __init__(self) -> None:
         self._folder, self._events, self._named, self._busy = "", 0, frozenset[str](), True
+        self._serves = False
 
-    def begin(self, folder: str, events: int, named: Set[str]) -> None:
+    def begin(self, folder: str, events: int, named: Set[str], serves: bool) -> None:
         self._folder, self._events, self._named = os.path.realpath(folder), events, frozenset(named)
+        self._serves = serves
         self._busy = False
 
     def end(self) -> None:
@@ -272,6 +273,8 @@ class _Watch:
         if event == "pickle.find_class":
             name = f"{args[0]}.{args[1]}"
             return "" if name.startswith(_LOADED_BY_PICKLES) else name
+        if event == "socket.bind" and self._serves:
+            return ""
         if event == "socket.connect" or event == "socket.bind":
             return "" if isinstance(args[1], str) and self._inside(args[1]) else repr(args[1])
         if event.startswith(_NETWORK) or event.startswith(_RUNS):
@@ -283,7 +286,8 @@ class _Watch:
         if path is None or isinstance(path, int):
             return True
         place = os.path.realpath(os.fsdecode(path))
-        return place in self._named or place.startswith((self._folder, *_PLACES_OF_NO_ACCOUNT))
+        its_own = f"/proc/{os.getpid()}/"  # what /proc/self comes to
+        return place in self._named or place.startswith((self._folder, its_own, *_PLACES_OF_NO_ACCOUNT))
 
 
 def _remove(folder: Path) -> None:
