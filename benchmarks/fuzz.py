@@ -29,6 +29,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from fuzz_cases import Case, cases
 from fuzz_files import make_valid_files
 from fuzz_options import command_line
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.dont_write_bytecode = True
     for name in SHARED:
         importlib.import_module(name)
+    torch.set_num_threads(1)  # threads that have run once do not live through a fork, and are waited for
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         valid = make_valid_files(_new_folder(Path(folder) / "valid"))
         command_line()
