@@ -124,7 +124,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     if trainer.is_global_zero:
         check_run_folder(run_dir, args.overwrite)
         # first the record: a kill in between leaves a folder that is known for ours
-        record_start(run_dir, args.seed, configuration, setup.pretrained, going_on, trainer.world_size)
+        begins_with = setup.pretrained if resume is None else ()
+        record_start(run_dir, args.seed, configuration, begins_with, resume, trainer.world_size)
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
     try:
