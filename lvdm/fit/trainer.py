@@ -105,9 +105,10 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     data = setup.data.build()
     data.seed = args.seed
-    problem = data.look("fit" if args.train else "validate") or data.validation_problem(
-        setup.lightning.trainer, machines.processes
-    )
+    problem = data.look("fit") if args.train else None
+    if args.val or args.test:
+        problem = problem or data.look("validate")
+    problem = problem or data.validation_problem(setup.lightning.trainer, machines.processes)
     if problem and machines.processes == 1:
         raise ConfigError(problem)  # several processes stop together, when they can reach each other
     pl.seed_everything(args.seed, workers=True, verbose=False)

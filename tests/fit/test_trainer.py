@@ -106,6 +106,17 @@ def test_what_is_wrong_with_the_data_is_told_before_weights_are_read(
     assert "no_videos" in line, "reading gigabytes of weights first helps nobody"
 
 
+@pytest.mark.parametrize("flags", [["--val"], ["--test"], ["--train", "--val"]])
+def test_validation_without_data_for_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    tree = training_tree(tmp_path)
+    tree["data"]["params"].pop("validation", None)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert main(["--base", str(tmp_path / "config.yaml"), *flags, "--logdir", str(tmp_path), "--name", "run"]) == 2
+    assert "data.params.validation is missing: name the videos to use" in capsys.readouterr().err
+
+
 def test_overrides_win_and_later_files_win_over_earlier_ones(tmp_path: Path) -> None:
     base, later = tmp_path / "a.yaml", tmp_path / "b.yaml"
     base.write_text(yaml.safe_dump(training_tree(tmp_path)))
