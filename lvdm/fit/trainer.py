@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lvdm.config import ConfigError
 from lvdm.consoles import last_on_any_console
 from lvdm.data.clip_frames import ClipError
-from lvdm.documents import cut_line, one_line
+from lvdm.documents import cut_line, is_utf8, one_line
 from lvdm.errors import UserError
 from lvdm.fit.arguments import parse_arguments
 from lvdm.fit.assembly import (
@@ -93,6 +93,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     check_strategy(strategy, machines, averages=averages)
     check_attention(setup.tuning, machines.accelerator, setup.lightning.precision)
     run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
+    if not is_utf8(str(run_dir)):
+        raise ConfigError(f"{run_dir}: is no UTF-8, which TensorBoard needs; give another --name or --logdir")
     if args.dry_run:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
