@@ -1,4 +1,4 @@
-"""What is printed is no reason to fail: consoles that cannot show a letter, and readers that have ended."""
+"""What is printed is no reason to fail: consoles that cannot show a letter, readers that have ended, full disks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import IO, Any
 class LastingStream:
     """A stream of text that outlives its reader: `dynamicrafter batch ... | head` goes on when head has ended.
 
-    What is printed after that goes nowhere. A video that is finished, and those that follow, are not its affair.
+    What is printed after that goes nowhere, as it does when the terminal has hung up or the disk of a log is full;
+    stderr says so once. A video that is finished, and those that follow, are not its affair.
     """
 
     def __init__(self, stream: IO[str]) -> None:
@@ -28,21 +29,23 @@ class LastingStream:
         """Write, or leave it; returns the number of characters as if they had been written."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._leave()
+        except OSError as error:
+            self._leave(error)
             return len(text)
 
     def flush(self) -> None:
         """Flush, or leave it."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._leave()
+        except OSError as error:
+            self._leave(error)
 
-    def _leave(self) -> None:
+    def _leave(self, error: OSError) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())  # what the stream still holds goes there too, when Python ends
         os.close(nowhere)
+        if not isinstance(error, BrokenPipeError) and self is not sys.stderr:
+            print(f"Warning: what is printed from here on is lost ({error.strerror})", file=sys.stderr)
 
 
 def last_on_any_console() -> None:

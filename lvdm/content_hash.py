@@ -35,7 +35,7 @@ def read_hash(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         listed = "".join(f"{read_hash(path / name)}  {name}\n" for name in _names_in(path))
-        return hash_bytes(listed.encode())
+        return hash_bytes(listed.encode(errors="surrogateescape"))
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while block := file.read(_BLOCK):
@@ -51,7 +51,8 @@ def hash_bytes(content: bytes) -> str:
 def stamp(path: Path) -> str:
     """Changes with the content: size, time of change and inode; of a folder those of every file. Raises `OSError`."""
     if path.is_dir():
-        return hash_bytes("".join(f"{name} {stamp(path / name)}\n" for name in _names_in(path)).encode())
+        listed = "".join(f"{name} {stamp(path / name)}\n" for name in _names_in(path))
+        return hash_bytes(listed.encode(errors="surrogateescape"))
     status = path.stat()
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 

@@ -1,4 +1,4 @@
-"""The one reader of YAML and the one of JSON: for files of others, whose content is data and nothing else.
+"""The one reader of YAML and of JSON, and how JSON is written: for files of others, whose content is data alone.
 
 Nothing in a document is replaced, run or looked up: no environment variables, no other files, no tags for objects.
 What would crash or fill a machine is refused before it is built: nesting, aliases that multiply, size.
@@ -32,6 +32,10 @@ MAX_JSON_BYTES = 2_000_000_000
 MAX_LINE, MAX_WORD = 2000, 200
 """Characters of the longest message, and of a word in it: an input that an error quotes is not repeated in full."""
 
+_LONE_HALF = re.compile("[\ud800-\udfff]")
+"""What no UTF-8 text can hold. U+DC80 to U+DCFF are Python's way to keep bytes of names that are no UTF-8."""
+
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 _REFERENCE, _MAX_REPLACED = re.compile(r"\$\{([\w.-]+)\}"), 200
 _MAX_CHARACTERS = 60
 _BLOCK = 1 << 20
@@ -99,7 +103,30 @@ def parse_json(text: str | bytes, where: str) -> Any:
             raise
         raise DocumentError(f"{where}: is not valid JSON ({_reason(error)})") from error
     _check_json(value, where)
+    if isinstance(text, str) and _ESCAPED_HALF.search(text):
+        for half in _LONE_HALF.findall(json.dumps(value, ensure_ascii=False)):
+            if not "\udc80" <= half <= "\udcff":
+                raise DocumentError(f"{where}: holds {_escaped(half)}, half of a letter; write it again")
     return value
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON with letters as they are, that UTF-8 can hold: bytes of names that are no UTF-8 are read back the same.
+
+    Raises ValueError, TypeError or RecursionError for what JSON cannot hold (such as NaN).
+    """
+    return _LONE_HALF.sub(
+        lambda half: _escaped(half[0]), json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    )
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold the text, which it cannot where a name of a file has other bytes."""
+    return _LONE_HALF.search(text) is None
+
+
+def _escaped(half: str) -> str:
+    return f"\\u{ord(half):04x}"
 
 
 def read_document(path: str | Path, max_bytes: int) -> str:

@@ -131,6 +131,8 @@ def test_the_environment_is_told_to_nobody(tmp_path: Path, monkeypatch: pytest.M
         ('{"a": 1,\n}', "is not valid JSON .*line 2"),
         ("", "is not valid JSON"),
         ('{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' stands there twice"),
+        (r'{"a": ["\ud800.png"]}', r"holds \\ud800, half of a letter"),
+        (r'{"\uDE00": 1}', r"holds \\ude00, half of a letter"),
     ],
 )
 def test_json_that_is_refused_in_one_line(text: str, reason: str, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_json_that_is_read() -> None:
     deep: Any = 1
     for _ in range(MAX_DEPTH):
         deep = [deep]
-    for value in (deep, {"a": [1, 2.5, None, True, "\u00e9"]}, "x", 3):
+    for value in (deep, {"a": [1, 2.5, None, True, "\u00e9 \U0001f600", os.fsdecode(b"\xff")]}, "x", 3):
         assert parse_json(json.dumps(value), "x") == value
         assert parse_json(json.dumps(value).encode(), "x") == value
 

@@ -111,7 +111,7 @@ def _state(plan: BatchPlan, item: BatchItem, perturbed_problem: Callable[[int, A
         return FINISHED
     failure = _failure(item)
     if failure is not None and failure.get("digests") == list(item.digests):
-        return State("failed", str(failure.get("error")))
+        return State("failed", one_line(str(failure.get("error"))))
     try:
         check_places(item.videos, plan.plans[item.plan].output)
         check_replaceable(failure_path(item.output))

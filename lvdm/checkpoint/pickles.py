@@ -147,7 +147,9 @@ def refusal(path: Path, message: str) -> str:
 
 
 def damaged(path: Path, error: BaseException) -> str:
-    """One line for a file that ends early or holds rubbish."""
+    """One line for a file that ends early or holds rubbish, or whose name safetensors does not take."""
+    if "not valid UTF-8" in str(error):
+        return f"{path} has a name that is no UTF-8, which safetensors does not open; rename it"
     return f"{path} is truncated or damaged, fetch or copy it again ({first_line(error)})"
 
 

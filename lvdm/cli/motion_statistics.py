@@ -41,8 +41,8 @@ def motion_levels(
 
     if destination.suffix != ".json":
         raise ValueError(f"{destination} should end in .json")
-    if (steps is not None and steps < 1) or batch_size < 1:
-        raise ValueError("--steps and --batch-size: give at least 1")
+    if (steps is not None and steps < 1) or batch_size < 1 or count < 1:
+        raise ValueError("--steps, --batch-size and --count: give at least 1")
     rows = read_requests(requests)[:count]
     if len(rows) < MIN_VIDEOS:
         raise ValueError(f"{requests} and --count {count} give {counted(len(rows), 'video')}; {MIN_VIDEOS} are needed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -14,7 +13,7 @@ from typing import Any, Literal
 from lvdm.data.clip_frames import ClipError, ClipOptions, ImageOptions, choose_frames
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.source_files import SourceFiles
-from lvdm.documents import parse_json
+from lvdm.documents import json_text, parse_json
 from lvdm.media.images import load_image
 from lvdm.media.video_backends import Backend, open_video
 from lvdm.media.video_reader import VideoReader
@@ -183,13 +182,13 @@ class Examination:
                 if journal.tell():
                     journal.write("\n")  # ends a line that a kill cut off
                 else:
-                    journal.write(json.dumps({"format": JOURNAL_FORMAT}) + "\n")
+                    journal.write(json_text({"format": JOURNAL_FORMAT}) + "\n")
                 waiting = {
                     pool.submit(examine, self.files, index, self.quick, self.reader): index for index in self.todo
                 }
                 for done in as_completed(waiting):
                     facts = self.facts[waiting[done]] = done.result()
-                    journal.write(json.dumps(dataclasses.asdict(facts), ensure_ascii=False) + "\n")
+                    journal.write(json_text(dataclasses.asdict(facts)) + "\n")
                     journal.flush()
                     yield facts
         finally:

@@ -21,10 +21,10 @@ from lvdm.config import parse_dataclass
 from lvdm.content_hash import hash_bytes
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
-from lvdm.documents import read_text
+from lvdm.documents import is_utf8, json_text, read_text, short_text
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_files import ClipSpec, has_rate
-from lvdm.media.atomic import atomic_path
+from lvdm.media.atomic import OutputError, atomic_path
 from lvdm.media.video_backends import Backend
 
 _SAFE_ID = re.compile(r"[^\x00-\x1f<>:\"/\\|?*.\s][^\x00-\x1f<>:\"/\\|?*]{0,199}")
@@ -148,6 +148,11 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     path = Path(path)
     rows = [dataclasses.asdict(entry) for entry in manifest.entries]
     if _kind(path) == ".csv":
+        other = next((cell for row in rows for cell in row.values() if not is_utf8(str(cell))), None)
+        if other is not None:
+            raise OutputError(
+                f"{path}: nothing was written: {short_text(other)} is no UTF-8; give a .jsonl, which can hold it"
+            )
         file = io.StringIO(newline="")
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -155,7 +160,7 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         text = file.getvalue()
     else:
         kept = [{name: value for name, value in row.items() if value not in (None, "")} for row in rows]
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept)
+        text = "".join(json_text(row) + "\n" for row in kept)
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 

@@ -169,7 +169,7 @@ def _choose(listed: list[Listed], protocol: Protocol, role: Role) -> list[Listed
     """As many as the protocol asks for, by seed and id alone, in the order of their ids."""
 
     def rank(video: Listed) -> bytes:
-        return hashlib.sha256(f"{protocol.seed}/{video.id}/chosen".encode()).digest()
+        return hashlib.sha256(f"{protocol.seed}/{video.id}/chosen".encode(errors="surrogateescape")).digest()
 
     if protocol.choice_of(role) != "all" and len(listed) > protocol.clips:
         logger.info("%d of %d videos are chosen, as %s asks", protocol.clips, len(listed), protocol.name)

@@ -224,7 +224,7 @@ def write_results(results: Results, folder: str | Path) -> None:
     content = {name: value for name, value in _plain(results).items() if name != "videos"}
     write_json(Path(folder) / RESULTS_FILE, {"schema": content.pop("schema"), **content})
     with atomic_path(Path(folder) / VIDEOS_FILE) as temporary:
-        temporary.write_text(_video_table(results.videos), encoding="utf-8", newline="")
+        temporary.write_text(_video_table(results.videos), encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def read_results(folder: str | Path) -> Results:

@@ -245,7 +245,7 @@ def _has_features(group: SetRecords) -> bool:
 
 
 def _rank(clip: str) -> str:
-    return hash_bytes(f"{clip}/half".encode())
+    return hash_bytes(f"{clip}/half".encode(errors="surrogateescape"))
 
 
 def _commit(folder: Path) -> str | None:

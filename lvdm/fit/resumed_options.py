@@ -193,7 +193,10 @@ def options_of(setup: TrainingSetup) -> dict[str, Any]:
     sections = ("model", "data", "optimizer", "lightning", "tuning")
     parts = {name: getattr(setup, name) for name in sections} | {"sampling": setup.tree.get("sampling") or {}}
     options = dict(_leaves(parts, ""))
-    options |= {"model.scale_lr": setup.scale_lr, "model.pretrained_checkpoint": setup.pretrained}
+    options |= {
+        "model.scale_lr": setup.scale_lr,
+        "model.pretrained_checkpoint": [str(path) for path in setup.pretrained],
+    }
     if not setup.optimizer.fall_steps:
         del options["optimizer.total_steps"]  # follows max_steps, and is not read
     return options

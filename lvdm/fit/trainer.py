@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lvdm.config import ConfigError
 from lvdm.consoles import last_on_any_console
 from lvdm.data.clip_frames import ClipError
-from lvdm.documents import cut_line, one_line
+from lvdm.documents import cut_line, is_utf8, one_line
 from lvdm.errors import UserError
 from lvdm.fit.arguments import parse_arguments
 from lvdm.fit.assembly import (
@@ -93,6 +93,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     check_strategy(strategy, machines, averages=averages)
     check_attention(setup.tuning, machines.accelerator, setup.lightning.precision)
     run_dir = Path(args.logdir) / run_name(args.name, machines, launched)
+    if not is_utf8(str(run_dir)):
+        raise ConfigError(f"{run_dir}: is no UTF-8, which TensorBoard needs; give another --name or --logdir")
     if args.dry_run:
         dry_run(setup, machines, args.seed, run_dir / "dry_run", overwrite=args.overwrite)
         return 0
@@ -105,9 +107,10 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     configuration = OmegaConf.to_yaml(OmegaConf.create(setup.tree))
     data = setup.data.build()
     data.seed = args.seed
-    problem = data.look("fit" if args.train else "validate") or data.validation_problem(
-        setup.lightning.trainer, machines.processes
-    )
+    problem = data.look("fit") if args.train else None
+    if args.val or args.test:
+        problem = problem or data.look("validate")
+    problem = problem or data.validation_problem(setup.lightning.trainer, machines.processes)
     if problem and machines.processes == 1:
         raise ConfigError(problem)  # several processes stop together, when they can reach each other
     pl.seed_everything(args.seed, workers=True, verbose=False)
@@ -124,7 +127,8 @@ def run(setup: TrainingSetup, args: argparse.Namespace) -> int:
     if trainer.is_global_zero:
         check_run_folder(run_dir, args.overwrite)
         # first the record: a kill in between leaves a folder that is known for ours
-        record_start(run_dir, args.seed, configuration, setup.pretrained, going_on, trainer.world_size)
+        begins_with = setup.pretrained if resume is None else ()
+        record_start(run_dir, args.seed, configuration, begins_with, resume, trainer.world_size)
         with atomic_path(run_dir / "config.yaml") as path:
             path.write_text(configuration, encoding="utf-8")
     try:

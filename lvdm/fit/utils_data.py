@@ -69,11 +69,12 @@ class DataModuleFromConfig(pl.LightningDataModule):
 
         Opened once, they stay open, so this costs nothing a second time.
         """
-        names = {"fit": ("train", "validation"), "validate": ("validation",)}.get(stage, ())
+        names = {"fit": ["train"], "validate": ["validation"]}.get(stage, [])
+        if stage == "fit" and self.config.validation is not None:
+            names.append("validation")
         try:
             for name in names:
-                if name == "train" or getattr(self.config, name) is not None:
-                    self._sources[name] = self.source(name)
+                self._sources[name] = self.source(name)
         except (ValueError, OSError) as error:
             return str(error)
         return None

@@ -10,7 +10,7 @@ from lvdm.data.prompts import Request
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.declaration.values import MAX_FRAMES
 from lvdm.errors import Problems
-from lvdm.media.ownership import check_video_replaceable
+from lvdm.media.ownership import check_video_replaceable, names_frames
 
 if TYPE_CHECKING:
     from lvdm.jobs.plan import PlannedVideo
@@ -40,7 +40,12 @@ def suffix_of(output: OutputParameters) -> str:
 
 def check_suffix(output: OutputParameters) -> None:
     """Raise `ValueError` for a file whose name is not that of the format that is asked for."""
-    if output.output and output.format and not output.output.name.endswith(suffix_of(output)):
+    path = output.output
+    if path is None or output.format is None:
+        return
+    frames, suffix = names_frames(path), path.suffix.lower()
+    fits = {"png": frames or not suffix, "apng": suffix in (".apng", ".png") and not frames}
+    if not fits.get(output.format, suffix == suffix_of(output)):
         raise ValueError(f"--output {output.output} is not a {output.format} file; leave out --format")
 
 

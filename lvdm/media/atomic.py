@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import glob
-import json
 import os
 import re
 import secrets
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lvdm.documents import cut_line
+from lvdm.documents import cut_line, json_text
 from lvdm.errors import UserError
 
 _REASONS = {
@@ -40,9 +39,6 @@ _MAX_PATH = 200
 class OutputError(UserError):
     """An output that cannot be written; the message names the file, the reason and a hint."""
 
-
-_LONE_HALF = re.compile("[\ud800-\udfff]")
-"""How Python writes a byte of a file's name that is no UTF-8: half of a character, which UTF-8 cannot hold."""
 
 _MAX_STEM = 200
 """Bytes of a name in that of its temporary file, which has a few more: file systems take 255."""
@@ -211,10 +207,9 @@ def write_json(path: str | Path, data: Any, files: Together | None = None) -> No
     appears together with these. Raises `OutputError`, also if `data` has a value that JSON cannot hold (such as NaN).
     """
     try:
-        text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json_text(data, indent=2)
     except (ValueError, TypeError, RecursionError) as error:
         raise OutputError(f"{path}: nothing was written: it cannot be stored as JSON ({error})") from error
-    text = _LONE_HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     with atomic_path(path) if files is None else files.path(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
 

@@ -7,6 +7,7 @@ and not claims of the header; reading seeks to the key frame before each frame r
 from __future__ import annotations
 
 import bisect
+import contextlib
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ class VideoReader:
     `height` and `width` are those of the frame as shown: upright, with square pixels (`presentation`).
     `has_open_groups`: frames behind a key frame are shown before it; `has_opacity`: they are laid on white;
     `transfer`: HDR, shown as on an ordinary screen; `is_converted`: WebP, which other libraries read otherwise.
-    Of a file that is cut off what is there is read; `lost_frames` of those that its header announces are not.
+    Of a damaged file what is there is read; `lost_frames` of those that its header announces are not.
     Raises `VideoError` when the file is not a readable video.
     """
 
@@ -215,10 +216,16 @@ class VideoReader:
         rate = self._measured_rate(sorted(known) if self._times is None else self._times)
         self.fps = self._usable_rate(rate)
         announced, there = self._announced_frames(rate), max(count, self.num_frames)
-        self.lost_frames = announced - there if there < _CUT_OFF * announced - 1 else 0
+        cut_off = announced - there if there < _CUT_OFF * announced - 1 else 0
+        self.lost_frames = max(cut_off, self._frames_without_data(count))
+        if self._times is not None and len(known) > self.num_frames:
+            logger.warning(
+                "%s: %s before the first key frame cannot be decoded, and are left out",
+                *(self.path, counted(len(known) - self.num_frames, "frame")),
+            )
         if self.lost_frames:
             logger.warning(
-                "%s: is cut off: read are %s, and %d more that its header announces are lost",
+                "%s: is cut off or damaged: read are %s, and %d more that its header announces are lost",
                 *(self.path, counted(self.num_frames, "frame"), self.lost_frames),
             )
 
@@ -244,6 +251,17 @@ class VideoReader:
         if measured is not None and alone and container.duration:
             return round(container.duration * measured / av.time_base)
         return stream.frames
+
+    def _frames_without_data(self, packets: int) -> int:
+        """How many frames of an MP4's table are not there. Those that an edit list leaves out are, and count."""
+        listed = self._stream.frames if "mp4" in self._container.format.name else 0
+        if listed <= packets:
+            return 0
+        with open_container(self.path, self._data, ignore_edits=True) as whole, contextlib.suppress(av.FFmpegError):
+            there = 0
+            for packet in whole.demux(self._stream.index):
+                there += packet.size > 0
+        return max(listed - there, 0)
 
     def _select(self, indices: list[int]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames `indices` (ascending, unique) with their numbers."""

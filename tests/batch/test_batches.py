@@ -99,12 +99,15 @@ def test_what_fails_stops_nothing_and_is_made_again_when_asked(here: Path, monke
         report = made(planned(text))
     assert sorted(videos()) == ["a.mp4", "c.mp4"]
     assert [(item.row, problem) for item, problem in report.failed] == [(2, "ZeroDivisionError: a <mistake>")]
-    failure = json.loads(failure_path(Path("out/b.mp4")).read_text())
+    record = failure_path(Path("out/b.mp4"))
+    failure = json.loads(record.read_text())
     assert "worker.py" in failure["traceback"], "nobody can find the mistake"
+    record.write_text(json.dumps(failure | {"error": ["x" * 100_000]}))
     page = Path("out/index.html").read_text()
     assert "a &lt;mistake&gt;" in page
     left = made(planned(text))
     assert (left.finished, len(left.failed)) == (2, 1), "what failed is forgotten, or made again unasked"
+    assert len(left.failed[0][1]) < 500, "an edited record is repeated in full"
     again = made(planned(text, retry_failed=True))
     assert again.is_whole
     assert (again.finished, again.skipped) == (3, 2)

@@ -302,6 +302,8 @@ def test_images_of_every_kind_are_animated(here, mode):
         (("--output", "a.txt"), "a.txt"),
         (("--output", "cat.png/a.mp4"), "cat.png"),
         (("--output", "a.mp4", "--format", "gif"), "is not a gif file"),
+        (("--output", "a.png", "--format", "png"), "is not a png file"),
+        (("--output", "a_%d.png", "--format", "apng"), "is not a apng file"),
         (("--num-videos", 0), "num_videos"),
         (("--playback-fps", 0), "playback_fps 0.0 is not possible"),
         (("--playback-fps", "nan"), "playback_fps nan is not possible"),
@@ -315,6 +317,13 @@ def test_images_of_every_kind_are_animated(here, mode):
 def test_wrong_options_are_refused_before_weights_are_loaded(here, no_weights, args, message):
     assert message in fail("animate", "cat.png", *(() if "--prompt" in args else ("-p", PROMPT)), *args)
     assert not [p for p in here.rglob("*") if p.suffix in (".mp4", ".json")], "something was written"
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"), [("a/%03d.png", "png"), ("frames", "png"), ("a.png", "apng"), ("a.MP4", "mp4")]
+)
+def test_a_format_goes_with_every_name_that_means_it(here, no_weights, output, kind):
+    assert run("animate", "cat.png", "-p", PROMPT, "--output", output, "--format", kind, "--dry-run").exit_code == 0
 
 
 def test_lists_that_do_not_fit_together(here, no_weights):

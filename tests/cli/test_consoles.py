@@ -76,6 +76,17 @@ def test_a_reader_that_has_gone_is_no_error(here: Path, console: tuple[io.Buffer
     assert {path.name for path in here.glob("a_*.mp4")} == {"a_01.mp4", "a_02.mp4"}
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_under_what_is_printed_is_said_once_and_no_error(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert run(["animate", "cat.png", "--prompt", "a", "--dry-run"]) == 0
+        sys.stdout.flush()
+    assert capfd.readouterr().err.count("what is printed from here on is lost (No space left on device)") == 1
+
+
 def test_what_a_stream_that_was_left_still_holds_is_no_error_at_the_end(
     console: tuple[io.BufferedReader, TextIO],
 ) -> None:

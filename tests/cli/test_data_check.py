@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from fractions import Fraction
@@ -106,6 +107,15 @@ def test_the_page_needs_nothing_else_and_shows_captions_as_text(mixed: Path, tmp
         assert path.name in page, f"{path.name} is not in the page"
     for title in ("frames", "seconds", "frames per second", "height x width"):
         assert f"<figcaption>{title}</figcaption><svg" in page
+
+
+def test_names_that_are_no_utf8_are_checked_and_known_again(tmp_path: Path) -> None:
+    path = add(tmp_path / "clips", "a.mp4").rename(tmp_path / "clips" / os.fsdecode(b"caf\xe9.mp4"))
+    for _ in range(2):
+        result = run(tmp_path / "clips", *SETTINGS, "--captions", "none", "--output", tmp_path / "report")
+        assert [file["name"] for file in report_of(result, tmp_path / "report", 0)["files"]] == [str(path)]
+    journal = (tmp_path / "report" / "examined.jsonl").read_text(encoding="utf-8")
+    assert journal.count("caf\\udce9.mp4") == 1, "it is looked at again, though nothing changed"
 
 
 def test_damage_inside_a_video_is_found_by_decoding_all_of_it(tmp_path: Path) -> None:

@@ -147,3 +147,5 @@ def test_levels_of_motion_are_measured_once_and_printed_as_a_card_has_them(here)
     other = run(*asked[:-1], 3)
     assert other.exit_code == 2
     assert "other steps" in other.output
+    for option in ("--steps", "--batch-size", "--count"):
+        assert "give at least 1" in run(*asked, option, -1).output

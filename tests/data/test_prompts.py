@@ -101,6 +101,15 @@ def test_count_mismatch_lists_both(images: list[str], tmp_path: Path) -> None:
     assert ("(no prompt)" in message) == (len(images) == 3)
 
 
+def test_a_long_name_of_a_missing_file_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"image,prompt\n{'x' * 5000}.png,p\n", encoding="utf-8")
+    with pytest.raises(
+        PromptError, match=r"list\.csv, line 2: the image .*x \.\.\. x+\.png of request 'x+\.\.\. "
+    ) as caught:
+        read_requests(tmp_path / "list.csv")
+    assert len(str(caught.value)) < 600
+
+
 def test_missing_things(tmp_path: Path) -> None:
     with pytest.raises(PromptError, match="no such folder"):
         read_requests(tmp_path / "missing")

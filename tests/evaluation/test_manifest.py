@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from lvdm.evaluation.manifest import (
 )
 from lvdm.evaluation.manifest_making import make_manifest, make_procedural
 from lvdm.evaluation.protocols import Protocol, load_protocol
+from lvdm.media.atomic import OutputError
 
 
 def protocol(**fields: object) -> Protocol:
@@ -52,6 +54,14 @@ def test_a_manifest_comes_back_whole_and_in_the_order_of_ids(suffix: str, tmp_pa
     assert found.sha256 == manifest("a", "b", prompt=prompt, fps=7.5, start=3, seed=0, image="i/a.png").sha256
     assert found.sha256 != manifest("a", "c", prompt=prompt, fps=7.5, start=3, seed=0, image="i/a.png").sha256
     assert found.spec(found.entries[0]).image == tmp_path / "i/a.png"
+
+
+def test_names_that_are_no_utf8_are_kept_by_jsonl_and_refused_by_csv(tmp_path: Path) -> None:
+    written = manifest(os.fsdecode(b"caf\xe9"), folder=tmp_path)
+    write_manifest(written, tmp_path / "m.jsonl")
+    assert read_manifest(tmp_path / "m.jsonl").entries == written.entries
+    with pytest.raises(OutputError, match=r"m\.csv: nothing was written: 'caf\\udce9' is no UTF-8; give a \.jsonl"):
+        write_manifest(written, tmp_path / "m.csv")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,27 @@ def test_what_is_wrong_with_the_data_is_told_before_weights_are_read(
     assert main(["--base", str(tmp_path / "config.yaml"), flag, "--logdir", str(tmp_path), "--name", "run"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "no_videos" in line, "reading gigabytes of weights first helps nobody"
+
+
+@pytest.mark.parametrize("flags", [["--val"], ["--test"], ["--train", "--val"]])
+def test_validation_without_data_for_it_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    tree = training_tree(tmp_path)
+    tree["data"]["params"].pop("validation", None)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert main(["--base", str(tmp_path / "config.yaml"), *flags, "--logdir", str(tmp_path), "--name", "run"]) == 2
+    assert "data.params.validation is missing: name the videos to use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--logdir", "--name"])
+def test_a_run_folder_that_is_no_utf8_is_refused_before_weights_are_read(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(training_tree(tmp_path)))
+    flags = {"--logdir": str(tmp_path), "--name": "run", flag: os.fsdecode(b"caf\xe9")}
+    assert main(["--base", str(tmp_path / "config.yaml"), "--train", *sum(flags.items(), ())]) == 2
+    assert "is no UTF-8, which TensorBoard needs; give another --name or --logdir" in capsys.readouterr().err
 
 
 def test_overrides_win_and_later_files_win_over_earlier_ones(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ from lvdm.media.video_writer import write_video
 COUNT = 30
 
 
-def write(path: Path, rate: int = 30, step: int = 1) -> Path:
-    """Frames of rising grey, each a key frame."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"g": "1"})
+def write(path: Path, rate: int = 30, step: int = 1, group: int = 1, movflags: str = "") -> Path:
+    """Frames of rising grey, the first of each `group` a key frame."""
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+        stream = container.add_stream("libx264", rate=rate, options={"g": str(group), "bf": "0"})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for number in range(COUNT):
@@ -71,6 +71,42 @@ def test_a_file_that_is_cut_off_says_how_much_is_lost(tmp_path: Path, caplog: py
         assert reader.lost_frames == COUNT - reader.num_frames, "frames that the header announces were not missed"
         assert len(reader.read(range(reader.num_frames))) == reader.num_frames, "a frame that is there is not read"
     assert f"read are {reader.num_frames} frames, and {reader.lost_frames} more" in caplog.text
+
+
+def test_a_frame_without_data_in_the_table_of_an_mp4_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = patched(write(tmp_path / "a.mp4"), b"stsz", 12 + 4 * (COUNT - 1), 0)
+    with VideoReader(path) as reader:
+        assert (reader.num_frames, reader.lost_frames) == (COUNT - 1, 1)
+    assert f"read are {COUNT - 1} frames, and 1 more" in caplog.text
+
+
+@pytest.mark.parametrize("movflags", ["", "frag_keyframe+empty_moov"])
+@pytest.mark.parametrize("shown", [COUNT, 20])
+def test_frames_that_an_edit_list_leaves_out_are_not_lost(
+    shown: int, movflags: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write(tmp_path / "a.mp4", movflags=movflags)
+    if b"elst" in path.read_bytes():
+        patched(path, b"elst", 8, shown * 1000 // 30)
+    with VideoReader(path) as reader:
+        assert abs(reader.num_frames - (COUNT if movflags else shown)) <= 1
+        assert reader.lost_frames == 0
+    assert not caplog.text
+
+
+def test_frames_before_the_first_key_frame_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        av.open(str(write(tmp_path / "a.mp4", group=10))) as whole,
+        av.open(str(tmp_path / "late.mkv"), "w") as container,
+    ):
+        stream = container.add_stream_from_template(whole.streams.video[0])
+        for packet in list(whole.demux(video=0))[3:-1]:
+            packet.stream = stream
+            container.mux(packet)
+    with VideoReader(tmp_path / "late.mkv") as reader:
+        assert reader.num_frames == COUNT - 10
+        assert reader.read([0]).float().mean().item() == pytest.approx(80, abs=3)
+    assert "late.mkv: 7 frames before the first key frame cannot be decoded, and are left out" in caplog.text
 
 
 def test_an_uneven_video_is_not_taken_for_a_cut_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

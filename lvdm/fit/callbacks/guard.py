@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import deque
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lvdm.declaration.ranges import Count, PositiveWeight, with_ranges
+from lvdm.documents import json_text
 from lvdm.errors import UserError
 from lvdm.fit.callbacks.batches import batch_ids
 from lvdm.fit.callbacks.gradients import (
@@ -199,12 +199,12 @@ class StepGuard(pl.Callback):
 
     def _name(self, trainer: pl.Trainer, reason: str, ids: list[dict[str, Any]]) -> None:
         step, rank = trainer.global_step, trainer.global_rank
-        log.warning("step %d skipped, %s: %s", step, reason, json.dumps(ids, ensure_ascii=False))
+        log.warning("step %d skipped, %s: %s", step, reason, json_text(ids))
         name = "skipped_steps.jsonl" if rank == 0 else f"skipped_steps.rank{rank}.jsonl"
         path = Path(trainer.default_root_dir) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "reason": reason, "samples": ids}, ensure_ascii=False) + "\n")
+            file.write(json_text({"step": step, "reason": reason, "samples": ids}) + "\n")
 
     def _skip(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer, reason: str) -> None:
         step = trainer.global_step
