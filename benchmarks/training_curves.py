@@ -112,15 +112,15 @@ def chart(title: str, lines: Sequence[Line]) -> str:
     return plot.draw(title, "".join([*parts, *names]))
 
 
-def stacked(charts: Sequence[str]) -> str:
-    """One image with the charts one below the other."""
+def stacked(charts: Sequence[str], title: str = "curves of the training", style: str = "") -> str:
+    """One image with the charts one below the other; `style` is added to the curves' own."""
     height = HEIGHT * len(charts)
     placed = [
         drawn.replace("<svg ", f'<svg y="{HEIGHT * i:g}" width="{WIDTH:g}" height="{HEIGHT:g}" ', 1)
         for i, drawn in enumerate(charts)
     ]
-    paper = f"<style>{STYLE}</style>" + svg.box((0, 0), WIDTH, height, "paper")
-    return svg.drawing(WIDTH, height, "curves of the training", paper + "".join(placed)) + "\n"
+    paper = f"<style>{STYLE}{style}</style>" + svg.box((0, 0), WIDTH, height, "paper")
+    return svg.drawing(WIDTH, height, title, paper + "".join(placed)) + "\n"
 
 
 if __name__ == "__main__":
