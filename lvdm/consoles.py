@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from typing import IO, Any
+
+logger = logging.getLogger(__name__)
 
 
 class LastingStream:
@@ -45,7 +48,7 @@ class LastingStream:
         os.dup2(nowhere, self._stream.fileno())  # what the stream still holds goes there too, when Python ends
         os.close(nowhere)
         if not isinstance(error, BrokenPipeError) and self is not sys.stderr:
-            print(f"Warning: what is printed from here on is lost ({error.strerror})", file=sys.stderr)
+            logger.warning("what is printed from here on is lost (%s)", error.strerror)
 
 
 def last_on_any_console() -> None:
