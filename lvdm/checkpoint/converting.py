@@ -83,7 +83,8 @@ def convert(
     encoders   a checkpoint that supplies the autoencoder and the CLIP encoders that a training left out or rounded
     blend_with  another checkpoint, and how its weights are blended in
 
-    The file appears whole or not at all. Raises `CheckpointError`, also for NaN among the weights, when fp16 would overflow or the disk is full.
+    The file appears whole or not at all. Raises `CheckpointError`, also for NaN among the weights, when fp16 would
+    overflow or the disk is full.
     """
     checkpoint = _opened(source, loras, weights, encoders, blend_with)
     in_pieces = checkpoint.format in SHARDED
