@@ -86,6 +86,11 @@ class Component:
         return self.resolve()(self.params)
 
 
+LIBRARY = Path(__file__).resolve().parent
+SHIPPED_CONFIGS = (LIBRARY.parent / "configs", LIBRARY / "embedded/configs")
+"""Where the YAML files of the released models lie: in a checkout, and in an installed package."""
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read one YAML file into plain containers. Raises `ConfigError` if it is missing, malformed or not a mapping."""
     path = Path(path)

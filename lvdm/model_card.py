@@ -1,19 +1,20 @@
 """What a checkpoint was made for: the trained size, the meaning of its `fs` input, what it can do, how to sample it.
 
-A card is the top-level `sampling:` block of a model's YAML; `RELEASED` holds those of the published checkpoints, which
-also stand in for an original YAML without the block.
+A card is the top-level `sampling:` block of a model's YAML. Those of the YAML files that come with the package also
+stand in for an original YAML without the block.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import types
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lvdm.config import ConfigError, load_yaml, parse_dataclass
+from lvdm.config import SHIPPED_CONFIGS, ConfigError, load_yaml, parse_dataclass
 from lvdm.motion_levels import MotionLevel, level_at
 
 FsMeaning = Literal["stride", "fps", "none"]
@@ -178,101 +179,53 @@ def present_keys(block: Mapping[str, Any]) -> dict[str, Any]:
     return present
 
 
-_WATERMARK = "Trained on video with watermarks, which can show in the result."
-_SOME_WATERMARK = "Trained on WebVid among others, whose watermark can show in the result."
-_NO_WATERMARK = "Not trained on watermarked video."
+class ReleasedCards(Mapping[str, ModelCard]):
+    """Cards by name, from their `sources`: a YAML that comes with the package is read when it is first asked for."""
+
+    def __init__(self, sources: Mapping[str, str | ModelCard]) -> None:
+        self.sources = sources
+
+    def __getitem__(self, name: str) -> ModelCard:
+        source = self.sources[name]
+        return _shipped_card(source) if isinstance(source, str) else source
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
 
 
-def _v_model(name: str, height: int, width: int, fs: tuple[int, int, int], capability: Capability) -> ModelCard:
-    return ModelCard(
-        name=name,
-        height=height,
-        width=width,
-        fs_meaning="fps",
-        fs_min=fs[0],
-        fs_max=fs[1],
-        fs_default=fs[2],
-        capabilities=(capability,),
-        guidance_rescale=0.7,
-        timestep_spacing="uniform_trailing",
-        notes=_NO_WATERMARK,
-    )
+@functools.cache
+def _shipped_card(file: str) -> ModelCard:
+    places = [folder / file for folder in SHIPPED_CONFIGS]
+    return ModelCard.from_yaml(next((place for place in places if place.is_file()), places[0]))
 
 
-RELEASED: Mapping[str, ModelCard] = types.MappingProxyType(
-    {
-        "256": ModelCard("256", 256, 256, "stride", fs_min=1, fs_max=6, fs_default=3, notes=_WATERMARK),
-        "512": _v_model("512", 320, 512, (15, 30, 24), "i2v"),
-        "1024": _v_model("1024", 576, 1024, (5, 15, 10), "i2v"),
-        "512_interp": _v_model("512_interp", 320, 512, (5, 30, 5), "interpolation"),
-    }
-)
+RELEASED = ReleasedCards({name: f"inference_{name}_v1.0.yaml" for name in ("256", "512", "1024", "512_interp")})
 """The cards of the published checkpoints, with the settings of the original's scripts."""
-
-
-def _videocrafter(name: str, height: int, width: int, fs_default: int | None, images: bool = False) -> ModelCard:
-    """`fs_default` None is a model that reads no frame rate. The range is that of VideoCrafter's web page."""
-    low, high, default = (16, 16, 16) if fs_default is None else (4, 32, fs_default)
-    return ModelCard(
-        name=name,
-        height=height,
-        width=width,
-        fs_meaning="none" if fs_default is None else "fps",
-        fs_min=low,
-        fs_max=high,
-        fs_default=default,
-        capabilities=("i2v",) if images else ("t2v",),
-        keeps_image=not images,
-        guidance_scale=12.0,
-        playback_fps=10,
-        notes=_SOME_WATERMARK,
-    )
-
-
-VIDEOCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
+VIDEOCRAFTER = ReleasedCards(
     {
-        "vc1": _videocrafter("vc1", 320, 512, None),
-        "vc2": _videocrafter("vc2", 320, 512, 28),
-        "vc1024": _videocrafter("vc1024", 576, 1024, 28),
-        "vc-i2v": _videocrafter("vc-i2v", 320, 512, 8, images=True),
+        "vc1": "inference_t2v_512_v1.0.yaml",
+        "vc2": "inference_t2v_512_v2.0.yaml",
+        "vc1024": "inference_t2v_1024_v1.0.yaml",
+        "vc-i2v": "inference_i2v_512_v1.0.yaml",
     }
 )
 """The cards of VideoCrafter's checkpoints, with the settings of its scripts."""
-
-MAKEYOURVIDEO = ModelCard(
-    name="myv",
-    height=256,
-    width=256,
-    fs_meaning="none",
-    fs_min=16,
-    fs_max=16,
-    fs_default=16,
-    capabilities=("structure",),
-    keeps_image=False,
-    notes=_WATERMARK,
-)
-"""The card of Make-Your-Video's checkpoint, with the settings of its script."""
-
-TOONCRAFTER = ModelCard(
-    name="toon",
-    height=320,
-    width=512,
-    fs_meaning="fps",
-    fs_min=5,
-    fs_max=30,
-    fs_default=10,
-    capabilities=("interpolation",),
-    guidance_rescale=0.7,
-    timestep_spacing="uniform_trailing",
-    notes=_NO_WATERMARK,
-)
-"""The card of ToonCrafter's checkpoint, with the settings of its script."""
-
 VIEWCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
     {
-        name: replace(
-            _v_model(name, height, width, (10, 10, 10), "i2v"),
+        name: ModelCard(
+            name=name,
+            height=height,
+            width=width,
             num_frames=25,
+            fs_meaning="fps",
+            fs_min=10,
+            fs_max=10,
+            fs_default=10,
+            guidance_rescale=0.7,
+            timestep_spacing="uniform_trailing",
             playback_fps=10,
             image_token_policy="broadcast",
             notes="It moves as a guide video does (--guide-video), such as a rendered camera path.",
@@ -281,11 +234,16 @@ VIEWCRAFTER: Mapping[str, ModelCard] = types.MappingProxyType(
     }
 )
 """The cards of ViewCrafter's checkpoints, with the settings of its script; that of 16 frames needs `num_frames`."""
-
-CARDS: Mapping[str, ModelCard] = types.MappingProxyType(
-    {**RELEASED, **VIDEOCRAFTER, **VIEWCRAFTER, **{card.name: card for card in (MAKEYOURVIDEO, TOONCRAFTER)}}
+CARDS = ReleasedCards(
+    {
+        **RELEASED.sources,
+        **VIDEOCRAFTER.sources,
+        **VIEWCRAFTER,
+        "myv": "inference_makeyourvideo_256_v1.0.yaml",
+        "toon": "inference_tooncrafter_512_v1.0.yaml",
+    }
 )
-"""The cards of all published checkpoints that can be used here."""
+"""The cards of all published checkpoints that can be used here, Make-Your-Video and ToonCrafter among them."""
 
 
 def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
@@ -295,10 +253,10 @@ def _released_card(tree: Mapping[str, Any], where: str) -> ModelCard:
     if isinstance(params, Mapping) and params.get("conditioning_key") == "crossattn":
         return VIDEOCRAFTER[_videocrafter_name(params)]
     if isinstance(params, Mapping) and "depth_stage_config" in params:
-        return MAKEYOURVIDEO
+        return CARDS["myv"]
     first_stage = params.get("first_stage_config") if isinstance(params, Mapping) else None
     if isinstance(first_stage, Mapping) and str(first_stage.get("target")).endswith(".AutoencoderKL_Dualref"):
-        return TOONCRAFTER
+        return CARDS["toon"]
     size = params.get("image_size") if isinstance(params, Mapping) else None
     if isinstance(model, Mapping) and isinstance(params, Mapping) and isinstance(size, list) and len(size) == 2:
         of_views = str(model.get("target")).endswith(".VIPLatentDiffusion")

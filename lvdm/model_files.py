@@ -11,7 +11,7 @@ from typing import Any
 
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.keys import DIFFUSERS_INDEX
-from lvdm.config import ConfigError, load_yaml
+from lvdm.config import SHIPPED_CONFIGS, ConfigError, load_yaml
 from lvdm.content_hash import hash_bytes
 from lvdm.model_card import RELEASED, ModelCard
 from lvdm.regular_files import absence_reason
@@ -213,9 +213,9 @@ def _preset_config(preset: Preset, folder: Path) -> Path:
     if preset.config is None:
         return folder / "config.yaml"
     folders = [base / preset.folder for base in checkpoint_folders()]
-    folders += [Path("configs"), REPOSITORY / "configs", INSTALLED / "configs"]
+    folders += [Path("configs"), *SHIPPED_CONFIGS]
     places = [folder / preset.config, folder / "config.yaml", *(other / preset.config for other in folders)]
-    return next((place for place in places if place.is_file()), REPOSITORY / "configs" / preset.config)
+    return next((place for place in places if place.is_file()), SHIPPED_CONFIGS[0] / preset.config)
 
 
 def preset_config(name: str) -> Path:
@@ -223,7 +223,7 @@ def preset_config(name: str) -> Path:
     preset = PRESETS[name]
     if preset.config is None:
         return find_preset(name).config
-    return _existing(_preset_config(preset, REPOSITORY / "configs"), "configuration")
+    return _existing(_preset_config(preset, SHIPPED_CONFIGS[0]), "configuration")
 
 
 def _existing(path: Path, what: str) -> Path:

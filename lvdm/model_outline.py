@@ -45,10 +45,12 @@ class ModelOutline:
 
     size_multiple  the sides that the network runs at are multiples of this (pixels)
     reads_images   whether there is an image encoder
+    timesteps      of the training
     """
 
     size_multiple: int
     reads_images: bool
+    timesteps: int
     unet: UNetOutline
     autoencoder: AutoencoderOutline
 
@@ -62,7 +64,7 @@ class ModelOutline:
             autoencoder.widths,
             config.first_stage_config.resolve().__name__ == "DualReferenceAutoencoder",
         )
-        return cls(multiple, config.reads_images, _part(UNetOutline, unet), networks)
+        return cls(multiple, config.reads_images, config.timesteps, _part(UNetOutline, unet), networks)
 
 
 def _part(kind: type, config: Any) -> Any:

@@ -19,6 +19,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 16,
                 True,
+                1000,
                 UNetOutline(9, 32, 1, (2, 4), (1, 2, 4), 32, 1, True),
                 AutoencoderOutline(4, (16, 32, 64), False),
             ),
@@ -30,6 +31,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 16,
                 False,
+                1000,
                 UNetOutline(5, 32, 1, (2,), (1, 2, 4), 32, 8, False),
                 AutoencoderOutline(4, (16, 32, 64), False),
             ),
@@ -44,6 +46,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 64,
                 True,
+                1000,
                 UNetOutline(8, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
                 AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
@@ -55,6 +58,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 64,
                 True,
+                1000,
                 UNetOutline(4, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
                 AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
@@ -66,6 +70,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 64,
                 False,
+                1000,
                 UNetOutline(5, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, False),
                 AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
@@ -79,6 +84,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 64,
                 False,
+                1000,
                 UNetOutline(4, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
                 AutoencoderOutline(8, (128, 256, 512, 512), False),
             ),
@@ -90,6 +96,7 @@ OUTLINES: Mapping[str, ModelOutline] = MappingProxyType(
             ModelOutline(
                 64,
                 True,
+                1000,
                 UNetOutline(8, 320, 2, (4, 2, 1), (1, 2, 4, 4), 64, 8, True),
                 AutoencoderOutline(8, (128, 256, 512, 512), True),
             ),

@@ -266,6 +266,7 @@ def outlines_source() -> str:
         values = [
             str(outline.size_multiple),
             str(outline.reads_images),
+            str(outline.timesteps),
             *map(_call, (outline.unet, outline.autoencoder)),
         ]
         lines = ["**dict.fromkeys(", "    (", *(f"        {key}" for key in keys), "    ),", "    ModelOutline("]

@@ -79,8 +79,8 @@ def test_its_keys_mean_nothing_to_dynamicrafter() -> None:
         parse_component(tree, "model")
 
 
-def test_the_card_is_found_with_and_without_its_block(tmp_path: Path) -> None:
-    assert ModelCard.from_yaml(CONFIG) == CARDS["myv"]
+def test_the_card_is_found_without_its_block(tmp_path: Path) -> None:
+    assert CARDS["myv"].capabilities == ("structure",)
     tree = load_yaml(CONFIG)
     del tree["sampling"]
     (tmp_path / "bare.yaml").write_text(yaml.safe_dump(tree))

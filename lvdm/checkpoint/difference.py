@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lvdm.checkpoint.families import FIRST_LAYER, family_of, has_camera_adapter, videocrafter_model
 from lvdm.checkpoint.parts import PARTS, Part, part_of
 from lvdm.checkpoint.reading import CheckpointFile
+from lvdm.model_card import CARDS
 
 Shape = tuple[int, ...]
 
@@ -16,18 +17,7 @@ MAX_LISTED = 3
 """Keys named for each kind of difference in each component."""
 
 ALPHA = ".attn2.alpha"
-CONFIG_256 = "configs/inference_256_v1.0.yaml"
-CONFIG_512 = "configs/inference_512_v1.0.yaml"
-CONFIG_1024 = "configs/inference_1024_v1.0.yaml"
-CONFIG_TOONCRAFTER = "configs/inference_tooncrafter_512_v1.0.yaml"
-CONFIG_MAKEYOURVIDEO = "configs/inference_makeyourvideo_256_v1.0.yaml"
-VIDEOCRAFTER_CONFIGS: Mapping[str, str] = {
-    "vc1": "configs/inference_t2v_512_v1.0.yaml",
-    "vc2": "configs/inference_t2v_512_v2.0.yaml",
-    "vc1024": "configs/inference_t2v_1024_v1.0.yaml",
-    "vc-i2v": "configs/inference_i2v_512_v1.0.yaml",
-}
-"""The configuration of each of VideoCrafter's checkpoints."""
+CONFIG_256, CONFIG_512, CONFIG_1024 = (f"configs/{CARDS.sources[name]}" for name in ("256", "512", "1024"))
 
 
 @dataclass(frozen=True)
@@ -97,13 +87,13 @@ class StateDictDifference:
             return "it holds no UNet under model.diffusion_model; use a checkpoint of the whole model"
         name = videocrafter_model(checkpoint)
         if name is not None and not self._is_incomplete():
-            return f"it is a VideoCrafter checkpoint ({name}); use {VIDEOCRAFTER_CONFIGS[name]}"
+            return f"it is a VideoCrafter checkpoint ({name}); use configs/{CARDS.sources[name]}"
         if has_camera_adapter(checkpoint):
             return "it holds a camera adapter (CamI2V, CameraCtrl or MotionCtrl), which is not implemented"
         if family_of(checkpoint) == "makeyourvideo" and not self._is_incomplete():
-            return f"it is a Make-Your-Video checkpoint; use {CONFIG_MAKEYOURVIDEO}"
+            return f"it is a Make-Your-Video checkpoint; use configs/{CARDS.sources['myv']}"
         if family_of(checkpoint) == "tooncrafter" and not self._is_incomplete():
-            return f"it is a ToonCrafter checkpoint (it has attn_refinement); use {CONFIG_TOONCRAFTER}"
+            return f"it is a ToonCrafter checkpoint (it has attn_refinement); use configs/{CARDS.sources['toon']}"
         if first[1] == 4 and self.model.get(FIRST_LAYER, first)[1] == 8:
             return "its UNet takes no image latents (a VideoCrafter checkpoint); use one of DynamiCrafter"
         if first[1] == 8 and self.model.get(FIRST_LAYER, first)[1] == 4:

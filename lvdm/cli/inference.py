@@ -148,6 +148,9 @@ def run(args: argparse.Namespace) -> int:
         logger.warning(
             "--negative_prompt has no effect, as in the original; use `dynamicrafter animate --negative-prompt`"
         )
+    for flag, other in (("cfg_img", "multiple_cond_cfg"), ("multiple_cond_cfg", "cfg_img")):
+        if getattr(args, flag) and not getattr(args, other):
+            logger.warning("--%s has no effect without --%s", flag, other)
     rank, world_size = _share(args)
     from lvdm.batch.plan import BatchPlan
     from lvdm.cli.progress import print_lines
@@ -187,12 +190,12 @@ def _share(args: argparse.Namespace) -> tuple[int, int]:
 
 def _device(name: str) -> str:
     """Where processes know nothing of each other, each takes the GPU of its local rank."""
-    import torch
-
     local_rank = os.environ.get("LOCAL_RANK") if launch() is None else None
-    if name == "auto" and local_rank is not None and torch.cuda.is_available():
-        return f"cuda:{int(local_rank) % torch.cuda.device_count()}"
-    return name
+    if name != "auto" or local_rank is None:
+        return name
+    import torch  # it takes seconds: not for what the plan refuses
+
+    return f"cuda:{int(local_rank) % torch.cuda.device_count()}" if torch.cuda.is_available() else name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

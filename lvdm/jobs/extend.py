@@ -32,7 +32,7 @@ from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
-from lvdm.request.effects import Circumstances, effective
+from lvdm.request.effects import effective
 from lvdm.request.effort import bundle_values, check_bundles
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
@@ -175,14 +175,10 @@ def _segment(
     settings = GenerationSettings.from_card(model.card, mode="animate", **chosen)
     trained = model.card.height, model.card.width
     size = choose_size(settings.height, settings.width, shape, trained, model.outline.size_multiple)
-    same_shape = shape[0] * size.inner.width == shape[1] * size.inner.height
-    settings, idle = effective(settings, Circumstances(model.card.num_frames, inputs.prompt, same_shape))
-    scale = plan_scale(settings.scale, (size.height, size.width), trained)
-    if settings.scale.name not in ("auto", "off") and scale is None:
-        idle["scale"] = "the video is not larger than those of the training"
-    if settings.num_branches == 1 and inputs.negative_prompt:
+    settings, idle = effective(settings, model.circumstances(size, [shape], inputs))
+    if "negative_prompt" in idle:
         inputs = replace(inputs, negative_prompt="")
-        idle["negative_prompt"] = "there is no guidance at guidance_scale 1"
+    scale = plan_scale(settings.scale, (size.height, size.width), trained)
     for name in (name for name in typed if name in idle):
         logger.warning("%s has no effect: %s", shown_name(name), idle[name])
     files = (InputFile("video", content_hash(source), source), *files_of_methods(settings))

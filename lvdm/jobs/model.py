@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from lvdm.checkpoint.keys import read_shapes
 from lvdm.checkpoint.parts import CLIP_ENCODERS, DEPTH_ESTIMATOR, TEXT_ENCODER, UNET, Part, part_of
 from lvdm.config import load_yaml, model_component
-from lvdm.declaration.parameters import ModelParameters
+from lvdm.declaration.parameters import InputParameters, ModelParameters
 from lvdm.declaration.run_parameters import MachineParameters
 from lvdm.declaration.values import Attention
+from lvdm.errors import counted
+from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.model_files import (
     ModelFiles,
@@ -29,12 +32,17 @@ from lvdm.model_outline import ModelOutline
 from lvdm.model_outlines import OUTLINES
 from lvdm.pipeline.placement import WeightPlacement
 from lvdm.precision import AUTO_ATTENTION, ON_CPU, PrecisionNames, numbers_name, precision_names, surely_cpu
+from lvdm.request.effects import Circumstances, circumstances
+from lvdm.request.layers import shown_name
+from lvdm.request.settings import GenerationSettings
 
 if TYPE_CHECKING:
     import torch
 
     from lvdm.models.ddpm3d import LatentVisualDiffusionConfig
     from lvdm.pipeline import DynamiCrafterPipeline
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,23 @@ class ChosenModel:
                 "(--depth-model)"
             )
 
+    def circumstances(
+        self, size: PaddedSize, shapes: Iterable[tuple[int, int]], inputs: InputParameters
+    ) -> Circumstances:
+        """See `lvdm.request.effects.circumstances`."""
+        reads_images, timesteps = self.outline.reads_images, self.outline.timesteps
+        prompts = inputs.prompt, inputs.negative_prompt
+        return circumstances(self.card, size, shapes, *prompts, reads_images=reads_images, timesteps=timesteps)
+
+    def check_steps(self, settings: GenerationSettings) -> None:
+        """Raise `ValueError` where sampling has more steps than there are time steps from its beginning down."""
+        count = round(settings.truncated_start * self.outline.timesteps)
+        if settings.num_inference_steps > count:
+            raise ValueError(
+                f"truncated_start {settings.truncated_start:g} leaves {counted(count, 'time step')}, fewer than "
+                f"num_inference_steps {settings.num_inference_steps}; use fewer steps, or a larger truncated_start"
+            )
+
     def identity(self) -> ModelIdentity:
         """The hashes of all that decides on its numbers. Reads the files once for the process."""
         added, numbers = self.added, numbers_name(self.precision().weights, self.attention, self.machine.storage)
@@ -174,7 +199,7 @@ def choose_model(
             files.checkpoint, added.encoders, CLIP_ENCODERS if model.outline.reads_images else (TEXT_ENCODER,)
         )
     if added.loras:
-        _check_loras(model)
+        model = _with_effective_loras(model)
     if second_stage_unet is not None:
         if added.loras:
             raise ValueError("a LoRA would change the early weights alone; leave out --second-stage-unet, or --lora")
@@ -193,13 +218,17 @@ def _check_same_unet(checkpoint: Path, other: Path) -> None:
         check_same_unet(checkpoint, other)  # says what is different
 
 
-def _check_loras(model: ChosenModel) -> None:
-    """Raise `ValueError` for a LoRA that does not fit the network."""
+def _with_effective_loras(model: ChosenModel) -> ChosenModel:
+    """The model without the LoRAs whose scale is 0. Raises `ValueError` for one that does not fit the network."""
     from lvdm.checkpoint.lora import read_lora
 
     shapes = read_shapes(model.files.checkpoint)
-    for path, _ in model.added.loras:
+    for path, scale in model.added.loras:
         read_lora(path).check_fits(shapes, f"{model.card.name} ({model.files.checkpoint})")
+        if scale == 0:
+            logger.warning("%s of %s has no effect: its scale is 0", path, shown_name("loras"))
+    effective = tuple((path, scale) for path, scale in model.added.loras if scale != 0)
+    return replace(model, added=replace(model.added, loras=effective))
 
 
 def _check_supplied_encoders(checkpoint: Path, encoders: Path, needed: Sequence[Part]) -> None:

@@ -189,7 +189,8 @@ class Planner:
             return self.plan(videos)
         resolved = request.settings.as_dict() | {"scale": request.scale}
         same = same_files(record.files, request.all_files)
-        changes = changed_values(record.path, record.values(), values, resolved, same)
+        sizes = record.size, (request.size.inner.height, request.size.inner.width)
+        changes = changed_values(record.path, record.values(), values, resolved, same, sizes)
         return self.plan(videos, threads=record.threads, changes=changes)
 
     def list_plan(self, source: Path, layout: ListLayout) -> Plan:
@@ -257,8 +258,7 @@ class Planner:
 
         batch_size: how many are made at once
         """
-        for name in (name for name in self.typed if all(name in video.request.idle for video in videos)):
-            logger.warning("%s has no effect: %s", shown_name(name), videos[0].request.idle[name])
+        self._say_idle(videos)
         self._say_unused_chunks(videos)
         unprompted = sum(not video.request.inputs.prompt.strip() for video in videos)
         if unprompted and self.record is None:
@@ -270,6 +270,17 @@ class Planner:
             *(skip_finished, threads, changes),
         )
         return fit_plan(plan, batch_size)
+
+    def _say_idle(self, videos: Sequence[PlannedVideo]) -> None:
+        """What is given for all videos is said where it has no effect on any, what rows give wherever it has none."""
+        reasons: dict[str, list[str]] = {}
+        for video in videos:
+            for name, because in video.request.idle.items():
+                reasons.setdefault(name, []).append(because)
+        for name, found in reasons.items():
+            where = "" if len(found) == len(videos) else f" on {len(found)} of {len(videos)} videos"
+            if not where or name not in self.typed:
+                logger.warning("%s has no effect%s: %s", shown_name(name), where, found[0])
 
     def _say_unused_chunks(self, videos: Sequence[PlannedVideo]) -> None:
         memory: MemoryParameters = self.common.make(MemoryParameters)

@@ -34,7 +34,7 @@ from lvdm.jobs.record_parts import (
 )
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.depth import write_depth
-from lvdm.media.geometry import PaddedSize
+from lvdm.media.geometry import MAX_SIDE, PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, depth_path, record_path
 from lvdm.media.video_formats import WrittenVideo
 from lvdm.media.video_writer import write_video
@@ -63,6 +63,7 @@ class Record:
 
     parameters  by name, checked
     files    what was read, with hashes; the model's files among them
+    size     height and width of the video
     scale    what the setting `scale` came to; off in records from before there was one
     digest   None in format 1
     best_of  of how many videos this one was kept as the best; 1 if there was no other candidate
@@ -75,6 +76,7 @@ class Record:
     settings: GenerationSettings
     files: tuple[InputFile, ...]
     index: int
+    size: tuple[int, int]
     scale: str
     drop_last_frame: bool
     threads: int
@@ -277,6 +279,7 @@ def _parse(path: Path, record: Mapping[str, Any]) -> Record:
         settings=settings,
         files=tuple(_files(given, model, settings)),
         index=whole(given["index"], "index", 0, MAX_INDEX),
+        size=(whole(output["height"], "height", 1, MAX_SIDE), whole(output["width"], "width", 1, MAX_SIDE)),
         scale=of_type(output.get("scale", "off"), str, "scale"),
         drop_last_frame=of_type(output["drop_last_frame"], bool, "drop_last_frame"),
         threads=threads_of(runtime),

@@ -15,6 +15,8 @@ from lvdm.request.layers import DERIVED, MODEL_FILES, Values, all_parameters, fi
 
 logger = logging.getLogger(__name__)
 
+Size = tuple[int, int]
+"""Height and width."""
 LABELS = {
     "keyframes": "image of frame {frame}",
     "keep_mask": "mask",
@@ -65,13 +67,19 @@ def _called(file: InputFile) -> str:
 
 
 def changed_values(
-    record: Path, before: Values, now: Values, resolved: Mapping[str, Any], same: Set[str]
+    record: Path,
+    before: Values,
+    now: Values,
+    resolved: Mapping[str, Any],
+    same: Set[str],
+    sizes: tuple[Size, Size] | None = None,
 ) -> tuple[str, ...]:
     """What a replay makes differently, such as "num_inference_steps 25 to 4"; it is logged, too.
 
     before    the values of the record, over which those of `now` lie
     resolved  what parameters come to that were derived, or are not given now
     same      parameters whose files have the content that is in the record, wherever they lie now
+    sizes     before and now, where other images or models may have led to another one
     """
     changes = []
     for name, declared in all_parameters().items():
@@ -81,6 +89,9 @@ def changed_values(
             old, new = _text_of(before.values.get(name)), _text_of(value)
             if old != new:
                 changes.append(f"{name} {_short(old)} to {_short(new)}")
+    if sizes is not None and sizes[0] != sizes[1] and not {"height", "width"} & set(now.typed()):
+        old, new = (f"{width}x{height}" for height, width in sizes)
+        changes.append(f"size {old} to {new}")
     if changes:
         logger.info("changed against %s: %s", record, "; ".join(changes))
     return tuple(changes)
@@ -98,7 +109,7 @@ def _text_of(value: Any) -> str:
     """A value as it is typed."""
     if isinstance(value, tuple):
         return " ".join(f"{key}{':' if isinstance(key, Path) else '='}{item}" for key, item in value) or "nothing"
-    return "nothing" if value is None else str(value)
+    return "nothing" if value in (None, "") else str(value)
 
 
 def _short(text: str) -> str:

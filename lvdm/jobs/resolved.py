@@ -18,7 +18,7 @@ from lvdm.model_files import ModelIdentity
 from lvdm.pipeline.requests import GenerationRequest, check_request, check_structure_sources
 from lvdm.plugins.scaling import plan_scale
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
-from lvdm.request.effects import Circumstances, effective
+from lvdm.request.effects import effective
 from lvdm.request.layers import Values, file_inputs
 from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
@@ -36,7 +36,7 @@ class ResolvedRequest:
     seed, index  decide on its noise, see `GenerationRequest`
     files     what was read, with hashes
     model     what decides on the model's numbers
-    idle      parameters that have no effect here, and why
+    idle      parameters that were given and have no effect here, and why
     """
 
     inputs: InputParameters
@@ -117,23 +117,15 @@ class Resolver:
         trained = card.height, card.width
         shape = shapes[0] if shapes else trained
         size = choose_size(settings.height, settings.width, shape, trained, self.model.outline.size_multiple)
-        ratio = (size.inner.height, size.inner.width)
-        around = Circumstances(
-            card.num_frames,
-            inputs.prompt,
-            all(shape[0] * ratio[1] == shape[1] * ratio[0] for shape in shapes),
-            self.model.outline.reads_images,
-        )
-        settings, idle = effective(settings, around)
-        if settings.num_branches == 1 and inputs.negative_prompt:
+        settings, idle = effective(settings, self.model.circumstances(size, shapes, inputs))
+        if "negative_prompt" in idle:
             inputs = replace(inputs, negative_prompt="")
-            idle["negative_prompt"] = "there is no guidance at guidance_scale 1"
         self._check_inputs(inputs, settings)
         plan = plan_scale(settings.scale, (size.height, size.width), trained)
         scale = "off" if plan is None else plan.text
         self.model.placement.check_settings(settings, scale)
-        if plan is None and settings.scale.name not in ("auto", "off"):
-            idle["scale"] = "the video is not larger than those of the training"
+        self.model.check_steps(settings)
+        idle = {name: because for name, because in idle.items() if values.layers.get(name) in ("row", "typed")}
         return ResolvedRequest(
             *(inputs, settings, size, choose_fs(card, settings), scale, values.make(SeedParameters).seed, index),
             *(_files(inputs, settings), self.identity, idle),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from lvdm.errors import counted
 from lvdm.media.geometry import PaddedSize
 from lvdm.media.images import fit_image
 from lvdm.model_card import ModelCard
+from lvdm.pipeline.model import VideoModel
 from lvdm.pipeline.requests import GenerationRequest
+from lvdm.request.effects import circumstances, effective
+from lvdm.request.layers import shown_name
 from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size, explain_size
+
+logger = logging.getLogger(__name__)
 
 
 def common_size(
@@ -34,6 +40,36 @@ def common_size(
         raise ValueError("the images of this batch lead to videos of different sizes; give height and width")
     explain_size(sizes[0], settings.height is None and settings.width is None, trained, card.name)
     return sizes[0]
+
+
+def without_effect(
+    settings: GenerationSettings,
+    requests: list[GenerationRequest],
+    keywords: Container[str],
+    card: ModelCard,
+    model: VideoModel,
+) -> tuple[GenerationSettings, list[GenerationRequest]]:
+    """Both with neutral values for what has no effect; warns of those among them that are in `keywords`."""
+    trained = card.height, card.width
+    sources = [request.source_shape or trained for request in requests]
+    sizes = {choose_size(settings.height, settings.width, shape, trained, model.size_multiple) for shape in sources}
+    if len(sizes) > 1:
+        return settings, requests  # which is refused
+    shapes = [request.source_shape for request in requests if request.source_shape is not None]
+    shapes += [(image.height, image.width) for one in requests for image in one.later_images(settings).values()]
+    prompts, negatives = ({getattr(one, name) for one in requests} for name in ("prompt", "negative_prompt"))
+    around = circumstances(
+        *(card, sizes.pop(), shapes, prompts.pop() if len(prompts) == 1 else None, max(negatives)),
+        reads_images=model.config.reads_images,
+        timesteps=model.schedule.num_train_timesteps,
+    )
+    settings, idle = effective(settings, around)
+    for name, because in idle.items():
+        if name in keywords or name == "negative_prompt":
+            logger.warning("%s has no effect: %s", shown_name(name), because)
+    if "negative_prompt" in idle:
+        requests = [replace(request, negative_prompt="") for request in requests]
+    return settings, requests
 
 
 def fitted_images(images: Sequence[Image.Image | None], size: PaddedSize, fit: Any) -> Tensor:

@@ -40,7 +40,7 @@ from lvdm.model_files import ModelFiles, ModelIdentity, card_for, config_hash, f
 from lvdm.models.lora_merging import LoraStack
 from lvdm.modules.attention_backends import choose_attention
 from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
-from lvdm.pipeline.inputs import as_list, for_each
+from lvdm.pipeline.inputs import as_list, for_each, without_effect
 from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
 from lvdm.pipeline.placement import WeightPlacement
 from lvdm.pipeline.requests import GenerationRequest
@@ -266,6 +266,7 @@ class DynamiCrafterPipeline:
                     driving_video=None if driving_video is None else torch.as_tensor(driving_video),
                 )
             )
+        chosen, requests = without_effect(chosen, requests, settings, self.card, self.runtime.model)
         return self.generate(requests, chosen, output_type, on_step, on_progress, frames_to)
 
     def settings(self, **values: Any) -> GenerationSettings:

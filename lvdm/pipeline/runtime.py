@@ -99,6 +99,7 @@ class Runtime(Encoding):
             if start.timestep is not None:
                 timesteps[0] = last  # the noise of these latents, which some spacings begin below
             self.warn_of_lost_contrast(settings, timesteps)
+            self.warn_of_unused_weights(settings, timesteps)
             latents = start.latents.to(self.device)
             noise = latents if start.noise is None else start.noise.to(self.device)
             return hooks.sampler(
@@ -195,6 +196,16 @@ class Runtime(Encoding):
                 "use fix_final_step (--fix-final-step), or more steps",
                 len(timesteps),
                 100 * kept,
+            )
+
+    def warn_of_unused_weights(self, settings: GenerationSettings, timesteps: Tensor) -> None:
+        """With few steps none of them may lie among those of the second network."""
+        below = settings.second_stage_below * self.model.schedule.num_train_timesteps
+        if settings.second_stage_unet is not None and timesteps[-1] > below:
+            logger.warning(
+                "second_stage_unet (--second-stage-unet) has no effect: no step lies below second_stage_below %g; "
+                "use more steps, or a larger share",
+                settings.second_stage_below,
             )
 
     def decode(

@@ -95,26 +95,37 @@ class When:
 class Circumstances:
     """What decides on an effect besides the settings.
 
-    trained_frames  of the model
-    prompt          of the video
+    trained_frames, trained_size  of the clips that the model was trained with; sizes are (height, width)
+    size            that the network runs at
+    prompt          of the video; None: those of a batch have several
+    negative_prompt  the same; of a batch, any that is not empty
     same_shape      whether every image has the shape of the video already
     reads_images    whether the model reads image tokens of its own for each frame
+    timesteps       of the training
     """
 
     trained_frames: int
-    prompt: str = ""
-    same_shape: bool = False
-    reads_images: bool = True
+    trained_size: tuple[int, int]
+    size: tuple[int, int]
+    prompt: str | None
+    negative_prompt: str
+    same_shape: bool
+    reads_images: bool
+    timesteps: int
 
 
 @dataclass(frozen=True)
 class Idle:
-    """A parameter that is as good as `neutral` while `when` holds, and why."""
+    """A parameter that is as good as `neutral` while `when` holds, and why.
+
+    along: further parameters, which decide on this one alone, and their neutral values
+    """
 
     name: str
     neutral: Any
     when: Callable[[MethodSettings, Circumstances], bool]
     because: str
+    along: tuple[tuple[str, Any], ...] = ()
 
 
 def nothing_made(context: MethodContext) -> Sequence[Plugin]:

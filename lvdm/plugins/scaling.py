@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,6 @@ from lvdm.plugins.methods.scale import MAX_FACTOR, Auto, FreeScaleOptions, Off, 
 
 if TYPE_CHECKING:
     from lvdm.plugins.hooks import Plugin
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,10 +99,7 @@ def plan_scale(scale: Spec[Options] | str, size: tuple[int, int], trained_size: 
         given = {name: getattr(options, name) for name in ScaleOptions.__dataclass_fields__}
         plan = replace(plan, **{name: value for name, value in given.items() if value is not None})
         nothing = plan.factor == 1 and not plan.dispersed and not plan.attention
-    if nothing:
-        logger.info("the video is not larger than in the training: scale %s changes nothing", scale)
-        return None
-    return plan
+    return None if nothing else plan
 
 
 def scale_plugins(plan: Plan | None, latent_size: tuple[int, int]) -> Sequence[Plugin]:

@@ -6,7 +6,10 @@ So two requests that give the same pixels are equal, and no option is ignored wi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
+from lvdm.media.geometry import PaddedSize
+from lvdm.model_card import ModelCard
 from lvdm.plugins.method import Circumstances, Idle
 from lvdm.plugins.registry import methods
 from lvdm.plugins.settings import MethodSettings
@@ -17,9 +20,11 @@ def _unguided(settings: MethodSettings, around: Circumstances) -> bool:
     return settings.num_branches == 1
 
 
+UNGUIDED = "there is no guidance at guidance_scale 1"
+
 OWN_RULES: tuple[Idle, ...] = (
-    Idle("guidance_rescale", 0.0, _unguided, "there is no guidance at guidance_scale 1"),
-    Idle("image_guidance_scale", None, _unguided, "there is no guidance at guidance_scale 1"),
+    Idle("guidance_rescale", 0.0, _unguided, UNGUIDED),
+    Idle("image_guidance_scale", None, _unguided, UNGUIDED),
     Idle(
         "image_guidance_scale",
         None,
@@ -52,11 +57,37 @@ def rules() -> list[Idle]:
     return [*OWN_RULES, *(rule for method in methods().values() for rule in method.idle)]
 
 
+def circumstances(
+    card: ModelCard,
+    size: PaddedSize,
+    shapes: Iterable[tuple[int, int]],
+    prompt: str | None,
+    negative_prompt: str,
+    *,
+    reads_images: bool,
+    timesteps: int,
+) -> Circumstances:
+    """Those of a video of `size`, made of images of `shapes` (height, width); the rest as in `Circumstances`."""
+    height, width = size.inner.height, size.inner.width
+    return Circumstances(
+        trained_frames=card.num_frames,
+        trained_size=(card.height, card.width),
+        size=(size.height, size.width),
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        same_shape=all(shape[0] * width == shape[1] * height for shape in shapes),
+        reads_images=reads_images,
+        timesteps=timesteps,
+    )
+
+
 def effective(settings: GenerationSettings, around: Circumstances) -> tuple[GenerationSettings, dict[str, str]]:
-    """`settings` with neutral values for what has no effect, and by name why it has none."""
+    """`settings` with neutral values for what has no effect, and by name why it has none; so of a negative prompt."""
     idle: dict[str, str] = {}
     for rule in rules():
         if getattr(settings, rule.name) != rule.neutral and rule.when(settings, around):
-            settings = dataclasses.replace(settings, **{rule.name: rule.neutral})
+            settings = dataclasses.replace(settings, **{rule.name: rule.neutral, **dict(rule.along)})
             idle[rule.name] = rule.because
+    if around.negative_prompt and _unguided(settings, around):
+        idle["negative_prompt"] = UNGUIDED
     return settings, idle

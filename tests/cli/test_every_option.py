@@ -54,7 +54,7 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "checkpoint": ("late.safetensors", "t2v"),
     "config": ("edited.yaml",),
     "encoders": ("small/model.safetensors",),
-    "loras": ("lora.safetensors:0.5",),
+    "loras": ("lora.safetensors:0.5", "lora.safetensors:0"),
     "scale": ("off", "scalecrafter", "freescale:level=1"),
     "camera": ("pan_left", "hold"),
     "start_statistics": ("statistics.safetensors",),

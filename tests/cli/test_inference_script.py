@@ -156,6 +156,20 @@ def test_wrong_flags_are_one_line(flags, no_weights, capsys, extra, message):
     assert message in refused(flags, capsys, *extra)
 
 
+def test_one_flag_of_two_that_belong_together_is_said(flags, capsys):
+    flags = [*flags, "--text_input", "--unconditional_guidance_scale", "3"]
+    videos = set()
+    for extra in (["--cfg_img", "2"], ["--multiple_cond_cfg"]):
+        assert inference.main([*flags, *extra]) == 0
+        other = {"--cfg_img": "--multiple_cond_cfg"}.get(extra[0], "--cfg_img")
+        assert f"{extra[0]} has no effect without {other}" in " ".join(capsys.readouterr().err.split())
+        videos.add(Path("out/samples_separate/0.a_sample0.mp4").read_bytes())
+    assert len(videos) == 1
+    assert inference.main([*flags, "--multiple_cond_cfg", "--cfg_img", "2"]) == 0
+    assert "has no effect" not in capsys.readouterr().err
+    assert Path("out/samples_separate/0.a_sample0.mp4").read_bytes() not in videos
+
+
 FOLDERS = {
     "missing image": (lambda: Path("prompts/2.a.png").unlink(), "4 prompts for 3 images"),
     "one image too many": (lambda: picture().save("prompts/9.png"), "4 prompts for 5 images"),

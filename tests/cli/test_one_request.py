@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from frozen_videos import write_small_lora
 from golden_vectors import rand
 from safetensors.torch import load_file, save_file
 from small_model import FRAMES, SIDE, picture
@@ -56,6 +57,9 @@ def test_a_replay_says_what_changed_by_content_and_as_it_is_typed(made: Path, ch
     assert said("dog.png").endswith("to dog.png"), "nothing else"
     assert "changed against a.json: keyframes nothing to 2=dog.png" in said("--keyframe", "2=dog.png")
     assert "changed against a.json: motion nothing to 0.9" in said("--motion", 0.9)
+    assert said("--negative-prompt", "bad", "--guidance", 2).count("negative_prompt nothing to bad") == 1
+    picture().resize((2 * SIDE, SIDE)).save("wide.png")
+    assert f"size {SIDE}x{SIDE} to " in said("wide.png"), "another size is another video"
 
 
 def test_a_replay_of_nothing_else_says_nothing_and_makes_the_same_bytes(made: Path) -> None:
@@ -332,13 +336,70 @@ def test_what_has_no_effect_is_said_once_and_makes_the_plain_video(
         assert record("b.json")["digest"] == record("a.json")["digest"]
 
 
-def test_options_that_leave_a_method_without_effect_are_said_and_make_the_plain_video(made: Path) -> None:
-    plain = ("animate", "cat.png", "-p", PROMPT, "--guidance", 3, "--dry-run")
-    neutral = ("--free-init", "iterations=1", "--free-u", "b1=1,b2=1,s1=1,s2=1", "--guidance-steps", "interval=1")
-    result = run(*plain, *neutral)
-    for name in ("free_init (--free-init)", "free_u (--free-u)", "guidance_steps (--guidance-steps)"):
-        assert f"{name} has no effect" in " ".join(result.stderr.split())
+@pytest.mark.parametrize(
+    ("more", "neutral"),
+    [
+        (("--guidance", 3), {"free-init": "iterations=1", "free-u": "b1=1,b2=1,s1=1,s2=1"}),
+        (("--guidance", 3), {"guidance-steps": "interval=1", "lora": "lora.safetensors:0"}),
+        (("--guidance", 3, "--steps", 1), {"guidance-steps": "interval=2", "deep-cache": "interval=2,blocks=1"}),
+        ((), {"low-pass": 0.5}),
+        (("--timestep-spacing", "uniform_trailing"), {"truncated-start": 0.9999}),
+    ],
+)
+def test_options_that_leave_a_method_without_effect_are_said_and_make_the_plain_video(
+    made: Path, checkpoints: Path, more: tuple[Any, ...], neutral: dict[str, Any]
+) -> None:
+    write_small_lora(Path("lora.safetensors"), checkpoints / "tiny/model.safetensors")
+    shutil.copy(checkpoints / "tiny/model.safetensors", "late.safetensors")
+    plain = ("animate", "cat.png", "-p", PROMPT, *more, "--dry-run")
+    result = run(*plain, *(word for name, value in neutral.items() for word in (f"--{name}", value)))
+    for name in neutral:
+        assert f"(--{name}) has no effect: " in " ".join(result.stderr.split()), result.stderr
     assert result.stdout == succeed(*plain), "the digest is another"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--low-pass", 0.5, "--low-pass-until", 0.05),
+        ("--second-stage-unet", "late.safetensors", "--second-stage-below", 0),
+    ],
+)
+def test_what_is_switched_off_by_another_option_has_the_plain_digest(
+    made: Path, checkpoints: Path, words: tuple[Any, ...]
+) -> None:
+    shutil.copy(checkpoints / "tiny/model.safetensors", "late.safetensors")
+    plain = ("animate", "cat.png", "-p", PROMPT, "--dry-run")
+    result = run(*plain, *words)
+    assert f"({words[0]}) has no effect: " in " ".join(result.stderr.split()), result.stderr
+    assert result.stdout == succeed(*plain), "the digest is another"
+
+
+def test_late_weights_that_no_step_reaches_are_said(made: Path, checkpoints: Path) -> None:
+    weights = load_file(checkpoints / "tiny/model.safetensors")
+    save_file({key: 0.5 * value for key, value in weights.items()}, "late.safetensors")
+    plain = ("animate", "cat.png", "-p", PROMPT, "--timestep-spacing", "uniform_trailing")
+    succeed(*plain, "-o", "p.mp4")
+    for below, same in ((0.3, True), (0.6, False)):
+        late = ("--second-stage-unet", "late.safetensors", "--second-stage-below", below)
+        said = " ".join(run(*plain, *late, "-o", "b.mp4", "--overwrite").stderr.split())
+        assert ("second_stage_unet (--second-stage-unet) has no effect: no step lies below" in said) == same, said
+        assert (Path("b.mp4").read_bytes() == Path("p.mp4").read_bytes()) == same
+
+
+def test_more_steps_than_a_truncated_start_leaves_are_refused(made: Path, no_weights: None) -> None:
+    words = ("animate", "cat.png", "-p", PROMPT, "--truncated-start", 0.01)
+    assert "truncated_start 0.01 leaves 10 time steps" in fail(*words, "--steps", 11)
+    succeed(*words, "--steps", 10, "--dry-run")
+
+
+def test_what_rows_give_without_effect_is_said(made: Path) -> None:
+    rows = "cat.png,left,bad,0.4,scalecrafter\ndog.png,right,,,\n"
+    Path("l.csv").write_text(f"image,prompt,negative_prompt,low_pass_until,scale\n{rows}")
+    for words in (("animate", "--prompts", "l.csv"), ("batch", "l.csv")):
+        said = " ".join(run(*words, "--guidance", 1, "-o", "out", "--dry-run").stderr.split())
+        for name in ("negative_prompt (--negative-prompt)", "low_pass_until (--low-pass-until)", "scale (--scale)"):
+            assert said.count(f"{name} has no effect on 1 of 2 videos: ") == 1, said
 
 
 def test_a_dry_run_says_what_would_be_made_and_makes_nothing(made: Path, no_weights: None) -> None:

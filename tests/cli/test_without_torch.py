@@ -7,11 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from PIL import Image
+
+from lvdm.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = """
@@ -43,12 +47,16 @@ print(json.dumps(found))
 """
 )
 PROMPT = ("-p", "a ball falls")
-HELP = [
-    [],
-    *(["animate"], ["interpolate"], ["loop"], ["text-to-video"], ["extend"], ["info"], ["convert"], ["merge"]),
-    *(["doctor"], ["benchmark"], ["train"], ["data", "check"], ["data", "cache"], ["evaluate"], ["stats", "motion"]),
-    *(["story", "plan"], ["story", "make"], ["story", "export"], ["story", "write"]),
-]
+
+
+def commands_of(command: Any, words: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """The words of a command and of all below it."""
+    yield list(words)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands_of(inner, (*words, name))
+
+
+HELP = list(commands_of(typer.main.get_command(app)))
 REFUSED = {
     "value": (["animate", "a.png", *PROMPT, "--steps", "0"], "num_inference_steps 0 is not possible"),
     "option of a method": (["animate", "a.png", *PROMPT, "--camera", "spin"], "camera 'spin' is not known"),
@@ -137,6 +145,29 @@ def test_dry_runs(results, name: str) -> None:
     assert code == 0, output + exception
     assert re.sub(r"\s+", " ", DRY[name][1]) in re.sub(r"\s+", " ", output)
     assert "dry run: nothing was made" in output
+
+
+SCRIPTS = (
+    BLOCKED
+    + """
+import runpy
+found = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[:] = arguments
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as stopped:
+        found.append(stopped.code)
+print(json.dumps(found))
+"""
+)
+
+
+def test_scripts_of_a_checkout(tmp_path: Path) -> None:
+    inference, trainer = (str(ROOT / name) for name in ("scripts/evaluation/inference.py", "main/trainer.py"))
+    missing = ["--config", "no.yaml", "--ckpt_path", "no.ckpt", "--prompt_dir", "none", "--savedir", "out"]
+    commands = [[inference, "--help"], [trainer, "--help"], [inference, *missing]]
+    assert run(SCRIPTS, json.dumps(commands), folder=tmp_path) == [0, 0, 2]
 
 
 MODULES = (

@@ -45,6 +45,19 @@ def test_one_image_and_a_sentence_make_a_video(pipe):
     assert result.fs == 10, "fs is not the card's default"
 
 
+def test_what_has_no_effect_is_said_and_gives_the_plain_video(pipe, caplog):
+    plain = pipe(picture(), PROMPT, guidance_scale=1.0)
+    assert "has no effect" not in caplog.text, "nothing of the kind was given"
+    given = {"guidance_rescale": 0.5, "low_pass_until": 0.4, "long_video": "freenoise", "scale": "scalecrafter"}
+    result = pipe(picture(), PROMPT, "bad", guidance_scale=1.0, **given)
+    for name in (*given, "negative_prompt"):
+        said = [record.message for record in caplog.records if record.message.startswith(f"{name} (")]
+        assert len(said) == 1, f"{name}: {said}"
+        assert "has no effect: " in said[0]
+    assert torch.equal(result.video, plain.video)
+    assert replace(result.settings, scale=plain.settings.scale) == plain.settings, "its record would be another"
+
+
 def test_two_runs_are_equal_to_the_bit(pipe):
     assert torch.equal(pipe(picture(), PROMPT).video, pipe(picture(), PROMPT).video)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_options
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place
+from lvdm.plugins.method import GROUP, Hold, Idle, Method, Need, Place
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
@@ -67,4 +67,12 @@ METHOD = Method(
     needs=(Need.WHOLE_CLIP, Need.WHOLE_LAYERS),
     holds=(Hold.FORWARD,),
     make=_make,
+    idle=(
+        Idle(
+            "deep_cache",
+            None,
+            lambda settings, _: settings.num_inference_steps == 1,
+            "a single step has none before it whose features it could reuse",
+        ),
+    ),
 )

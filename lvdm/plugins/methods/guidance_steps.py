@@ -64,7 +64,7 @@ def _covers_all(settings: MethodSettings, around: Circumstances) -> bool:
     options = None if settings.guidance_steps is None else settings.guidance_steps.options
     return (
         options is not None
-        and options.interval == 1
+        and 1 in (options.interval, settings.num_inference_steps)
         and settings.steps_before(options.after) == 0
         and settings.steps_before(options.until) == settings.num_inference_steps
     )

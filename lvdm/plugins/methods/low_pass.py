@@ -57,6 +57,7 @@ METHOD = Method(
             0.0,
             lambda settings, _: settings.steps_before(settings.low_pass_until) == 0,
             "no step lies before low_pass_until; use more steps, or a larger share",
+            along=(("low_pass_until", 0.1),),
         ),
     ),
 )

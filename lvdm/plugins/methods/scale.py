@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from lvdm.declaration.options import FromText, Spec, parse_spec
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
+from lvdm.plugins.method import GROUP, Circumstances, Hold, Idle, Method, Need, Place, When
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
@@ -122,6 +122,12 @@ def _cascades(settings: MethodSettings) -> bool:
     return isinstance(options, FreeScaleOptions) and options.level < 1
 
 
+def _enlarges_nothing(settings: MethodSettings, around: Circumstances) -> bool:
+    from lvdm.plugins.scaling import plan_scale
+
+    return _chosen(settings) and plan_scale(settings.scale, around.size, around.trained_size) is None
+
+
 def _make(context: MethodContext) -> Sequence[Plugin]:
     from lvdm.plugins.scaling import scale_plugins
 
@@ -142,4 +148,12 @@ METHOD = Method(
         When(Hold.START, _cascades, "level below 1 of scale freescale"),
     ),
     make=_make,
+    idle=(
+        Idle(
+            "scale",
+            Spec("off", Off(), "off"),
+            _enlarges_nothing,
+            "the video is not larger than those of the training",
+        ),
+    ),
 )

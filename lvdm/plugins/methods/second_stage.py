@@ -71,7 +71,11 @@ METHOD = Method(
             "there is no second_stage_unet",
         ),
         Idle(
-            "second_stage_unet", None, lambda settings, _: settings.second_stage_below == 0, "second_stage_below is 0"
+            "second_stage_unet",
+            None,
+            lambda settings, _: settings.second_stage_below == 0,
+            "second_stage_below is 0",
+            along=(("second_stage_below", 0.5),),
         ),
     ),
 )

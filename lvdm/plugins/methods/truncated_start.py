@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lvdm.declaration.options import FileName
 from lvdm.declaration.parameter import Parameter, declared
-from lvdm.plugins.method import GROUP, Hold, Method, Need, Place, When
+from lvdm.plugins.method import GROUP, Circumstances, Hold, Idle, Method, Need, Place, When
 
 if TYPE_CHECKING:
     from lvdm.plugins.context import MethodContext
@@ -36,6 +36,12 @@ def _check(settings: MethodSettings) -> None:
         raise ValueError("truncated_start 0 leaves nothing to sample; use a number up to 1, such as 0.94")
     if settings.start_statistics is not None and settings.truncated_start == 1:
         raise ValueError("start_statistics are for a truncated start; give truncated_start below 1, such as 0.94")
+
+
+def _is_last(settings: MethodSettings, around: Circumstances) -> bool:
+    """Whether sampling begins at the last time step all the same."""
+    begins_there = settings.timestep_spacing == "uniform_trailing" and settings.start_statistics is None
+    return begins_there and round(settings.truncated_start * around.timesteps) == around.timesteps
 
 
 def _check_files(settings: MethodSettings) -> None:
@@ -68,4 +74,5 @@ METHOD = Method(
     check=_check,
     check_files=_check_files,
     files=("start_statistics",),
+    idle=(Idle("truncated_start", 1.0, _is_last, "it rounds to the last time step"),),
 )
