@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from embedded_generation import load_pipeline
-from fast_modes_report import PLAIN, front_picture, tables
+from fast_modes_report import PLAIN, front_drawing, tables
 from motion_classes import HELD_OUT, SPREAD, TELLING_BACKGROUNDS, held_out_scenes
 from motion_measures import direction_error, nearest_motions
 from rich.progress import track
@@ -191,7 +191,7 @@ def main() -> None:
             scale = pipe.settings(**setting.values({})).guidance_scale
             found[model, f"guidance {scale:g}"] = measure(setting, pipe, count, args)
             (args.output / "table.md").write_text(tables(found), encoding="utf-8")
-            (args.output / "front.svg").write_text(front_picture(found), encoding="utf-8")
+            (args.output / "front.svg").write_text(front_drawing(found), encoding="utf-8")
     print(tables(found))
 
 

@@ -1,4 +1,4 @@
-"""The tables and the picture of `fast_modes.py`: each mode beside the plain path, and which of them are on the front.
+"""The tables and the drawing of `fast_modes.py`: each mode beside the plain path, and which of them are on the front.
 
 Medians of CPU time and means of the rest, with 95 % intervals over scenes. A mode is on the front where no other is
 faster and nearer to the plain video, and it is worse than the plain path in a figure where the interval of the paired
@@ -36,9 +36,9 @@ FIGURES = {
 """Figures of quality by their name in a row: title, unit, factor."""
 
 
-def tables(found: Mapping[tuple[str, str], Mapping[str, Rows]]) -> str:
+def tables(measured: Mapping[tuple[str, str], Mapping[str, Rows]]) -> str:
     """Markdown: a table for each model and guidance."""
-    return "\n".join(f"{model}, {guidance}:\n\n{table(modes)}\n" for (model, guidance), modes in found.items())
+    return "\n".join(f"{model}, {guidance}:\n\n{table(modes)}\n" for (model, guidance), modes in measured.items())
 
 
 def table(modes: Mapping[str, Rows]) -> str:
@@ -99,11 +99,11 @@ def median_interval(values: Sequence[float]) -> Interval:
     return percentile_interval([float(np.median(found[draw])) for (draw,) in resampled_indices([len(found)], 0, 1000)])
 
 
-def front_picture(found: Mapping[tuple[str, str], Mapping[str, Rows]]) -> str:
+def front_drawing(measured: Mapping[tuple[str, str], Mapping[str, Rows]]) -> str:
     """Nearness to the plain video over CPU time, a chart for each model; lines are fronts, one for each guidance."""
     charts = []
-    for model in dict.fromkeys(model for model, _ in found):
-        own = {guidance: modes for (name, guidance), modes in found.items() if name == model}
+    for model in dict.fromkeys(model for model, _ in measured):
+        own = {guidance: modes for (name, guidance), modes in measured.items() if name == model}
         points = {guidance: points_of(modes) for guidance, modes in own.items()}
         across = [x for modes in points.values() for x, _ in modes.values()]
         up = [y for modes in points.values() for _, y in modes.values()]

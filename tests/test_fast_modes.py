@@ -12,7 +12,7 @@ import fast_modes
 import pytest
 import torch
 from fast_modes import MODES, Setting, grid, measure, modes_of
-from fast_modes_report import PLAIN, front, front_picture, tables, worse_figures
+from fast_modes_report import PLAIN, front, front_drawing, tables, worse_figures
 
 from lvdm.model_card import CARDS
 
@@ -34,7 +34,7 @@ def test_a_mode_is_on_the_front_where_no_other_is_faster_and_nearer() -> None:
     (line,) = {line for line in text.splitlines() if line.startswith("| slower")}
     assert line.split(" | ")[2:4] == ["0.60 (0.60 to 0.60)", "0.60"]
     assert line.endswith("|  |  |")
-    picture = front_picture({("tiny", "guidance 1"): modes})
+    picture = front_drawing({("tiny", "guidance 1"): modes})
     assert picture.count("<circle") == 3
     assert picture.count("--fast 1</text>") == 1
 
