@@ -28,6 +28,7 @@ from lvdm.declaration.values import (
     Preset,
     Prompt,
     Sampler,
+    Schedule,
     Spacing,
     TokenPolicy,
     frame_pairs,
@@ -165,7 +166,7 @@ class ModelParameters:
         ),
     ] = ()
     schedule: Annotated[
-        Literal["config", "file"],
+        Schedule,
         Parameter("Where file and YAML have different noise schedules: config or file.", MODEL, row=False),
     ] = "config"
 
