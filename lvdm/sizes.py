@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 
-from lvdm.media.geometry import MAX_SIDE, PaddedSize, padded_size
-
-MIN_SIDE = 16
-"""Smaller videos are not made: encoders refuse them and there is nothing to see (pixels)."""
+from lvdm.declaration.values import MAX_SIDE, MIN_SIDE
+from lvdm.media.geometry import PaddedSize, padded_size
 
 SAME_SHAPE = 1.25
 """An image whose aspect is within this factor of the trained one takes the trained size."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages, print_lines
 
 

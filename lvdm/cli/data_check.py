@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lvdm.cli.errors import FAILED
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 from lvdm.declaration.values import MAX_FRAMES
 from lvdm.regular_files import real_path
 

@@ -12,7 +12,7 @@ from lvdm.cli.evaluate_checks import convert_i3d_command, selftest_command, vben
 from lvdm.cli.evaluate_extract import extract_command, extract_missing, show_report
 from lvdm.cli.evaluate_inputs import DEFAULT_PROTOCOL, FakeClips, FileRate, Inputs, Overrides, ProtocolName, with_inputs
 from lvdm.cli.evaluate_report import print_table, report_command
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
 from lvdm.errors import UserError, counted
 

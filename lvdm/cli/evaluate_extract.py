@@ -11,7 +11,7 @@ from rich.console import Console
 
 from lvdm.cli.errors import FINISHED_WITH_FAILURES
 from lvdm.cli.evaluate_inputs import FakeClips, Inputs, parse_shard, with_inputs
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
 from lvdm.errors import counted
 

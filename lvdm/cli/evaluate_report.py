@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 
 if TYPE_CHECKING:
     from lvdm.evaluation.report.tables import Table

@@ -29,6 +29,8 @@ Models = Annotated[
         show_default=False,
     ),
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files there that were not made here.")]
+"""Of every command that writes: what was not made here is replaced only when it is given."""
 Device = Annotated[str, typer.Option(help="auto, cpu, or what `doctor` lists.")]
 
 PLACES = ("image", "end_image")

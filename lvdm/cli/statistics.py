@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from lvdm.cli.overwriting import Overwrite
+from lvdm.cli.options import Overwrite
 from lvdm.cli.progress import counting_bar, library_messages
 from lvdm.progress import Progress
 

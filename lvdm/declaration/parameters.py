@@ -28,6 +28,7 @@ from lvdm.declaration.values import (
     Preset,
     Prompt,
     Sampler,
+    Schedule,
     Spacing,
     TokenPolicy,
     frame_pairs,
@@ -165,7 +166,7 @@ class ModelParameters:
         ),
     ] = ()
     schedule: Annotated[
-        Literal["config", "file"],
+        Schedule,
         Parameter("Where file and YAML have different noise schedules: config or file.", MODEL, row=False),
     ] = "config"
 
@@ -186,9 +187,7 @@ class SizeParameters:
     ] = None
     fit: Annotated[
         Fit,
-        Parameter(
-            "An image or depth of another shape: crop, pad or stretch.", MOTION, modes=(*WITH_IMAGE, "structure")
-        ),
+        Parameter(f"An image or depth of another shape: {one_of(Fit)}", MOTION, modes=(*WITH_IMAGE, "structure")),
     ] = "crop"
     num_frames: Annotated[
         int,
@@ -215,7 +214,7 @@ class SizeParameters:
     image_token_policy: Annotated[
         TokenPolicy,
         Parameter(
-            "For other lengths than the trained one: exact16, nearest, linear, broadcast.",
+            f"For other lengths than the trained one: {one_of(TokenPolicy)}",
             MOTION,
             modes=FROM_IMAGE_OR_TEXT,
             card=True,
@@ -297,7 +296,7 @@ class SamplingParameters:
     timestep_spacing: Annotated[
         Spacing,
         Parameter(
-            "Which time steps are visited: uniform, uniform_trailing or quad.",
+            f"Which time steps are visited: {one_of(Spacing)}",
             SAMPLING,
             original="--timestep_spacing",
             card=True,

@@ -31,6 +31,7 @@ from lvdm.declaration.values import (
     Reader,
     Storage,
     WeightOffload,
+    one_of,
 )
 
 
@@ -97,7 +98,7 @@ class OutputParameters:
     ] = False
     format: Annotated[
         Format | None,
-        Parameter("mp4, webm, gif, webp, apng, or png for single frames.", OUTPUT, changes="file", row=False),
+        Parameter(f"{one_of(Format)} Single frames for png.", OUTPUT, changes="file", row=False),
     ] = None
     playback_fps: Annotated[
         float | None,
@@ -129,7 +130,7 @@ class MachineParameters:
         str,
         Parameter("auto, cpu, or what `doctor` lists.", MACHINE, changes="nothing", row=False, original="--device"),
     ] = "auto"
-    dtype: Annotated[Precision, Parameter("auto, fp32, bf16 or fp16.", MACHINE, row=False, original="--dtype")] = "auto"
+    dtype: Annotated[Precision, Parameter(one_of(Precision), MACHINE, row=False, original="--dtype")] = "auto"
     low_memory: Annotated[
         bool,
         Parameter("Slower, with less memory.", MACHINE, changes="nothing", row=False, original="--low_memory"),
@@ -160,8 +161,8 @@ class MachineParameters:
     attention: Annotated[
         Attention,
         Parameter(
-            "What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other "
-            "numbers; `doctor` says which run here.",
+            f"What computes the network's attention: {one_of(Attention)} Other numbers with sage; `doctor` says which "
+            "run here.",
             MACHINE,
             changes="nothing",
             row=False,
@@ -242,7 +243,7 @@ class ExtendParameters:
     reader: Annotated[
         Reader,
         Parameter(
-            "What decodes the video: pyav, torchcodec, decord or imageio; `doctor` says which run here.",
+            f"What decodes the video: {one_of(Reader)} `doctor` says which run here.",
             MACHINE,
             modes=("extend",),
             row=False,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from lvdm.declaration.values import TokenPolicy
 from lvdm.suggestions import suggest
 
-IMAGE_TOKEN_POLICIES = ("exact16", "nearest", "linear", "broadcast")
+IMAGE_TOKEN_POLICIES = get_args(TokenPolicy)
 """What to do when a clip has another number of frames than the query transformer has blocks of image tokens.
 
 exact16    refuse (the released models have 16 blocks, hence the name)

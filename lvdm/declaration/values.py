@@ -47,6 +47,7 @@ Effort = Literal["draft", "normal", "best"]
 Attention = Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"]
 WeightOffload = Literal["none", "model", "group", "sequential"]
 Storage = Literal["full", "fp8"]
+Schedule = Literal["config", "file"]
 Reader = Literal["pyav", "torchcodec", "decord", "imageio"]
 Preset = Literal[
     "tiny",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lvdm.declaration.parameter import IMAGELESS, current_names
 from lvdm.declaration.parameters import FRAMES_OF_FILES
-from lvdm.declaration.values import MAX_STREAMED_FRAMES
+from lvdm.declaration.values import MAX_SIDE, MAX_STREAMED_FRAMES
 from lvdm.jobs.record_parts import (
     absolute,
     describe_model,
@@ -34,7 +34,7 @@ from lvdm.jobs.record_parts import (
 )
 from lvdm.media.atomic import Together, together, write_json
 from lvdm.media.depth import write_depth
-from lvdm.media.geometry import MAX_SIDE, PaddedSize
+from lvdm.media.geometry import PaddedSize
 from lvdm.media.ownership import VIDEO_FORMAT, VIDEO_FORMATS, depth_path, record_path
 from lvdm.media.video_formats import WrittenVideo
 from lvdm.media.video_writer import write_video

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lvdm.declaration.values import MAX_SIDE
 from lvdm.errors import UserError, counted
 from lvdm.media.arrays import ArrayFileError, read_array
 from lvdm.media.atomic import Together
 from lvdm.media.file_names import natural_order
-from lvdm.media.geometry import MAX_SIDE
 from lvdm.media.images import DAMAGED, FORMATS, MAX_PIXELS
 from lvdm.media.video_reader import VideoReader
 from lvdm.regular_files import unreadable_reason

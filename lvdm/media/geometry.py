@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from lvdm.declaration.values import MAX_SIDE, Fit
 from lvdm.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FitMode = Literal["crop", "pad", "stretch"]
-FIT_MODES: tuple[FitMode, ...] = ("crop", "pad", "stretch")
-
-MAX_SIDE = 8192
-"""Sizes beyond this are taken for mistakes (pixels)."""
 
 Pixels = TypeVar("Pixels", "Tensor", np.ndarray)
 
@@ -102,7 +97,7 @@ def contained_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int,
     return tuple(min(max(round(side * scale), 1), limit) for side, limit in zip(size, target, strict=True))  # type: ignore[return-value]
 
 
-def fit_box(size: tuple[int, int], target: tuple[int, int], mode: FitMode) -> Box:
+def fit_box(size: tuple[int, int], target: tuple[int, int], mode: Fit) -> Box:
     """The part of a `target` (height, width) that an image of `size` (height, width) fills when fitted by `mode`."""
     height, width = contained_size(size, target) if mode == "pad" else target
     return Box((target[0] - height) // 2, (target[1] - width) // 2, height, width)

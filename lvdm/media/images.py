@@ -16,13 +16,14 @@ import sys
 import warnings
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard, get_args
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from lvdm.declaration.values import Fit
 from lvdm.errors import UserError
-from lvdm.media.geometry import FIT_MODES, FitMode, check_size, contained_size, covering_size, fit_box
+from lvdm.media.geometry import check_size, contained_size, covering_size, fit_box
 from lvdm.media.presentation import laid_on_white
 from lvdm.regular_files import unreadable_reason
 from lvdm.suggestions import suggest
@@ -111,7 +112,7 @@ def to_image(source: str | Path | Image.Image | np.ndarray | Tensor, max_pixels:
     return _clean(source, "the given image", max_pixels)
 
 
-def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop") -> Tensor:
+def fit_image(image: Image.Image, height: int, width: int, mode: Fit = "crop") -> Tensor:
     """RGB `image` as a tensor (3, height, width) in [-1, 1]; exactly u8 / 127.5 - 1 when the size already matches.
 
     `crop` scales to cover the size and cuts the overhang evenly; it equals the original's Resize + CenterCrop where
@@ -119,8 +120,8 @@ def fit_image(image: Image.Image, height: int, width: int, mode: FitMode = "crop
     image lies. `stretch` ignores the aspect. Scaling is Pillow's antialiased bilinear, as in the original.
     """
     check_size(height, width)
-    if mode not in FIT_MODES:
-        raise ValueError(f"unknown fit mode {mode!r}; {suggest(mode, FIT_MODES)}")
+    if mode not in get_args(Fit):
+        raise ValueError(f"unknown fit mode {mode!r}; {suggest(mode, get_args(Fit))}")
     source, target = (image.height, image.width), (height, width)
     if mode == "crop":
         scaled_height, scaled_width = covering_size(source, target)

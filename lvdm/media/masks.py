@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from PIL import Image
 
-from lvdm.media.geometry import FitMode, fit_box
+from lvdm.declaration.values import Fit
+from lvdm.media.geometry import fit_box
 from lvdm.media.images import ImageError, fit_image, is_tensor, load_layer, to_image
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _painted_levels(image: Image.Image, name: str) -> tuple[np.ndarray, str]:
     return np.asarray(image.convert("L")), "brightness"
 
 
-def fit_masks(masks: Sequence[Image.Image], height: int, width: int, mode: FitMode = "crop") -> Tensor:
+def fit_masks(masks: Sequence[Image.Image], height: int, width: int, mode: Fit = "crop") -> Tensor:
     """Masks as a tensor (len(masks), height, width) in [0, 1], fitted like their image (`lvdm.media.images.fit_image`).
 
     What `pad` adds around the image is outside the region.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from lvdm.checkpoint import CheckpointFile, load_into, part_of, read_checkpoint
 from lvdm.checkpoint.parts import DEPTH_ESTIMATOR
 from lvdm.config import Component, load_model_config
+from lvdm.declaration.values import Schedule
 from lvdm.device import Precision
 from lvdm.model_files import ModelFiles
 from lvdm.models.ddpm3d import LatentVisualDiffusion
@@ -20,7 +21,6 @@ from lvdm.suggestions import suggest
 
 logger = logging.getLogger(__name__)
 
-Schedule = Literal["config", "file"]
 SCHEDULES: tuple[Schedule, ...] = get_args(Schedule)
 """Where the noise schedule comes from when a weight file holds another one than its YAML describes."""
 

@@ -20,7 +20,7 @@ from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.lora import read_lora
 from lvdm.config import load_yaml
 from lvdm.declaration.parameters import SeedParameters
-from lvdm.declaration.values import Storage, WeightOffload
+from lvdm.declaration.values import Schedule, Storage, WeightOffload
 from lvdm.deprecation import warn_of_former_name
 from lvdm.device import (
     choose_device,
@@ -41,7 +41,7 @@ from lvdm.models.lora_merging import LoraStack
 from lvdm.modules.attention_backends import choose_attention
 from lvdm.pipeline.callbacks import DiffusersCallback, as_step_callback, seeds_of
 from lvdm.pipeline.inputs import as_list, for_each, without_effect
-from lvdm.pipeline.loading import Schedule, choose_schedule, load_model
+from lvdm.pipeline.loading import choose_schedule, load_model
 from lvdm.pipeline.placement import WeightPlacement
 from lvdm.pipeline.requests import GenerationRequest
 from lvdm.pipeline.results import OUTPUT_TYPES, FrameConsumer, GenerationResult

@@ -11,14 +11,10 @@ like a jump (`benchmarks/plugins.md`), while the correction alone leaves the fir
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-Anchor = Literal["free", "soft", "exact"]
-"""free: as the network makes it. soft: frame 0 has the image's latents. exact: it is the image, pixel for pixel."""
 
 DECAY = 0.9
 """The share of the correction of a frame that the next one gets: less shows as a jump, more as a stain that stays."""

@@ -46,13 +46,11 @@ def views(move: str, camera: Move | Way, num_frames: int) -> list[View]:
     return found
 
 
-def seen_by_camera(images: Tensor, seen: Sequence[View]) -> Tensor:
-    """Images (b, 3, H, W) as a moving camera sees them: (b, 3, t, H, W). Frame 0 is the image; borders are mirrored."""
-    return torch.cat(list(frames_of_camera(images, seen)), dim=2)
-
-
 def frames_of_camera(images: Tensor, seen: Sequence[View]) -> Iterator[Tensor]:
-    """The frames of `seen_by_camera` one by one, (b, 3, 1, H, W) each."""
+    """Images (b, 3, H, W) as a moving camera sees them, frame by frame (b, 3, 1, H, W).
+
+    Frame 0 is the image; borders are mirrored.
+    """
     yield images[:, :, None]
     for x, y, scale in seen[1:]:
         # affine_grid counts from -1 to 1, twice the image's side

@@ -101,7 +101,7 @@ class GenerationKeywords(SharedSettings, total=False):
     long_video: Literal["plain", "freenoise", "freelong", "cyclic", "fifo"] | None
     """Beyond the trained length: freenoise (the default), fifo (any length), freelong, plain; cyclic: loops."""
     image_token_policy: Literal["exact16", "nearest", "linear", "broadcast"] | None
-    """For other lengths than the trained one: exact16, nearest, linear, broadcast."""
+    """For other lengths than the trained one: exact16, nearest, linear or broadcast."""
     between: str | None
     """From image to image with a model for one: vibid or trf."""
     between_prompt: str | None
@@ -170,7 +170,7 @@ class SharedParameters(TypedDict, total=False):
     overwrite: bool | None
     """Replace files there that were not made here."""
     format: Literal["mp4", "webm", "gif", "webp", "apng", "png"] | None
-    """mp4, webm, gif, webp, apng, or png for single frames."""
+    """mp4, webm, gif, webp, apng or png. Single frames for png."""
     playback_fps: float | None
     """Speed of the file, not of the motion. [0.01 to 1000 frames per second]"""
     contact_sheet: bool | None
@@ -190,7 +190,7 @@ class SharedParameters(TypedDict, total=False):
     max_memory: str | None
     """Memory that may be used, such as 6GB: pieces and tiles are chosen so that it is enough, or it is refused."""
     attention: Literal["auto", "sdpa", "xformers", "plain", "flash", "sage"] | None
-    """What computes the network's attention: auto, sdpa, xformers, plain, flash, or sage, which gives other numbers;
+    """What computes the network's attention: auto, sdpa, xformers, plain, flash or sage. Other numbers with sage;
     `doctor` says which run here.
     """
 
@@ -234,7 +234,7 @@ class ExtensionKeywords(SharedSettings, SharedParameters, total=False):
     overlap: int | None
     """Last frames of the video that each segment begins with; a quarter of it when left out. [1 to 1024 frames]"""
     reader: Literal["pyav", "torchcodec", "decord", "imageio"] | None
-    """What decodes the video: pyav, torchcodec, decord or imageio; `doctor` says which run here."""
+    """What decodes the video: pyav, torchcodec, decord or imageio. `doctor` says which run here."""
 
 
 class BatchKeywords(RequestKeywords, total=False):

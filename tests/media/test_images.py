@@ -12,7 +12,8 @@ import torch
 from golden_vectors import assert_close, case, int_image
 from PIL import Image
 
-from lvdm.media.geometry import MAX_SIDE, Box, SizeError, check_size, contained_size, fit_box, padded_size
+from lvdm.declaration.values import MAX_SIDE
+from lvdm.media.geometry import Box, SizeError, check_size, contained_size, fit_box, padded_size
 from lvdm.media.images import ImageError, fit_image, load_image, to_image
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)

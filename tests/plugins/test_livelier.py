@@ -11,7 +11,7 @@ from small_model import FRAMES, SIDE, picture, write_small_model
 from lvdm.diffusion.schedule import NoiseSchedule, ScheduleConfig
 from lvdm.media.images import fit_image
 from lvdm.pipeline import DynamiCrafterPipeline
-from lvdm.plugins.camera import FrameInit, seen_by_camera, views
+from lvdm.plugins.camera import FrameInit, frames_of_camera, views
 from lvdm.plugins.free_init import FreeInit
 from lvdm.plugins.free_u import FreeU, damp_low_frequencies, decoder_levels, strengthen
 from lvdm.plugins.frequencies import low_pass_filter, mix_frequencies
@@ -185,7 +185,7 @@ def test_an_early_start_visits_the_time_steps_below_it(pipe) -> None:
 def test_a_camera_begins_at_the_picture_and_goes_where_it_should(move: str) -> None:
     ramp = torch.linspace(-1, 1, 65)
     image = torch.stack([ramp.expand(65, 65), ramp[:, None].expand(65, 65), ramp.expand(65, 65)])[None]
-    video = seen_by_camera(image, views(move, Camera(), 5))
+    video = torch.cat(list(frames_of_camera(image, views(move, Camera(), 5))), dim=2)
     assert torch.equal(video[:, :, 0], image)
     x, y, nearer = DIRECTIONS[move]
     centre = video[0, :2, -1, 32, 32]  # what is seen in the middle: where the camera looks, from -1 to 1

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from lvdm.declaration.parameter import Declared
 from lvdm.declaration.run_parameters import OutputParameters
 from lvdm.diffusion.samplers import SAMPLERS
+from lvdm.diffusion.timesteps import Spacing
 from lvdm.jobs.outputs import suffix_of
-from lvdm.media.geometry import FIT_MODES
 from lvdm.media.video_writer import check_output
 from lvdm.model_files import PRESETS
 from lvdm.request.layers import all_parameters
@@ -21,7 +21,7 @@ def test_choices_are_those_that_there_are(tmp_path) -> None:
     declared = {name: found.choices for name, found in all_parameters().items() if found.choices}
     assert set(declared["sampler"]) == set(SAMPLERS)
     assert set(declared["preset"]) == set(PRESETS)
-    assert set(declared["fit"]) == set(FIT_MODES)
+    assert declared["timestep_spacing"] == get_args(Spacing)
     for name in declared["format"]:
         check_output(tmp_path / f"video{suffix_of(OutputParameters(format=name))}")
 
