@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer.main
 from PIL import Image
+from processes import fresh_environment
 
 from lvdm.cli.app import app
 
@@ -99,7 +100,8 @@ DRY = {
 
 def run(code: str, *arguments: str, folder: Path) -> Any:
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    environment = fresh_environment()  # a rank that an earlier test has left asks for torch
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
