@@ -197,6 +197,8 @@ def _compare_schedule(targets: Mapping[str, Tensor], checkpoint: CheckpointFile,
             f"the noise schedule in {checkpoint.path} is not that of the configuration: {listed}; "
             f"using that of the {'configuration' if kept == 'config' else 'file'} ({other})"
         )
+    elif kept == "file":
+        report.warn(f"schedule (--schedule) has no effect: {checkpoint.path} has no other one than the configuration")
 
 
 def _equal_as_stored(stored: Tensor, computed: Tensor) -> bool:

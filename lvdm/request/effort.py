@@ -15,6 +15,7 @@ from lvdm.declaration.run_parameters import RunParameters
 from lvdm.declaration.values import Effort
 from lvdm.model_card import ModelCard
 from lvdm.request.layers import all_parameters, shown_name
+from lvdm.request.settings import GenerationSettings
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ def check_bundles(run: RunParameters) -> None:
     names = [shown_name(name) for name in BUNDLES if getattr(run, name) is not None]
     if names and run.replay is not None:
         raise ValueError(f"a record has the values that {names[0]} stands for; leave out {names[0]}, or --replay")
+
+
+def chosen_bundle(run: RunParameters) -> str:
+    """The parameter that chooses a bundle which stands for something; "" where none does."""
+    return next((name for name, bundles in BUNDLES.items() if bundles.get(getattr(run, name))), "")
+
+
+def changed_by_bundle(bundle: Mapping[str, Any], settings: GenerationSettings, card: ModelCard) -> bool:
+    """Whether a value of `bundle` came into `settings`, or says how many videos there are, and is not as without it."""
+    declared = all_parameters()
+    came = {name: getattr(settings, name, value) for name, value in bundle.items()}
+    came |= {name: bundle[name] for name in ("num_videos_per_prompt",) if name in bundle}  # `settings` are of each
+    return any(value != getattr(card, name, declared[name].default) for name, value in came.items())
 
 
 def bundle_values(

@@ -93,7 +93,7 @@ EQUAL: Mapping[str, str] = {
 """Values that may be the same as the one left out, under another name."""
 
 EQUAL_NUMBERS: Mapping[str, str] = {
-    "schedule=file": "these weights bring no schedule of their own",
+    "schedule=file": "these weights bring no schedule of their own, which is said when they are loaded",
 }
 """Values with a digest of their own whose video is the same here."""
 
@@ -115,6 +115,7 @@ BY_THE_COMMAND = {"dry_run": "the command stops after the plan, see test_one_req
 AROUND: Mapping[str, Mapping[str, Any]] = {
     "without guidance": {"guidance_scale": 1.0},
     "another sampler": {"sampler": "unipc"},
+    "in one step": {"num_inference_steps": 1, "guidance_scale": 3.0},
     "longer": {"num_frames": FRAMES + 3},
     "frame by frame": {"num_frames": FRAMES + 3, "long_video": "fifo"},
     "in motion": {"motion": 0.8},

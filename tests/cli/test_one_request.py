@@ -375,6 +375,24 @@ def test_what_is_switched_off_by_another_option_has_the_plain_digest(
     assert result.stdout == succeed(*plain), "the digest is another"
 
 
+def test_a_bundle_that_changes_nothing_is_said(made: Path) -> None:
+    plain = ("animate", "cat.png", "-p", PROMPT, "--dry-run")
+    for words, name in (
+        (("--fast", 1, "--steps", 1), "fast"),
+        (("--effort", "draft", "--steps", 2, "--fix-final-step"), "effort"),
+    ):
+        said = " ".join(run(*plain, *words).stderr.split())
+        assert f"{name} (--{name}) has no effect: " in said, said
+        assert "has no effect" not in run(*plain, *words[:2]).stderr, f"{words[:2]} has one"
+
+
+def test_a_schedule_that_the_weights_do_not_bring_is_said(made: Path) -> None:
+    succeed("animate", "cat.png", "-p", PROMPT, "-o", "p.mp4")
+    said = " ".join(run("animate", "cat.png", "-p", PROMPT, "--schedule", "file", "-o", "b.mp4").stderr.split())
+    assert "schedule (--schedule) has no effect: " in said, said
+    assert Path("b.mp4").read_bytes() == Path("p.mp4").read_bytes()
+
+
 def test_late_weights_that_no_step_reaches_are_said(made: Path, checkpoints: Path) -> None:
     weights = load_file(checkpoints / "tiny/model.safetensors")
     save_file({key: 0.5 * value for key, value in weights.items()}, "late.safetensors")
