@@ -33,7 +33,7 @@ from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
 from lvdm.request.effects import effective
-from lvdm.request.effort import bundle_values, check_bundles
+from lvdm.request.effort import bundle_values, check_bundles, say_unused_bundle
 from lvdm.request.keywords import ExtensionKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 from lvdm.request.settings import GenerationSettings, choose_fs
@@ -126,7 +126,8 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
-    values = base.under(checked(bundle_values(run, "extend", typed, model.card)), "preset").under(typed, "typed")
+    bundle = checked(bundle_values(run, "extend", typed, model.card))
+    values = base.under(bundle, "preset").under(typed, "typed")
     reader, written = values.make(ExtendParameters).reader, values.make(OutputParameters)
     check_reader(reader)
     if record is not None:
@@ -137,6 +138,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     with open_video(source, backend=reader) as opened:
         frames, shape, fps = opened.num_frames, (opened.height, opened.width), written.playback_fps or opened.fps
     request = _segment(values, model, typed, source, shape)
+    say_unused_bundle(run, bundle, typed, request.settings, model.card)
     model.check()
     extension = _extension(values, request.settings)
     extension.check_source(frames)

@@ -35,7 +35,7 @@ from lvdm.media.ownership import record_stem
 from lvdm.media.video_writer import check_fps, check_output
 from lvdm.regular_files import real_path
 from lvdm.request.digest import FileSpec
-from lvdm.request.effort import bundle_values, changed_by_bundle, check_bundles, chosen_bundle
+from lvdm.request.effort import bundle_values, check_bundles, say_unused_bundle
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 
@@ -120,10 +120,7 @@ def plan_videos(
     if run.prompts is not None:
         return planner.list_plan(run.prompts, layout or UsualLayout())
     plan = planner.single_plan()
-    left = {name: value for name, value in bundle.items() if name not in typed}
-    if bundle and not changed_by_bundle(left, plan.videos[0].request.settings, model.card):
-        name = shown_name(chosen_bundle(run))
-        logger.warning("%s has no effect: what it stands for is so anyway, or does nothing here", name)
+    say_unused_bundle(run, bundle, typed, plan.videos[0].request.settings, model.card)
     return plan
 
 
