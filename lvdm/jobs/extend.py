@@ -138,7 +138,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     with open_video(source, backend=reader) as opened:
         frames, shape, fps = opened.num_frames, (opened.height, opened.width), written.playback_fps or opened.fps
     request = _segment(values, model, typed, source, shape)
-    say_unused_bundle(run, bundle, typed, request.settings, model.card)
+    say_unused_bundle(run, bundle, typed, [request.settings], model.card)
     model.check()
     extension = _extension(values, request.settings)
     extension.check_source(frames)

@@ -117,10 +117,8 @@ def plan_videos(
         check_files(record.path, record.files, common, model)
     bundle = checked(bundle_values(run, mode, typed, model.card))
     planner = Planner(mode, typed, base.under(bundle, "preset"), model, ImageStore(), record)
-    if run.prompts is not None:
-        return planner.list_plan(run.prompts, layout or UsualLayout())
-    plan = planner.single_plan()
-    say_unused_bundle(run, bundle, typed, plan.videos[0].request.settings, model.card)
+    plan = planner.single_plan() if run.prompts is None else planner.list_plan(run.prompts, layout or UsualLayout())
+    say_unused_bundle(run, bundle, typed, {video.request.settings for video in plan.videos}, model.card)
     return plan
 
 

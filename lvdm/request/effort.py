@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import types
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,18 +66,23 @@ def check_bundles(run: RunParameters) -> None:
 
 
 def say_unused_bundle(
-    run: RunParameters, bundle: Mapping[str, Any], chosen: Container[str], settings: GenerationSettings, card: ModelCard
+    run: RunParameters,
+    bundle: Mapping[str, Any],
+    chosen: Container[str],
+    settings: Collection[GenerationSettings],
+    card: ModelCard,
 ) -> None:
-    """Log where no value of the `bundle` of `run` came into `settings`, or all are as they were without it.
+    """Log where no value of the `bundle` of `run` came into any `settings`, or all are as they were without it.
 
     chosen: names of what goes before it
     """
     declared = all_parameters()
-    came = {name: getattr(settings, name, value) for name, value in bundle.items()}
-    came |= {name: bundle[name] for name in ("num_videos_per_prompt",) if name in bundle}  # `settings` are of each
-    if bundle and all(
-        name in chosen or value == getattr(card, name, declared[name].default) for name, value in came.items()
-    ):
+
+    def counts(name: str, value: Any, one: GenerationSettings) -> bool:
+        came = value if name == "num_videos_per_prompt" else getattr(one, name, value)  # settings are those of each
+        return name not in chosen and came != getattr(card, name, declared[name].default)
+
+    if bundle and not any(counts(name, value, one) for one in settings for name, value in bundle.items()):
         name = next(name for name, bundles in BUNDLES.items() if bundles.get(getattr(run, name)))
         logger.warning("%s has no effect: what it stands for is so anyway, or does nothing here", shown_name(name))
 
