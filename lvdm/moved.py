@@ -62,7 +62,8 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__doc__ = f"Moved to {now}."
 
         def look_up(attribute: str) -> Any:
-            for place in places:
+            # others ask every module for its `__file__`, torch in the middle of its own import
+            for place in () if attribute.startswith("__") else places:
                 found = importlib.import_module(place)
                 if hasattr(found, attribute):
                     return getattr(found, attribute)

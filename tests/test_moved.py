@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import subprocess
 import sys
 
 import pytest
@@ -32,6 +33,13 @@ def test_the_warning_names_the_line_that_imports(monkeypatch: pytest.MonkeyPatch
         from lvdm.provenance import read_record  # type: ignore[import-not-found]
     assert said[0].filename == __file__
     assert read_record is importlib.import_module("lvdm.jobs.record").read_record
+
+
+def test_torch_can_be_imported_after_a_former_name() -> None:
+    """While it is imported it asks all modules for their files, when ours cannot be imported yet."""
+    code = "import lvdm.results, torch; lvdm.results.GenerationRequest"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_former_names_are_free_and_nothing_here_uses_them() -> None:

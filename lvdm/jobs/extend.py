@@ -32,10 +32,10 @@ from lvdm.pipeline.extension_request import Drift, Extension
 from lvdm.plugins.scaling import plan_scale
 from lvdm.regular_files import real_path, unreadable_reason
 from lvdm.request.digest import FileSpec, InputFile, digest_of, files_of_methods
-from lvdm.request.effects import effective
-from lvdm.request.effort import bundle_values, check_bundles
+from lvdm.request.effects import effective, say_idle
+from lvdm.request.effort import bundle_values, check_bundles, say_unused_bundle
 from lvdm.request.keywords import ExtensionKeywords
-from lvdm.request.layers import Values, check_mode, checked, shown_name
+from lvdm.request.layers import Values, check_mode, checked
 from lvdm.request.settings import GenerationSettings, choose_fs
 from lvdm.sizes import choose_size
 from lvdm.versions import versions
@@ -126,7 +126,8 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     model = choose_model(
         values.make(ModelParameters), values.make(MachineParameters), values.values.get("second_stage_unet")
     )
-    values = base.under(checked(bundle_values(run, "extend", typed, model.card)), "preset").under(typed, "typed")
+    bundle = checked(bundle_values(run, "extend", typed, model.card))
+    values = base.under(bundle, "preset").under(typed, "typed")
     reader, written = values.make(ExtendParameters).reader, values.make(OutputParameters)
     check_reader(reader)
     if record is not None:
@@ -137,6 +138,7 @@ def plan_extension(video: Path | None = None, **keywords: Unpack[ExtensionKeywor
     with open_video(source, backend=reader) as opened:
         frames, shape, fps = opened.num_frames, (opened.height, opened.width), written.playback_fps or opened.fps
     request = _segment(values, model, typed, source, shape)
+    say_unused_bundle(run, bundle, typed, [request.settings], model.card)
     model.check()
     extension = _extension(values, request.settings)
     extension.check_source(frames)
@@ -179,8 +181,7 @@ def _segment(
     if "negative_prompt" in idle:
         inputs = replace(inputs, negative_prompt="")
     scale = plan_scale(settings.scale, (size.height, size.width), trained)
-    for name in (name for name in typed if name in idle):
-        logger.warning("%s has no effect: %s", shown_name(name), idle[name])
+    say_idle([{name: because for name, because in idle.items() if name in typed}], typed)
     files = (InputFile("video", content_hash(source), source), *files_of_methods(settings))
     return ResolvedRequest(
         *(inputs, settings, size, choose_fs(model.card, settings), "off" if scale is None else scale.text),

@@ -35,7 +35,8 @@ from lvdm.media.ownership import record_stem
 from lvdm.media.video_writer import check_fps, check_output
 from lvdm.regular_files import real_path
 from lvdm.request.digest import FileSpec
-from lvdm.request.effort import bundle_values, changed_by_bundle, check_bundles, chosen_bundle
+from lvdm.request.effects import say_idle
+from lvdm.request.effort import bundle_values, check_bundles, say_unused_bundle
 from lvdm.request.keywords import RequestKeywords
 from lvdm.request.layers import Values, check_mode, checked, shown_name
 
@@ -117,13 +118,8 @@ def plan_videos(
         check_files(record.path, record.files, common, model)
     bundle = checked(bundle_values(run, mode, typed, model.card))
     planner = Planner(mode, typed, base.under(bundle, "preset"), model, ImageStore(), record)
-    if run.prompts is not None:
-        return planner.list_plan(run.prompts, layout or UsualLayout())
-    plan = planner.single_plan()
-    left = {name: value for name, value in bundle.items() if name not in typed}
-    if bundle and not changed_by_bundle(left, plan.videos[0].request.settings, model.card):
-        name = shown_name(chosen_bundle(run))
-        logger.warning("%s has no effect: what it stands for is so anyway, or does nothing here", name)
+    plan = planner.single_plan() if run.prompts is None else planner.list_plan(run.prompts, layout or UsualLayout())
+    say_unused_bundle(run, bundle, typed, {video.request.settings for video in plan.videos}, model.card)
     return plan
 
 
@@ -265,7 +261,7 @@ class Planner:
 
         batch_size: how many are made at once
         """
-        self._say_idle(videos)
+        say_idle([video.request.idle for video in videos], self.typed)
         self._say_unused_chunks(videos)
         unprompted = sum(not video.request.inputs.prompt.strip() for video in videos)
         if unprompted and self.record is None:
@@ -277,17 +273,6 @@ class Planner:
             *(skip_finished, threads, changes),
         )
         return fit_plan(plan, batch_size)
-
-    def _say_idle(self, videos: Sequence[PlannedVideo]) -> None:
-        """What is given for all videos is said where it has no effect on any, what rows give wherever it has none."""
-        reasons: dict[str, list[str]] = {}
-        for video in videos:
-            for name, because in video.request.idle.items():
-                reasons.setdefault(name, []).append(because)
-        for name, found in reasons.items():
-            where = "" if len(found) == len(videos) else f" on {len(found)} of {len(videos)} videos"
-            if not where or name not in self.typed:
-                logger.warning("%s has no effect%s: %s", shown_name(name), where, found[0])
 
     def _say_unused_chunks(self, videos: Sequence[PlannedVideo]) -> None:
         memory: MemoryParameters = self.common.make(MemoryParameters)

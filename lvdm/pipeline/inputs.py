@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +18,9 @@ from lvdm.media.images import fit_image
 from lvdm.model_card import ModelCard
 from lvdm.pipeline.model import VideoModel
 from lvdm.pipeline.requests import GenerationRequest
-from lvdm.request.effects import circumstances, effective
-from lvdm.request.layers import shown_name
+from lvdm.request.effects import circumstances, effective, say_idle
 from lvdm.request.settings import GenerationSettings
 from lvdm.sizes import choose_size, explain_size
-
-logger = logging.getLogger(__name__)
 
 
 def common_size(
@@ -64,9 +60,7 @@ def without_effect(
         timesteps=model.schedule.num_train_timesteps,
     )
     settings, idle = effective(settings, around)
-    for name, because in idle.items():
-        if name in keywords or name == "negative_prompt":
-            logger.warning("%s has no effect: %s", shown_name(name), because)
+    say_idle([{name: idle[name] for name in idle if name in keywords or name == "negative_prompt"}], keywords)
     if "negative_prompt" in idle:
         requests = [replace(request, negative_prompt="") for request in requests]
     return settings, requests

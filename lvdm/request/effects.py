@@ -6,14 +6,18 @@ So two requests that give the same pixels are equal, and no option is ignored wi
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from lvdm.media.geometry import PaddedSize
 from lvdm.model_card import ModelCard
 from lvdm.plugins.method import Circumstances, Idle
 from lvdm.plugins.registry import methods
 from lvdm.plugins.settings import MethodSettings
+from lvdm.request.layers import shown_name
 from lvdm.request.settings import GenerationSettings
+
+logger = logging.getLogger(__name__)
 
 
 def _unguided(settings: MethodSettings, around: Circumstances) -> bool:
@@ -91,3 +95,18 @@ def effective(settings: GenerationSettings, around: Circumstances) -> tuple[Gene
     if around.negative_prompt and _unguided(settings, around):
         idle["negative_prompt"] = UNGUIDED
     return settings, idle
+
+
+def say_idle(idle: Sequence[Mapping[str, str]], for_all: Container[str]) -> None:
+    """Log what has no effect: `idle` has of each video what was given for it, and why it has none.
+
+    for_all: names of what was given for all videos, which is said if it has none on any
+    """
+    reasons: dict[str, list[str]] = {}
+    for of_video in idle:
+        for name, because in of_video.items():
+            reasons.setdefault(name, []).append(because)
+    for name, found in reasons.items():
+        where = "" if len(found) == len(idle) else f" on {len(found)} of {len(idle)} videos"
+        if not where or name not in for_all:
+            logger.warning("%s has no effect%s: %s", shown_name(name), where, found[0])

@@ -6,8 +6,9 @@ chosen otherwise.
 
 from __future__ import annotations
 
+import logging
 import types
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from lvdm.declaration.values import Effort
 from lvdm.model_card import ModelCard
 from lvdm.request.layers import all_parameters, shown_name
 from lvdm.request.settings import GenerationSettings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,17 +65,26 @@ def check_bundles(run: RunParameters) -> None:
         raise ValueError(f"a record has the values that {names[0]} stands for; leave out {names[0]}, or --replay")
 
 
-def chosen_bundle(run: RunParameters) -> str:
-    """The parameter that chooses a bundle which stands for something; "" where none does."""
-    return next((name for name, bundles in BUNDLES.items() if bundles.get(getattr(run, name))), "")
+def say_unused_bundle(
+    run: RunParameters,
+    bundle: Mapping[str, Any],
+    chosen: Container[str],
+    settings: Collection[GenerationSettings],
+    card: ModelCard,
+) -> None:
+    """Log where no value of the `bundle` of `run` came into any `settings`, or all are as they were without it.
 
-
-def changed_by_bundle(bundle: Mapping[str, Any], settings: GenerationSettings, card: ModelCard) -> bool:
-    """Whether a value of `bundle` came into `settings`, or says how many videos there are, and is not as without it."""
+    chosen: names of what goes before it
+    """
     declared = all_parameters()
-    came = {name: getattr(settings, name, value) for name, value in bundle.items()}
-    came |= {name: bundle[name] for name in ("num_videos_per_prompt",) if name in bundle}  # `settings` are of each
-    return any(value != getattr(card, name, declared[name].default) for name, value in came.items())
+
+    def counts(name: str, value: Any, one: GenerationSettings) -> bool:
+        came = value if name == "num_videos_per_prompt" else getattr(one, name, value)  # settings are those of each
+        return name not in chosen and came != getattr(card, name, declared[name].default)
+
+    if bundle and not any(counts(name, value, one) for one in settings for name, value in bundle.items()):
+        name = next(name for name, bundles in BUNDLES.items() if bundles.get(getattr(run, name)))
+        logger.warning("%s has no effect: what it stands for is so anyway, or does nothing here", shown_name(name))
 
 
 def bundle_values(

@@ -384,6 +384,11 @@ def test_a_bundle_that_changes_nothing_is_said(made: Path) -> None:
         said = " ".join(run(*plain, *words).stderr.split())
         assert f"{name} (--{name}) has no effect: " in said, said
         assert "has no effect" not in run(*plain, *words[:2]).stderr, f"{words[:2]} has one"
+    Path("l.csv").write_text("image,prompt\ncat.png,left\ndog.png,right\n")
+    listed = run("animate", "--prompts", "l.csv", "--fast", 1, "--steps", 1, "--dry-run")
+    assert listed.stderr.count("fast (--fast) has no effect: ") == 1, listed.stderr
+    longer = run("extend", "a.mp4", "-p", PROMPT, "--fast", 1, "--steps", 1, "--dry-run")
+    assert "fast (--fast) has no effect: " in " ".join(longer.stderr.split()), longer.stderr
 
 
 def test_a_schedule_that_the_weights_do_not_bring_is_said(made: Path) -> None:
