@@ -40,14 +40,19 @@ from lvdm.request.effort import FAST, OfCard, values_for
 
 Values = Mapping[str, Any]
 OTHERS = tuple(motion for motion in SPREAD if motion not in DIRECTIONS)
-DEEP_CACHE = {"deep_cache": "interval=2,blocks=2"}
+UNIPC, HALF = {"sampler": "unipc"}, {"num_inference_steps": OfCard(0.5)}
+EVERY_2ND, EVERY_3RD = {"deep_cache": "interval=2,blocks=2"}, {"deep_cache": "interval=3,blocks=2"}
 MODES: Mapping[str, Values] = {
     PLAIN: {},
     **{f"--fast {name}": bundle for name, bundle in FAST.items()},
-    "ddim, 1/2 of the steps": {"num_inference_steps": OfCard(0.5)},
-    "unipc, 1/2 of the steps": {"sampler": "unipc", "num_inference_steps": OfCard(0.5)},
-    "deep cache, every 2nd step": DEEP_CACHE,
-    "deep cache, every 8th step": {"deep_cache": "interval=8,blocks=2"},
+    "deep cache, every 2nd step": EVERY_2ND,
+    "unipc, 1/2 of the steps": {**UNIPC, **HALF},
+    "unipc, 1/4 of the steps": {**UNIPC, "num_inference_steps": OfCard(0.25)},
+    "unipc, 1/2 of the steps; deep cache and all branches every 2nd": {
+        **{**UNIPC, **HALF, **EVERY_2ND},
+        "guidance_steps": "interval=2",
+    },
+    "unipc, 3/4 of the steps; deep cache, every 3rd": {**UNIPC, "num_inference_steps": OfCard(0.75), **EVERY_3RD},
     "guidance in 1/2 of the steps": {"guidance_steps": "until=0.5"},
     "all branches every 2nd step": {"guidance_steps": "interval=2"},
 }

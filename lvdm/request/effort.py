@@ -39,14 +39,14 @@ EFFORTS: Mapping[Effort, Mapping[str, Any]] = types.MappingProxyType(
 
 FAST: Mapping[int, Mapping[str, Any]] = types.MappingProxyType(
     {
-        1: {"deep_cache": "interval=2,blocks=2"},
+        1: {"deep_cache": "interval=3,blocks=2"},
         2: {
             "sampler": "unipc",
-            "num_inference_steps": OfCard(0.5),
-            "deep_cache": "interval=2,blocks=2",
+            "num_inference_steps": OfCard(0.375),
+            "deep_cache": "interval=3,blocks=2",
             "guidance_steps": "interval=2",
         },
-        3: {"sampler": "unipc", "num_inference_steps": OfCard(0.2)},
+        3: {"sampler": "unipc", "num_inference_steps": OfCard(0.15)},
     }
 )
 """What each costs and keeps is measured, see docs/speed.md. A share of the steps, as models differ in their number."""
