@@ -35,7 +35,7 @@ def read_hash(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         listed = "".join(f"{read_hash(path / name)}  {name}\n" for name in _names_in(path))
-        return hash_bytes(listed.encode(errors="surrogateescape"))
+        return hash_text(listed)
     digest = hashlib.sha256()
     with open_regular(path) as file:
         while block := file.read(_BLOCK):
@@ -48,11 +48,16 @@ def hash_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def hash_text(text: str) -> str:
+    """SHA-256 in hexadecimal of a text in UTF-8; bytes of names that are no UTF-8 count as they are."""
+    return hash_bytes(text.encode(errors="surrogateescape"))
+
+
 def stamp(path: Path) -> str:
     """Changes with the content: size, time of change and inode; of a folder those of every file. Raises `OSError`."""
     if path.is_dir():
         listed = "".join(f"{name} {stamp(path / name)}\n" for name in _names_in(path))
-        return hash_bytes(listed.encode(errors="surrogateescape"))
+        return hash_text(listed)
     status = path.stat()
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 

@@ -12,7 +12,7 @@ from typing import Any
 from lvdm.checkpoint import checkpoint_hash
 from lvdm.checkpoint.keys import DIFFUSERS_INDEX
 from lvdm.config import SHIPPED_CONFIGS, ConfigError, load_yaml
-from lvdm.content_hash import hash_bytes
+from lvdm.content_hash import hash_text
 from lvdm.model_card import RELEASED, ModelCard
 from lvdm.regular_files import absence_reason
 from lvdm.request.digest import InputFile
@@ -102,7 +102,7 @@ def usual_preset(mode: str) -> str:
 
 def config_hash(tree: Mapping[str, Any]) -> str:
     """The hash of the `model:` node of a YAML that has been read."""
-    return hash_bytes(json.dumps(tree.get("model"), sort_keys=True).encode())
+    return hash_text(json.dumps(tree.get("model"), sort_keys=True))
 
 
 def identify(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from lvdm.checkpoint.hashing import hash_of_tensors
-from lvdm.content_hash import hash_bytes
+from lvdm.content_hash import hash_text
 from lvdm.errors import UserError
 from lvdm.evaluation.clip_sets import Measures, Reconstruction
 from lvdm.evaluation.features.protocol import FeatureExtractor
@@ -128,7 +128,7 @@ def _pairs(lpips: Sequence[Lpips]) -> Reconstruction:
     """PSNR, SSIM and LPIPS of the frames that were not given, on the CPU where clips are read."""
     names = "".join(f"-{network.name}" for network in lpips)
     hashes = [hash_of_tensors(sorted(network.state_dict().items())) for network in lpips]
-    digest = hash_bytes("".join(hashes).encode()) if hashes else None
+    digest = hash_text("".join(hashes)) if hashes else None
     return Reconstruction(
         functools.partial(_frames_between, distances=tuple(lpips)),
         f"{PAIR_METRICS_VERSION}-inner-frames{names}",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lvdm.content_hash import content_hash, hash_bytes
+from lvdm.content_hash import content_hash, hash_text
 from lvdm.device import choose_device
 from lvdm.errors import UserError
 from lvdm.evaluation.perceptual import InputConformity
@@ -84,7 +84,7 @@ def dreamsim_conformity(folder: Path, device: str = "auto") -> InputConformity:
             pretrained=True, device=str(place), cache_dir=str(folder)
         )
     hashes = "".join(f"{path.relative_to(folder)} {content_hash(path)}\n" for path in files)
-    digest = hash_bytes(f"{version}\n{hashes}".encode())
+    digest = hash_text(f"{version}\n{hashes}")
     return InputConformity(NAME, DreamSimDistance(network), digest, place)
 
 

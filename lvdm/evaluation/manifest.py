@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lvdm.config import parse_dataclass
-from lvdm.content_hash import hash_bytes
+from lvdm.content_hash import hash_text
 from lvdm.data.source_files import shorten_list
 from lvdm.data.tables import csv_rows, jsonl_rows
 from lvdm.documents import is_utf8, json_text, read_text, short_text
@@ -104,7 +104,7 @@ class Manifest:
     def sha256(self) -> str:
         """Of the content: the same for the same clips in another order or format."""
         rows = [dataclasses.asdict(entry) for entry in self.entries]
-        return hash_bytes(json.dumps(rows, sort_keys=True).encode())
+        return hash_text(json.dumps(rows, sort_keys=True))
 
     @property
     def ids(self) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import logging
 import random
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 from lvdm.config import parse_dataclass
+from lvdm.content_hash import hash_text
 from lvdm.data.image_folder import IMAGE_SUFFIXES
 from lvdm.data.procedural import BASE_FPS, ProceduralClips, ProceduralClipsConfig
 from lvdm.data.procedural_scene import BACKGROUNDS
@@ -168,8 +168,8 @@ def _of_table(path: Path) -> Iterator[Listed]:
 def _choose(listed: list[Listed], protocol: Protocol, role: Role) -> list[Listed]:
     """As many as the protocol asks for, by seed and id alone, in the order of their ids."""
 
-    def rank(video: Listed) -> bytes:
-        return hashlib.sha256(f"{protocol.seed}/{video.id}/chosen".encode(errors="surrogateescape")).digest()
+    def rank(video: Listed) -> str:
+        return hash_text(f"{protocol.seed}/{video.id}/chosen")
 
     if protocol.choice_of(role) != "all" and len(listed) > protocol.clips:
         logger.info("%d of %d videos are chosen, as %s asks", protocol.clips, len(listed), protocol.name)

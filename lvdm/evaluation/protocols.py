@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lvdm.config import load_yaml, parse_dataclass
-from lvdm.content_hash import hash_bytes
+from lvdm.content_hash import hash_text
 from lvdm.documents import DocumentError, parse_yaml, short_text
 from lvdm.errors import UserError
 
@@ -159,7 +159,7 @@ def _settings(protocol: Protocol) -> dict[str, Any]:
 
 def _renamed(protocol: Protocol) -> Protocol:
     text = json.dumps(_settings(protocol), sort_keys=True)
-    return dataclasses.replace(protocol, name=f"custom+{hash_bytes(text.encode())[:8]}")
+    return dataclasses.replace(protocol, name=f"custom+{hash_text(text)[:8]}")
 
 
 def _size_of(protocol: Protocol) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import lvdm
-from lvdm.content_hash import hash_bytes
+from lvdm.content_hash import hash_text
 from lvdm.errors import counted
 from lvdm.evaluation.blas_threads import one_blas_thread
 from lvdm.evaluation.cache import FeatureCache
@@ -245,7 +245,7 @@ def _has_features(group: SetRecords) -> bool:
 
 
 def _rank(clip: str) -> str:
-    return hash_bytes(f"{clip}/half".encode(errors="surrogateescape"))
+    return hash_text(f"{clip}/half")
 
 
 def _commit(folder: Path) -> str | None:
