@@ -66,6 +66,11 @@ def device_of_rank(rank: int) -> torch.device:
     return torch.device("cuda", rank)
 
 
+def name_of_local_rank(rank: int) -> str:
+    """The name of the GPU of a process that knows of no others on this machine and may share it, else `auto`."""
+    return f"cuda:{rank % torch.cuda.device_count()}" if torch.cuda.is_available() else "auto"
+
+
 def device_of_local_rank(name: str, rank: int) -> torch.device:
     """The device `name`, auto or cpu, of one of several processes of this machine, counted from 0.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lvdm.device import choose_device, choose_precision, computing_threads, multiplies_bf16
+from lvdm.device import choose_device, choose_precision, computing_threads, multiplies_bf16, name_of_local_rank
 from lvdm.fit import assembly
 from lvdm.fit.training_setup import load_training_setup
 from lvdm.pipeline import DynamiCrafterPipeline
@@ -73,6 +73,14 @@ def test_a_training_in_bf16_on_a_cpu_without_it_is_warned_of(
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (0 if able else 1)
     assert all(line.endswith("add lightning.precision=32 tuning.frozen_precision=fp32") for line in told), told
+
+
+def test_processes_that_know_of_no_others_share_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [name_of_local_rank(rank) for rank in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert name_of_local_rank(1) == "auto", "there is no GPU to name"
 
 
 @pytest.mark.parametrize("name", ["hpu", "meta", "xla", "no such device", "cuda:99", ""])

@@ -193,9 +193,9 @@ def _device(name: str) -> str:
     local_rank = os.environ.get("LOCAL_RANK") if launch() is None else None
     if name != "auto" or local_rank is None:
         return name
-    import torch  # it takes seconds: not for what the plan refuses
+    from lvdm.device import name_of_local_rank  # with torch, which takes seconds: not for what the plan refuses
 
-    return f"cuda:{int(local_rank) % torch.cuda.device_count()}" if torch.cuda.is_available() else name
+    return name_of_local_rank(int(local_rank))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
